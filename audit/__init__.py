@@ -1,0 +1,1 @@
+"""Does editing a language model hurt what it could already do?"""

@@ -1,0 +1,1 @@
+"""The eight abilities, one file each."""

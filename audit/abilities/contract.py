@@ -1,0 +1,84 @@
+"""What an ability is: the words that data, engine, scores and verdicts share."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+Row = Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class Decoding:
+    """How an answer is produced: greedy text up to `max_new_tokens` or a stop string, whichever comes first."""
+
+    max_new_tokens: int
+    stop: tuple[str, ...] = ("\n",)
+
+
+@dataclass(frozen=True)
+class Item:
+    """One question. `fields` is the row in the real data set's columns; `cluster` groups items that share a source.
+
+    `choices` is empty for free text; else the engine ranks these continuations of the prompt by log-likelihood.
+    """
+
+    key: str
+    ability: str
+    fields: Row
+    gold: tuple[str, ...]
+    cluster: str
+    choices: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What the model said. `value` is the parsed answer (JSON-able); `parseable` False counts as wrong."""
+
+    text: str
+    value: Any
+    parseable: bool
+
+
+@dataclass(frozen=True)
+class Score:
+    """`value` in [0, 1]; corpus metrics (entity F1) also keep `counts` = (true positives, false positives, misses)."""
+
+    value: float
+    counts: tuple[int, ...] = ()
+
+
+class Ability(Protocol):
+    """One task, with prompt, decoding, parser, metric, chance floor and cluster key in view together in one file."""
+
+    name: str
+    title: str
+    data_name: str
+    metric: str
+    decoding: Decoding | None  # None: the items carry choices, to be ranked
+
+    def item(self, row: Row, key: str) -> Item:
+        """Turn a row into an item, or raise `AuditError` that names the missing or empty column."""
+        ...
+
+    def prompt(self, item: Item) -> str: ...
+
+    def parse(self, text: str) -> Answer:
+        """Read an answer. For choices, `text` is the index of the best-ranked option, or "" when none is finite."""
+        ...
+
+    def score(self, item: Item, answer: Answer) -> Score: ...
+
+    def floor(self, items: Sequence[Item]) -> float:
+        """What a model that cannot do the task scores on these items (majority class, best constant, or 0)."""
+        ...
+
+
+@dataclass(frozen=True)
+class AskedItems:
+    """Items of one ability with answers and scores of one model state, in item order."""
+
+    ability: str
+    items: tuple[Item, ...]
+    answers: tuple[Answer, ...]
+    scores: tuple[Score, ...]
+    notes: tuple[str, ...] = field(default=())

@@ -1,0 +1,1 @@
+"""Editors, one file a method, and the stages they share."""

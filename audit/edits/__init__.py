@@ -1,0 +1,1 @@
+"""Edit requests, their sources and the edit plan."""

@@ -1,0 +1,8 @@
+"""The one exception a user is meant to read."""
+
+
+class AuditError(Exception):
+    """Something the user can mend: one sentence with what was wrong, the offending value and the remedy.
+
+    The plugin turns it into pytest's usage exit code, the command line into exit code 2; neither shows a traceback.
+    """

@@ -1,0 +1,1 @@
+"""Loading, anatomy, tokens, patches and fingerprints of causal language models."""

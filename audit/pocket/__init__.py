@@ -1,0 +1,1 @@
+"""The pocket world: its generator, its training script and its shipped models."""

@@ -1,0 +1,1 @@
+"""Pure statistics: from paired scores to PASS, FAIL or INCONCLUSIVE."""
