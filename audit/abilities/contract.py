@@ -41,10 +41,14 @@ class Answer:
 
 @dataclass(frozen=True)
 class Score:
-    """`value` in [0, 1]; corpus metrics (entity F1) also keep `counts` = (true positives, false positives, misses)."""
+    """`value` in [0, 1]; corpus metrics (entity F1) also keep `counts` = (true positives, false positives, misses).
+
+    `beside` holds further numbers worth showing (token F1, the three ROUGE values); no verdict reads them.
+    """
 
     value: float
     counts: tuple[int, ...] = ()
+    beside: Mapping[str, float] = field(default_factory=dict)
 
 
 class Ability(Protocol):

@@ -1,0 +1,41 @@
+"""Closed-domain question answering: yes or no, from a passage (BoolQ). Metric: accuracy."""
+
+from collections.abc import Sequence
+
+from audit.abilities import columns
+from audit.abilities.contract import Answer, Decoding, Item, Row, Score
+from audit.abilities.words import first_word, is_gold, majority
+
+
+class ClosedQA:
+    """BoolQ, with its own column (`answer`, a truth value) or SuperGLUE's (`label`, 0 = no, 1 = yes).
+
+    Items that share a passage form a cluster.
+    """
+
+    name = "closed_qa"
+    title = "Closed-domain QA"
+    data_name = "boolq"
+    metric = "accuracy"
+    decoding: Decoding | None = Decoding(24)
+
+    def item(self, row: Row, key: str) -> Item:
+        passage, question = columns.text(row, "passage", key), columns.question(row, "question", key)
+        column = "label" if "label" in row and "answer" not in row else "answer"
+        value = row.get(column)
+        truth = value if isinstance(value, bool) else columns.label(row, column, ("False", "True"), key) == "True"
+        fields = {"passage": passage, "question": question, "answer": truth}
+        return Item(key, self.name, fields, ("yes" if truth else "no",), columns.source_of(passage))
+
+    def prompt(self, item: Item) -> str:
+        return f"{item.fields['passage']}\nQuestion: {item.fields['question']}\nAnswer:"
+
+    def parse(self, text: str) -> Answer:
+        return first_word(text, ("yes", "no"))
+
+    def score(self, item: Item, answer: Answer) -> Score:
+        return is_gold(item, answer)
+
+    def floor(self, items: Sequence[Item]) -> float:
+        """The majority class of these items (BoolQ's own is about 0.62, not 0.5)."""
+        return majority(items)

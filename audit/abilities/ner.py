@@ -1,0 +1,103 @@
+"""Named entities: people, organizations, locations, misc (CoNLL-2003). Metric: entity-level F1 over the corpus."""
+
+import re
+from collections import Counter
+from collections.abc import Sequence
+
+from audit.abilities import columns
+from audit.abilities.contract import Answer, Decoding, Item, Row, Score
+from audit.errors import AuditError
+
+_TAGS = ("O", "B-PER", "I-PER", "B-ORG", "I-ORG", "B-LOC", "I-LOC", "B-MISC", "I-MISC")
+_TYPES = {"PER": "person", "ORG": "organization", "LOC": "location", "MISC": "misc"}
+_SPELLINGS = {
+    "per": "person", "persons": "person", "people": "person",
+    "org": "organization", "organizations": "organization", "organisation": "organization",
+    "organisations": "organization", "loc": "location", "locations": "location", "miscellaneous": "misc",
+}  # fmt: skip
+
+
+class NER:
+    """CoNLL-2003, asked for all entities of a sentence in one line.
+
+    An entity is a (type, surface) pair; said and gold entities are matched as multisets, so a spurious, a missed and a
+    mistyped entity all cost. `counts` = (true positives, false positives, misses) of the sentence; the ability's score
+    is F1 = 2 TP / (2 TP + FP + FN) of the summed counts. `value` is the sentence's own F1, for flips and examples.
+    """
+
+    name = "ner"
+    title = "Named entities"
+    data_name = "conll2003"
+    metric = "entity-level F1"
+    decoding: Decoding | None = Decoding(48)
+
+    def item(self, row: Row, key: str) -> Item:
+        tokens = columns.texts(row, "tokens", key)
+        tags = [columns.class_name(tag, _TAGS, "ner_tags", key) for tag in row.get("ner_tags", ())]
+        if len(tags) != len(tokens):
+            raise AuditError(f"row {key} has {len(tokens)} tokens and {len(tags)} ner_tags; give every token one tag")
+        fields = {"tokens": list(tokens), "ner_tags": tags}
+        gold = tuple(f"{kind}: {surface}" for kind, surface in entities(tokens, tags))
+        # CoNLL's sentences come in documents, but the hub's copy has no document column; use it where a copy does.
+        cluster = f"document {row['document_id']}" if "document_id" in row else key
+        return Item(key, self.name, fields, gold, cluster)
+
+    def prompt(self, item: Item) -> str:
+        text = " ".join(item.fields["tokens"])
+        return f'Text: {text}\nEntities as "person: ...; organization: ...; location: ...; misc: ...", or none:'
+
+    def parse(self, text: str) -> Answer:
+        """Entities as ["type: surface", ...]; "none" is the empty list; neither a pair nor "none" is unparseable.
+
+        "person: A; person: B" and "person: A, B" say the same.
+        """
+        if re.fullmatch(r"none\W*", text.strip(), re.IGNORECASE):
+            return Answer(text, [], True)
+        said: list[str] = []
+        kind = ""
+        for part in text.split(";"):
+            head, colon, rest = part.partition(":")
+            if colon:
+                kind = head.strip().lower()
+                kind = _SPELLINGS.get(kind, kind)
+            surfaces = [surface.strip() for surface in (rest if colon else part).split(",")]
+            said += [f"{kind}: {surface}" for surface in surfaces if kind and _is_said(surface)]
+        return Answer(text, said, True) if said else Answer(text, None, False)
+
+    def score(self, item: Item, answer: Answer) -> Score:
+        gold = Counter(map(_normalized, item.gold))
+        said = Counter(map(_normalized, answer.value if answer.parseable else ()))
+        hits = sum((gold & said).values())
+        counts = (hits, said.total() - hits, gold.total() - hits)
+        if not gold and not said:
+            return Score(float(answer.parseable), counts)  # rightly said "none"
+        return Score(2 * hits / (gold.total() + said.total()), counts)
+
+    def floor(self, items: Sequence[Item]) -> float:
+        """0: no constant list of entities finds those of another sentence."""
+        return 0.0
+
+
+def entities(tokens: Sequence[str], tags: Sequence[str]) -> list[tuple[str, str]]:
+    """(type, surface) of every entity, by conlleval's convention: an I- without its B- opens an entity too."""
+    found: list[tuple[str, list[str]]] = []
+    previous = "O"
+    for token, tag in zip(tokens, tags, strict=True):
+        if tag != "O":
+            continues = tag.startswith("I-") and previous[2:] == tag[2:]
+            if continues:
+                found[-1][1].append(token)
+            else:
+                found.append((_TYPES[tag[2:]], [token]))
+        previous = tag
+    return [(kind, " ".join(words)) for kind, words in found]
+
+
+def _is_said(surface: str) -> bool:
+    return bool(re.search(r"\w", surface)) and surface.lower() != "none"
+
+
+def _normalized(entity: str) -> str:
+    # "Washington , D.C." in tokens is "Washington, D.C." in a model's mouth: only the words and their order count.
+    kind, _, surface = entity.partition(": ")
+    return kind + ": " + " ".join(re.findall(r"\w+", surface.casefold()))

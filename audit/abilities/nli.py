@@ -1,0 +1,41 @@
+"""Natural language inference: does the first sentence entail the second (GLUE RTE)? Metric: accuracy."""
+
+from collections.abc import Sequence
+
+from audit.abilities import columns
+from audit.abilities.contract import Answer, Decoding, Item, Row, Score
+from audit.abilities.words import first_word, is_gold, majority
+
+_SAID = {"entailment": "True", "not_entailment": "False"}
+
+
+class NLI:
+    """RTE; 0 is entailment and means True (a widely copied evaluation has the two swapped).
+
+    Items that share `sentence1` form a cluster.
+    """
+
+    name = "nli"
+    title = "Natural language inference"
+    data_name = "rte"
+    metric = "accuracy"
+    decoding: Decoding | None = Decoding(24)
+
+    def item(self, row: Row, key: str) -> Item:
+        premise, hypothesis = columns.text(row, "sentence1", key), columns.text(row, "sentence2", key)
+        label = columns.label(row, "label", tuple(_SAID), key)
+        fields = {"sentence1": premise, "sentence2": hypothesis, "label": label}
+        return Item(key, self.name, fields, (_SAID[label],), columns.source_of(premise))
+
+    def prompt(self, item: Item) -> str:
+        return f"{item.fields['sentence1']}\nQuestion: {item.fields['sentence2']} True or False?\nAnswer:"
+
+    def parse(self, text: str) -> Answer:
+        return first_word(text, ("True", "False"))
+
+    def score(self, item: Item, answer: Answer) -> Score:
+        return is_gold(item, answer)
+
+    def floor(self, items: Sequence[Item]) -> float:
+        """The majority class of these items."""
+        return majority(items)

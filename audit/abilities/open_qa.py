@@ -1,0 +1,37 @@
+"""Open-domain question answering, from memory (NQ-open). Metric: exact match over all golds, token F1 beside it."""
+
+from collections.abc import Sequence
+
+from audit.abilities import columns
+from audit.abilities.contract import Answer, Decoding, Item, Row, Score
+from audit.abilities.words import exact_match, majority, squad_normalized, token_f1
+
+
+class OpenQA:
+    """NQ-open. Decoding stops at the end of the line only: a stop at "." or "," could never give "U.S. Senate"."""
+
+    name = "open_qa"
+    title = "Open-domain QA"
+    data_name = "nq_open"
+    metric = "exact match"
+    decoding: Decoding | None = Decoding(16)
+
+    def item(self, row: Row, key: str) -> Item:
+        question, golds = columns.question(row, "question", key), columns.texts(row, "answer", key)
+        return Item(key, self.name, {"question": question, "answer": list(golds)}, golds, cluster=key)
+
+    def prompt(self, item: Item) -> str:
+        return f"Question: {item.fields['question']}\nAnswer:"
+
+    def parse(self, text: str) -> Answer:
+        said = text.strip()
+        # "..." or "the" say nothing once they are normalised.
+        return Answer(text, said, True) if squad_normalized(said) else Answer(text, None, False)
+
+    def score(self, item: Item, answer: Answer) -> Score:
+        said = answer.value if answer.parseable else ""
+        return Score(exact_match(said, item.gold), beside={"f1": token_f1(said, item.gold)})
+
+    def floor(self, items: Sequence[Item]) -> float:
+        """The share of the most common gold: a model that gives everybody the same answer."""
+        return majority(items)

@@ -1,0 +1,53 @@
+"""Reasoning: multi-step arithmetic word problems (GSM8K). Metric: the share solved, by the final number."""
+
+import re
+from collections.abc import Sequence
+from decimal import Decimal
+
+from audit.abilities import columns
+from audit.abilities.contract import Answer, Decoding, Item, Row, Score
+from audit.abilities.words import majority
+from audit.errors import AuditError
+
+# A digit is required ("Thanks..." holds no number), and the minus of "10-7" is not a sign.
+_NUMBER = r"(?:(?<![\w)])[-\u2212])?\$?\d[\d,]*(?:\.\d+)?"
+_MARKED = re.compile(r"####\s*(" + _NUMBER + ")")
+
+
+class Reasoning:
+    """GSM8K, asked without the gold rationale; the model writes its own steps.
+
+    The answer is the number after the first "####" (the data set's convention, Cobbe et al. 2021), else the last
+    number said. Numbers are compared as decimals, so "1,000", "$1000" and "1000.0" are one answer.
+    """
+
+    name = "reasoning"
+    title = "Reasoning"
+    data_name = "gsm8k"
+    metric = "solve rate"
+    decoding: Decoding | None = Decoding(256, stop=("\nQuestion:",))
+
+    def item(self, row: Row, key: str) -> Item:
+        question, answer = columns.text(row, "question", key), columns.text(row, "answer", key)
+        marked = _MARKED.search(answer)
+        if marked is None:
+            raise AuditError(f"row {key} has {answer[-40:]!r} at the end of column 'answer'; end it in '#### number'")
+        return Item(key, self.name, {"question": question, "answer": answer}, (_plain(marked.group(1)),), cluster=key)
+
+    def prompt(self, item: Item) -> str:
+        return f"Question: {item.fields['question']}\nAnswer:"
+
+    def parse(self, text: str) -> Answer:
+        numbers = _MARKED.findall(text)[:1] or re.findall(_NUMBER, text)[-1:]
+        return Answer(text, _plain(numbers[0]), True) if numbers else Answer(text, None, False)
+
+    def score(self, item: Item, answer: Answer) -> Score:
+        return Score(float(answer.parseable and Decimal(answer.value) == Decimal(item.gold[0])))
+
+    def floor(self, items: Sequence[Item]) -> float:
+        """The share of the most common gold: a model that always says one number."""
+        return majority(items)
+
+
+def _plain(number: str) -> str:
+    return number.replace("\u2212", "-").replace("$", "").replace(",", "")

@@ -1,0 +1,34 @@
+"""Sentiment: is a sentence positive or negative (SST-2)? Metric: accuracy."""
+
+from collections.abc import Sequence
+
+from audit.abilities import columns
+from audit.abilities.contract import Answer, Decoding, Item, Row, Score
+from audit.abilities.words import first_word, is_gold, majority
+
+
+class Sentiment:
+    """SST-2; 0 is negative, 1 is positive."""
+
+    name = "sentiment"
+    title = "Sentiment"
+    data_name = "sst2"
+    metric = "accuracy"
+    decoding: Decoding | None = Decoding(8)
+
+    def item(self, row: Row, key: str) -> Item:
+        sentence, label = columns.text(row, "sentence", key), columns.label(row, "label", ("negative", "positive"), key)
+        return Item(key, self.name, {"sentence": sentence, "label": label}, (label,), cluster=key)
+
+    def prompt(self, item: Item) -> str:
+        return f"{item.fields['sentence']}\nQuestion: Is this sentence positive or negative?\nAnswer:"
+
+    def parse(self, text: str) -> Answer:
+        return first_word(text, ("positive", "negative"))
+
+    def score(self, item: Item, answer: Answer) -> Score:
+        return is_gold(item, answer)
+
+    def floor(self, items: Sequence[Item]) -> float:
+        """The majority class of these items."""
+        return majority(items)

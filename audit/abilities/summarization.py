@@ -1,0 +1,68 @@
+"""Summarization of a chat (SAMSum). Metric: the mean of ROUGE-1, ROUGE-2 and ROUGE-L."""
+
+from collections.abc import Sequence
+from functools import cached_property
+from typing import Any
+
+from audit.abilities import columns
+from audit.abilities.contract import Answer, Decoding, Item, Row, Score
+
+_KINDS = ("rouge1", "rouge2", "rougeL")
+
+
+class Summarization:
+    """SAMSum. F-measures of `rouge-score` with Porter stems, per item, not bootstrapped and not rounded.
+
+    ROUGE's tokenizer keeps a-z and 0-9 only: a text in another script scores 0 even against itself.
+    """
+
+    name = "summarization"
+    title = "Summarization"
+    data_name = "samsum"
+    metric = "mean of ROUGE-1/2/L"
+    decoding: Decoding | None = Decoding(48)
+
+    def item(self, row: Row, key: str) -> Item:
+        dialogue = columns.text(row, "dialogue", key).replace("\r\n", "\n")
+        summary = columns.text(row, "summary", key)
+        return Item(key, self.name, {"dialogue": dialogue, "summary": summary}, (summary,), cluster=key)
+
+    def prompt(self, item: Item) -> str:
+        return f"{item.fields['dialogue']}\nTL;DR:"
+
+    def parse(self, text: str) -> Answer:
+        said = text.strip()
+        return Answer(text, said, True) if said else Answer(text, None, False)
+
+    def score(self, item: Item, answer: Answer) -> Score:
+        if not answer.parseable:
+            return Score(0.0, beside=dict.fromkeys(_KINDS, 0.0))
+        parts = self._rouge(item.gold[0], str(answer.value))
+        return Score(sum(parts.values()) / len(parts), beside=parts)
+
+    def floor(self, items: Sequence[Item]) -> float:
+        """The better of two ways to write a summary without summarizing, on these items.
+
+        (a) The summary of another dialogue (the next item's): right in style, blind to the dialogue; the counterpart of
+        a majority class. (b) The dialogue's first turn, copied: what a model does that only goes on repeating its
+        prompt. Stronger copying baselines (the three longest turns) do part of the task and are no floor.
+        """
+        if not items:
+            return 0.0
+        others = [*items[1:], items[0]] if len(items) > 1 else []
+        blind = [self._mean_rouge(item, other.gold[0]) for item, other in zip(items, others, strict=False)]
+        copied = [self._mean_rouge(item, str(item.fields["dialogue"]).split("\n")[0]) for item in items]
+        return max(sum(blind), sum(copied)) / len(items)
+
+    def _mean_rouge(self, item: Item, said: str) -> float:
+        return sum(self._rouge(item.gold[0], said).values()) / len(_KINDS)
+
+    def _rouge(self, gold: str, said: str) -> dict[str, float]:
+        scores = self._scorer.score(gold, said)
+        return {kind: float(scores[kind].fmeasure) for kind in _KINDS}
+
+    @cached_property
+    def _scorer(self) -> Any:
+        from rouge_score.rouge_scorer import RougeScorer  # slow to import (nltk), so only when something is scored
+
+        return RougeScorer(_KINDS, use_stemmer=True)
