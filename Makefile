@@ -1,0 +1,47 @@
+# Two commands matter: `make audit` edits a model, asks, and judges; `make test` tests this repository.
+# Both make the environment first, once: the stamp file says that pyproject.toml and constraints.txt are installed.
+
+VENV ?= .venv
+PYTHON ?= $(shell for python in python3.11 python3.12 python3.13 python3.14 python3; do \
+	"$$python" -c 'import ensurepip, sys, venv; sys.exit(sys.version_info < (3, 11))' 2>/dev/null \
+	&& echo "$$python" && break; done)
+RUN := $(VENV)/bin/python -m
+INSTALLED := $(VENV)/.installed
+AUDIT_FLAGS ?=
+TEST_FLAGS ?=
+WORKERS ?= auto
+
+.DEFAULT_GOAL := help
+.PHONY: help install audit audit-llama test lint format
+
+help:  ## list the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
+
+# Every install reads constraints.txt: without it a wide range may pull a newer torch, with gigabytes of CUDA behind it.
+$(INSTALLED): pyproject.toml constraints.txt
+	@test -n "$(PYTHON)" || { echo "make: no Python 3.11 or newer with venv was found; install one, or name it: make PYTHON=/path/to/python3" >&2; exit 1; }
+	@echo "Installing into $(VENV) (minutes the first time, then not again) ..."
+	@$(RUN) pip --version >/dev/null 2>&1 || "$(PYTHON)" -m venv "$(VENV)"
+	@$(RUN) pip install -qq --disable-pip-version-check -c constraints.txt -e '.[test,lint]'
+	@touch $@
+
+install: $(INSTALLED)  ## make the environment
+
+audit: $(INSTALLED)  ## edit the pocket model with MEMIT and judge eight abilities (more options: AUDIT_FLAGS="...")
+	$(RUN) pytest suites/ --editor memit --edit-count 10 $(AUDIT_FLAGS)
+
+audit-llama: $(INSTALLED)  ## the same on the other pocket model
+	$(RUN) pytest suites/ --editor memit --edit-count 10 --model pocket-llama $(AUDIT_FLAGS)
+
+test: $(INSTALLED)  ## run all tests of this repository, in parallel and offline
+	HF_HUB_OFFLINE=1 OMP_NUM_THREADS=1 TOKENIZERS_PARALLELISM=false \
+	$(RUN) pytest tests/ -q -n $(WORKERS) --maxprocesses 8 --dist worksteal $(TEST_FLAGS)
+
+lint: $(INSTALLED)  ## check style, format and types
+	$(RUN) ruff check .
+	$(RUN) ruff format --check .
+	$(RUN) mypy
+
+format: $(INSTALLED)  ## put the code into its one format
+	$(RUN) ruff check --fix .
+	$(RUN) ruff format .
