@@ -1,0 +1,56 @@
+"""sha256 over content: the only keys that caches know, and the proof that editing left no trace."""
+
+import hashlib
+import json
+from collections.abc import Iterator
+from typing import Any
+
+from torch import Tensor
+
+from audit.models.language_model import LanguageModel
+from audit.store import hash_tensors
+
+
+def weights_fingerprint(lm: LanguageModel) -> str:
+    """sha256 over name, dtype, shape and bytes of every parameter and persistent buffer (tied weights once).
+
+    Names go in sorted; the same weights in another dtype, or with one bit changed, give another fingerprint.
+    """
+    return hash_tensors(_distinct_tensors(lm))
+
+
+def tokenizer_fingerprint(lm: LanguageModel) -> str:
+    """sha256 over everything that decides how text becomes ids and back; padding and truncation do not count."""
+    tokenizer = lm.tokenizer
+    if tokenizer.is_fast:
+        rules = json.loads(tokenizer.backend_tokenizer.to_str())
+        # A call that pads leaves its setting behind in the tokenizer: state, not rules.
+        rules.pop("padding", None)
+        rules.pop("truncation", None)
+    else:
+        rules = {"class": type(tokenizer).__name__, "vocabulary": tokenizer.get_vocab()}
+    specials = {
+        "bos": tokenizer.bos_token_id,
+        "eos": tokenizer.eos_token_id,
+        "unknown": tokenizer.unk_token_id,
+    }
+    return content_fingerprint({"rules": rules, "specials": specials})
+
+
+def content_fingerprint(content: Any) -> str:
+    """sha256 over JSON content; the order of a mapping's keys does not count, that of a list does.
+
+    Raises:
+        TypeError: JSON cannot hold the content.
+    """
+    canonical = json.dumps(content, sort_keys=True, separators=(",", ":"))
+    return hashlib.sha256(canonical.encode()).hexdigest()
+
+
+def _distinct_tensors(lm: LanguageModel) -> Iterator[tuple[str, Tensor]]:
+    seen: set[tuple[int, tuple[int, ...], tuple[int, ...]]] = set()
+    for name, tensor in sorted(lm.model.state_dict().items()):
+        place = (tensor.data_ptr(), tuple(tensor.shape), tensor.stride())
+        if tensor.numel() == 0 or place not in seen:
+            seen.add(place)
+            yield name, tensor

@@ -1,0 +1,29 @@
+"""Fixtures that every room may use. Nothing heavy is imported before a test asks for it."""
+
+import os
+from typing import TYPE_CHECKING
+
+import pytest
+
+os.environ["HF_HUB_OFFLINE"] = "1"
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+
+if TYPE_CHECKING:
+    from audit.models.language_model import LanguageModel
+
+
+@pytest.fixture(scope="session")
+def tiny_gpt2() -> "LanguageModel":
+    """A random GPT-2 with a byte-level tokenizer that adds nothing; tests leave its weights as they were."""
+    from tests.tiny_models import build_tiny_gpt2
+
+    return build_tiny_gpt2()
+
+
+@pytest.fixture(scope="session")
+def tiny_llama() -> "LanguageModel":
+    """A random Llama with a byte-level tokenizer that adds a BOS; tests leave its weights as they were."""
+    from tests.tiny_models import build_tiny_llama
+
+    return build_tiny_llama()
