@@ -1,0 +1,244 @@
+"""Rows of an edit file: JSON objects with the line they begin on, and the sentences that say what is wrong with one.
+
+Two layouts are read, whatever the file is called: one JSON object a line, or one JSON array of objects.
+"""
+
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from audit.errors import AuditError
+
+LAYOUT_REMEDY = "write one complete JSON object a line, or one JSON array of objects"
+_JSON_SPACE = " \t\r\n"
+_KINDS: Mapping[type, str] = {
+    dict: "an object", list: "a list", str: "text", bool: "true/false", int: "a number", float: "a number",
+    type(None): "null",
+}  # fmt: skip
+
+
+@dataclass(frozen=True)
+class SkippedRow:
+    """A row of a benchmark's file that cannot be used, and why. `field` is the column at fault."""
+
+    file: str
+    line: int
+    field: str
+    reason: str
+
+
+class UnusableError(Exception):
+    """A row is well formed but no usable request: an error in our own schema, a skipped row in a benchmark's file."""
+
+    def __init__(self, field: str, reason: str, remedy: str) -> None:
+        super().__init__(f"{field}: {reason}")
+        self.field = field
+        self.reason = reason
+        self.remedy = remedy
+
+
+@dataclass(frozen=True)
+class Row:
+    """One JSON object of an edit file; `path` leads to it where it lies inside another ("requested_rewrite.")."""
+
+    file: str
+    line: int
+    values: Mapping[str, Any]
+    path: str = ""
+
+    def error(self, field: str, reason: str, remedy: str) -> AuditError:
+        """The one sentence for this field: file, line, field, what is wrong, remedy."""
+        return AuditError(f"{self.file}, line {self.line}, field '{self.path}{field}': {reason}; {remedy}.")
+
+    def value(self, field: str) -> Any:
+        if field not in self.values:
+            raise self.error(field, "is missing", f"add '{field}' to this row (see docs/edit-requests.md)")
+        return self.values[field]
+
+    def text(self, field: str) -> str:
+        """The text under `field`, without blanks around it; it may be empty."""
+        return self._as_text(field, self.value(field))
+
+    def texts(self, field: str) -> tuple[str, ...]:
+        """The list of texts under `field`."""
+        entries = self._as_list(field, self.value(field), "texts")
+        return tuple(self._as_text(f"{field}[{index}]", entry) for index, entry in enumerate(entries))
+
+    def text_or_texts(self, field: str) -> tuple[str, ...]:
+        """One text, or a list of texts, under `field`."""
+        return self.texts(field) if isinstance(self.value(field), list) else (self.text(field),)
+
+    def inside(self, field: str) -> "Row":
+        """The object under `field`, as a row of its own that still names the whole path in its errors."""
+        return self._as_row(field, self.value(field))
+
+    def objects(self, field: str) -> tuple["Row", ...]:
+        """The list of objects under `field`."""
+        entries = self._as_list(field, self.value(field), "objects")
+        return tuple(self._as_row(f"{field}[{index}]", entry) for index, entry in enumerate(entries))
+
+    def label(self, field: str) -> str:
+        """A case id: text or a whole number."""
+        value = self.value(field)
+        if isinstance(value, int) and not isinstance(value, bool):
+            return str(value)
+        return self._as_text(field, value)
+
+    def _as_text(self, field: str, value: Any) -> str:
+        if not isinstance(value, str):
+            raise self.error(field, f"is {kind(value)} ({shown(value)}) where text is needed", "write it in quotes")
+        try:
+            value.encode("utf-8")
+        except UnicodeEncodeError:
+            raise self.error(
+                field, f"holds a lone surrogate ({shown(value)})", "write the character itself or its full escape pair"
+            ) from None
+        return value.strip()
+
+    def _as_list(self, field: str, value: Any, of: str) -> list[Any]:
+        if not isinstance(value, list):
+            raise self.error(
+                field, f"is {kind(value)} ({shown(value)}) where a list is needed", f"write a list of {of} in [ ]"
+            )
+        return value
+
+    def _as_row(self, field: str, value: Any) -> "Row":
+        if not isinstance(value, dict):
+            raise self.error(
+                field, f"is {kind(value)} ({shown(value)}) where an object is needed", "write an object in { }"
+            )
+        return Row(self.file, self.line, value, f"{self.path}{field}.")
+
+
+def kind(value: Any) -> str:
+    """What a JSON value is, in words."""
+    return _KINDS[type(value)]
+
+
+def shown(value: Any, limit: int = 60) -> str:
+    """A JSON value on one line, cut to `limit` characters."""
+    line = json.dumps(value, ensure_ascii=not isinstance(value, str) or not value.isprintable())
+    return line if len(line) <= limit else line[: limit - 3] + "..."
+
+
+def read_rows(path: Path) -> tuple[Row, ...]:
+    """All rows of an edit file.
+
+    Raises:
+        AuditError: the file is missing, a directory, unreadable, binary, empty, or not JSON objects.
+    """
+    text = _read_text(path)
+    opening = text.lstrip(_JSON_SPACE)
+    if not opening:
+        raise AuditError(f"{path}: the file is empty; {LAYOUT_REMEDY}.")
+    entries = _array_entries(path, text) if opening[0] == "[" else _line_entries(path, text)
+    rows = tuple(_object_row(path, line, value) for line, value in entries)
+    if not rows:
+        raise AuditError(f"{path}: the list holds no rows; add at least one edit request.")
+    return rows
+
+
+def _read_text(path: Path) -> str:
+    if path.is_dir():
+        raise AuditError(f"{path}: is a directory; name one file of edit requests inside it.")
+    if not path.is_file():
+        raise AuditError(f"{path}: no such file; check the path given to --edits.")
+    try:
+        text = path.read_bytes().decode("utf-8-sig")
+    except OSError as problem:
+        raise AuditError(f"{path}: cannot be read ({problem.strerror}); check its permissions.") from problem
+    except UnicodeDecodeError as problem:
+        raise AuditError(
+            f"{path}: is not UTF-8 text (byte {problem.start}); save it as plain UTF-8 JSON, unpacked."
+        ) from problem
+    if "\0" in text:
+        line = text.count("\n", 0, text.index("\0")) + 1
+        raise AuditError(f"{path}, line {line}: holds a NUL byte, so it is binary; save it as plain UTF-8 JSON.")
+    return text
+
+
+def _object_row(path: Path, line: int, value: Any) -> Row:
+    if not isinstance(value, dict):
+        raise AuditError(f"{path}, line {line}: the row is {kind(value)} ({shown(value)}), not an object; "
+                         f"{LAYOUT_REMEDY}.")  # fmt: skip
+    return Row(str(path), line, value)
+
+
+def _line_entries(path: Path, text: str) -> Iterator[tuple[int, Any]]:
+    # Only "\n" ends a row: JSON strings may hold U+2028 and other marks that splitlines() would cut at.
+    lines = text.split("\n")
+    for number, line in enumerate(lines, start=1):
+        if not line.strip(_JSON_SPACE):
+            continue
+        try:
+            yield number, _DECODER.decode(line)
+        except json.JSONDecodeError as problem:
+            whole = _whole_object(text) if not "".join(lines[: number - 1]).strip(_JSON_SPACE) else None
+            if whole is None:
+                raise _not_json(path, number, f"{problem.msg} at column {problem.colno}") from problem
+            yield number, whole
+            return
+        except (ValueError, RecursionError) as problem:
+            raise _not_json(path, number, str(problem)) from problem
+
+
+def _whole_object(text: str) -> Any:
+    """The single object that fills the text over several lines, or None."""
+    try:
+        return _DECODER.decode(text)
+    except (ValueError, RecursionError):
+        return None
+
+
+def _array_entries(path: Path, text: str) -> Iterator[tuple[int, Any]]:
+    position = _skip_space(text, text.index("[") + 1)
+    line, counted = 1, 0
+    closed = text[position : position + 1] == "]"
+    while not closed:
+        line, counted = line + text.count("\n", counted, position), position
+        try:
+            value, position = _DECODER.raw_decode(text, position)
+        except json.JSONDecodeError as problem:
+            raise _not_json(path, problem.lineno, f"{problem.msg} at column {problem.colno}") from problem
+        except (ValueError, RecursionError) as problem:
+            raise _not_json(path, line, str(problem)) from problem
+        yield line, value
+        position = _skip_space(text, position)
+        mark = text[position : position + 1]
+        if mark not in (",", "]"):
+            here = text.count("\n", 0, position) + 1
+            raise _not_json(path, here, "the list breaks off" if not mark else f"{shown(mark)} where a comma belongs")
+        closed = mark == "]"
+        position = position if closed else _skip_space(text, position + 1)
+    rest = _skip_space(text, position + 1)
+    if rest < len(text):
+        raise _not_json(path, text.count("\n", 0, rest) + 1, "text after the closing bracket")
+
+
+def _skip_space(text: str, position: int) -> int:
+    while position < len(text) and text[position] in _JSON_SPACE:
+        position += 1
+    return position
+
+
+def _not_json(path: Path, line: int, reason: str) -> AuditError:
+    # The decoder's own words may hold line breaks; the sentence may not.
+    return AuditError(f"{path}, line {line}: is not JSON ({' '.join(reason.split())}); {LAYOUT_REMEDY}.")
+
+
+def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    fields: dict[str, Any] = {}
+    for key, value in pairs:
+        if key in fields:
+            raise ValueError(f"the key {shown(key)} stands twice in one object")
+        fields[key] = value
+    return fields
+
+
+def _no_constant(name: str) -> Any:
+    raise ValueError(f"{name} is no JSON value")
+
+
+_DECODER = json.JSONDecoder(object_pairs_hook=_object, parse_constant=_no_constant)

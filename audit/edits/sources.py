@@ -1,0 +1,198 @@
+"""Where edit requests come from: a name, or a file whose format is recognised from its content.
+
+    loaded = load_requests("zsre.jsonl", count=20, seed=0)
+    loaded.requests, loaded.skipped
+
+Bad input ends in an `AuditError` of one sentence: file, line, field, what is wrong, remedy.
+"""
+
+import difflib
+import hashlib
+import json
+import random
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from audit.edits import counterfact, ours, zsre
+from audit.edits.checks import Repeats
+from audit.edits.requests import EditRequest
+from audit.edits.rows import Row, SkippedRow, UnusableError, read_rows, shown
+from audit.errors import AuditError
+
+NAMES = ("pocket",)
+
+
+@dataclass(frozen=True)
+class Format:
+    """One way to write edit requests down.
+
+    A row is taken for this format when it has at least `needed` of the `signature` keys. `strict`: a row that cannot
+    be used is an error; else (a benchmark's file) it is skipped and listed. `columns` names subject and target there.
+    """
+
+    title: str
+    signature: frozenset[str]
+    needed: int
+    strict: bool
+    columns: tuple[str, str]
+    read: Callable[[Row], EditRequest]
+
+
+# The order decides: our own schema is what is left when no benchmark's columns are there.
+FORMATS = (
+    Format(
+        title="CounterFact (ROME's nested schema)",
+        signature=frozenset({"requested_rewrite"}),
+        needed=1,
+        strict=False,
+        columns=("requested_rewrite.subject", "requested_rewrite.target_new.str"),
+        read=counterfact.read_nested,
+    ),
+    Format(
+        title="ZsRE (MEND's and EasyEdit's schema)",
+        signature=frozenset({"src", "alt", "answers", "rephrase", "loc", "loc_ans"}),
+        needed=2,
+        strict=False,
+        columns=("subject", "alt"),
+        read=zsre.read_request,
+    ),
+    Format(
+        title="CounterFact (EasyEdit's flat schema)",
+        signature=frozenset({"ground_truth", "rephrase_prompt", "locality_prompt", "locality_ground_truth"}),
+        needed=2,
+        strict=False,
+        columns=("subject", "target_new"),
+        read=counterfact.read_flat,
+    ),
+    Format(
+        title="our own schema",
+        signature=frozenset(ours.REQUIRED),
+        needed=1,
+        strict=True,
+        columns=("subject", "target_new"),
+        read=ours.read_request,
+    ),
+)
+
+
+@dataclass(frozen=True)
+class LoadedRequests:
+    """Edit requests and where they came from.
+
+    `skipped` lists the rows of a benchmark's file that cannot be used; `fingerprint` is the sha256 over the requests
+    in their order.
+    """
+
+    requests: tuple[EditRequest, ...]
+    skipped: tuple[SkippedRow, ...]
+    origin: str
+    fingerprint: str
+
+    def draw(self, count: int, seed: int) -> "LoadedRequests":
+        """The first `count` requests in a seeded shuffle, in that order: a larger count only appends to a smaller.
+
+        Raises:
+            AuditError: `count` is not positive or more than there are.
+        """
+        if count < 1:
+            raise AuditError(f"--edit-count {count}: give a whole number of at least 1.")
+        usable = len(self.requests)
+        if count > usable:
+            lost = f" ({len(self.skipped)} rows were skipped)" if self.skipped else ""
+            raise AuditError(
+                f"--edit-count {count} is more than the {usable} usable edit requests in {self.origin}{lost}; "
+                f"ask for at most {usable} or add requests."
+            )
+        order = list(range(usable))
+        random.Random(seed).shuffle(order)
+        chosen = tuple(self.requests[index] for index in order[:count])
+        return replace(self, requests=chosen, fingerprint=requests_fingerprint(chosen))
+
+
+def load_requests(name_or_path: str, *, count: int | None = None, seed: int = 0) -> LoadedRequests:
+    """Edit requests from `name_or_path`: all of them in their order, or `count` of them drawn with `seed`.
+
+    A name from `NAMES` wins over a file of that name (write ./pocket for the file).
+
+    Raises:
+        AuditError: one sentence with file, line, field and remedy.
+    """
+    loaded = _load_named() if name_or_path in NAMES else _load_file(Path(name_or_path))
+    return loaded if count is None else loaded.draw(count, seed)
+
+
+def requests_fingerprint(requests: Sequence[EditRequest]) -> str:
+    """sha256 over the requests' fields, in order."""
+    fields = [ours.request_fields(request) for request in requests]
+    return hashlib.sha256(json.dumps(fields, sort_keys=True).encode("utf-8")).hexdigest()
+
+
+def _load_named() -> LoadedRequests:
+    from audit.pocket.edits import pocket_requests
+
+    requests = tuple(pocket_requests())
+    return LoadedRequests(requests, (), "pocket", requests_fingerprint(requests))
+
+
+def _load_file(path: Path) -> LoadedRequests:
+    if not path.exists():
+        raise _unknown(str(path))
+    rows = read_rows(path)
+    requests: list[EditRequest] = []
+    skipped: list[SkippedRow] = []
+    file_format = _recognise(rows[0])
+    if file_format is None:
+        raise _unrecognised(rows[0])
+    repeats = Repeats(*file_format.columns)
+    for row in rows:
+        _check_same_format(row, file_format)
+        try:
+            request = file_format.read(row)
+            repeats.check(request, row.line)
+        except UnusableError as problem:
+            if file_format.strict:
+                raise row.error(problem.field, problem.reason, problem.remedy) from problem
+            skipped.append(SkippedRow(row.file, row.line, problem.field, problem.reason))
+        else:
+            requests.append(request)
+    if not requests:
+        first = skipped[0]
+        raise AuditError(
+            f"{path}: none of its {len(rows)} rows can be used (line {first.line}, field '{first.field}': "
+            f"{first.reason}); mend them or give another file."
+        )
+    return LoadedRequests(tuple(requests), tuple(skipped), str(path), requests_fingerprint(requests))
+
+
+def _recognise(row: Row) -> Format | None:
+    keys = row.values.keys()
+    return next((one for one in FORMATS if len(one.signature & keys) >= one.needed), None)
+
+
+def _check_same_format(row: Row, file_format: Format) -> None:
+    found = _recognise(row)
+    # A benchmark's row that lost a column may look like our own: its own reader names the column.
+    if found is None or found is file_format or found.strict:
+        return
+    raise AuditError(
+        f"{row.file}, line {row.line}: looks like {found.title}, the rows above like {file_format.title}; "
+        "keep one format in a file."
+    )
+
+
+def _unrecognised(row: Row) -> AuditError:
+    keys = ", ".join(shown(key) for key in list(row.values)[:6]) or "none"
+    return AuditError(
+        f"{row.file}, line {row.line}: the format is not recognised from its keys ({keys}); give each row "
+        "'subject', 'prompt' and 'target_new' (see docs/edit-requests.md), or a ZsRE or CounterFact file."
+    )
+
+
+def _unknown(name: str) -> AuditError:
+    close = difflib.get_close_matches(name, NAMES, n=1)
+    guess = f" (did you mean {close[0]!r}?)" if close else ""
+    return AuditError(
+        f"--edits {name!r} is no known name and no file{guess}; give {' or '.join(NAMES)}, or the path of a file of "
+        "edit requests."
+    )
