@@ -1,1 +1,1 @@
-"""Pure renderers of a finished run."""
+"""Pure renderers of a `RunReport`: terminal, JSON, markdown."""

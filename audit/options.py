@@ -1,0 +1,247 @@
+"""The options of an audit: one table, one frozen `AuditSettings`, and `parse_*` functions with exact errors.
+
+The plugin and the command line both read their options from `OPTIONS` and both call `settings_from`, so that
+`pytest --margin ner=3pp` and `audit run --margin ner=3pp` mean, and complain about, the same thing.
+"""
+
+import difflib
+import math
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from audit.errors import AuditError
+
+EDIT_MODES = ("instance-single", "instance-sequential", "batch-single", "batch-sequential")
+DTYPES = ("auto", "float32", "bfloat16", "float16")
+DEVICES = ("auto", "cpu", "cuda", "cuda:N", "mps")
+INCONCLUSIVE_POLICIES = ("fail", "skip")
+DEFAULT_MARGIN = 0.05  # score points, where no suite states its own
+
+
+@dataclass(frozen=True)
+class Option:
+    """One option as the user types it. `name` is the field of `AuditSettings`; `default` is what help states."""
+
+    name: str
+    metavar: str
+    help: str
+    default: str | None = None
+    repeatable: bool = False
+    switch: bool = False
+
+    @property
+    def flag(self) -> str:
+        return "--" + self.name.replace("_", "-")
+
+    @property
+    def help_line(self) -> str:
+        """The help text, with its default where there is one."""
+        return f"{self.help} (default: {self.default})" if self.default is not None else self.help
+
+
+OPTIONS: tuple[Option, ...] = (
+    Option("editor", "NAME", "the method that edits: a built-in name or package.module:Class", "memit"),
+    Option("model", "NAME", "a pocket model, a local folder or a hub id", "pocket-gpt2"),
+    Option("revision", "REV", "the branch, tag or commit of a hub model"),
+    Option("edits", "NAME|FILE", "what to edit: 'pocket' or a file of edit requests", "pocket"),
+    Option("edit_mode", "MODE", f"{', '.join(EDIT_MODES)} (default: what suits the editor and the count)"),
+    Option("edit_count", "N", "how many edit requests to apply (default: 10, or all where there are fewer)"),
+    Option("edit_batch_size", "B", "edit requests in one batch (default: all of them)"),
+    Option("editor_config", "KEY=VALUE", "override one hyperparameter of the editor; repeatable", repeatable=True),
+    Option(
+        "margin",
+        "ABILITY=POINTS",
+        "the largest drop that is acceptable, 0.03 or 3pp, instead of the suite's own; repeatable",
+        repeatable=True,
+    ),
+    Option("inconclusive", "fail|skip", "what an INCONCLUSIVE verdict does to its test", "fail"),
+    Option("limit", "N", "items asked per ability", "200"),
+    Option("seed", "N", "seed of the edits, the items and the editor", "0"),
+    Option("device", "DEVICE", ", ".join(DEVICES), "auto"),
+    Option("dtype", "DTYPE", ", ".join(DTYPES), "auto"),
+    Option("reports", "DIR", "where the run's folder lands", "reports/"),
+    Option("store", "DIR", "where base answers are kept (default: the user's cache folder, or AUDIT_STORE)"),
+    Option("no_store", "", "keep nothing between runs: ask the base model again", switch=True),
+)
+
+
+@dataclass(frozen=True)
+class AuditSettings:
+    """Everything that decides a run, validated: what two equal settings on equal weights give is equal.
+
+    `margins` are score points by ability and override those that a suite states. `store` None means the user's cache
+    folder; `use_store` False keeps nothing. Raises `AuditError` for a value out of range.
+    """
+
+    editor: str = "memit"
+    model: str = "pocket-gpt2"
+    revision: str | None = None
+    edits: str = "pocket"
+    edit_mode: str | None = None
+    edit_count: int | None = None
+    edit_batch_size: int | None = None
+    editor_config: Mapping[str, str] = field(default_factory=dict)
+    margins: Mapping[str, float] = field(default_factory=dict)
+    inconclusive: str = "fail"
+    limit: int = 200
+    seed: int = 0
+    device: str = "auto"
+    dtype: str = "auto"
+    reports: Path = Path("reports")
+    store: Path | None = None
+    use_store: bool = True
+
+    def __post_init__(self) -> None:
+        for name in ("editor", "model", "edits"):
+            if not getattr(self, name).strip():
+                raise AuditError(f"--{name} is empty: give a name, or leave the option out for its default.")
+        if self.edit_mode is not None:
+            parse_choice("--edit-mode", self.edit_mode, EDIT_MODES)
+        parse_choice("--inconclusive", self.inconclusive, INCONCLUSIVE_POLICIES)
+        parse_choice("--dtype", self.dtype, DTYPES)
+        parse_device(self.device)
+        for name, least in (("edit_count", 1), ("edit_batch_size", 1), ("limit", 1), ("seed", 0)):
+            value = getattr(self, name)
+            if value is not None and value < least:
+                raise AuditError(f"--{name.replace('_', '-')} {value}: give a whole number of at least {least}.")
+        for ability, points in self.margins.items():
+            _check_margin(ability, points, f"{ability}={points}")
+        for name, folder in (("reports", self.reports), ("store", self.store)):
+            if folder is not None and _blocked(folder):
+                raise AuditError(f"--{name} {folder}: that is a file, not a folder; give a folder.")
+
+    def changed(self) -> dict[str, str]:
+        """The settings that differ from their defaults, by flag, as one would type them (for 'run it again')."""
+        plain = AuditSettings()
+        typed: dict[str, str] = {}
+        for option in OPTIONS:
+            name = {"margin": "margins", "no_store": "use_store"}.get(option.name, option.name)
+            value = getattr(self, name)
+            if value == getattr(plain, name):
+                continue
+            typed[option.flag] = "" if option.switch else str(value)
+            if option.repeatable:
+                typed[option.flag] = f" {option.flag} ".join(f"{key}={one}" for key, one in value.items())
+        return typed
+
+
+def settings_from(typed: Mapping[str, Any]) -> AuditSettings:
+    """Settings from option strings as typed, by option name; None or a missing name means the default.
+
+    Repeatable options are sequences of strings, switches are booleans. Raises `AuditError` with one sentence.
+    """
+    given = {name: value for name, value in typed.items() if value is not None and value != []}
+    fields: dict[str, Any] = {}
+    for name, value in given.items():
+        flag = "--" + name.replace("_", "-")
+        match name:
+            case "edit_count" | "edit_batch_size" | "limit":
+                fields[name] = parse_whole(flag, value, 1)
+            case "seed":
+                fields[name] = parse_whole(flag, value, 0)
+            case "margin":
+                fields["margins"] = parse_margins(value)
+            case "editor_config":
+                fields[name] = parse_editor_config(value)
+            case "reports" | "store":
+                fields[name] = parse_folder(flag, value)
+            case "no_store":
+                fields["use_store"] = not value
+            case _:
+                fields[name] = value.strip()
+    if not fields.get("use_store", True) and "store" in fields:
+        raise AuditError(f"--store {fields['store']} and --no-store contradict each other: give one of the two.")
+    return AuditSettings(**fields)
+
+
+def parse_whole(flag: str, text: str, least: int) -> int:
+    """A whole number of at least `least`; digits only, so that 1e3, 10.0 and ' ' are refused with one sentence."""
+    cleaned = text.strip()
+    digits = cleaned.removeprefix("-")
+    if not (digits.isascii() and digits.isdigit()) or int(cleaned) < least:
+        raise AuditError(f"{flag} {text!r}: give a whole number of at least {least}.")
+    return int(cleaned)
+
+
+def parse_choice(flag: str, text: str, choices: tuple[str, ...]) -> str:
+    """One of `choices`, or an error that lists them and guesses what was meant."""
+    if text in choices:
+        return text
+    raise AuditError(f"{flag} {text!r}: give one of {', '.join(choices)}{_guess(text, choices)}.")
+
+
+def parse_device(text: str) -> str:
+    """A device in torch's words; whether the machine has it is known when the model is loaded."""
+    kind, _, index = text.partition(":")
+    if text in DEVICES[:-2] or text == "mps" or (kind == "cuda" and index.isascii() and index.isdigit()):
+        return text
+    raise AuditError(f"--device {text!r}: give one of {', '.join(DEVICES)}{_guess(text, DEVICES)}.")
+
+
+def parse_margins(texts: Iterable[str]) -> dict[str, float]:
+    """`ABILITY=POINTS` strings as score points by ability: 'ner=0.03' and 'ner=3pp' are both {'ner': 0.03}."""
+    margins: dict[str, float] = {}
+    for text in texts:
+        ability, equals, points = (part.strip() for part in text.partition("="))
+        if not equals or not ability or not points:
+            raise AuditError(f"--margin {text!r}: write ABILITY=POINTS, for example reasoning=0.03 or reasoning=3pp.")
+        if ability in margins:
+            raise AuditError(f"--margin {text!r}: {ability} already has a margin ({margins[ability]}); give one.")
+        number, scale = (points[:-2].rstrip(), 0.01) if points.lower().endswith("pp") else (points, 1.0)
+        try:
+            value = round(float(number) * scale, 12)
+        except ValueError:
+            raise AuditError(f"--margin {text!r}: {points!r} is not a number; write 0.03 or 3pp.") from None
+        _check_margin(ability, value, text)
+        margins[ability] = value
+    return margins
+
+
+def _check_margin(ability: str, points: float, text: str) -> None:
+    from audit.abilities import ABILITIES  # a table of names; no ability is loaded
+
+    if ability not in ABILITIES:
+        raise AuditError(
+            f"--margin {text!r}: there is no ability {ability!r}; give one of {', '.join(ABILITIES)}"
+            f"{_guess(ability, tuple(ABILITIES))}."
+        )
+    if not math.isfinite(points) or not 0 < points < 1:
+        raise AuditError(
+            f"--margin {text!r}: a margin lies between 0 and 1 score points, both excluded; write 0.03 or 3pp."
+        )
+
+
+def parse_editor_config(texts: Iterable[str]) -> dict[str, str]:
+    """`KEY=VALUE` strings as a mapping; types are the editor's business, and are checked when it is loaded."""
+    config: dict[str, str] = {}
+    for text in texts:
+        key, equals, value = (part.strip() for part in text.partition("="))
+        if not equals or not key or not value:
+            raise AuditError(f"--editor-config {text!r}: write KEY=VALUE, for example layers=3,4.")
+        if key in config:
+            raise AuditError(f"--editor-config {text!r}: {key} is already set to {config[key]!r}; set it once.")
+        config[key] = value
+    return config
+
+
+def parse_folder(flag: str, text: str) -> Path:
+    """A folder that exists or can be made; a file in its place, or in its parents', is refused."""
+    if not text.strip():
+        raise AuditError(f"{flag} is empty: give a folder, or leave the option out for its default.")
+    folder = Path(text).expanduser()
+    if _blocked(folder):
+        raise AuditError(f"{flag} {text}: that is a file, not a folder; give a folder.")
+    return folder
+
+
+def _blocked(folder: Path) -> bool:
+    """Whether the nearest thing that exists on the way to `folder` is a file."""
+    nearest = next((place for place in (folder, *folder.parents) if place.exists()), folder)
+    return nearest.is_file()
+
+
+def _guess(text: str, choices: tuple[str, ...]) -> str:
+    close = difflib.get_close_matches(text, choices, n=1)
+    return f" (did you mean {close[0]!r}?)" if close else ""

@@ -1,0 +1,268 @@
+"""The pytest face of the audit: options, fixtures, and the summary. It is silent unless a collected test audits.
+
+Nothing heavy is imported here; torch arrives when audit tests were collected and are about to run.
+"""
+
+import os
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from audit.errors import AuditError
+from audit.options import OPTIONS, AuditSettings, settings_from
+
+if TYPE_CHECKING:
+    from audit.reports.run import AbilityRow, RunReport
+    from audit.session import Audit
+    from audit.verdicts import Outcome
+
+FIXTURES = frozenset({"audit_run", "degradation", "edit_scores", "integrity"})
+XDIST_REFUSAL = "an audit edits one model in one process: run the audit suites without -n."
+
+
+@dataclass
+class PluginState:
+    """What the hooks of one pytest run share."""
+
+    settings: AuditSettings
+    command: str
+    audit: "Audit | None" = None
+    asked: "dict[str, AbilityRow]" = field(default_factory=dict)  # by node id: the verdict a test asked for last
+    report: "RunReport | None" = None
+    trouble: str = ""  # why no report could be written
+
+
+STATE = pytest.StashKey[PluginState]()
+#: A conftest may put its own `settings -> Audit` here, for example to audit on its own data (`Audit(source=...)`).
+AUDIT_FACTORY = pytest.StashKey[Callable[[AuditSettings], "Audit"]]()
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    group = parser.getgroup("audit", "side-effect audit of an edited language model")
+    for option in OPTIONS:
+        how: dict[str, Any] = {"dest": f"audit_{option.name}", "help": option.help_line, "default": None}
+        if option.switch:
+            how["action"] = "store_true"
+        else:
+            how["action"] = "append" if option.repeatable else "store"
+            how["metavar"] = option.metavar
+        group.addoption(option.flag, **how)
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    typed = {option.name: config.getoption(f"audit_{option.name}") for option in OPTIONS}
+    with _usage_error():
+        settings = settings_from(typed)
+    command = " ".join(["pytest", *(str(word) for word in config.invocation_params.args)])
+    config.stash[STATE] = PluginState(settings, command)
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_finish(session: pytest.Session) -> None:
+    """Load and check everything the audit needs, before the first test runs."""
+    config = session.config
+    if config.getoption("collectonly") or not any(_audits(item) for item in session.items):
+        return
+    if hasattr(config, "workerinput"):
+        # A worker cannot end the run with a sentence; it runs nothing and tells the controller why.
+        session.items.clear()
+        config.workeroutput["audit_refusal"] = XDIST_REFUSAL  # type: ignore[attr-defined]
+        return
+    state = config.stash[STATE]
+    with _usage_error():
+        audit = _new_audit(config, state.settings)
+        audit.prepare()
+    state.audit = audit
+
+
+def pytest_report_collectionfinish(config: pytest.Config) -> list[str]:
+    audit = config.stash[STATE].audit
+    return audit.header.lines() if audit is not None and config.get_verbosity() >= 0 else []
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_testnodedown(node: Any) -> None:
+    refusal = getattr(node, "workeroutput", {}).get("audit_refusal")
+    if refusal:
+        raise pytest.UsageError(refusal)
+
+
+@pytest.fixture(scope="session")
+def audit_run(pytestconfig: pytest.Config) -> "Audit":
+    """The audit of this run: the model, edited once, and everything measured so far."""
+    audit = pytestconfig.stash[STATE].audit
+    if audit is None:
+        pytest.fail("the audit was not prepared: ask for its fixtures in a test's arguments, not by name at run time")
+    return audit
+
+
+@pytest.fixture
+def degradation(
+    audit_run: "Audit", request: pytest.FixtureRequest, record_property: Callable[[str, object], None]
+) -> "Callable[..., Outcome]":
+    """A function that asks one ability of base and edited model: `degradation("ner", max_drop=0.05) == PASS`.
+
+    `max_drop` is the margin in score points; `--margin ner=0.03` overrides it. INCONCLUSIVE skips the test under
+    `--inconclusive skip`.
+    """
+    state = request.config.stash[STATE]
+
+    def ask(ability: str, max_drop: float) -> "Outcome":
+        from audit.verdicts import Outcome
+
+        with _clean_exit():
+            row = audit_run.verdict(ability, max_drop=max_drop)
+        state.asked[request.node.nodeid] = row
+        for name in ("base", "edited", "drop", "lower", "upper", "margin", "n", "outcome"):
+            record_property(f"{ability}.{name}", getattr(row, name))
+        outcome = Outcome(row.outcome)
+        if outcome is Outcome.INCONCLUSIVE and state.settings.inconclusive == "skip":
+            pytest.skip(row.sentence)
+        return outcome
+
+    return ask
+
+
+@pytest.fixture
+def edit_scores(audit_run: "Audit", record_property: Callable[[str, object], None]) -> Any:
+    """How well the edit itself did: `audit.measures.edit_success.EditScores`."""
+    with _clean_exit():
+        scores = audit_run.edit_scores
+        rows = audit_run.edit_score_rows()
+    for row in rows:
+        record_property(f"{row.measure}.{row.protocol}", row.value)
+    return scores
+
+
+@pytest.fixture
+def integrity(audit_run: "Audit", record_property: Callable[[str, object], None]) -> Any:
+    """Whether the edited weights are sound: `audit.measures.integrity.Integrity`."""
+    with _clean_exit():
+        found = audit_run.integrity
+        rows = audit_run.integrity_rows()
+    for row in rows:
+        record_property(f"integrity.{row.check}", row.value)
+    return found
+
+
+def pytest_assertrepr_compare(config: pytest.Config, op: str, left: object, right: object) -> list[str] | None:
+    """Explain `assert degradation(...) == PASS` by the verdict that the running test asked for last."""
+    state = config.stash.get(STATE, None)
+    if op != "==" or state is None or not state.asked or type(left).__module__.split(".")[0] != "audit":
+        return None
+    row = state.asked.get(os.environ.get("PYTEST_CURRENT_TEST", "").rsplit(" ", 1)[0])
+    outcomes = [str(getattr(side, "value", side)) for side in (left, right)]
+    if row is None or row.outcome not in outcomes:
+        return None
+    from audit.reports.explanation import explanation
+
+    wanted = outcomes[1] if outcomes[0] == row.outcome else outcomes[0]
+    return explanation(row, wanted)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(
+    item: pytest.Item, call: pytest.CallInfo[None]
+) -> Iterator[pytest.TestReport]:
+    """Put the example items, in full, under a failing verdict."""
+    report: pytest.TestReport = yield
+    row = item.config.stash[STATE].asked.get(item.nodeid)
+    if row is not None and row.examples and report.when == "call" and report.failed:
+        from audit.reports.explanation import examples
+
+        report.sections.append((f"{row.ability}: what changed", examples(row)))
+    return report
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
+    """Write the report, whole, once the last test is done; an interrupted or refused run writes none."""
+    state = session.config.stash.get(STATE, None)
+    if state is None or state.audit is None or not state.audit.measured:
+        return
+    if exitstatus not in (pytest.ExitCode.OK, pytest.ExitCode.TESTS_FAILED):
+        return
+    state.report = replace(state.audit.report(), command=state.command)
+    try:
+        state.report = replace(state.report, folder=str(state.report.save(state.settings.reports)))
+    except AuditError as error:
+        state.trouble = str(error)
+        session.exitstatus = pytest.ExitCode.USAGE_ERROR
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
+    state = config.stash.get(STATE, None)
+    if state is None or state.report is None:
+        return
+    from audit.reports.terminal import summary
+
+    verbosity = config.get_verbosity()
+    if verbosity >= 0:
+        terminalreporter.section("side-effect audit")
+    writer = terminalreporter._tw
+    encoding = getattr(sys.stdout, "encoding", None) or "ascii"
+    text = summary(
+        state.report,
+        width=writer.fullwidth,
+        color=writer.hasmarkup,
+        verbosity=verbosity,
+        ascii_only=not encoding.lower().startswith("utf"),
+    )
+    terminalreporter.write_line(text)
+    if state.trouble:
+        terminalreporter.write_line(f"ERROR: {state.trouble}", red=True)
+
+
+def _audits(item: pytest.Item) -> bool:
+    return not FIXTURES.isdisjoint(getattr(item, "fixturenames", ()))
+
+
+def _new_audit(config: pytest.Config, settings: AuditSettings) -> "Audit":
+    factory = config.stash.get(AUDIT_FACTORY, None)
+    if factory is None:
+        from audit.session import Audit
+
+        factory = Audit
+    audit = factory(settings)
+    audit.watcher = _watcher(config)
+    return audit
+
+
+def _watcher(config: pytest.Config) -> Any:
+    """Progress on a terminal, with pytest's capture stepped aside; None where there is no terminal."""
+    reporter = config.pluginmanager.get_plugin("terminalreporter")
+    if reporter is None or not reporter.isatty or config.get_verbosity() < 0 or os.environ.get("TERM") == "dumb":
+        return None
+    from audit.reports.progress import TerminalProgress
+
+    capture = config.pluginmanager.get_plugin("capturemanager")
+
+    def suspend() -> AbstractContextManager[None]:
+        return nullcontext() if capture is None else capture.global_and_fixture_disabled()  # type: ignore[no-any-return]
+
+    writer = reporter._tw
+    return TerminalProgress(
+        writer._file, suspend=suspend, column=lambda: writer.width_of_current_line, color=writer.hasmarkup
+    )
+
+
+@contextmanager
+def _usage_error() -> Iterator[None]:
+    """Before the tests: pytest prints the sentence and exits with 4."""
+    try:
+        yield
+    except AuditError as error:
+        raise pytest.UsageError(str(error)) from None
+
+
+@contextmanager
+def _clean_exit() -> Iterator[None]:
+    """Within a test: the whole run ends with the sentence and exit code 4, since no other test could do better."""
+    try:
+        yield
+    except AuditError as error:
+        pytest.exit(str(error), returncode=pytest.ExitCode.USAGE_ERROR)

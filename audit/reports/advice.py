@@ -1,0 +1,62 @@
+"""The last line of every report: the one thing to do next."""
+
+import re
+
+from audit.reports.run import FAIL, INCONCLUSIVE, AbilityRow, RunReport
+
+EFFICACY_BAR = 0.9  # below this the edits cannot be said to have taken
+
+
+def next_step(report: RunReport) -> str:
+    """One sentence that says what to do next, from the worst thing the report holds down to the best."""
+    if not report.abilities:
+        return "Next: run a suite that asks an ability, for example `pytest suites/`."
+    failed = sorted((row for row in report.abilities if row.outcome == FAIL), key=lambda row: -row.drop)
+    if any(row.sound is False for row in report.integrity) and failed:
+        return f"Next: do not ship these weights; they are damaged, and {_names(failed)} went with them."
+    if failed:
+        worst = failed[0]
+        where = f"in {report.folder}/items.jsonl" if report.folder else "with both answers in items.jsonl"
+        return (
+            f"Next: read the {worst.right_to_wrong} right-to-wrong flips of {worst.ability} {where}, "
+            f"then try {_smaller_edit(report)}."
+        )
+    undecided = [row for row in report.abilities if row.outcome == INCONCLUSIVE]
+    if undecided:
+        return _decide(undecided, report.header.limit)
+    efficacy = efficacy_of(report)
+    if efficacy is not None and efficacy < EFFICACY_BAR:
+        return (
+            f"Next: the abilities held, but the edits did not take (efficacy {efficacy:.2f}); "
+            "try another editor or its --editor-config."
+        )
+    return f"Next: find where it breaks with --edit-count {max(2, 2 * report.header.edit_count)}."
+
+
+def efficacy_of(report: RunReport) -> float | None:
+    """The autoregressive efficacy, where it was measured."""
+    found = [s.value for s in report.edit_scores if s.measure == "efficacy" and s.protocol == "autoregressive"]
+    return found[0] if found else None
+
+
+def _decide(undecided: list[AbilityRow], limit: int) -> str:
+    blind = [row for row in undecided if row.base <= row.floor or "floor" in row.sentence]
+    if blind:
+        return (
+            f"Next: choose a --model that can do {_names(blind)}, or a larger --limit: "
+            "its base score is not clearly above chance."
+        )
+    # The verdict's sentence states how many more items would decide it.
+    wanted = [int(found[1]) for row in undecided if (found := re.search(r"about (\d+) more", row.sentence))]
+    more = f"--limit {limit + max(wanted)}" if wanted else f"--limit {2 * limit}"
+    return f"Next: run again with {more} to decide {_names(undecided)}, or accept a larger --margin."
+
+
+def _smaller_edit(report: RunReport) -> str:
+    count = report.header.edit_count
+    return f"--edit-count {max(1, count // 2)} or another editor" if count > 1 else "another editor or --editor-config"
+
+
+def _names(rows: list[AbilityRow]) -> str:
+    names = [row.ability for row in rows]
+    return names[0] if len(names) == 1 else ", ".join(names[:-1]) + " and " + names[-1]

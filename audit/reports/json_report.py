@@ -1,0 +1,112 @@
+"""`verdict.json` and `items.jsonl`: the report as data, and back.
+
+The schema carries its version; a file of another version is refused rather than half understood. Every number is
+finite or null, so any JSON reader can read it.
+"""
+
+import json
+import math
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, fields
+from typing import Any
+
+from audit.errors import AuditError
+from audit.reports.run import (
+    SCHEMA_VERSION,
+    AbilityRow,
+    AnswerRecord,
+    EditScore,
+    Example,
+    IntegrityRow,
+    ItemRecord,
+    RunHeader,
+    RunReport,
+    SkippedEdit,
+)
+
+
+def verdict_document(report: RunReport) -> dict[str, Any]:
+    """The report without its items, as JSON-able data."""
+    parts = {part.name: getattr(report, part.name) for part in fields(report) if part.name not in ("items", "folder")}
+    document = {
+        "schema_version": SCHEMA_VERSION,
+        "outcome": report.outcome,
+        "estimand": "expected change on items like these: greedy decoding, this prompt, this batch plan",
+        **{name: _plain(value) for name, value in parts.items()},
+    }
+    finite: dict[str, Any] = _finite(document)
+    return finite
+
+
+def verdict_json(report: RunReport) -> str:
+    """`verdict.json`, indented, keys in the order of the dataclasses."""
+    return json.dumps(verdict_document(report), indent=2, ensure_ascii=False, allow_nan=False) + "\n"
+
+
+def items_jsonl(items: Iterable[ItemRecord]) -> str:
+    """One line an item: the question, both answers, both scores."""
+    return "".join(json.dumps(_finite(asdict(item)), ensure_ascii=False, allow_nan=False) + "\n" for item in items)
+
+
+def report_from_json(text: str, *, origin: str, folder: str | None = None) -> RunReport:
+    """The report that `verdict_json` wrote, without items. `origin` names the file in errors (`AuditError`)."""
+    try:
+        document = json.loads(text)
+    except json.JSONDecodeError as error:
+        raise AuditError(f"{origin} is not JSON (line {error.lineno}); run the audit again.") from None
+    version = document.get("schema_version") if isinstance(document, dict) else None
+    if version != SCHEMA_VERSION:
+        raise AuditError(
+            f"{origin} has schema version {version!r}, and this version of the audit reads {SCHEMA_VERSION}; "
+            "read it with the version of the audit that wrote it."
+        )
+    try:
+        return RunReport(
+            header=RunHeader(**document["header"]),
+            abilities=tuple(_ability_row(row) for row in document["abilities"]),
+            edit_scores=tuple(EditScore(**row) for row in document["edit_scores"]),
+            integrity=tuple(IntegrityRow(**row) for row in document["integrity"]),
+            skipped=tuple(SkippedEdit(**row) for row in document["skipped"]),
+            seconds=document["seconds"],
+            settings=document["settings"],
+            fingerprints=document["fingerprints"],
+            versions=document["versions"],
+            command=document["command"],
+            notes=tuple(document["notes"]),
+            folder=folder,
+        )
+    except (KeyError, TypeError) as error:
+        raise AuditError(f"{origin} lacks or misnames a field ({error}); run the audit again.") from None
+
+
+def items_from_jsonl(text: str) -> tuple[ItemRecord, ...]:
+    """The items that `items_jsonl` wrote."""
+    return tuple(_item(json.loads(line)) for line in text.splitlines())
+
+
+def _item(row: dict[str, Any]) -> ItemRecord:
+    row["choices"], row["gold"] = tuple(row["choices"]), tuple(row["gold"])
+    row["base"] = AnswerRecord(**row["base"])
+    row["edited"] = tuple(AnswerRecord(**answer) for answer in row["edited"])
+    return ItemRecord(**row)
+
+
+def _ability_row(row: dict[str, Any]) -> AbilityRow:
+    return AbilityRow(**{**row, "examples": tuple(Example(**example) for example in row["examples"])})
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, tuple):
+        return [_plain(one) for one in value]
+    return asdict(value) if hasattr(value, "__dataclass_fields__") else value
+
+
+def _finite(value: Any) -> Any:
+    """The same data with tuples as lists and every non-finite float as None."""
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if isinstance(value, Mapping):
+        return {str(key): _finite(one) for key, one in value.items()}
+    if isinstance(value, list | tuple):
+        return [_finite(one) for one in value]
+    return value

@@ -1,0 +1,133 @@
+"""`report.md`: the verdict, the tables, what changed, and how to repeat it, for a pull request or a model card."""
+
+from collections.abc import Iterable, Sequence
+
+from audit.reports.advice import next_step
+from audit.reports.run import AbilityRow, Example, RunReport
+from audit.reports.terminal import interval, points
+
+SHOWN_SKIPPED = 10
+
+
+def markdown(report: RunReport) -> str:
+    """The whole report as GitHub-flavoured markdown."""
+    header = report.header
+    sections = [
+        f"# {report.outcome}: {header.editor} on {_code(header.model)}",
+        report.verdict_line.rsplit(": ", 1)[1] + ".",
+        "\n".join(f"- {line.removeprefix('audit: ')}" for line in header.lines()),
+        *_abilities(report.abilities),
+        *_edit(report),
+        *_integrity(report),
+        *_skipped(report),
+        *_changed(report.abilities),
+        *_repeat(report),
+        next_step(report),
+    ]
+    return "\n\n".join(sections) + "\n"
+
+
+def _abilities(rows: Sequence[AbilityRow]) -> Iterable[str]:
+    if not rows:
+        return
+    yield "## Abilities"
+    yield _table(
+        ["ability", "metric", "base", "edited", "drop", "95 % interval", "margin", "n", "lost", "won", "verdict"],
+        [
+            [
+                row.ability,
+                row.metric,
+                f"{row.base:.3f}",
+                f"{row.edited:.3f}",
+                points(row.drop),
+                interval(row),
+                f"{row.margin:.3f}",
+                str(row.n),
+                str(row.right_to_wrong),
+                str(row.wrong_to_right),
+                f"**{row.outcome}**",
+            ]
+            for row in rows
+        ],
+    )
+    yield (
+        "Score points from 0 to 1. The interval holds the one-sided 95 % limits of the drop, paired over the items; "
+        "*lost* counts right answers that became wrong, *won* the reverse. The expected change is that on items like "
+        "these, with greedy decoding, this prompt and this batch plan."
+    )
+    yield "\n".join(f"- **{row.ability}**: {row.sentence}" for row in rows)
+
+
+def _edit(report: RunReport) -> Iterable[str]:
+    if report.edit_scores:
+        yield "## The edit itself"
+        yield _table(
+            ["measure", "protocol", "value", "n"],
+            [
+                [s.measure, s.protocol, "-" if s.value is None else f"{s.value:.3f}", str(s.n)]
+                for s in report.edit_scores
+            ],
+        )
+
+
+def _integrity(report: RunReport) -> Iterable[str]:
+    if report.integrity:
+        yield "## Integrity"
+        word = {True: "sound", False: "**UNSOUND**", None: "noted"}
+        yield "\n".join(f"- {word[row.sound]}: {row.sentence}" for row in report.integrity)
+
+
+def _skipped(report: RunReport) -> Iterable[str]:
+    if report.skipped:
+        yield f"## Skipped edits ({len(report.skipped)})"
+        lines = [f"- {_code(f'{s.file}:{s.line}')} {s.field}: {s.reason}" for s in report.skipped[:SHOWN_SKIPPED]]
+        hidden = len(report.skipped) - len(lines)
+        yield "\n".join([*lines, f"- and {hidden} more, in `verdict.json`"] if hidden else lines)
+
+
+def _changed(rows: Sequence[AbilityRow]) -> Iterable[str]:
+    shown = [row for row in rows if row.examples]
+    if shown:
+        yield "## What changed"
+    for row in shown:
+        yield f"**{row.ability}**: {row.changed} of {row.n} answers changed."
+        yield "\n\n".join(_example(example) for example in row.examples)
+
+
+def _example(example: Example) -> str:
+    return "\n".join(
+        [
+            _fenced(example.prompt),
+            "",
+            f"- wanted: {_code(example.gold)}",
+            f"- base: {_code(example.base)}",
+            f"- edited: {_code(example.edited)}",
+        ]
+    )
+
+
+def _repeat(report: RunReport) -> Iterable[str]:
+    yield "## To repeat it"
+    if report.command:
+        yield _fenced(report.command)
+    facts = {**report.fingerprints, **report.versions}
+    if facts:
+        yield "\n".join(f"- {name}: {_code(value)}" for name, value in facts.items())
+
+
+def _table(headings: list[str], rows: list[list[str]]) -> str:
+    lines = [headings, ["---"] * len(headings), *rows]
+    return "\n".join("| " + " | ".join(cell.replace("|", "\\|") for cell in line) + " |" for line in lines)
+
+
+def _code(text: str) -> str:
+    """Inline code on one line, whatever backticks the model wrote."""
+    flat = " ".join(text.split()).replace("`", "'")
+    return f"`{flat}`" if flat else "(nothing)"
+
+
+def _fenced(text: str) -> str:
+    fence = "```"
+    while fence in text:
+        fence += "`"
+    return f"{fence}text\n{text}\n{fence}"

@@ -1,0 +1,66 @@
+"""Progress while editing and answering: one transient line on a terminal, nothing anywhere else."""
+
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
+from typing import TextIO
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+Suspend = Callable[[], AbstractContextManager[None]]
+
+
+@contextmanager
+def _nothing_suspended() -> Iterator[None]:
+    yield
+
+
+class TerminalProgress:
+    """Shows each stage of an audit as a bar below the current line, and leaves the screen as it was.
+
+        progress = TerminalProgress(sys.stderr)
+        with progress.stage("reasoning, base") as done:
+            done(3, 200)
+
+    `suspend` is entered around a stage (pytest's output capture steps aside); `column` tells how far to the right the
+    cursor stands in the line above, so that whatever prints next goes on where it stopped.
+    """
+
+    def __init__(
+        self,
+        stream: TextIO,
+        *,
+        suspend: Suspend = _nothing_suspended,
+        column: Callable[[], int] = lambda: 0,
+        color: bool = True,
+    ) -> None:
+        self._stream = stream
+        self._suspend = suspend
+        self._column = column
+        self._color = color
+
+    @contextmanager
+    def stage(self, name: str) -> Iterator[Callable[[int, int], None]]:
+        """A stage under way; call the yielded function with (done, in all)."""
+        with self._suspend():
+            column = self._column()
+            if column:
+                self._stream.write("\n")
+            console = Console(file=self._stream, force_terminal=True, no_color=not self._color, highlight=False)
+            with Progress(
+                TextColumn("{task.description}"),
+                BarColumn(bar_width=24),
+                MofNCompleteColumn(),
+                TimeRemainingColumn(),
+                console=console,
+                transient=True,
+            ) as bars:
+                task = bars.add_task(name, total=None)
+
+                def done(count: int, total: int) -> None:
+                    bars.update(task, completed=count, total=total)
+
+                yield done
+            if column:
+                self._stream.write(f"\x1b[1A\x1b[{column}C")  # one line up, then back to where the line stopped
+                self._stream.flush()

@@ -1,0 +1,198 @@
+"""What one audit found, as plain data: the session fills it, every renderer reads it, `verdict.json` stores it.
+
+Scores are score points in [0, 1]; a drop is base minus edited, so a loss is positive; times are in seconds. Numbers
+that came out non-finite are None, because JSON has no word for them. Nothing here knows a model, a test or a terminal.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+SCHEMA_VERSION = 1
+
+PASS, FAIL, INCONCLUSIVE = "PASS", "FAIL", "INCONCLUSIVE"
+
+
+@dataclass(frozen=True)
+class RunHeader:
+    """What was audited and how. `plan` is a sentence part: "10 edits, batch-single"."""
+
+    started: str  # ISO 8601, UTC
+    model: str
+    revision: str | None
+    editor: str
+    edits: str
+    plan: str
+    edit_count: int
+    device: str
+    dtype: str
+    seed: int
+    limit: int
+
+    def lines(self) -> list[str]:
+        """The header as it stands above the tests and in every report."""
+        model = f"{self.model} @ {self.revision}" if self.revision else self.model
+        return [
+            f"audit: {self.editor} edits {model}: {self.plan}, from {self.edits}",
+            f"audit: device {self.device}, dtype {self.dtype}, seed {self.seed}, "
+            f"at most {self.limit} items per ability",
+        ]
+
+
+@dataclass(frozen=True)
+class AnswerRecord:
+    """One answer: the text the model gave, what the parser read in it, and its score."""
+
+    text: str
+    value: Any
+    parseable: bool
+    score: float
+
+
+@dataclass(frozen=True)
+class ItemRecord:
+    """One question with both answers. `edited` holds one answer for every edited model that was asked."""
+
+    ability: str
+    key: str
+    cluster: str
+    prompt: str
+    choices: tuple[str, ...]
+    gold: tuple[str, ...]
+    base: AnswerRecord
+    edited: tuple[AnswerRecord, ...]
+
+    @property
+    def edited_score(self) -> float:
+        """The mean over the edited models."""
+        return sum(answer.score for answer in self.edited) / len(self.edited)
+
+
+@dataclass(frozen=True)
+class Example:
+    """An item worth looking at, cut to what fits in a report."""
+
+    key: str
+    prompt: str
+    gold: str
+    base: str
+    edited: str
+
+
+@dataclass(frozen=True)
+class AbilityRow:
+    """One ability's verdict. `lower` and `upper` are one-sided 95 % limits of the drop."""
+
+    ability: str
+    title: str
+    metric: str
+    outcome: str
+    base: float
+    edited: float
+    drop: float
+    lower: float
+    upper: float
+    margin: float
+    n: int
+    clusters: int
+    floor: float
+    method: str
+    right_to_wrong: int
+    wrong_to_right: int
+    parsed_to_unparseable: int
+    changed: int  # items whose answer text changed
+    base_unparseable: float  # rate
+    edited_unparseable: float  # rate
+    items_fingerprint: str
+    base_from_store: bool
+    sentence: str
+    examples: tuple[Example, ...] = ()
+
+
+@dataclass(frozen=True)
+class EditScore:
+    """One measure of the edit itself under one protocol ("autoregressive" or "teacher-forced")."""
+
+    measure: str
+    protocol: str
+    value: float | None
+    n: int
+
+
+@dataclass(frozen=True)
+class IntegrityRow:
+    """One check of the edited weights: what was measured, and whether that is sound (None: no limit is set)."""
+
+    check: str
+    value: float | bool | None
+    sound: bool | None
+    sentence: str
+
+
+@dataclass(frozen=True)
+class SkippedEdit:
+    """A row of the edits file that could not be used."""
+
+    file: str
+    line: int
+    field: str
+    reason: str
+
+
+@dataclass(frozen=True)
+class RunReport:
+    """Everything needed to judge a run and to repeat it."""
+
+    header: RunHeader
+    abilities: tuple[AbilityRow, ...] = ()
+    edit_scores: tuple[EditScore, ...] = ()
+    integrity: tuple[IntegrityRow, ...] = ()
+    skipped: tuple[SkippedEdit, ...] = ()
+    seconds: Mapping[str, float] = field(default_factory=dict)
+    settings: Mapping[str, Any] = field(default_factory=dict)
+    fingerprints: Mapping[str, str] = field(default_factory=dict)
+    versions: Mapping[str, str] = field(default_factory=dict)
+    command: str = ""
+    notes: tuple[str, ...] = ()
+    items: tuple[ItemRecord, ...] = ()
+    folder: str | None = None  # where it was written
+
+    @property
+    def outcome(self) -> str:
+        """FAIL if any ability fails or a check of the weights is unsound, else INCONCLUSIVE if any is, else PASS."""
+        outcomes = {row.outcome for row in self.abilities}
+        if FAIL in outcomes or any(row.sound is False for row in self.integrity):
+            return FAIL
+        return INCONCLUSIVE if INCONCLUSIVE in outcomes or not self.abilities else PASS
+
+    def count(self, outcome: str) -> int:
+        return sum(row.outcome == outcome for row in self.abilities)
+
+    @property
+    def verdict_line(self) -> str:
+        """One line: the outcome and what it is made of."""
+        parts = [f"{self.count(word)} {word}" for word in (PASS, FAIL, INCONCLUSIVE) if self.count(word)]
+        unsound = [row.check for row in self.integrity if row.sound is False]
+        if unsound:
+            parts.append(f"unsound {' and '.join(unsound)}")
+        header = self.header
+        return f"{self.outcome}: {header.editor} on {header.model}, {header.plan}: {', '.join(parts) or 'no verdict'}"
+
+    def table(self, width: int = 100) -> str:
+        """The summary as plain text, as the terminal shows it."""
+        from audit.reports.terminal import summary
+
+        return summary(self, width=width, color=False)
+
+    def save(self, root: Path | str = "reports") -> Path:
+        """Write `verdict.json`, `items.jsonl` and `report.md` into a new folder under `root`; return the folder."""
+        from audit.reports.folder import write_report
+
+        return write_report(self, Path(root))
+
+    def _repr_markdown_(self) -> str:
+        """A notebook shows the report itself."""
+        from audit.reports.markdown import markdown
+
+        return markdown(self)

@@ -1,0 +1,139 @@
+"""A hand-made report: one ability that passes, one that fails, one undecided, and everything a renderer may meet."""
+
+from dataclasses import replace
+
+from audit.reports.run import (
+    AbilityRow,
+    AnswerRecord,
+    EditScore,
+    Example,
+    IntegrityRow,
+    ItemRecord,
+    RunHeader,
+    RunReport,
+    SkippedEdit,
+)
+
+HEADER = RunHeader(
+    started="2026-11-21T10:15:00+00:00",
+    model="pocket-gpt2",
+    revision=None,
+    editor="memit",
+    edits="pocket",
+    plan="10 edits in one batch",
+    edit_count=10,
+    device="cpu",
+    dtype="float32",
+    seed=0,
+    limit=200,
+)
+
+PASSED = AbilityRow(
+    ability="sentiment",
+    title="Sentiment",
+    metric="accuracy",
+    outcome="PASS",
+    base=0.96,
+    edited=0.955,
+    drop=0.005,
+    lower=-0.0123,
+    upper=0.0231,
+    margin=0.05,
+    n=200,
+    clusters=200,
+    floor=0.51,
+    method="tango",
+    right_to_wrong=2,
+    wrong_to_right=1,
+    parsed_to_unparseable=0,
+    changed=5,
+    base_unparseable=0.0,
+    edited_unparseable=0.005,
+    items_fingerprint="ab12",
+    base_from_store=True,
+    sentence="the drop is at most 0.023, within the margin of 0.050",
+)
+FAILED = replace(
+    PASSED,
+    ability="reasoning",
+    title="Reasoning",
+    metric="solve rate",
+    outcome="FAIL",
+    base=0.86,
+    edited=0.62,
+    drop=0.24,
+    lower=0.19,
+    upper=0.291,
+    floor=0.03,
+    right_to_wrong=50,
+    wrong_to_right=2,
+    parsed_to_unparseable=7,
+    changed=131,
+    edited_unparseable=0.035,
+    base_from_store=False,
+    sentence="the drop is at least 0.190, beyond the margin of 0.050",
+    examples=(
+        Example(
+            key="reasoning/17",
+            prompt="Question: Mara has 3 baskets of 4 pears and eats 2. How many pears are left?\nAnswer:",
+            gold="10",
+            base=" 3*4=12. 12-2=10. #### 10",
+            edited=" 3*4=12. 12-2=12. #### 12",
+        ),
+        Example(key="reasoning/4", prompt="Question: 1 | 2 `x`?\nAnswer:", gold="3", base=" #### 3", edited=""),
+    ),
+)
+UNDECIDED = replace(
+    PASSED,
+    ability="summarization",
+    title="Summarization",
+    metric="mean of ROUGE-1/2/L",
+    outcome="INCONCLUSIVE",
+    base=0.71,
+    edited=0.69,
+    drop=0.02,
+    lower=-0.021,
+    upper=0.061,
+    method="paired bootstrap",
+    sentence="the drop may exceed the margin of 0.050 (upper limit 0.061); about 140 more items would decide it",
+)
+
+
+def answer(text: str, score: float) -> AnswerRecord:
+    return AnswerRecord(text=text, value=text.strip(), parseable=bool(text), score=score)
+
+
+REPORT = RunReport(
+    header=HEADER,
+    abilities=(FAILED, PASSED, UNDECIDED),
+    edit_scores=(
+        EditScore("efficacy", "autoregressive", 0.98, 10),
+        EditScore("efficacy", "teacher-forced", 1.0, 10),
+        EditScore("generalization", "autoregressive", 0.85, 20),
+        EditScore("generalization", "teacher-forced", 0.9, 20),
+        EditScore("portability", "autoregressive", None, 0),
+    ),
+    integrity=(
+        IntegrityRow("finite weights", True, True, "all weights are finite"),
+        IntegrityRow("update norm", 0.031, None, "the update's norm is 0.031 of the weight's"),
+    ),
+    skipped=(SkippedEdit("zsre.json", 12, "answers", "the target is empty"),),
+    seconds={"editing": 4.21, "base answers": 0.3, "edited answers": 9.87},
+    settings={"editor": "memit", "limit": 200},
+    fingerprints={"weights": "0f" * 32, "weights_after": "0f" * 32},
+    versions={"torch": "2.13.0"},
+    command="pytest suites/ --editor memit",
+    items=(
+        ItemRecord(
+            ability="reasoning",
+            key="reasoning/17",
+            cluster="reasoning/17",
+            prompt="Question: é?\nAnswer:",
+            choices=(),
+            gold=("10",),
+            base=answer(" 10", 1.0),
+            edited=(answer(" 12", 0.0), answer(" 10", 1.0)),
+        ),
+    ),
+)
+ALL_PASS = replace(REPORT, abilities=(PASSED,), skipped=())
