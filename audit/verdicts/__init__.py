@@ -1,1 +1,12 @@
-"""Pure statistics: from paired scores to PASS, FAIL or INCONCLUSIVE."""
+"""Pure statistics: from paired scores to PASS, FAIL or INCONCLUSIVE.
+
+Only the words are exported here; `audit.verdicts.verdict.judge` does the sums and imports numpy.
+"""
+
+from audit.verdicts.outcome import Outcome, Verdict
+
+PASS = Outcome.PASS
+FAIL = Outcome.FAIL
+INCONCLUSIVE = Outcome.INCONCLUSIVE
+
+__all__ = ["FAIL", "INCONCLUSIVE", "PASS", "Outcome", "Verdict"]
