@@ -8,7 +8,7 @@ Originals of the touched tensors are kept and copied back; subtracting a delta a
 """
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -90,6 +90,10 @@ class Originals:
             clone = parameter.detach().clone()
             self._kept[id(parameter)] = _Kept(name, parameter, clone, hash_tensors([(name, clone)]))
         return parameter
+
+    def touched(self) -> tuple[tuple[str, Tensor, Tensor], ...]:
+        """(name, original, current) of every kept tensor; the current one is the model's own, not a copy."""
+        return tuple((kept.name, kept.clone, kept.parameter.detach()) for kept in self._kept.values())
 
     def restore(self) -> None:
         """Copy every kept tensor back and check that the model now holds it, bit for bit.
@@ -269,11 +273,10 @@ def load_patch(path: Path, base: str | None = None) -> Patch:
             raise AuditError(
                 f"the patch in {path} has the format {description['format']!r}, not {FORMAT!r}; save it again."
             )
-        read = {"weights": _read_weights, "sequence": _read_sequence}[description["kind"]]
-        patch: Patch = read(path, description, base)
+        patch = READERS[description["kind"]](path, description, base)
         spoilt = patch.fingerprint != description["fingerprint"]
     except FileNotFoundError as error:
-        raise AuditError(f"there is no complete patch in {path} ({error.filename} is missing); save it again.") from None
+        raise AuditError(f"{path} holds no complete patch ({error.filename} is missing); save it again.") from None
     except (SafetensorError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise AuditError(f"the patch in {path} cannot be read ({error}); save it again.") from error
     if spoilt:
@@ -318,6 +321,12 @@ def _read_sequence(path: Path, description: dict[str, Any], base: str | None) ->
     # Only the first step was made for the base model; each later one for the model that the earlier steps left.
     steps = [load_patch(path / _step_folder(i), None if i else base) for i in range(description["count"])]
     return PatchSequence(tuple(steps))
+
+
+READERS: Mapping[str, Callable[[Path, dict[str, Any], str | None], Patch]] = {
+    "weights": _read_weights,
+    "sequence": _read_sequence,
+}
 
 
 def _write_description(path: Path, description: dict[str, Any]) -> None:
