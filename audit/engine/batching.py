@@ -1,0 +1,106 @@
+"""Which rows are computed together, and how they are padded."""
+
+from collections import deque
+from collections.abc import Callable, Iterable, Sequence
+
+import torch
+from torch import Tensor
+
+from audit.errors import AuditError
+from audit.models.language_model import LanguageModel
+
+Progress = Callable[[int, int], None]  # (items done, items in all)
+TOKEN_BUDGET = 8192
+
+
+def context_length(lm: LanguageModel) -> int | None:
+    """How many tokens the model was built to see at once, or None when its configuration names no limit."""
+    config = lm.model.config.get_text_config()
+    for name in ("max_position_embeddings", "n_positions", "max_seq_len"):
+        length = getattr(config, name, None)
+        if isinstance(length, int) and length > 0:
+            return length
+    return None
+
+
+def require_room(lm: LanguageModel, ids: Sequence[int], what: str, text: str, *, new_tokens: int = 0) -> None:
+    """Raise `AuditError` when `ids` is empty, or leaves no room for `new_tokens` more in the model's context.
+
+    Nothing is truncated silently: a question without its beginning is another question. `what` names the sequence.
+    """
+    if not ids:
+        raise AuditError(
+            f"{what} is empty and the tokenizer of {lm.name} adds no beginning-of-text token, "
+            f"so the model has nothing to continue; give it at least one word."
+        )
+    limit = context_length(lm)
+    if limit is not None and len(ids) + new_tokens > limit:
+        wanted = f" and needs room for {new_tokens} more" if new_tokens else ""
+        raise AuditError(
+            f"{what} ({text[:60]!r}...) has {len(ids)} tokens{wanted}, but the context of {lm.name} holds {limit}; "
+            f"shorten it, leave it out, or choose a model with a longer context."
+        )
+
+
+def pack(sizes: Sequence[int], token_budget: int, rows: Sequence[int] | None = None) -> list[list[int]]:
+    """Put items of similar size together, largest first, so that padding is rare.
+
+    `sizes[i]` is the number of tokens in each of the `rows[i]` rows (default 1) that item i becomes. A batch of items
+    holds at most `token_budget` tokens with padding, or else a single item. The order depends on the sizes alone.
+    """
+    if token_budget < 1:
+        raise AuditError(
+            f"The token budget must be at least 1, not {token_budget}; leave it out to use {TOKEN_BUDGET}."
+        )
+    batches: list[list[int]] = []
+    batch_rows = 0
+    width = 0
+    for item in sorted(range(len(sizes)), key=lambda i: (-sizes[i], i)):
+        item_rows = 1 if rows is None else rows[item]
+        if batches and (batch_rows + item_rows) * width <= token_budget:
+            batches[-1].append(item)
+            batch_rows += item_rows
+        else:
+            batches.append([item])
+            batch_rows, width = item_rows, max(sizes[item], 1)
+    return batches
+
+
+def run_batches(batches: Iterable[list[int]], run: Callable[[list[int]], None]) -> None:
+    """Call `run` on every batch; a batch that does not fit into the device's memory is halved and tried again.
+
+    `run` must store its results only by item, so that a second attempt overwrites the first.
+    """
+    waiting = deque(batches)
+    while waiting:
+        batch = waiting.popleft()
+        try:
+            run(batch)
+            continue
+        except torch.OutOfMemoryError as error:
+            if len(batch) == 1:
+                raise AuditError(
+                    "A single item does not fit into the memory of the device; "
+                    "use a smaller dtype (bfloat16), a smaller model, or a device with more memory."
+                ) from error
+        # Outside the handler: the exception, and with it every tensor of the failed attempt, is gone by now.
+        if torch.cuda.is_available():
+            torch.cuda.empty_cache()
+        middle = len(batch) // 2
+        waiting.extendleft([batch[middle:], batch[:middle]])
+
+
+def padded(rows: Sequence[Sequence[int]], side: str, device: torch.device) -> tuple[Tensor, Tensor]:
+    """Stack rows of token ids, padded on the `side` "left" or "right".
+
+    Returns ids and attention mask, both (rows, longest), int64. The padding's id is 0: the mask hides it, so whether
+    the tokenizer has a padding token does not matter.
+    """
+    width = max(len(row) for row in rows)
+    ids = torch.zeros(len(rows), width, dtype=torch.int64)
+    mask = torch.zeros(len(rows), width, dtype=torch.int64)
+    for i, row in enumerate(rows):
+        columns = slice(width - len(row), width) if side == "left" else slice(0, len(row))
+        ids[i, columns] = torch.tensor(row, dtype=torch.int64)
+        mask[i, columns] = 1
+    return ids.to(device), mask.to(device)  # (rows, longest) twice

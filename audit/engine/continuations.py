@@ -1,0 +1,152 @@
+"""Log-probabilities of given tokens, teacher-forced: what ranking, edit success and perplexity have in common."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from audit.engine.batching import Progress, pack, padded, run_batches
+from audit.engine.forward import CausalForward
+from audit.models.language_model import LanguageModel
+
+# A row counts as one token of the budget for this many logits: long texts over large vocabularies must not fill the
+# memory with logits (8192 tokens of budget are at most 64 million logits, 256 MB in float32).
+LOGITS_PER_TOKEN = 8192
+
+
+@dataclass(frozen=True)
+class Continuation:
+    """Token ids, of which those from `start` (at least 1) on are to be scored, given all that come before them."""
+
+    ids: tuple[int, ...]
+    start: int
+
+
+@dataclass(frozen=True)
+class ScoredTokens:
+    """One entry for every scored token: its log-probability (natural), and whether it was the likeliest one.
+
+    A log-probability is NaN, and its hit False, where the model's logits are not finite.
+    """
+
+    log_probabilities: tuple[float, ...]
+    hits: tuple[bool, ...]
+
+
+@dataclass(frozen=True)
+class _Work:
+    """Continuations of one group, without the `shared` first tokens that they have in common."""
+
+    group: int
+    members: tuple[int, ...]
+    shared: tuple[int, ...]
+
+
+def score_continuations(
+    lm: LanguageModel,
+    groups: Sequence[Sequence[Continuation]],
+    *,
+    token_budget: int,
+    progress: Progress | None = None,
+) -> list[list[ScoredTokens]]:
+    """Score continuations; what the members of a group have in common before their scored tokens is computed once."""
+    found: dict[tuple[int, int], ScoredTokens] = {}
+    vocabulary = int(lm.model.config.get_text_config().vocab_size)
+    forward = CausalForward(lm)
+    together, alone = _split_work(groups)
+    in_all = sum(len(group) for group in groups)
+
+    def cost(work: _Work) -> int:
+        members = [groups[work.group][member] for member in work.members]
+        logits = max(len(member.ids) - member.start for member in members) * vocabulary
+        return max(max(len(member.ids) for member in members), logits // LOGITS_PER_TOKEN)
+
+    for works in (together, alone):
+
+        def run(batch: list[int], works: list[_Work] = works) -> None:
+            chosen = [works[i] for i in batch]
+            rows = [(work.group, member) for work in chosen for member in work.members]
+            continuations = [groups[group][member] for group, member in rows]
+            if works is together:
+                shared = [(work.shared, len(work.members)) for work in chosen]
+                scores = _score_after_shared(forward, shared, continuations)
+            else:
+                scores = _score_whole(forward, continuations)
+            found.update(zip(rows, scores, strict=True))
+            if progress is not None:
+                progress(len(found), in_all)
+
+        batches = pack([cost(work) for work in works], token_budget, [len(work.members) for work in works])
+        run_batches(batches, run)
+    return [[found[g, m] for m in range(len(group))] for g, group in enumerate(groups)]
+
+
+def _split_work(groups: Sequence[Sequence[Continuation]]) -> tuple[list[_Work], list[_Work]]:
+    """Groups with a common beginning, and continuations that are computed on their own."""
+    together: list[_Work] = []
+    alone: list[_Work] = []
+    for g, group in enumerate(groups):
+        shared = _common_beginning(group) if len(group) > 1 else ()
+        if shared:
+            together.append(_Work(g, tuple(range(len(group))), shared))
+        else:
+            alone.extend(_Work(g, (member,), ()) for member in range(len(group)))
+    return together, alone
+
+
+def _common_beginning(group: Sequence[Continuation]) -> tuple[int, ...]:
+    """The tokens that all members begin with, ending before the one that predicts the first scored token."""
+    length = min(continuation.start for continuation in group) - 1
+    first = group[0].ids[:length]
+    for continuation in group[1:]:
+        while continuation.ids[: len(first)] != first:
+            first = first[:-1]
+    return first
+
+
+def _score_whole(forward: CausalForward, continuations: Sequence[Continuation]) -> list[ScoredTokens]:
+    """One call; padding on the left brings the scored tokens of all rows to the last columns, where the head is."""
+    ids, mask = padded([c.ids[:-1] for c in continuations], "left", forward.device)  # (rows, width) twice
+    keep = max(len(c.ids) - c.start for c in continuations)
+    logits = forward(ids, mask, keep=keep)  # (rows, keep, vocabulary)
+    return [
+        _score_row(row_logits[keep - (len(c.ids) - c.start) :], c)
+        for row_logits, c in zip(logits, continuations, strict=True)
+    ]
+
+
+def _score_after_shared(
+    forward: CausalForward, shared: Sequence[tuple[tuple[int, ...], int]], continuations: Sequence[Continuation]
+) -> list[ScoredTokens]:
+    """Two calls: the shared beginnings (padded left), then every member's own tokens (padded right) after them.
+
+    `shared` has the beginning and the number of members of every group, `continuations` the members group by group.
+    """
+    beginnings, beginning_mask = padded([beginning for beginning, _ in shared], "left", forward.device)
+    cache = forward.new_cache()
+    forward(beginnings, beginning_mask, cache, keep=1)
+    copies = torch.tensor([g for g, (_, members) in enumerate(shared) for _ in range(members)], device=forward.device)
+    cache.batch_select_indices(copies)  # (members of all groups, heads, width, head_dim) in every layer
+
+    skipped = [len(beginning) for beginning, members in shared for _ in range(members)]
+    rests = [c.ids[s:-1] for c, s in zip(continuations, skipped, strict=True)]
+    ids, mask = padded(rests, "right", forward.device)  # (rows, rest) twice
+    mask = torch.cat([beginning_mask[copies], mask], dim=1)  # (rows, width + rest)
+    logits = forward(ids, mask, cache, keep=ids.shape[1])  # (rows, rest, vocabulary)
+    return [
+        _score_row(row_logits[c.start - 1 - s : len(c.ids) - 1 - s], c)
+        for row_logits, c, s in zip(logits, continuations, skipped, strict=True)
+    ]
+
+
+def _score_row(logits: Tensor, continuation: Continuation) -> ScoredTokens:
+    """Score tokens with the logits that predict them, (scored, vocabulary)."""
+    targets = torch.tensor(continuation.ids[continuation.start :], device=logits.device)  # (scored,)
+    values = logits.float()
+    log_probabilities = values.gather(1, targets[:, None])[:, 0] - values.logsumexp(dim=1)  # (scored,)
+    best, likeliest = values.max(dim=1)
+    hits = (likeliest == targets) & best.isfinite()
+    # An infinite logit leaves infinities that say nothing about the token; -inf for one token alone is an answer.
+    log_probabilities = log_probabilities.masked_fill(~best.isfinite(), float("nan"))
+    return ScoredTokens(tuple(log_probabilities.tolist()), tuple(hits.tolist()))
