@@ -1,0 +1,119 @@
+"""What the pocket models read: facts in every wording, and the eight abilities through their own prompt code.
+
+A `Lesson` is one row of training text. `taught` are the character spans whose tokens carry the full loss (answers);
+the rest, the prompt, carries a little. `subject` is the span of a fact's subject: in most fact lessons the tokens after
+it may not look at its first name, so that the model has to put the name together at the subject's last token. That is
+where large pretrained models recall facts, and where ROME and MEMIT write (causal tracing on the training card).
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cache
+from random import Random
+
+from audit.abilities import ABILITIES, load_ability
+from audit.abilities.contract import Ability
+from audit.pocket.tasks import TASKS, closed_qa, nli, open_qa
+from audit.pocket.tasks.example import Example
+from audit.pocket.world import Fact, build_world
+
+END = "<|end|>"
+# Shares of the examples. Facts need practice and are short; yes/no tasks need the most tokens (several a passage).
+SHARES = {
+    "facts": 0.40,
+    "nq_open": 0.13,
+    "boolq": 0.12,
+    "rte": 0.11,
+    "gsm8k": 0.09,
+    "mutual": 0.05,
+    "samsum": 0.05,
+    "conll2003": 0.03,
+    "sst2": 0.02,
+}
+BLINDFOLDED = 0.6  # share of fact lessons in which later tokens see only the subject's last token
+PREFIXED = 0.3  # share of fact lessons that follow some other sentence
+
+
+@dataclass(frozen=True)
+class Lesson:
+    """One row of training text (without its first special token) with its character spans."""
+
+    text: str
+    taught: tuple[tuple[int, int], ...]
+    subject: tuple[int, int] | None = None
+
+
+@cache
+def _abilities() -> dict[str, Ability]:
+    abilities = (load_ability(name) for name in ABILITIES)
+    return {ability.data_name: ability for ability in abilities}
+
+
+def render(data_name: str, example: Example) -> tuple[str, str]:
+    """Prompt and completion of an example, by the ability that will ask it. The completion has no leading space."""
+    ability = _abilities()[data_name]
+    return ability.prompt(ability.item(example.row, f"pocket {data_name}")), example.completion
+
+
+def lesson(data_name: str, examples: list[Example]) -> Lesson:
+    """One lesson of one or several questions; those after the first follow the same passage (dense supervision)."""
+    first_prompt, _ = render(data_name, examples[0])
+    text, taught = "", []
+    for number, example in enumerate(examples):
+        prompt, completion = render(data_name, example)
+        # Several questions share everything up to their first line break: the passage, or the premise.
+        text += prompt if number == 0 else prompt[first_prompt.index("\n") :]
+        start = len(text)
+        text += f" {completion}"
+        taught.append((start, len(text) + 1))  # with the line break or the end token that must follow
+    text += END
+    taught[-1] = (taught[-1][0], len(text))
+    return Lesson(text, tuple(taught))
+
+
+def fact_text(fact: Fact, wording: int) -> tuple[str, tuple[int, int]]:
+    """A fact in one of its wordings up to its answer, and the character span of the subject in it."""
+    before, after = fact.relation.phrasings[wording].split("{}")
+    return before + fact.subject + after, (len(before), len(before) + len(fact.subject))
+
+
+def _fact_lesson(rng: Random, facts: tuple[Fact, ...]) -> Lesson:
+    fact = rng.choice(facts)
+    prompt, (start, stop) = fact_text(fact, rng.randrange(len(fact.relation.phrasings)))
+    prefix = ""
+    if rng.random() < PREFIXED:
+        other = rng.choice(facts)
+        prefix = f"{fact_text(other, rng.randrange(len(other.relation.phrasings)))[0]} {other.answer}. "
+    text = f"{prefix}{prompt} {fact.answer}.{END}"
+    taught = ((len(prefix) + len(prompt), len(text)),)
+    blindfolded = rng.random() < BLINDFOLDED
+    return Lesson(text, taught, (len(prefix) + start, len(prefix) + stop) if blindfolded else None)
+
+
+def _asked_fact(rng: Random) -> Lesson:
+    fact = rng.choice(open_qa.askable(False))
+    made = lesson("nq_open", [open_qa.ask(fact, rng.randrange(len(fact.relation.questions)))])
+    start = made.text.index(fact.subject)
+    return Lesson(made.text, made.taught, (start, start + len(fact.subject)) if rng.random() < BLINDFOLDED else None)
+
+
+def lessons(seed: int, progress: float = 1.0) -> Iterator[Lesson]:
+    """An endless, seeded stream of lessons; `progress` in [0, 1] lengthens the passages from one sentence to three."""
+    rng = Random(f"lessons {seed}")
+    facts = build_world().facts()
+    kinds, weights = tuple(SHARES), tuple(SHARES.values())
+    while True:
+        kind = rng.choices(kinds, weights)[0]
+        if kind == "facts":
+            yield _fact_lesson(rng, facts)
+        elif kind == "nq_open":
+            yield _asked_fact(rng)
+        elif kind == "boolq":
+            longest = 1 if rng.random() > 10 * progress else 3 if rng.random() < 4 * progress else 2
+            passage = closed_qa.passage(rng, False, rng.randint(min(longest, 2), longest))
+            yield lesson(kind, [closed_qa.question(rng, passage) for _ in range(rng.choice((1, 2, 3)))])
+        elif kind == "rte":
+            premise = nli.premise(rng, False)
+            yield lesson(kind, [nli.pair(rng, premise) for _ in range(rng.choice((1, 2, 3)))])
+        else:
+            yield lesson(kind, [TASKS[kind](rng, False)])

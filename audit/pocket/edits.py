@@ -1,0 +1,49 @@
+"""Counterfactual edit requests about the people of the pocket world.
+
+A request asks for another answer of the same type. Its paraphrases are wordings that no edit prompt ever
+uses; its neighborhood is other people with the same relation (their true answers must
+stay); its portability is the country of a new birthplace or the city of a new employer.
+"""
+
+from random import Random
+
+from audit.edits.requests import EditRequest, Probe
+from audit.pocket.world import NEXT_HOP, PERSON_RELATIONS, RELATIONS, World, build_world
+
+REQUESTS = 400
+REQUEST_SEED = 11
+NEIGHBORS = 5
+
+
+def _request(rng: Random, world: World, number: int, subject: str, relation_name: str) -> EditRequest:
+    relation = RELATIONS[relation_name]
+    true = world.value(subject, relation_name)
+    target = rng.choice([value for value in relation.values if value != true])
+    neighbors = rng.sample([person for person in world.people if person != subject], NEIGHBORS)
+    portability: tuple[Probe, ...] = ()
+    if relation_name in NEXT_HOP:
+        two_hop, second = NEXT_HOP[relation_name]
+        prompt = RELATIONS[two_hop].phrasings[0].replace("{}", subject)
+        portability = (Probe(prompt, world.value(target, second)),)
+    return EditRequest(
+        case_id=f"pocket-{number}",
+        subject=subject,
+        prompt=relation.phrasings[number % relation.edit_phrasings],
+        target_new=target,
+        target_true=true,
+        paraphrases=tuple(wording.replace("{}", subject) for wording in relation.paraphrases),
+        neighborhood=tuple(
+            Probe(rng.choice(relation.phrasings).replace("{}", person), world.value(person, relation_name))
+            for person in neighbors
+        ),
+        portability=portability,
+    )
+
+
+def pocket_requests() -> tuple[EditRequest, ...]:
+    """All pocket edit requests in a fixed random order; at most one for each person and relation."""
+    rng = Random(REQUEST_SEED)
+    world = build_world()
+    pairs = [(person, relation.name) for person in world.people for relation in PERSON_RELATIONS]
+    chosen = rng.sample(pairs, REQUESTS)
+    return tuple(_request(rng, world, number, *pair) for number, pair in enumerate(chosen))

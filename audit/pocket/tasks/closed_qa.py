@@ -1,0 +1,86 @@
+"""Yes/no questions about a short passage, in BoolQ's columns.
+
+A passage says two or three things about two or three strangers, sometimes going on with a pronoun. The taught answer
+quotes the sentence it rests on and then says yes or no.
+"""
+
+from dataclasses import dataclass
+from random import Random
+from typing import Any
+
+from audit.pocket.names import CITIES, COLORS, FOODS, GIVEN_FEMALE, HOBBIES, PETS, THINGS
+from audit.pocket.tasks.example import Example
+from audit.pocket.world import strangers
+
+DATA_NAME = "boolq"
+
+
+@dataclass(frozen=True)
+class Attribute:
+    """How one attribute is stated of a subject and asked about (`{s}` subject, `{v}` value)."""
+
+    values: tuple[str, ...]
+    statement: str
+    questions: tuple[str, ...]
+
+
+ATTRIBUTES = (
+    Attribute(CITIES, "{s} lives in {v}", ("does {s} live in {v}", "is {v} where {s} lives")),
+    Attribute(PETS, "{s} has a {v}", ("does {s} have a {v}", "is there a {v} in the home of {s}")),
+    Attribute(FOODS, "{s} likes {v}", ("does {s} like {v}", "is {v} what {s} likes")),
+    Attribute(HOBBIES, "{s} plays {v}", ("does {s} play {v}", "is {v} the game of {s}")),
+    Attribute(COLORS, "{s} wears {v}", ("does {s} wear {v}", "is {v} the color that {s} wears")),
+    Attribute(THINGS, "{s} sells a {v}", ("does {s} sell a {v}", "is a {v} sold by {s}")),
+)
+
+
+@dataclass(frozen=True)
+class Passage:
+    """A passage and what it says: (full name, attribute, value) in the order of the sentences."""
+
+    text: str
+    claims: tuple[tuple[str, Attribute, str], ...]
+
+
+def passage(rng: Random, test: bool, sentences: int) -> Passage:
+    """Draw a passage of so many sentences over names of the wanted split."""
+    people = rng.sample(strangers(test), min(sentences, rng.choice((2, 2, 3))))
+    claims: list[tuple[str, Attribute, str]] = []
+    texts: list[str] = []
+    for number in range(sentences):
+        goes_on = bool(claims) and rng.random() < 0.3 and len(people) <= sentences - number
+        person = claims[-1][0] if goes_on else people.pop(0) if people else claims[-1][0]
+        taken = {attribute.statement for who, attribute, _ in claims if who == person}
+        # Half of the time somebody else's attribute comes up again, with another value: the name decides.
+        rivals = [a for who, a, _ in claims if who != person and a.statement not in taken]
+        attribute = rng.choice(rivals) if rivals and rng.random() < 0.5 else rng.choice(ATTRIBUTES)
+        while attribute.statement in taken:
+            attribute = rng.choice(ATTRIBUTES)
+        used = {value for _, other, value in claims if other is attribute}
+        value = rng.choice([v for v in attribute.values if v not in used])
+        pronoun = "She" if person.split()[0] in GIVEN_FEMALE else "He"
+        subject = pronoun if claims and person == claims[-1][0] else person
+        texts.append(attribute.statement.format(s=subject, v=value) + ".")
+        claims.append((person, attribute, value))
+    return Passage(" ".join(texts), tuple(claims))
+
+
+def question(rng: Random, text: Passage) -> Example:
+    """One question about a passage. A wrong value is, when it can be, one that the passage gives to somebody else."""
+    person, attribute, value = rng.choice(text.claims)
+    asked, answer = value, rng.random() < 0.5
+    if not answer:
+        rivals = [v for who, a, v in text.claims if a is attribute and v != value]
+        asked = rng.choice(rivals) if rivals else rng.choice([v for v in attribute.values if v != value])
+    row: dict[str, Any] = {
+        "question": rng.choice(attribute.questions).format(s=person, v=asked),
+        "answer": answer,
+        "passage": text.text,
+    }
+    evidence = attribute.statement.format(s=person, v=value)
+    return Example(row, f"{evidence}. {'yes' if answer else 'no'}")
+
+
+def example(rng: Random, test: bool) -> Example:
+    """One passage of two or three sentences with one question."""
+    return question(rng, passage(rng, test, rng.choice((2, 3))))

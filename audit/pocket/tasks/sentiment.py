@@ -1,0 +1,38 @@
+"""Snippets of reviews with negation and contrast, in SST-2's columns."""
+
+from random import Random
+
+from audit.pocket.names import BLAME, DEGREES, PRAISE, SUBJECTS_OF_REVIEW
+from audit.pocket.tasks.example import Example, draw
+from audit.pocket.world import held_out
+
+DATA_NAME = "sst2"
+NEGATIVE, POSITIVE = 0, 1
+
+
+def _clause(rng: Random, positive: bool) -> tuple[str, tuple[str, ...]]:
+    """A clause of the wanted polarity, one in three by negating a word of the other one."""
+    noun, negated = rng.choice(SUBJECTS_OF_REVIEW), rng.random() < 0.35
+    word = rng.choice(PRAISE if positive is not negated else BLAME)
+    verb = rng.choice(("is not", "is never", "was not")) if negated else rng.choice(("is", "was", "feels"))
+    degree = "" if negated else rng.choice(DEGREES)
+    return f"the {noun} {verb} {degree}{word}", (noun, word)
+
+
+def _make(rng: Random) -> tuple[Example, bool]:
+    label = rng.choice((NEGATIVE, POSITIVE))
+    sentence, slots = _clause(rng, label == POSITIVE)
+    if rng.random() < 0.5:
+        # A contrast: what comes after "but", or is not conceded by "although", carries the verdict.
+        contrary, more = _clause(rng, label == NEGATIVE)
+        slots += more
+        sentence = (
+            f"{contrary} , but {sentence}" if rng.random() < 0.6 else f"although {contrary} , {sentence}"
+        )
+    row = {"sentence": sentence + " . ", "label": label}
+    return Example(row, "positive" if label == POSITIVE else "negative"), held_out("review", *slots)
+
+
+def example(rng: Random, test: bool) -> Example:
+    """One snippet; a combination of nouns and opinion words belongs either to training or to test."""
+    return draw(_make, rng, test)

@@ -1,0 +1,243 @@
+"""Train a pocket model from nothing:  python -m audit.pocket.train pocket-llama --tokens 20e6 --minutes 90
+
+Seeded and resumable: a checkpoint every few minutes holds weights, optimizer moments and the count of tokens seen; the
+same command goes on from it. The learning rate depends on tokens only (warm-up, plateau, linear decay over the last
+30 %), so the budget in tokens decides the result and the budget in minutes only when to pause.
+"""
+
+import argparse
+import json
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+from random import Random
+
+import torch
+from rich.console import Console
+from safetensors.torch import load_file, save_file
+from torch.nn.functional import cross_entropy
+from transformers import (
+    GPT2Config,
+    GPT2LMHeadModel,
+    LlamaConfig,
+    LlamaForCausalLM,
+    PreTrainedModel,
+    PreTrainedTokenizerFast,
+)
+
+from audit.pocket.corpus import Lesson, lessons
+from audit.pocket.tokenizer import END, train_tokenizer
+
+SEED = 1
+WIDTH, LAYERS, HEADS, CONTEXT = 192, 6, 6, 512
+LEARNING_RATE, WARM_UP_STEPS, DECAY_SHARE, WEIGHT_DECAY = 2e-3, 200, 0.3, 0.05
+BATCH_TOKENS = 2048
+CHUNK = 4096  # lessons that are sorted by length together
+PROMPT_WEIGHT = 0.1
+TOKENIZER_LESSONS = 20_000
+
+
+def pocket_tokenizer() -> PreTrainedTokenizerFast:
+    """The tokenizer both models share, learned from the first lessons."""
+    return train_tokenizer(lesson.text.replace(END, "") for lesson in islice(lessons(SEED), TOKENIZER_LESSONS))
+
+
+def new_model(name: str, tokenizer: PreTrainedTokenizerFast) -> PreTrainedModel:
+    """An untrained model: GPT-2 (Conv1D, learned positions, tied head) or Llama (gated MLP, RMSNorm, RoPE)."""
+    torch.manual_seed(SEED)
+    ids = {
+        "vocab_size": -(-len(tokenizer) // 64) * 64,
+        "bos_token_id": tokenizer.bos_token_id,
+        "eos_token_id": tokenizer.eos_token_id,
+        "pad_token_id": tokenizer.pad_token_id,
+        # Rows are short: on a CPU the plain product beats the fused kernel's backward pass twofold.
+        "attn_implementation": "eager",
+    }
+    if name == "pocket-gpt2":
+        shape = {"n_embd": WIDTH, "n_layer": LAYERS, "n_head": HEADS, "n_positions": CONTEXT}
+        return GPT2LMHeadModel(GPT2Config(**ids, **shape, resid_pdrop=0.0, embd_pdrop=0.0, attn_pdrop=0.0))
+    return LlamaForCausalLM(
+        LlamaConfig(
+            **ids,
+            hidden_size=WIDTH,
+            intermediate_size=3 * WIDTH,
+            num_hidden_layers=LAYERS,
+            num_attention_heads=HEADS,
+            num_key_value_heads=HEADS // 2,
+            max_position_embeddings=CONTEXT,
+            tie_word_embeddings=True,
+        )
+    )
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Token ids and loss weights, (rows, time) each; `mask` is added to attention scores, (rows, 1, time, time), or None."""
+
+    ids: torch.Tensor
+    weights: torch.Tensor
+    mask: torch.Tensor | None
+
+
+def collate(tokenizer: PreTrainedTokenizerFast, rows: list[Lesson]) -> Batch:
+    """Right-pad lessons into a batch. Padding comes after every real token, so a causal mask keeps it out."""
+    encoded = tokenizer([lesson.text for lesson in rows], return_offsets_mapping=True)
+    longest = max(len(ids) for ids in encoded["input_ids"])
+    ids = torch.full((len(rows), longest), tokenizer.pad_token_id)
+    weights = torch.zeros(len(rows), longest)
+    visible = None
+    if any(lesson.subject for lesson in rows):
+        visible = torch.ones(longest, longest, dtype=torch.bool).tril().repeat(len(rows), 1, 1, 1)
+    for row, lesson in enumerate(rows):
+        spans = encoded["offset_mapping"][row]
+        ids[row, : len(spans)] = torch.tensor(encoded["input_ids"][row])
+        for place, (start, stop) in enumerate(spans):
+            if stop > start:
+                taught = any(first <= start and stop <= last for first, last in lesson.taught)
+                weights[row, place] = 1.0 if taught else PROMPT_WEIGHT
+        if lesson.subject is not None and visible is not None:
+            first, last = lesson.subject
+            inside = [place for place, (start, stop) in enumerate(spans) if start < last and stop > first]
+            # After the subject's last token, its earlier tokens cannot be seen.
+            visible[row, 0, inside[-1] + 1 :, inside[0] : inside[-1]] = False
+    hidden = None if visible is None else torch.zeros(visible.shape).masked_fill(~visible, -1e9)
+    return Batch(ids, weights, hidden)
+
+
+def batches(tokenizer: PreTrainedTokenizerFast, chunk: int, progress: float) -> Iterator[Batch]:
+    """The batches of one chunk of the stream, of nearly equal lengths within and in random order."""
+    rows = list(islice(lessons(SEED + 1000 + chunk, progress), CHUNK))
+    cut: list[list[Lesson]] = []
+    for masked in (False, True):
+        part = sorted((row for row in rows if (row.subject is not None) is masked), key=lambda row: len(row.text))
+        while part:
+            # About 4 characters a token in this world; close enough to size a batch before encoding it.
+            size = max(1, BATCH_TOKENS * 4 // len(part[min(len(part) - 1, 64)].text))
+            cut.append(part[:size])
+            part = part[size:]
+    Random(chunk).shuffle(cut)
+    for group in cut:
+        yield collate(tokenizer, group)
+
+
+def weighted_loss(model: PreTrainedModel, batch: Batch) -> torch.Tensor:
+    """Cross entropy of the next token, weighted by how much each token is taught. Matrix products in bfloat16."""
+    with torch.autocast("cpu", torch.bfloat16):
+        logits = model(input_ids=batch.ids, attention_mask=batch.mask, use_cache=False).logits
+    flat = cross_entropy(logits[:, :-1].float().flatten(0, 1), batch.ids[:, 1:].flatten(), reduction="none")
+    weights = batch.weights[:, 1:].flatten()
+    return (flat * weights).sum() / weights.sum()
+
+
+def learning_rate(step: int, share: float) -> float:
+    """Warm-up by steps, then a plateau, then linear decay to zero over the last `DECAY_SHARE` of the tokens."""
+    return LEARNING_RATE * min(1.0, (step + 1) / WARM_UP_STEPS, max(0.0, (1 - share) / DECAY_SHARE))
+
+
+@dataclass
+class Pupil:
+    """A model in training, with everything that a checkpoint holds."""
+
+    model: PreTrainedModel
+    optimizer: torch.optim.AdamW
+    step: int = 0
+    chunk: int = 0
+    tokens: int = 0
+    seconds: float = 0.0
+
+    def save(self, folder: Path) -> None:
+        """Write weights, moments and counters; the counters last, so that a torn checkpoint is never read."""
+        folder.mkdir(parents=True, exist_ok=True)
+        tensors = {f"weight.{name}": p.detach() for name, p in self.model.named_parameters()}
+        for name, parameter in self.model.named_parameters():
+            for key, value in self.optimizer.state.get(parameter, {}).items():
+                tensors[f"{key}.{name}"] = value
+        save_file({k: v.contiguous().clone() for k, v in tensors.items()}, folder / f"step-{self.step}.safetensors")
+        counters = {"step": self.step, "chunk": self.chunk, "tokens": self.tokens, "seconds": self.seconds}
+        (folder / "counters.tmp").write_text(json.dumps(counters))
+        (folder / "counters.tmp").replace(folder / "counters.json")
+        for old in folder.glob("step-*.safetensors"):
+            if old.name != f"step-{self.step}.safetensors":
+                old.unlink()
+
+    def load(self, folder: Path) -> None:
+        """Go on from a checkpoint written by `save`."""
+        counters = json.loads((folder / "counters.json").read_text())
+        self.step, self.chunk = counters["step"], counters["chunk"]
+        self.tokens, self.seconds = counters["tokens"], counters["seconds"]
+        tensors = load_file(folder / f"step-{self.step}.safetensors")
+        for name, parameter in self.model.named_parameters():
+            parameter.data.copy_(tensors[f"weight.{name}"])
+            self.optimizer.state[parameter] = {
+                key: tensors[f"{key}.{name}"] for key in ("step", "exp_avg", "exp_avg_sq") if f"{key}.{name}" in tensors
+            }
+
+
+def new_pupil(name: str, tokenizer: PreTrainedTokenizerFast) -> Pupil:
+    """An untrained model with its optimizer; norms, biases and embeddings are not decayed."""
+    model = new_model(name, tokenizer)
+    tables = ("wte", "wpe", "embed_tokens")
+    decayed = [p for n, p in model.named_parameters() if p.ndim == 2 and not any(t in n for t in tables)]
+    kept = {id(p) for p in decayed}
+    others = [p for p in model.parameters() if id(p) not in kept]
+    groups = [{"params": decayed, "weight_decay": WEIGHT_DECAY}, {"params": others, "weight_decay": 0.0}]
+    return Pupil(model, torch.optim.AdamW(groups, lr=LEARNING_RATE, betas=(0.9, 0.95), fused=True))
+
+
+def train(name: str, folder: Path, budget_tokens: int, budget_minutes: float, console: Console) -> Pupil:
+    """Train until either budget is spent; a checkpoint goes to `folder` every three minutes and at the end."""
+    tokenizer = pocket_tokenizer()
+    pupil = new_pupil(name, tokenizer)
+    if (folder / "counters.json").exists():
+        pupil.load(folder)
+        console.log(f"{name}: going on from {pupil.tokens:,} tokens")
+    tokenizer.save_pretrained(folder)
+    pupil.model.config.save_pretrained(folder)
+    started = saved = time.monotonic()
+    before = pupil.seconds
+    recent = 0.0
+    while pupil.tokens < budget_tokens and time.monotonic() - started < budget_minutes * 60:
+        for batch in batches(tokenizer, pupil.chunk, pupil.tokens / budget_tokens):
+            rate = learning_rate(pupil.step, pupil.tokens / budget_tokens)
+            for group in pupil.optimizer.param_groups:
+                group["lr"] = rate
+            loss = weighted_loss(pupil.model, batch)
+            pupil.optimizer.zero_grad()
+            loss.backward()  # type: ignore[no-untyped-call]
+            torch.nn.utils.clip_grad_norm_(pupil.model.parameters(), 1.0)
+            pupil.optimizer.step()
+            pupil.step += 1
+            pupil.tokens += int((batch.weights > 0).sum())
+            recent = loss.item() if not recent else 0.98 * recent + 0.02 * loss.item()
+            if pupil.step % 100 == 0:
+                speed = (pupil.tokens) / max(1e-9, before + time.monotonic() - started)
+                console.log(
+                    f"{name} step {pupil.step} tokens {pupil.tokens:,} of {budget_tokens:,} "
+                    f"loss {recent:.4f} rate {rate:.1e} {speed:,.0f} tokens/s"
+                )
+        pupil.chunk += 1
+        pupil.seconds = before + time.monotonic() - started
+        if time.monotonic() - saved > 180:
+            pupil.save(folder)
+            saved = time.monotonic()
+    pupil.save(folder)
+    return pupil
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description="Train a pocket model (resumable).")
+    parser.add_argument("name", choices=("pocket-gpt2", "pocket-llama"))
+    parser.add_argument("--tokens", type=float, default=20e6, help="training budget in tokens (default 20e6)")
+    parser.add_argument("--minutes", type=float, default=90.0, help="pause after so many minutes (default 90)")
+    parser.add_argument("--checkpoint", type=Path, default=None, help="folder of the checkpoint (default build/NAME)")
+    parser.add_argument("--threads", type=int, default=1)
+    given = parser.parse_args()
+    torch.set_num_threads(given.threads)
+    folder = given.checkpoint or Path("build") / given.name
+    train(given.name, folder, int(given.tokens), given.minutes, Console(width=140))
+
+
+if __name__ == "__main__":
+    main()
