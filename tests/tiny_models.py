@@ -76,7 +76,7 @@ def build_tokenizer(kind: TokenizerKind = "plain") -> PreTrainedTokenizerFast:
     else:
         tokenizer.post_processor = with_bos
     bos = "<|endoftext|>" if kind == "plain" else "<s>"
-    return PreTrainedTokenizerFast(
+    return PreTrainedTokenizerFast(  # type: ignore[no-untyped-call]
         tokenizer_object=tokenizer,
         bos_token=bos,
         eos_token="<|endoftext|>",
@@ -134,6 +134,7 @@ def _language_model(
 ) -> LanguageModel:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        model = family(config)  # type: ignore[arg-type]
-    model.to(dtype).eval().requires_grad_(False)
+        model = family(config)
+    model.to(dtype=dtype)  # type: ignore[call-arg]
+    model.train(False).requires_grad_(False)
     return LanguageModel(name, None, model, tokenizer, find_anatomy(model))

@@ -140,9 +140,7 @@ def _find_parts(block: nn.Module, path: str, hidden_size: int, family: str) -> _
     if not projections:
         raise AuditError(f"the attention of block {path!r} of {family} holds no linear map to write its output.")
 
-    outside = [
-        (name, _sizes(module)) for name, module in _linears(block) if name.partition(".")[0] != attention
-    ]
+    outside = [(name, _sizes(module)) for name, module in _linears(block) if name.partition(".")[0] != attention]
     # An inner width is one that some map leads into from the hidden width: plainly, or beside its gate (twice as wide).
     reached = {sizes[1] for _, sizes in outside if sizes[0] == hidden_size}
     downs = [
@@ -159,10 +157,10 @@ def _find_parts(block: nn.Module, path: str, hidden_size: int, family: str) -> _
             f"block {path!r} of {family} has {len(downs)} MLP down projections ({found}) where one was expected; "
             "choose a dense model, as mixtures of experts are not supported."
         )
-    down = block.get_submodule(downs[0])
-    if not down.weight.is_floating_point():  # type: ignore[operator, union-attr]
+    weight = block.get_parameter(f"{downs[0]}.weight")
+    if not weight.is_floating_point():
         raise AuditError(
-            f"the weight of {path}.{downs[0]} is stored as {down.weight.dtype}, which cannot be edited; "
+            f"the weight of {path}.{downs[0]} is stored as {weight.dtype}, which cannot be edited; "
             "load the model without quantisation."
         )
     return _BlockParts(
@@ -202,14 +200,14 @@ def _sizes(linear: nn.Module) -> tuple[int, int]:
     """(inputs, outputs) of a linear map, whichever way its weight is stored."""
     if isinstance(linear, nn.Linear):
         return linear.in_features, linear.out_features
-    inputs, outputs = linear.weight.shape  # type: ignore[union-attr, misc]
+    inputs, outputs = linear.get_parameter("weight").shape
     return int(inputs), int(outputs)
 
 
 def _path_of(model: nn.Module, wanted: nn.Module | None) -> str:
     for path, module in model.named_modules():
         if module is wanted:
-            return path
+            return str(path)
     raise AuditError(f"{type(model).__name__} names no input embedding; choose a causal language model.")
 
 

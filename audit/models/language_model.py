@@ -25,7 +25,7 @@ class LanguageModel:
     @property
     def device(self) -> torch.device:
         """Where input ids go (the embedding's device)."""
-        return self.model.get_input_embeddings().weight.device  # type: ignore[no-any-return, union-attr]
+        return self.model.get_parameter(f"{self.anatomy.embeddings}.weight").device
 
     @property
     def dtype(self) -> torch.dtype:

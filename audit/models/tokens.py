@@ -108,9 +108,7 @@ def _encode_with_spans(tokenizer: Tokenizer, text: str) -> tuple[list[int], list
             f"the tokenizer {type(tokenizer).__name__} knows no character offsets; "
             "load a fast tokenizer (one with a tokenizer.json) for this model."
         )
-    encoding = tokenizer(
-        text, add_special_tokens=True, return_offsets_mapping=True, return_special_tokens_mask=True
-    )
+    encoding = tokenizer(text, add_special_tokens=True, return_offsets_mapping=True, return_special_tokens_mask=True)
     ids: list[int] = encoding["input_ids"]
     spans: list[tuple[int, int]] = encoding["offset_mapping"]
     kept = _kept(tokenizer, ids, encoding["special_tokens_mask"])
