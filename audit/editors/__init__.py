@@ -1,1 +1,77 @@
-"""Editors, one file a method, and the stages they share."""
+"""Editors, one file a method, and the stages they share; the one table that names them."""
+
+import inspect
+from collections.abc import Mapping
+from importlib import import_module
+from importlib.metadata import EntryPoint, entry_points
+from typing import TYPE_CHECKING, Any
+
+from audit.errors import AuditError
+
+if TYPE_CHECKING:
+    from audit.editors.contract import Editor
+    from audit.store import Store
+
+ENTRY_POINT_GROUP = "audit.editors"
+EDITORS: dict[str, str] = {
+    "rome": "audit.editors.rome:Rome",
+    "r-rome": "audit.editors.r_rome:RRome",
+    "memit": "audit.editors.memit:Memit",
+    "identity": "audit.editors.identity:Identity",
+    "vandal": "audit.editors.vandal:Vandal",
+}
+
+
+def load_editor(
+    name: str, config: Mapping[str, str] | None = None, seed: int = 0, store: "Store | None" = None
+) -> "Editor":
+    """An editor by its name in `EDITORS`, by its entry point in the group `audit.editors`, or as "package.module:Class".
+
+    The class is called with those of `config` (overrides as typed), `seed` and `store` that its signature takes.
+
+    Raises:
+        AuditError: there is no such editor, it cannot be imported, it is no editor, or `config` holds a key that it
+            does not know.
+    """
+    kind = _find(name)
+    offered = {"config": dict(config or {}), "seed": seed, "store": store}
+    parameters = inspect.signature(kind).parameters
+    takes_any = any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters.values())
+    if config and not takes_any and "config" not in parameters:
+        raise AuditError(f"the editor {name} has no settings, so {', '.join(config)} cannot be set; leave it out.")
+    editor = kind(**{key: value for key, value in offered.items() if takes_any or key in parameters})
+    missing = [part for part in ("name", "batches", "edit") if not hasattr(editor, part)]
+    if missing:
+        raise AuditError(
+            f"{name} is no editor, because it has no {' and no '.join(missing)}; "
+            "see audit.editors.contract.Editor for what an editor has."
+        )
+    return editor  # type: ignore[no-any-return]
+
+
+def _find(name: str) -> Any:
+    if name in EDITORS:
+        return _imported(name, EDITORS[name])
+    registered: dict[str, EntryPoint] = {entry.name: entry for entry in entry_points(group=ENTRY_POINT_GROUP)}
+    if name in registered:
+        return _imported(name, registered[name].value)
+    if ":" in name:
+        return _imported(name, name)
+    known = ", ".join([*EDITORS, *sorted(registered)])
+    raise AuditError(f"there is no editor {name!r}; choose from {known}, or give package.module:Class.")
+
+
+def _imported(name: str, place: str) -> Any:
+    module_name, _, class_name = place.partition(":")
+    try:
+        module = import_module(module_name)
+    except (ImportError, ValueError) as error:
+        raise AuditError(f"the editor {name} cannot be imported ({error}); check its module {module_name!r}.") from error
+    kind = getattr(module, class_name, None)
+    if not callable(kind):
+        there = [key for key, value in vars(module).items() if inspect.isclass(value) and value.__module__ == module_name]
+        raise AuditError(
+            f"the editor {name} has no class {class_name!r} in {module_name}; "
+            f"there is {', '.join(there) or 'no class at all'}."
+        )
+    return kind

@@ -1,0 +1,190 @@
+"""C = E[kkᵀ], the uncentred second moment of an MLP's keys: what ROME and MEMIT must not disturb.
+
+Keys are the down projection's inputs over all tokens of a corpus. All layers are measured in one pass that ends at the
+deepest; about ten tokens a key dimension are enough (arXiv 2506.04226), which takes seconds where the references'
+44 million take days. How far it has converged is measured along the way and reported.
+"""
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from weakref import WeakKeyDictionary
+
+import torch
+from torch import Tensor
+
+from audit.editors.corpora import WIKIPEDIA, open_corpus
+from audit.editors.hyperparameters import ValueSettings
+from audit.editors.sequences import EditSequence, align, within_budget
+from audit.editors.solve import IDENTITY, Factor, factorize, solving_device
+from audit.editors.taps import run_body, tapped
+from audit.errors import AuditError
+from audit.models.fingerprints import content_fingerprint, tokenizer_fingerprint, weights_fingerprint
+from audit.models.language_model import LanguageModel
+from audit.models.loading import pocket_names
+from audit.models.tokens import encode
+from audit.store import Store
+
+LONGEST_TEXT = 1024  # tokens; longer texts are cut
+TOKENS_A_DIMENSION = 10
+_TOKENS_A_BATCH = 4096  # of which every layer's keys are held at once
+_PROBES = 16
+
+
+@dataclass(frozen=True, eq=False)
+class Moments:
+    """Second moments by layer, (inner_size, inner_size) in float32, over `tokens` tokens of `texts` texts.
+
+    `convergence` is the mean relative change of C⁻¹k at the deepest layer, over probe keys of the corpus, between the
+    first half of the texts and all of them: below about 0.1 more tokens would change little.
+    """
+
+    by_layer: Mapping[int, Tensor]
+    tokens: int
+    texts: int
+    convergence: float
+
+
+@dataclass(frozen=True)
+class CovarianceReport:
+    """Where an editor's covariance came from, for the report.
+
+    `ridge` is the largest that a layer needed (0 as a rule); `convergence` as in `Moments`, None where nothing was
+    measured.
+    """
+
+    origin: str
+    tokens: int
+    texts: int
+    convergence: float | None
+    ridge: float
+
+
+def measure_moments(lm: LanguageModel, texts: Iterable[str], layers: Sequence[int], tokens: int) -> Moments:
+    """Measure C of every layer in `layers` on the first `tokens` tokens of `texts`, in one pass.
+
+    Products of float32 keys are summed in float64.
+
+    Raises:
+        AuditError: the texts hold fewer than two tokens.
+    """
+    rows = _first_tokens(lm, texts, tokens)
+    paths = {layer: lm.anatomy.down_projections[layer] for layer in layers}
+    deepest = max(layers)
+    inner, device = lm.anatomy.inner_size, solving_device(lm.device)
+    sums = {layer: torch.zeros(inner, inner, dtype=torch.float64, device=device) for layer in layers}
+    half, probes = sums[deepest], torch.zeros(0)
+    for part in (rows[: len(rows) // 2], rows[len(rows) // 2 :]):
+        half = sums[deepest].clone()  # before the second part: the sum over the first
+        for group in within_budget(part, _TOKENS_A_BATCH):
+            batch = align([part[index] for index in group], lm.device)
+            with tapped(lm, inputs=tuple(paths.values()), stop=paths[deepest]) as taps:
+                run_body(lm, batch.ids, batch.mask, batch.positions)
+            for layer, path in paths.items():
+                keys = taps.inputs[path][batch.mask.bool()].float()  # (tokens, inner)
+                sums[layer] += (keys.T @ keys).to(device=device, dtype=torch.float64)
+                probes = keys[:: max(1, len(keys) // _PROBES)][:_PROBES] if layer == deepest else probes
+    counted = sum(len(row.ids) for row in rows)
+    counted_half = sum(len(row.ids) for row in rows[: len(rows) // 2])
+    convergence = _relative_change(half / max(1, counted_half), sums[deepest] / counted, probes.T.to(device))
+    by_layer = {layer: (total / counted).float() for layer, total in sums.items()}
+    return Moments(by_layer, counted, len(rows), convergence)
+
+
+def _first_tokens(lm: LanguageModel, texts: Iterable[str], tokens: int) -> list[EditSequence]:
+    longest = min(LONGEST_TEXT, getattr(lm.model.config, "max_position_embeddings", LONGEST_TEXT))
+    rows: list[EditSequence] = []
+    left = tokens
+    for text in texts:
+        ids = tuple(encode(lm.tokenizer, text)[: min(longest, left)])
+        if ids:
+            rows.append(EditSequence(ids, lookup=0))
+            left -= len(ids)
+        if left <= 0:
+            break
+    if tokens - left < 2:
+        raise AuditError("the covariance corpus holds no text; give one with at least ten tokens a key dimension.")
+    return rows
+
+
+def _relative_change(half: Tensor, full: Tensor, probes: Tensor) -> float:
+    """Mean over probe keys (inner, probes) of ‖C_half⁻¹k − C⁻¹k‖ / ‖C⁻¹k‖; infinite where a half does not do."""
+    try:
+        before, after = factorize(half).solve(probes), factorize(full).solve(probes)
+    except AuditError:
+        return float("inf")
+    return float(((before - after).norm(dim=0) / after.norm(dim=0)).mean())
+
+
+class KeyCovariance:
+    """The covariances of one editor, measured on each model as the editor first meets it, and kept.
+
+    As in the references a sequence of edits keeps the C of the model it began with.
+    """
+
+    def __init__(self, store: Store | None, given: Mapping[int, Tensor] | None = None) -> None:
+        self._store = store
+        self._given = given
+        self._factors: WeakKeyDictionary[LanguageModel, dict[int, Factor]] = WeakKeyDictionary()
+        self.report: CovarianceReport | None = None
+
+    def factors(self, lm: LanguageModel, layers: Sequence[int], settings: ValueSettings) -> dict[int, Factor]:
+        """The factor of C of each layer.
+
+        Raises:
+            AuditError: the corpus cannot be read, or C cannot be factorised.
+        """
+        if lm not in self._factors:
+            self._factors[lm] = self._prepare(lm, layers, settings)
+        return self._factors[lm]
+
+    def _prepare(self, lm: LanguageModel, layers: Sequence[int], settings: ValueSettings) -> dict[int, Factor]:
+        if self._given is None and settings.covariance == "identity":
+            self.report = CovarianceReport("identity", 0, 0, None, 0.0)
+            return dict.fromkeys(layers, IDENTITY)
+        if self._given is not None:
+            moments, origin = Moments(self._given, 0, 0, float("nan")), "given"
+        else:
+            moments, origin = self._measured(lm, layers, settings)
+        device = solving_device(lm.device)
+        factors = {layer: factorize(moments.by_layer[layer].to(device)) for layer in layers}
+        ridge = max(factor.ridge for factor in factors.values())
+        convergence = None if self._given is not None else moments.convergence
+        self.report = CovarianceReport(origin, moments.tokens, moments.texts, convergence, ridge)
+        return factors
+
+    def _measured(
+        self, lm: LanguageModel, layers: Sequence[int], settings: ValueSettings
+    ) -> tuple[Moments, str]:
+        source = settings.covariance
+        if source == "auto":
+            source = "pocket" if lm.name in pocket_names() else WIKIPEDIA
+        tokens = settings.covariance_tokens or TOKENS_A_DIMENSION * lm.anatomy.inner_size
+        corpus = open_corpus(source, tokens)
+        fingerprint = content_fingerprint(
+            {
+                "weights": weights_fingerprint(lm),
+                "tokenizer": tokenizer_fingerprint(lm),
+                "corpus": corpus.fingerprint,
+                "tokens": tokens,
+                "longest_text": LONGEST_TEXT,
+                "layers": list(layers),
+            }
+        )
+        moments = _kept(self._store, fingerprint, lambda: measure_moments(lm, corpus.texts(), layers, tokens))
+        return moments, corpus.origin
+
+
+def _kept(store: Store | None, fingerprint: str, measure: Callable[[], Moments]) -> Moments:
+    """Moments from the store, or measured and put there; an entry under another fingerprint is never taken."""
+    if store is None:
+        return measure()
+    key = f"covariance {fingerprint}"
+    tensors = store.get_tensors(key)
+    if tensors is None:
+        moments = measure()
+        counts = torch.tensor([moments.tokens, moments.texts, moments.convergence], dtype=torch.float64)
+        store.put_tensors(key, {"counts": counts} | {f"layer.{at}": C for at, C in moments.by_layer.items()})
+        return moments
+    tokens, texts, convergence = tensors.pop("counts").tolist()
+    by_layer = {int(name.removeprefix("layer.")): C for name, C in tensors.items()}
+    return Moments(by_layer, int(tokens), int(texts), convergence)

@@ -1,0 +1,192 @@
+"""Settings of the editors: what was published for known models, something sensible for any other, and overrides.
+
+    settings = resolve(MemitSettings, lm, {"layers": "3-5", "clamp_norm_factor": "1.5"})
+
+A value comes from the first of: the user's override, `edit_hyperparameters.json` beside the model's weights (measured
+for that model), the published table, the model's depth.
+"""
+
+import json
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, fields, replace
+from pathlib import Path
+from typing import Any, TypeVar, get_type_hints
+
+from audit.editors.published import DEPTH_SHARES, PUBLISHED, Shape
+from audit.errors import AuditError
+from audit.models.language_model import LanguageModel
+
+MEASURED_FILE = "edit_hyperparameters.json"
+
+
+@dataclass(frozen=True)
+class EditorSettings:
+    """Base of all settings."""
+
+    def check(self, depth: int) -> None:
+        """Raise `AuditError` where a value is out of range for a model of `depth` blocks."""
+
+
+@dataclass(frozen=True)
+class ValueSettings(EditorSettings):
+    """What ROME and MEMIT share; defaults as published for GPT-2 XL.
+
+    `covariance` says where C = E[kkᵀ] comes from: "auto" (the pocket corpus for pocket models, else Wikipedia from the
+    hub), "identity" (C = I), "pocket", a local text file, or a hub data set as name[:config][@split].
+    `covariance_tokens` 0 means ten a key dimension. `token_budget` bounds the padded tokens of one batch.
+    """
+
+    steps: int = 20
+    learning_rate: float = 0.5
+    weight_decay: float = 0.5
+    clamp_norm_factor: float = 4.0
+    kl_factor: float = 0.0625
+    stop_loss: float = 0.05
+    covariance: str = "auto"
+    covariance_tokens: int = 0
+    context_lengths: tuple[int, ...] = (5, 10)
+    contexts_per_length: int = 10
+    token_budget: int = 16384
+
+    def check(self, depth: int) -> None:
+        at_least = {"steps": 1, "covariance_tokens": 0, "contexts_per_length": 0, "token_budget": 1}
+        for name, least in at_least.items():
+            _require(getattr(self, name) >= least, name, getattr(self, name), f"at least {least}")
+        for name in ("learning_rate", "clamp_norm_factor"):
+            value = getattr(self, name)
+            _require(math.isfinite(value) and value > 0, name, value, "a number above 0")
+        for name in ("weight_decay", "kl_factor", "stop_loss"):
+            value = getattr(self, name)
+            _require(math.isfinite(value) and value >= 0, name, value, "a number of at least 0")
+        lengths = self.context_lengths
+        _require(all(length >= 1 for length in lengths), "context_lengths", lengths, "whole numbers of at least 1")
+
+
+@dataclass(frozen=True)
+class RomeSettings(ValueSettings):
+    """`layer` is the block whose MLP is written, counted from 0."""
+
+    layer: int = 0
+
+    def check(self, depth: int) -> None:
+        super().check(depth)
+        _require(0 <= self.layer < depth, "layer", self.layer, f"a layer between 0 and {depth - 1}")
+
+
+@dataclass(frozen=True)
+class MemitSettings(ValueSettings):
+    """`layers` are written in rising order; `covariance_weight` is λ, the number of pseudo-keys that C stands for."""
+
+    clamp_norm_factor: float = 0.75
+    context_lengths: tuple[int, ...] = (10,)
+    contexts_per_length: int = 5
+    layers: tuple[int, ...] = (0,)
+    covariance_weight: float = 15000.0
+
+    def check(self, depth: int) -> None:
+        super().check(depth)
+        rising = all(low < high for low, high in zip(self.layers, self.layers[1:], strict=False))
+        inside = bool(self.layers) and self.layers[0] >= 0 and self.layers[-1] < depth
+        _require(rising and inside, "layers", self.layers, f"rising layers between 0 and {depth - 1}, such as 1,2,3")
+        weight = self.covariance_weight
+        _require(math.isfinite(weight) and weight > 0, "covariance_weight", weight, "a number above 0")
+
+
+@dataclass(frozen=True)
+class VandalSettings(EditorSettings):
+    """Gaussian noise of `scale` times the weight's own standard deviation in the MLP of one `layer` (-1: the middle)."""
+
+    layer: int = -1
+    scale: float = 8.0
+
+    def check(self, depth: int) -> None:
+        _require(-1 <= self.layer < depth, "layer", self.layer, f"a layer between 0 and {depth - 1}, or -1")
+        _require(math.isfinite(self.scale) and self.scale >= 0, "scale", self.scale, "a number of at least 0")
+
+
+S = TypeVar("S", bound=EditorSettings)
+
+
+def parse_overrides(kind: type[EditorSettings], editor: str, config: Mapping[str, str]) -> dict[str, Any]:
+    """Override strings as values of the fields' types; `layers` takes 3,4,5 or 3-5.
+
+    Raises:
+        AuditError: a key that the editor does not know, or a value that is not of its type.
+    """
+    types = get_type_hints(kind)
+    names = [field.name for field in fields(kind)]
+    values: dict[str, Any] = {}
+    for key, text in config.items():
+        if key not in names:
+            known = f"its settings are {', '.join(sorted(names))}" if names else "it has no settings"
+            raise AuditError(f"the editor {editor} has no setting {key!r}: {known}.")
+        values[key] = _parsed(editor, key, text, types[key])
+    return values
+
+
+def _parsed(editor: str, key: str, text: str, kind: Any) -> Any:
+    text = text.strip()
+    try:
+        if kind is int:
+            return int(text)
+        if kind is float:
+            return float(text)
+        if kind is str:
+            return text
+        low, dash, high = text.partition("-")
+        return tuple(range(int(low), int(high) + 1)) if dash else tuple(int(part) for part in text.split(","))
+    except ValueError:
+        wanted = {int: "a whole number", float: "a number"}.get(kind, "whole numbers such as 3,4,5 or 3-5")
+        raise AuditError(f"{key}={text} does not suit the editor {editor}: {key} takes {wanted}.") from None
+
+
+def resolve(kind: type[S], editor: str, lm: LanguageModel, overrides: Mapping[str, Any]) -> S:
+    """Settings of `editor` for this model.
+
+    Raises:
+        AuditError: a value is out of range, or the measured file beside the weights cannot be read.
+    """
+    settings = kind(**{**_from_depth(kind, lm), **_published(kind, editor, lm), **_measured(kind, editor, lm)})
+    settings = replace(settings, **overrides)
+    settings.check(lm.anatomy.depth)
+    return settings
+
+
+def _from_depth(kind: type[EditorSettings], lm: LanguageModel) -> dict[str, Any]:
+    """The layers that published settings choose, as shares of the depth."""
+    depth = lm.anatomy.depth
+    rome, memit = DEPTH_SHARES["gpt2" if lm.model.config.model_type == "gpt2" else "other"]
+    if issubclass(kind, RomeSettings):
+        return {"layer": min(depth - 1, int(rome * depth))}
+    if issubclass(kind, MemitSettings):
+        last = min(depth - 1, int(memit * depth))
+        return {"layers": tuple(range(max(0, last - 4), last + 1))}
+    return {}
+
+
+def _published(kind: type[EditorSettings], editor: str, lm: LanguageModel) -> dict[str, Any]:
+    shape = Shape(lm.model.config.model_type, lm.anatomy.depth, lm.anatomy.hidden_size, lm.anatomy.inner_size)
+    return dict(PUBLISHED.get((editor, shape), {}))
+
+
+def _measured(kind: type[EditorSettings], editor: str, lm: LanguageModel) -> dict[str, Any]:
+    """Settings measured for this very model: a mapping from editor to settings, in a file beside its weights."""
+    folder = lm.model.config.name_or_path
+    path = Path(folder) / MEASURED_FILE if folder else None
+    if path is None or not path.is_file():
+        return {}
+    try:
+        by_editor = json.loads(path.read_text(encoding="utf-8"))
+        given = by_editor.get(editor, by_editor.get("rome", {}) if editor == "r-rome" else {})
+        texts = {
+            key: ",".join(map(str, value)) if isinstance(value, list) else str(value) for key, value in given.items()
+        }
+    except (ValueError, AttributeError) as error:
+        raise AuditError(f"{path} cannot be read ({error}); it maps an editor's name to its settings.") from None
+    return parse_overrides(kind, editor, texts)
+
+
+def _require(holds: bool, name: str, value: object, wanted: str) -> None:
+    if not holds:
+        raise AuditError(f"{name} is {value}: give {wanted}.")

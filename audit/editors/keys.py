@@ -1,0 +1,68 @@
+"""Keys and current values: what modules see and say at the last token of the subject."""
+
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from audit.edits.requests import EditRequest
+from audit.editors.contexts import Contexts
+from audit.editors.sequences import EditSequence, align, prompt_sequence, within_budget
+from audit.editors.taps import run_body, tapped
+from audit.models.language_model import LanguageModel
+
+
+@dataclass(frozen=True)
+class LookupStates:
+    """Inputs and outputs of modules at each sequence's lookup, (sequences, width) in float32, by module path."""
+
+    inputs: dict[str, Tensor]
+    outputs: dict[str, Tensor]
+
+
+def lookup_states(
+    lm: LanguageModel,
+    sequences: Sequence[EditSequence],
+    *,
+    inputs: Collection[str] = (),
+    outputs: Collection[str] = (),
+    stop: str,
+    token_budget: int,
+) -> LookupStates:
+    """Run every sequence up to its lookup and up to module `stop`; nothing after either can matter."""
+    cut = [sequence.until_lookup() for sequence in sequences]
+    found: dict[tuple[bool, str], list[Tensor]] = {(True, path): [] for path in inputs}
+    found |= {(False, path): [] for path in outputs}
+    order: list[int] = []
+    for group in within_budget(cut, token_budget):
+        rows = align([cut[index] for index in group], lm.device)
+        with tapped(lm, inputs=inputs, outputs=outputs, stop=stop, column=rows.lookup) as taps:
+            run_body(lm, rows.ids, rows.mask, rows.positions)
+        for (is_input, path), parts in found.items():
+            parts.append((taps.inputs if is_input else taps.outputs)[path].float())
+        order += group
+    back = torch.tensor(order, device=lm.device).argsort()
+    joined = {place: torch.cat(parts)[back] for place, parts in found.items()}
+    return LookupStates(
+        {path: states for (is_input, path), states in joined.items() if is_input},
+        {path: states for (is_input, path), states in joined.items() if not is_input},
+    )
+
+
+def context_keys(
+    lm: LanguageModel, requests: Sequence[EditRequest], contexts: Contexts, layer: int, token_budget: int
+) -> Tensor:
+    """Each request's averaged key at `layer`: (requests, inner_size) in float32.
+
+    The mean is taken inside each group of contexts and then over the groups: with one group this is ROME's flat mean,
+    with the bare prompt as a group of its own it is MEMIT's, where the bare prompt weighs one half.
+    """
+    down = lm.anatomy.down_projections[layer]
+    sequences = [
+        prompt_sequence(lm, request, prefix) for request in requests for prefix in contexts.prefixes
+    ]
+    states = lookup_states(lm, sequences, inputs=[down], stop=down, token_budget=token_budget).inputs[down]
+    by_context = states.view(len(requests), len(contexts.prefixes), -1)  # (requests, contexts, inner)
+    weights = torch.tensor(contexts.weights, device=states.device)  # (contexts,)
+    return torch.einsum("rci,c->ri", by_context, weights)

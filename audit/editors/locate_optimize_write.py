@@ -1,0 +1,119 @@
+"""What ROME, R-ROME and MEMIT have in common: settings, contexts and covariance that belong to the editor object."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from typing import ClassVar, Generic, TypeVar
+from weakref import WeakKeyDictionary
+
+from torch import Tensor
+
+from audit.edits.requests import EditRequest
+from audit.editors.contexts import Contexts, sample_prefixes
+from audit.editors.contract import Progress
+from audit.editors.covariance import CovarianceReport, KeyCovariance
+from audit.editors.hyperparameters import ValueSettings, parse_overrides, resolve
+from audit.editors.values import OptimizedValues
+from audit.errors import AuditError
+from audit.models.language_model import LanguageModel
+from audit.models.patches import Patch
+from audit.store import Store
+
+S = TypeVar("S", bound=ValueSettings)
+
+
+class LocateOptimizeWrite(Generic[S]):
+    """Base of the editors that find a key, optimise a value and write one onto the other.
+
+    Contexts and covariance are taken from each model as the editor first meets it, and kept: a sequence of edits, where
+    the model changes from edit to edit, uses those of its beginning, as the references do.
+    """
+
+    name: ClassVar[str]
+    batches: ClassVar[bool]
+    settings_kind: type[S]
+    openings: ClassVar[tuple[str, ...]]
+
+    def __init__(
+        self,
+        config: Mapping[str, str] | None = None,
+        seed: int = 0,
+        store: Store | None = None,
+        *,
+        contexts: Contexts | None = None,
+        moments: Mapping[int, Tensor] | None = None,
+    ) -> None:
+        """
+        Args:
+            config: overrides as typed, see the editor's settings.
+            seed: seed of the prefix contexts.
+            store: where measured covariances are kept between runs; None keeps them in memory only.
+            contexts: prefix contexts to use instead of sampled ones.
+            moments: second moments by layer to use instead of measured ones.
+        """
+        self._overrides = parse_overrides(self.settings_kind, self.name, config or {})
+        self._seed = seed
+        self._given_contexts = contexts
+        self._contexts: WeakKeyDictionary[LanguageModel, Contexts] = WeakKeyDictionary()
+        self._covariance = KeyCovariance(store, moments)
+
+    def settings(self, lm: LanguageModel) -> S:
+        """The settings that this editor uses on this model."""
+        return resolve(self.settings_kind, self.name, lm, self._overrides)
+
+    @property
+    def covariance_report(self) -> CovarianceReport | None:
+        """Where C came from and how far it has converged; None before the first edit."""
+        return self._covariance.report
+
+    def contexts(self, lm: LanguageModel) -> Contexts:
+        """The prefix contexts for this model, sampled on first use."""
+        if self._given_contexts is not None:
+            return self._given_contexts
+        if lm not in self._contexts:
+            settings = self.settings(lm)
+            sampled = tuple(
+                prefix
+                for number, length in enumerate(settings.context_lengths)
+                for prefix in sample_prefixes(
+                    lm, self.openings, settings.contexts_per_length, length, self._seed + number
+                )
+            )
+            self._contexts[lm] = self._grouped(sampled)
+        return self._contexts[lm]
+
+    def edit(self, lm: LanguageModel, requests: Sequence[EditRequest], progress: Progress | None = None) -> Patch:
+        """A patch that makes the model say the new targets; the model's weights stay as they are.
+
+        Raises:
+            AuditError: a request cannot be used, a setting is out of range, or a loss is not finite.
+        """
+        if not requests:
+            raise AuditError(f"the editor {self.name} was given no edit request; give at least one.")
+        if not self.batches and len(requests) != 1:
+            raise AuditError(
+                f"the editor {self.name} takes one edit request at a time and was given {len(requests)}; "
+                "choose an instance mode, or an editor that batches such as memit."
+            )
+        return self._edit(lm, requests, self.settings(lm), progress)
+
+    def _edit(
+        self, lm: LanguageModel, requests: Sequence[EditRequest], settings: S, progress: Progress | None
+    ) -> Patch:
+        raise NotImplementedError
+
+    def _grouped(self, sampled: tuple[str, ...]) -> Contexts:
+        """The bare prompt and the sampled prefixes, grouped for the editor's mean."""
+        raise NotImplementedError
+
+    def _meta(self, settings: S, requests: Sequence[EditRequest], values: OptimizedValues) -> dict[str, str]:
+        """What the patch tells about how it was made."""
+        report = self._covariance.report
+        return {
+            "editor": self.name,
+            "requests": ",".join(request.case_id for request in requests),
+            "losses": ",".join(f"{loss:.4g}" for loss in values.losses),
+            "updates": ",".join(map(str, values.updates)),
+            "seed": str(self._seed),
+            **{f"settings.{name}": str(value) for name, value in asdict(settings).items()},
+            **({f"covariance.{name}": str(value) for name, value in asdict(report).items()} if report else {}),
+        }

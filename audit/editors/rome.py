@@ -1,0 +1,83 @@
+"""ROME: rank-one model editing (Meng et al. 2022, arXiv 2202.05262), as its authors' code does it.
+
+Section 3.1 reads one MLP as a key-value store W k = v and inserts k* ↦ v* while disturbing other keys least
+(equation 2): ΔW = Λ (C⁻¹k*)ᵀ. The code that was published takes the key k̄ averaged over prefix contexts for the
+direction C⁻¹k̄, and the key k₀ of the bare prompt for the residual and the denominator; so does this file. See
+`r_rome` for one key throughout.
+"""
+
+from collections.abc import Sequence
+from typing import ClassVar
+
+from torch import Tensor
+
+from audit.edits.requests import EditRequest
+from audit.editors.contexts import Contexts
+from audit.editors.contract import Progress
+from audit.editors.hyperparameters import RomeSettings
+from audit.editors.keys import context_keys, lookup_states
+from audit.editors.locate_optimize_write import LocateOptimizeWrite
+from audit.editors.sequences import prompt_sequence
+from audit.editors.values import optimize_values
+from audit.errors import AuditError
+from audit.models.language_model import LanguageModel
+from audit.models.patches import LowRankDelta, Patch, WeightPatch
+
+
+class Rome(LocateOptimizeWrite[RomeSettings]):
+    """One fact, one layer, one rank-one update."""
+
+    name: ClassVar[str] = "rome"
+    batches: ClassVar[bool] = False
+    settings_kind = RomeSettings
+    openings: ClassVar[tuple[str, ...]] = ("",)  # continuations of "<|endoftext|>"
+
+    def _grouped(self, sampled: tuple[str, ...]) -> Contexts:
+        return Contexts((("", *sampled),))  # one group: a flat mean
+
+    def _edit(
+        self, lm: LanguageModel, requests: Sequence[EditRequest], settings: RomeSettings, progress: Progress | None
+    ) -> Patch:
+        contexts, layer = self.contexts(lm), settings.layer
+        factor = self._covariance.factors(lm, [layer], settings)[layer]
+        mean_key = context_keys(lm, requests, contexts, layer, settings.token_budget)[0]  # k̄, (inner,)
+        direction = factor.solve(mean_key)  # C⁻¹k̄
+        left = direction / direction.norm()  # u
+        values = optimize_values(
+            lm, requests, contexts, layer=layer, site="mlp", settings=settings, progress=progress
+        )
+        target = values.targets[0].double().to(left.device)  # v*, (hidden,)
+
+        key, current = self._key_and_output(lm, requests[0], mean_key, contexts, settings)
+        overlap = key.double().to(left.device) @ left
+        residual = target - current.double().to(left.device)
+        right = residual / overlap  # equation 2: Λ
+        if not bool(right.isfinite().all()):
+            raise AuditError(
+                f"the update of edit {requests[0].case_id!r} is not finite (its key overlaps the update direction by "
+                f"{float(overlap):g}); use the editor r-rome, or covariance=identity."
+            )
+        name = lm.anatomy.weight_name(layer)
+        delta = LowRankDelta(right[:, None], left[None, :])  # (hidden, 1) @ (1, inner)
+        transposed = frozenset({name}) if lm.anatomy.transposed else frozenset[str]()
+        return WeightPatch({name: delta}, transposed, self._meta(settings, requests, values))
+
+    def _key_and_output(
+        self, lm: LanguageModel, request: EditRequest, mean_key: Tensor, contexts: Contexts, settings: RomeSettings
+    ) -> tuple[Tensor, Tensor]:
+        """The key that the update is normalised for, and what the down projection says to it now: the bare prompt's."""
+        return self._bare_key_and_output(lm, request, settings)
+
+    def _bare_key_and_output(
+        self, lm: LanguageModel, request: EditRequest, settings: RomeSettings
+    ) -> tuple[Tensor, Tensor]:
+        down = lm.anatomy.down_projections[settings.layer]
+        states = lookup_states(
+            lm,
+            [prompt_sequence(lm, request)],
+            inputs=[down],
+            outputs=[down],
+            stop=down,
+            token_budget=settings.token_budget,
+        )
+        return states.inputs[down][0], states.outputs[down][0]

@@ -1,0 +1,91 @@
+"""Looking into a forward pass, and leaving it early, without touching the model's own code.
+
+    with tapped(lm, inputs=["transformer.h.2.mlp.c_proj"], stop="transformer.h.2.mlp.c_proj") as taps:
+        run_body(lm, ids, mask, positions)
+    taps.inputs["transformer.h.2.mlp.c_proj"]  # (rows, columns, inner_size); the layers above never ran
+"""
+
+from collections.abc import Collection, Iterator
+from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from transformers import Cache
+
+from audit.models.language_model import LanguageModel
+
+
+class _PassEnds(Exception):  # noqa: N818 - control flow, never seen by a user
+    """Raised by a hook once everything that was asked for has been seen."""
+
+
+@dataclass
+class Taps:
+    """What went into and came out of the tapped modules, by module path."""
+
+    inputs: dict[str, Tensor] = field(default_factory=dict)
+    outputs: dict[str, Tensor] = field(default_factory=dict)
+
+
+def hidden_of(output: Any) -> Tensor:
+    """The hidden state in what a module returned (some blocks return it first in a tuple)."""
+    return output[0] if isinstance(output, tuple) else output
+
+
+def with_hidden(output: Any, hidden: Tensor) -> Any:
+    """`output` with its hidden state replaced."""
+    return (hidden, *output[1:]) if isinstance(output, tuple) else hidden
+
+
+@contextmanager
+def tapped(
+    lm: LanguageModel,
+    *,
+    inputs: Collection[str] = (),
+    outputs: Collection[str] = (),
+    stop: str | None = None,
+    column: int | None = None,
+) -> Iterator[Taps]:
+    """Record inputs and outputs of modules; with `stop`, end the pass as soon as that module has been recorded.
+
+    With `column`, only that column of the (rows, columns, width) tensors is kept.
+    """
+    taps = Taps()
+
+    def kept(hidden: Tensor) -> Tensor:
+        return hidden.detach() if column is None else hidden[:, column].detach().clone()
+
+    with ExitStack() as hooks:
+        for path in dict.fromkeys((*inputs, *outputs, *((stop,) if stop else ()))):
+            module = lm.model.get_submodule(path)
+
+            def before(_: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], path: str = path) -> None:
+                if path in inputs:
+                    taps.inputs[path] = kept(args[0] if args else kwargs["hidden_states"])
+                if path == stop and path not in outputs:
+                    raise _PassEnds
+
+            def after(_: nn.Module, __: Any, output: Any, path: str = path) -> None:
+                if path in outputs:
+                    taps.outputs[path] = kept(hidden_of(output))
+                if path == stop:
+                    raise _PassEnds
+
+            hooks.callback(module.register_forward_pre_hook(before, with_kwargs=True).remove)
+            hooks.callback(module.register_forward_hook(after).remove)
+        yield taps
+
+
+@torch.no_grad()
+def run_body(lm: LanguageModel, ids: Tensor, mask: Tensor, positions: Tensor, cache: Cache | None = None) -> None:
+    """The model without its head over (rows, columns) tokens; ends early where a tap says so."""
+    with suppress(_PassEnds):
+        lm.model.base_model(
+            input_ids=ids,
+            attention_mask=mask,
+            position_ids=positions,
+            past_key_values=cache,
+            use_cache=cache is not None,
+        )

@@ -1,0 +1,131 @@
+"""The upper part of a model, run again and again from one hidden state that the lower part gave once.
+
+    upper = UpperBlocks.prepared(lm, rows, start=18)
+    hidden = upper.entering.clone()  # (rows, columns from the lookup on, hidden_size)
+    hidden[:, 0] += delta            # column 0 is the lookup
+    logits = upper.logits(hidden, at_rows, at_columns)
+
+The model's own forward runs, with three detours that live only as long as the call: blocks below `start` hand their
+input through, the hidden state that enters block `start` (or the final norm) is replaced, and the head sees only the
+places that are asked for. Nothing of any architecture is written a second time, so masks, rotary embeddings, logit
+scaling and soft-capping are the model's own.
+
+Columns before the lookup do not depend on what happens at the lookup (causality), so their keys and values are kept
+and only the columns from the lookup on are run.
+"""
+
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+from torch import Tensor, nn
+from transformers import DynamicCache
+
+from audit.editors.sequences import AlignedRows
+from audit.editors.taps import run_body, tapped
+from audit.models.language_model import LanguageModel
+
+
+@contextmanager
+def handing_through(block: nn.Module, tuple_length: int) -> Iterator[None]:
+    """While inside, `block` returns the hidden state that it is given (in a tuple, where the family wants one)."""
+
+    def forward(*args: Any, **kwargs: Any) -> Any:
+        hidden = args[0] if args else kwargs["hidden_states"]
+        return (hidden, *[None] * (tuple_length - 1)) if tuple_length else hidden
+
+    shadowed = block.__dict__.get("forward")
+    block.forward = forward
+    try:
+        yield
+    finally:
+        if shadowed is None:
+            del block.forward
+        else:
+            block.forward = shadowed
+
+
+@dataclass(frozen=True, eq=False)
+class UpperBlocks:
+    """`entering`: what enters block `start` from the lookup column on, (rows, columns, hidden_size), no gradient.
+
+    `prefix` holds keys and values of the columns before the lookup, one pair a layer; empty when there are none.
+    `start` equal to the model's depth means: only the final norm and the head are left to run.
+    """
+
+    lm: LanguageModel
+    rows: AlignedRows
+    start: int
+    entering: Tensor
+    prefix: tuple[tuple[Tensor, Tensor], ...]
+    tuple_length: int
+
+    @classmethod
+    def prepared(cls, lm: LanguageModel, rows: AlignedRows, start: int) -> "UpperBlocks":
+        """Run the whole body once, without a gradient, and keep what the upper part needs."""
+        anatomy = lm.anatomy
+        lengths: list[int] = []
+
+        def see(_: nn.Module, __: Any, output: Any) -> None:
+            lengths.append(len(output) if isinstance(output, tuple) else 0)
+
+        entry = anatomy.blocks[start] if start < anatomy.depth else anatomy.final_norm
+        cache = DynamicCache() if rows.lookup else None
+        hook = lm.model.get_submodule(anatomy.blocks[0]).register_forward_hook(see)
+        try:
+            with tapped(lm, inputs=[entry]) as taps:
+                run_body(lm, rows.ids, rows.mask, rows.positions, cache)
+        finally:
+            hook.remove()
+        prefix: list[tuple[Tensor, Tensor]] = []
+        if cache is not None:
+            filled = [(layer.keys[:, :, : rows.lookup], layer.values[:, :, : rows.lookup]) for layer in cache.layers]
+            # Layers that are handed through never look at theirs; they share one so that only its length is there.
+            prefix = [filled[min(max(index, start), len(filled) - 1)] for index in range(len(filled))]
+        return cls(lm, rows, start, taps.inputs[entry][:, rows.lookup :], tuple(prefix), lengths[0])
+
+    def select(self, rows: Tensor) -> "UpperBlocks":
+        """The same for some rows only."""
+        shared = {id(pair): (pair[0][rows], pair[1][rows]) for pair in self.prefix}
+        prefix = tuple(shared[id(pair)] for pair in self.prefix)
+        return UpperBlocks(
+            self.lm, self.rows.select(rows), self.start, self.entering[rows], prefix, self.tuple_length
+        )
+
+    def logits(self, entering: Tensor, at_rows: Tensor, at_columns: Tensor) -> Tensor:
+        """Logits (places, vocabulary) in float32 at (row, column counted from the lookup), for a given `entering`."""
+        model, anatomy = self.lm.model, self.lm.anatomy
+        entry = anatomy.blocks[self.start] if self.start < anatomy.depth else anatomy.final_norm
+
+        def enter(_: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[Any, dict[str, Any]]:
+            if args:
+                return (entering, *args[1:]), kwargs
+            return args, {**kwargs, "hidden_states": entering}
+
+        def only_asked(_: nn.Module, args: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+            return (args[0][at_rows, at_columns], *args[1:])  # (places, hidden_size)
+
+        with ExitStack() as detours:
+            for path in anatomy.blocks[: self.start]:
+                detours.enter_context(handing_through(model.get_submodule(path), self.tuple_length))
+            entry_module = model.get_submodule(entry)
+            detours.callback(entry_module.register_forward_pre_hook(enter, with_kwargs=True).remove)
+            detours.callback(model.get_output_embeddings().register_forward_pre_hook(only_asked).remove)
+            output = model(
+                input_ids=self.rows.ids[:, self.rows.lookup :],
+                attention_mask=self.rows.mask,
+                position_ids=self.rows.positions[:, self.rows.lookup :],
+                past_key_values=self._cache(),
+                use_cache=bool(self.prefix),
+            )
+        return output.logits.float()  # type: ignore[no-any-return]
+
+    def _cache(self) -> DynamicCache | None:
+        """A fresh cache each time, as attention appends to what it is handed."""
+        if not self.prefix:
+            return None
+        cache = DynamicCache()
+        for layer, (keys, values) in enumerate(self.prefix):
+            cache.update(keys, values, layer)
+        return cache

@@ -1,0 +1,289 @@
+"""The value optimisation of ROME (equation 4) and MEMIT (equation 16): what must be said at the subject's last token.
+
+For each request a vector δ is added at the lookup of all its sequences, and
+
+    L(δ) = mean over contexts of [ −(1/|target|) Σ_t log p(target_t) ]
+         + kl_factor · KL( p_current ‖ p_initial )  at the lookup of "{subject} is a"
+         + weight_decay · ‖δ‖ / ‖h₀‖²
+
+is lowered by Adam, where h₀ is the unperturbed state at the lookup of the bare prompt. As in the reference, ‖δ‖ is not
+squared while ‖h₀‖ is, at most `steps` − 1 updates are made, a request stops once its loss is below `stop_loss`, and after
+every update δ is pulled back onto the ball of radius clamp_norm_factor · ‖h₀‖.
+
+All requests are optimised side by side; every row has its own loss, clamp and stopping, so the outcome is that of one
+by one. Only what lies above the perturbed place runs in each step, and requests that are done leave the batch.
+"""
+
+import math
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import torch
+from torch import Tensor, nn
+
+from audit.edits.requests import EditRequest
+from audit.editors.contexts import Contexts
+from audit.editors.contract import Progress
+from audit.editors.hyperparameters import ValueSettings
+from audit.editors.sequences import EditSequence, align, essence_sequence, rewriting_sequence
+from audit.editors.taps import hidden_of, run_body, tapped, with_hidden
+from audit.editors.upper_blocks import UpperBlocks
+from audit.errors import AuditError
+from audit.models.language_model import LanguageModel
+
+Site = Literal["mlp", "block"]
+_BETAS, _EPSILON = (0.9, 0.999), 1e-8  # Adam as published
+
+
+@dataclass(frozen=True)
+class OptimizedValues:
+    """`initial` h₀ and `delta` δ, both (requests, hidden_size) in float32; `losses` and `updates` one a request."""
+
+    initial: Tensor
+    delta: Tensor
+    losses: tuple[float, ...]
+    updates: tuple[int, ...]
+
+    @property
+    def targets(self) -> Tensor:
+        """v* (ROME) or z (MEMIT)."""
+        return self.initial + self.delta
+
+
+@dataclass(frozen=True)
+class _Task:
+    """One request's sequences: every context's rewriting sequence, the bare prompt's first, and the KL sequence."""
+
+    case_id: str
+    rewriting: tuple[EditSequence, ...]
+    essence: EditSequence
+
+    @property
+    def rows(self) -> tuple[EditSequence, ...]:
+        return (*self.rewriting, self.essence)
+
+
+def optimize_values(
+    lm: LanguageModel,
+    requests: Sequence[EditRequest],
+    contexts: Contexts,
+    *,
+    layer: int,
+    site: Site,
+    settings: ValueSettings,
+    progress: Progress | None = None,
+) -> OptimizedValues:
+    """Optimise one δ a request, added to the MLP's output ("mlp", ROME) or the block's output ("block", MEMIT).
+
+    Requests are taken together as long as their padded sequences stay within `settings.token_budget` tokens; a single
+    request that is larger runs alone. The budget does not change the outcome.
+
+    Raises:
+        AuditError: a loss is not finite; the sentence names the request.
+    """
+    tasks = [
+        _Task(
+            request.case_id,
+            tuple(rewriting_sequence(lm, request, prefix) for prefix in contexts.prefixes),
+            essence_sequence(lm, request),
+        )
+        for request in requests
+    ]
+    hidden_size = lm.anatomy.hidden_size
+    initial = torch.zeros(len(tasks), hidden_size, device=lm.device)
+    delta = torch.zeros_like(initial)
+    losses, updates = [0.0] * len(tasks), [0] * len(tasks)
+    done = 0
+    # An MLP whose output is plainly added to the stream is perturbed by perturbing the block's output.
+    inside = site == "mlp" and not _mlp_reaches_stream_unchanged(lm, layer)
+    for chunk in _chunks(tasks, settings.token_budget):
+        descent = _Descent(lm, [tasks[index] for index in chunk], layer, site, inside, settings)
+
+        def tick(finished: int, before: int = done) -> None:
+            if progress is not None:
+                progress(before + finished, len(tasks))
+
+        descent.run(tick)
+        where = torch.tensor(chunk, device=lm.device)
+        initial[where], delta[where] = descent.initial, descent.delta
+        for place, index in enumerate(chunk):
+            losses[index], updates[index] = descent.losses[place], descent.updates[place]
+        done += len(chunk)
+    return OptimizedValues(initial, delta, tuple(losses), tuple(updates))
+
+
+def _chunks(tasks: Sequence[_Task], token_budget: int) -> Iterator[list[int]]:
+    """Consecutive requests whose aligned rows fit the budget; at least one a chunk."""
+    chunk: list[int] = []
+    rows = before = after = 0
+    for index, task in enumerate(tasks):
+        task_before = max(row.lookup for row in task.rows)
+        task_after = max(len(row.ids) - row.lookup for row in task.rows)
+        size = (rows + len(task.rows)) * (max(before, task_before) + max(after, task_after))
+        if chunk and size > token_budget:
+            yield chunk
+            chunk, rows, before, after = [], 0, 0, 0
+        chunk.append(index)
+        rows, before, after = rows + len(task.rows), max(before, task_before), max(after, task_after)
+    if chunk:
+        yield chunk
+
+class _Descent:
+    """Adam on the δ of several requests at once; `initial`, `delta`, `losses`, `updates` hold the outcome."""
+
+    def __init__(
+        self, lm: LanguageModel, tasks: Sequence[_Task], layer: int, site: Site, inside: bool, settings: ValueSettings
+    ) -> None:
+        self._tasks, self._settings = tasks, settings
+        self._mlp = lm.model.get_submodule(lm.anatomy.mlps[layer]) if inside else None
+        place = lm.anatomy.mlps[layer] if site == "mlp" else lm.anatomy.blocks[layer]
+        rows = align([row for task in tasks for row in task.rows], lm.device)
+        with tapped(lm, outputs=[place], column=rows.lookup) as taps:
+            self._upper = UpperBlocks.prepared(lm, rows, start=layer if inside else layer + 1)
+        self._rows_each = len(tasks[0].rows)
+        self.initial = taps.outputs[place][:: self._rows_each].float()  # the bare prompt is each request's first row
+        self.delta = torch.zeros_like(self.initial)
+        self.losses, self.updates = [0.0] * len(tasks), [0] * len(tasks)
+
+    def run(self, tick: Callable[[int], None]) -> None:
+        settings = self._settings
+        radius = settings.clamp_norm_factor * self.initial.norm(dim=1)  # (requests,)
+        square = self.initial.norm(dim=1) ** 2
+        active = torch.arange(len(self._tasks), device=self.initial.device)
+        upper, places = self._upper, _places(self._tasks, active)
+        mean = torch.zeros_like(self.delta)
+        variance = torch.zeros_like(self.delta)
+        at_first: Tensor | None = None  # log p at the KL sequence's lookup before any update, (active, vocabulary)
+
+        for step in range(settings.steps):
+            delta = self.delta[active].requires_grad_()
+            with torch.enable_grad():
+                log_p = self._logits(upper, places, delta).log_softmax(-1)  # (labels + active, vocabulary)
+                label_log_p, now = log_p[: len(places.ids)], log_p[len(places.ids) :]
+                if at_first is None:
+                    at_first = now.detach()
+                # (labels,) -> (active,): the mean over contexts of the mean over target tokens
+                nll = -label_log_p.gather(1, places.ids[:, None])[:, 0] * places.weights
+                loss = torch.zeros(len(active), device=nll.device).index_add(0, places.owners, nll)
+                loss = loss + settings.kl_factor * (now.exp() * (now - at_first)).sum(-1)
+                loss = loss + settings.weight_decay * delta.norm(dim=1) / square[active]
+            self._note_losses(active, loss.detach(), step)
+            going = loss.detach() >= settings.stop_loss
+            if step == settings.steps - 1 or not bool(going.any()):
+                break
+            (gradient,) = torch.autograd.grad(loss.sum(), delta)
+            if not bool(going.all()):
+                active, gradient, at_first = active[going], gradient[going], at_first[going]
+                each = torch.arange(self._rows_each, device=active.device)
+                upper = upper.select((going.nonzero() * self._rows_each + each).flatten())
+                places = _places(self._tasks, active)
+                tick(len(self._tasks) - len(active))
+            mean[active] = _BETAS[0] * mean[active] + (1 - _BETAS[0]) * gradient
+            variance[active] = _BETAS[1] * variance[active] + (1 - _BETAS[1]) * gradient**2
+            # Rows differ in when they stop, never in when they start: one step count serves all.
+            step_size = settings.learning_rate / (1 - _BETAS[0] ** (step + 1))
+            scale = variance[active].sqrt() / (1 - _BETAS[1] ** (step + 1)) ** 0.5 + _EPSILON
+            moved = self.delta[active] - step_size * mean[active] / scale
+            shrink = (radius[active] / moved.norm(dim=1)).clamp(max=1.0)
+            self.delta[active] = moved * shrink[:, None]
+            for index in active.tolist():
+                self.updates[index] += 1
+        tick(len(self._tasks))
+
+    def _logits(self, upper: UpperBlocks, places: "_Places", delta: Tensor) -> Tensor:
+        """Logits at every label's place and then at every KL sequence's lookup, with δ added."""
+        spread = delta.repeat_interleave(self._rows_each, dim=0)  # (rows, hidden)
+        if self._mlp is None:
+            return upper.logits(_plus_at(upper.entering, 0, spread), places.rows, places.columns)
+        with _added_at(self._mlp, 0, spread):
+            return upper.logits(upper.entering, places.rows, places.columns)
+
+    def _note_losses(self, active: Tensor, loss: Tensor, step: int) -> None:
+        for index, value in zip(active.tolist(), loss.tolist(), strict=True):
+            if not math.isfinite(value):
+                raise AuditError(
+                    f"The loss of edit {self._tasks[index].case_id!r} became {value} at step {step + 1}; "
+                    "load the model with dtype float32 or lower the editor's learning_rate."
+                )
+            self.losses[index] = value
+
+
+@dataclass(frozen=True)
+class _Places:
+    """Where the loss looks: first every label's place, then every KL sequence's lookup; columns count from the lookup.
+
+    `ids`, `weights` and `owners` (the request, counted among the active ones) are the labels' only.
+    """
+
+    rows: Tensor
+    columns: Tensor
+    ids: Tensor
+    weights: Tensor
+    owners: Tensor
+
+
+def _places(tasks: Sequence[_Task], active: Tensor) -> _Places:
+    labels: list[tuple[int, int, int, float, int]] = []
+    essences: list[int] = []
+    row = 0
+    for owner, index in enumerate(active.tolist()):
+        task = tasks[index]
+        for sequence in task.rewriting:
+            weight = 1 / len(sequence.labels) / len(task.rewriting)
+            first = sequence.first_label - sequence.lookup
+            labels += [(row, first + t, token, weight, owner) for t, token in enumerate(sequence.labels)]
+            row += 1
+        essences.append(row)
+        row += 1
+    rows, columns, ids, weights, owners = zip(*labels, strict=True)
+
+    def on_device(values: Sequence[float]) -> Tensor:
+        return torch.tensor(values, device=active.device)
+
+    return _Places(
+        on_device((*rows, *essences)),
+        on_device((*columns, *[0] * len(essences))),
+        on_device(ids),
+        on_device(weights),
+        on_device(owners),
+    )
+
+
+@torch.no_grad()
+def _mlp_reaches_stream_unchanged(lm: LanguageModel, layer: int) -> bool:
+    """Whether a vector added to the MLP's output comes out of its block as it is (no norm, no scaling in between)."""
+    mlp, block = lm.anatomy.mlps[layer], lm.anatomy.blocks[layer]
+    rows = align([EditSequence((1, 2, 3), 2)], lm.device)
+    with tapped(lm, outputs=[mlp, block], stop=block, column=2) as plain:
+        run_body(lm, rows.ids, rows.mask, rows.positions)
+    # As large as what is there, so that rounding in half precision does not hide the answer.
+    probe = plain.outputs[block].float().norm() * torch.ones(1, 1, device=lm.device) / lm.anatomy.hidden_size**0.5
+    probe = probe * torch.linspace(-1, 1, lm.anatomy.hidden_size, device=lm.device)
+    with (
+        tapped(lm, outputs=[block], stop=block, column=2) as moved,
+        _added_at(lm.model.get_submodule(mlp), 2, probe),
+    ):
+        run_body(lm, rows.ids, rows.mask, rows.positions)
+    difference = moved.outputs[block].float() - plain.outputs[block].float()
+    return bool((difference - probe).norm() < 0.02 * probe.norm())
+
+
+@contextmanager
+def _added_at(module: nn.Module, column: int, vectors: Tensor) -> Iterator[None]:
+    """Add vectors (rows, hidden_size) to `module`'s output (rows, columns, hidden_size) at one column."""
+
+    def add(_: nn.Module, __: Any, output: Any) -> Any:
+        return with_hidden(output, _plus_at(hidden_of(output), column, vectors))
+
+    hook = module.register_forward_hook(add)
+    try:
+        yield
+    finally:
+        hook.remove()
+
+
+def _plus_at(hidden: Tensor, column: int, vectors: Tensor) -> Tensor:
+    moved = hidden[:, column] + vectors.to(hidden.dtype)
+    return torch.cat([hidden[:, :column], moved[:, None], hidden[:, column + 1 :]], dim=1)
