@@ -25,13 +25,14 @@ class Continuation:
 
 @dataclass(frozen=True)
 class ScoredTokens:
-    """One entry for every scored token: its log-probability (natural), and whether it was the likeliest one.
+    """One entry for every scored token: its log-probability (natural), whether it was the likeliest, and which was.
 
-    A log-probability is NaN, and its hit False, where the model's logits are not finite.
+    A log-probability is NaN, its hit False and its prediction -1, where the model's logits are not finite.
     """
 
     log_probabilities: tuple[float, ...]
     hits: tuple[bool, ...]
+    predictions: tuple[int, ...]
 
 
 @dataclass(frozen=True)
@@ -149,4 +150,5 @@ def _score_row(logits: Tensor, continuation: Continuation) -> ScoredTokens:
     hits = (likeliest == targets) & best.isfinite()
     # An infinite logit leaves infinities that say nothing about the token; -inf for one token alone is an answer.
     log_probabilities = log_probabilities.masked_fill(~best.isfinite(), float("nan"))
-    return ScoredTokens(tuple(log_probabilities.tolist()), tuple(hits.tolist()))
+    predictions = likeliest.masked_fill(~best.isfinite(), -1)
+    return ScoredTokens(tuple(log_probabilities.tolist()), tuple(hits.tolist()), tuple(predictions.tolist()))

@@ -92,7 +92,8 @@ class StopStrings:
         self._known: dict[int, bool] = {}
 
     def decode(self, ids: Sequence[int]) -> str:
-        return self._tokenizer.decode(list(ids), skip_special_tokens=True, clean_up_tokenization_spaces=False)
+        text = self._tokenizer.decode(list(ids), skip_special_tokens=True, clean_up_tokenization_spaces=False)
+        return str(text)
 
     def may_complete(self, token: int) -> bool:
         """Whether a stop string can end within this token."""

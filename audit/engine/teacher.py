@@ -14,11 +14,15 @@ from audit.models.tokens import encode
 
 @dataclass(frozen=True)
 class TeacherForced:
-    """One target: log p(target | prompt), its number of tokens, and which of them were the likeliest next token."""
+    """One target: log p(target | prompt), its number of tokens, and which of them were the likeliest next token.
+
+    `predictions` are the ids that were the likeliest (-1 where the logits are not finite).
+    """
 
     log_probability: float
     tokens: int
     token_hits: tuple[bool, ...]
+    predictions: tuple[int, ...]
 
 
 def teacher_forced(
@@ -38,7 +42,7 @@ def teacher_forced(
     """
     groups = [[joined(lm, prompt, target, f"Pair {number}")] for number, (prompt, target) in enumerate(pairs)]
     scores = score_continuations(lm, groups, token_budget=token_budget, progress=progress)
-    return [TeacherForced(summed(tokens), len(tokens.hits), tokens.hits) for (tokens,) in scores]
+    return [TeacherForced(summed(tokens), len(tokens.hits), tokens.hits, tokens.predictions) for (tokens,) in scores]
 
 
 def negative_log_likelihood(
