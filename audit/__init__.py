@@ -1,1 +1,38 @@
-"""Does editing a language model hurt what it could already do?"""
+"""Does editing a language model hurt what it could already do?
+
+    from audit import Audit
+
+    report = Audit(model="pocket-gpt2", editor="memit").run()
+    print(report.table())
+
+Nothing heavy is imported until a name is used.
+"""
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from audit.errors import AuditError
+    from audit.options import AuditSettings
+    from audit.reports.run import RunReport
+    from audit.session import Audit
+
+__all__ = ["Audit", "AuditError", "AuditSettings", "RunReport"]
+
+_HOMES = {
+    "Audit": "audit.session",
+    "AuditError": "audit.errors",
+    "AuditSettings": "audit.options",
+    "RunReport": "audit.reports.run",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module 'audit' has no attribute {name!r}")
+    from importlib import import_module
+
+    return getattr(import_module(_HOMES[name]), name)
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *_HOMES})

@@ -11,9 +11,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from audit.edits.plan import MODES
 from audit.errors import AuditError
 
-EDIT_MODES = ("instance-single", "instance-sequential", "batch-single", "batch-sequential")
 DTYPES = ("auto", "float32", "bfloat16", "float16")
 DEVICES = ("auto", "cpu", "cuda", "cuda:N", "mps")
 INCONCLUSIVE_POLICIES = ("fail", "skip")
@@ -46,9 +46,9 @@ OPTIONS: tuple[Option, ...] = (
     Option("model", "NAME", "a pocket model, a local folder or a hub id", "pocket-gpt2"),
     Option("revision", "REV", "the branch, tag or commit of a hub model"),
     Option("edits", "NAME|FILE", "what to edit: 'pocket' or a file of edit requests", "pocket"),
-    Option("edit_mode", "MODE", f"{', '.join(EDIT_MODES)} (default: what suits the editor and the count)"),
+    Option("edit_mode", "MODE", f"{', '.join(MODES)} (default: what suits the editor and the count)"),
     Option("edit_count", "N", "how many edit requests to apply (default: 10, or all where there are fewer)"),
-    Option("edit_batch_size", "B", "edit requests in one batch (default: all of them)"),
+    Option("edit_batch_size", "B", "edit requests in one batch (default: all of them, or 10 in batch-sequential)"),
     Option("editor_config", "KEY=VALUE", "override one hyperparameter of the editor; repeatable", repeatable=True),
     Option(
         "margin",
@@ -98,7 +98,7 @@ class AuditSettings:
             if not getattr(self, name).strip():
                 raise AuditError(f"--{name} is empty: give a name, or leave the option out for its default.")
         if self.edit_mode is not None:
-            parse_choice("--edit-mode", self.edit_mode, EDIT_MODES)
+            parse_choice("--edit-mode", self.edit_mode, MODES)
         parse_choice("--inconclusive", self.inconclusive, INCONCLUSIVE_POLICIES)
         parse_choice("--dtype", self.dtype, DTYPES)
         parse_device(self.device)

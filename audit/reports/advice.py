@@ -1,7 +1,5 @@
 """The last line of every report: the one thing to do next."""
 
-import re
-
 from audit.reports.run import FAIL, INCONCLUSIVE, AbilityRow, RunReport
 
 EFFICACY_BAR = 0.9  # below this the edits cannot be said to have taken
@@ -40,16 +38,16 @@ def efficacy_of(report: RunReport) -> float | None:
 
 
 def _decide(undecided: list[AbilityRow], limit: int) -> str:
-    blind = [row for row in undecided if row.base <= row.floor or "floor" in row.sentence]
+    blind = [row for row in undecided if not row.assessable]
     if blind:
         return (
             f"Next: choose a --model that can do {_names(blind)}, or a larger --limit: "
-            "its base score is not clearly above chance."
+            "the base model is not clearly above chance there."
         )
-    # The verdict's sentence states how many more items would decide it.
-    wanted = [int(found[1]) for row in undecided if (found := re.search(r"about (\d+) more", row.sentence))]
-    more = f"--limit {limit + max(wanted)}" if wanted else f"--limit {2 * limit}"
-    return f"Next: run again with {more} to decide {_names(undecided)}, or accept a larger --margin."
+    more = [row.more_items for row in undecided if row.more_items is not None]
+    if not more:
+        return f"Next: accept a larger --margin for {_names(undecided)}; no affordable number of items would settle it."
+    return f"Next: run again with --limit {limit + max(more)} to settle {_names(undecided)}."
 
 
 def _smaller_edit(report: RunReport) -> str:

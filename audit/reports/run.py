@@ -108,16 +108,28 @@ class AbilityRow:
     base_from_store: bool
     sentence: str
     examples: tuple[Example, ...] = ()
+    base_lower: float | None = None  # one-sided 95 % lower limit of the base score
+    more_items: int | None = None  # about how many further items would settle an INCONCLUSIVE verdict
+
+    @property
+    def assessable(self) -> bool:
+        """Whether the base model is clearly above the floor, so that there is something to lose."""
+        return self.base_lower is None or self.base_lower > self.floor
 
 
 @dataclass(frozen=True)
 class EditScore:
-    """One measure of the edit itself under one protocol ("autoregressive" or "teacher-forced")."""
+    """One measure of the edit itself under one protocol ("autoregressive" or "teacher-forced").
+
+    `n` counts edit requests; `lower` and `upper` are 95 % limits.
+    """
 
     measure: str
     protocol: str
     value: float | None
     n: int
+    lower: float | None = None
+    upper: float | None = None
 
 
 @dataclass(frozen=True)

@@ -16,6 +16,8 @@ from rich.text import Text
 from audit.reports.advice import next_step
 from audit.reports.run import AbilityRow, EditScore, IntegrityRow, RunReport
 
+# The measures that are always shown; the others are for -v and the report.
+HEADLINES = ("efficacy", "immediate efficacy", "generalization", "locality", "portability")
 VERDICT_STYLE = {"PASS": "bold green", "FAIL": "bold red", "INCONCLUSIVE": "bold yellow"}
 
 
@@ -45,8 +47,9 @@ def summary(report: RunReport, *, width: int, color: bool, verbosity: int = 0, a
         lines = box.ASCII2 if ascii_only else box.SIMPLE_HEAD
         if report.abilities:
             console.print(_fitting(console, _ability_columns(report, verbosity), lines), "")
-        if report.edit_scores:
-            console.print(_fitting(console, _edit_columns(report.edit_scores), lines), "")
+        scores = [score for score in report.edit_scores if verbosity > 0 or score.measure in HEADLINES]
+        if scores:
+            console.print(_fitting(console, _edit_columns(scores), lines), "")
         for row in report.integrity:
             console.print(_integrity_line(row))
         for note in _notes(report):
@@ -128,8 +131,6 @@ def _notes(report: RunReport) -> list[str]:
             f"unusable rows of the edits, skipped: {len(report.skipped)}, the first at {first.file}:{first.line} "
             f"({first.field}: {first.reason})"
         )
-    if report.fingerprints.get("weights_after") not in (None, report.fingerprints.get("weights")):
-        notes.append("the weights differ from what they were before the run")
     return notes
 
 

@@ -1,0 +1,144 @@
+"""The `audit` command: the same audit as the suites', without pytest. Torch is imported by `audit run` only."""
+
+import os
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from audit.errors import AuditError
+from audit.options import OPTIONS, Option, settings_from
+
+if TYPE_CHECKING:
+    from audit.reports.run import RunReport
+
+BY_NAME = {option.name: option for option in OPTIONS}
+USAGE_EXIT, INCONCLUSIVE_EXIT = 2, 3  # 0 is PASS, 1 is FAIL
+
+app = typer.Typer(
+    help="Does editing a language model hurt what it could already do?",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+
+
+def _text(name: str) -> Any:
+    option: Option = BY_NAME[name]
+    return typer.Option(option.flag, metavar=option.metavar or None, help=option.help_line, show_default=False)
+
+
+@app.command("run")
+def run_command(
+    abilities: Annotated[list[str] | None, typer.Argument(help="the abilities to ask; all eight when left out")] = None,
+    editor: Annotated[str | None, _text("editor")] = None,
+    model: Annotated[str | None, _text("model")] = None,
+    revision: Annotated[str | None, _text("revision")] = None,
+    edits: Annotated[str | None, _text("edits")] = None,
+    edit_mode: Annotated[str | None, _text("edit_mode")] = None,
+    edit_count: Annotated[str | None, _text("edit_count")] = None,
+    edit_batch_size: Annotated[str | None, _text("edit_batch_size")] = None,
+    editor_config: Annotated[list[str] | None, _text("editor_config")] = None,
+    margin: Annotated[list[str] | None, _text("margin")] = None,
+    inconclusive: Annotated[str | None, _text("inconclusive")] = None,
+    limit: Annotated[str | None, _text("limit")] = None,
+    seed: Annotated[str | None, _text("seed")] = None,
+    device: Annotated[str | None, _text("device")] = None,
+    dtype: Annotated[str | None, _text("dtype")] = None,
+    reports: Annotated[str | None, _text("reports")] = None,
+    store: Annotated[str | None, _text("store")] = None,
+    no_store: Annotated[bool, _text("no_store")] = False,
+) -> None:
+    """Edit a model, ask before and after, print the verdicts and write the report.
+
+    Margins are 0.05 score points unless --margin says otherwise. Exit code: 0 PASS, 1 FAIL, 2 a wrong option,
+    3 INCONCLUSIVE (0 under --inconclusive skip).
+    """
+    typed: dict[str, Any] = {name: value for name, value in locals().items() if name in BY_NAME}
+    with _one_sentence():
+        settings = settings_from({**typed, "no_store": no_store or None})
+        asked = _known_abilities(abilities or [])
+        from audit.session import Audit  # brings torch
+
+        audit = Audit(settings, watcher=_watcher())
+        audit.prepare()
+        for line in audit.header.lines():
+            typer.echo(line, err=True)
+        report = replace(audit.run(asked), command=" ".join(["audit", *sys.argv[1:]]))
+        report = replace(report, folder=str(report.save(settings.reports)))
+    _show(report)
+    if report.outcome == "FAIL":
+        raise typer.Exit(1)
+    if report.outcome == "INCONCLUSIVE" and settings.inconclusive == "fail":
+        raise typer.Exit(INCONCLUSIVE_EXIT)
+
+
+@app.command("report")
+def report_command(folder: Annotated[Path, typer.Argument(help="a run's folder, such as reports/<run>")]) -> None:
+    """Show the summary of an earlier run again, from its verdict.json."""
+    from audit.reports.folder import read_report
+
+    with _one_sentence():
+        report = read_report(folder)
+    for line in report.header.lines():
+        typer.echo(line)
+    _show(report)
+
+
+@app.command("list")
+def list_command() -> None:
+    """List the abilities, the editors and the pocket models."""
+    from audit.abilities import ABILITIES
+    from audit.editors import EDITORS
+
+    weights = Path(__file__).parent / "pocket" / "weights"
+    pocket = sorted(path.parent.name for path in weights.glob("pocket-*/config.json"))
+    for title, names in (("abilities", ABILITIES), ("editors", EDITORS), ("pocket models", pocket)):
+        typer.echo(f"{title}: {', '.join(names) or 'none'}")
+
+
+def main() -> None:
+    """The console script."""
+    app(prog_name="audit")
+
+
+def _known_abilities(names: list[str]) -> list[str] | None:
+    from audit.abilities import ABILITIES
+
+    for name in names:
+        if name not in ABILITIES:
+            raise AuditError(f"there is no ability {name!r}; give one of {', '.join(ABILITIES)}.")
+    return names or None
+
+
+def _show(report: "RunReport") -> None:
+    from rich.console import Console
+
+    from audit.reports.terminal import summary
+
+    console = Console()  # knows the width, NO_COLOR and whether this is a terminal
+    color = console.is_terminal and not console.no_color
+    plain = not (sys.stdout.encoding or "ascii").lower().startswith("utf")
+    typer.echo(summary(report, width=console.width, color=color, ascii_only=plain), color=color)
+
+
+def _watcher() -> Any:
+    """Progress on a terminal, nothing elsewhere."""
+    if not sys.stderr.isatty() or os.environ.get("TERM") == "dumb":
+        return None
+    from audit.reports.progress import TerminalProgress
+
+    return TerminalProgress(sys.stderr, color="NO_COLOR" not in os.environ)
+
+
+@contextmanager
+def _one_sentence() -> Iterator[None]:
+    try:
+        yield
+    except AuditError as error:
+        typer.echo(f"audit: {error}", err=True)
+        raise typer.Exit(USAGE_EXIT) from None

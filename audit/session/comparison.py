@@ -1,0 +1,122 @@
+"""From the answers of base and edited model to one ability's verdict, and to the records a report keeps."""
+
+from collections.abc import Sequence
+
+from audit.abilities.contract import Ability, Answer, AskedItems, Item, Score
+from audit.session.asking import items_fingerprint
+from audit.reports.run import AbilityRow, AnswerRecord, Example, ItemRecord
+from audit.verdicts.verdict import judge
+
+SHOWN_EXAMPLES = 2
+
+
+def compare(
+    ability: Ability,
+    base: AskedItems,
+    edited: Sequence[AskedItems],
+    *,
+    margin: float,
+    seed: int,
+    base_from_store: bool,
+) -> AbilityRow:
+    """Judge the drop from `base` to the mean over the `edited` models (one, unless edits were made one at a time).
+
+    All hold the same items in the same order. `margin` is in score points.
+    """
+    items, n, models = base.items, len(base.items), len(edited)
+    counted = any(score.counts for score in base.scores)
+    verdict = judge(
+        [score.value for score in base.scores],
+        [sum(asked.scores[k].value for asked in edited) / models for k in range(n)],
+        margin=margin,
+        floor=ability.floor(items),
+        clusters=[item.cluster for item in items],
+        base_counts=_mean_counts([base], n) if counted else None,
+        edited_counts=_mean_counts(edited, n) if counted else None,
+        seed=seed,
+    )
+    return AbilityRow(
+        ability=ability.name,
+        title=ability.title,
+        metric=ability.metric,
+        outcome=verdict.outcome.value,
+        base=verdict.base,
+        edited=verdict.edited,
+        drop=verdict.drop,
+        lower=verdict.lower,
+        upper=verdict.upper,
+        margin=verdict.margin,
+        n=verdict.n,
+        clusters=verdict.clusters,
+        floor=verdict.floor,
+        base_lower=verdict.base_lower,
+        more_items=verdict.more_items,
+        method=verdict.method,
+        right_to_wrong=verdict.right_to_wrong,
+        wrong_to_right=verdict.wrong_to_right,
+        parsed_to_unparseable=sum(
+            base.answers[k].parseable and not all(asked.answers[k].parseable for asked in edited) for k in range(n)
+        ),
+        changed=sum(any(asked.answers[k].text != base.answers[k].text for asked in edited) for k in range(n)),
+        base_unparseable=_unparseable([base], n),
+        edited_unparseable=_unparseable(edited, n),
+        items_fingerprint=items_fingerprint(ability, items),
+        base_from_store=base_from_store,
+        sentence=verdict.sentence,
+        examples=_examples(ability, base, edited),
+    )
+
+
+def records(ability: Ability, base: AskedItems, edited: Sequence[AskedItems]) -> tuple[ItemRecord, ...]:
+    """Every question with every answer."""
+    return tuple(
+        ItemRecord(
+            ability=ability.name,
+            key=item.key,
+            cluster=item.cluster,
+            prompt=ability.prompt(item),
+            choices=item.choices,
+            gold=item.gold,
+            base=_record(base.answers[k], base.scores[k]),
+            edited=tuple(_record(asked.answers[k], asked.scores[k]) for asked in edited),
+        )
+        for k, item in enumerate(base.items)
+    )
+
+
+def _examples(ability: Ability, base: AskedItems, edited: Sequence[AskedItems]) -> tuple[Example, ...]:
+    """The items that lost most, then any other whose answer changed, each with the edited model that did worst."""
+    found: list[tuple[float, int, AskedItems]] = []
+    for k, answer in enumerate(base.answers):
+        worst = min(edited, key=lambda asked: asked.scores[k].value)
+        if worst.answers[k].text != answer.text:
+            found.append((base.scores[k].value - worst.scores[k].value, k, worst))
+    found.sort(key=lambda one: (-one[0], one[1]))
+    return tuple(
+        Example(
+            key=base.items[k].key,
+            prompt=ability.prompt(base.items[k]),
+            gold=" or ".join(_said(base.items[k], gold) for gold in base.items[k].gold) or "(none)",
+            base=_said(base.items[k], base.answers[k].text),
+            edited=_said(worst.items[k], worst.answers[k].text),
+        )
+        for _, k, worst in found[:SHOWN_EXAMPLES]
+    )
+
+
+def _said(item: Item, text: str) -> str:
+    """The answer in words: of a choice, the choice itself."""
+    return item.choices[int(text)] if item.choices and text.isdecimal() else text
+
+
+def _mean_counts(models: Sequence[AskedItems], n: int) -> list[list[float]]:
+    """(n, 3): true positives, false positives and misses of each item, averaged over the models."""
+    return [[sum(asked.scores[k].counts[c] for asked in models) / len(models) for c in range(3)] for k in range(n)]
+
+
+def _unparseable(models: Sequence[AskedItems], n: int) -> float:
+    return sum(not answer.parseable for asked in models for answer in asked.answers) / (n * len(models))
+
+
+def _record(answer: Answer, score: Score) -> AnswerRecord:
+    return AnswerRecord(text=answer.text, value=answer.value, parseable=answer.parseable, score=score.value)

@@ -1,0 +1,98 @@
+"""Everything a whole audit needs, small: a random model's folder, eight abilities of a dozen rows, an edits file.
+
+    world = build(tmp_path)
+    Audit(model=str(world.model), edits=str(world.edits), source=world.source, editor="identity", ...)
+"""
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from audit.abilities.sources import FolderSource
+from tests.tiny_models import build_tiny_gpt2, build_tiny_llama
+
+ROWS = 12
+NAMES = ("Mara Lind", "Kara Quinwick", "Gira Corley", "Danielle Darrieux")
+CITIES = ("Velden", "Calton", "New Avaria", "Belton")
+
+
+@dataclass(frozen=True)
+class SmallWorld:
+    """Folders and files of one small audit."""
+
+    model: Path
+    rows: Path
+    edits: Path
+
+    @property
+    def source(self) -> FolderSource:
+        return FolderSource(self.rows)
+
+    def options(self, **more: Any) -> dict[str, Any]:
+        """Keywords of an `Audit` in this world."""
+        return {"model": str(self.model), "edits": str(self.edits), "source": self.source, "limit": 10, **more}
+
+
+def build(root: Path, family: str = "gpt2") -> SmallWorld:
+    """Write the world under `root`."""
+    world = SmallWorld(root / f"tiny-{family}", root / "rows", root / "edits.jsonl")
+    lm = {"gpt2": build_tiny_gpt2, "llama": build_tiny_llama}[family]()
+    lm.model.save_pretrained(world.model)
+    lm.tokenizer.save_pretrained(world.model)
+    world.rows.mkdir()
+    for data_name, rows in abilities().items():
+        write_lines(world.rows / f"{data_name}.jsonl", rows)
+    write_lines(world.edits, requests())
+    return world
+
+
+def write_lines(path: Path, rows: list[dict[str, Any]]) -> None:
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+
+
+def requests() -> list[dict[str, Any]]:
+    """Four edit requests in our own schema."""
+    return [
+        {
+            "case_id": f"case-{number}",
+            "subject": name,
+            "prompt": "{} lives in the city of",
+            "target_new": CITIES[(number + 1) % 4],
+            "target_true": CITIES[number],
+            "paraphrases": [f"The home of {name} is"],
+            "neighborhood": [{"prompt": f"{NAMES[(number + 1) % 4]} was born in", "answer": CITIES[number]}],
+            "portability": [{"prompt": f"The city where {name} lives lies in", "answer": "the north"}],
+        }
+        for number, name in enumerate(NAMES)
+    ]
+
+
+def abilities() -> dict[str, list[dict[str, Any]]]:
+    """A dozen rows of each data set, in its own columns."""
+    many = [(number, NAMES[number % 4], CITIES[number % 3]) for number in range(ROWS)]
+    return {
+        "gsm8k": [
+            {"question": f"{name} has {k} coins and finds 2. How many?", "answer": f"{k}+2={k + 2}\n#### {k + 2}"}
+            for k, name, _ in many
+        ],
+        "rte": [
+            {"sentence1": f"{name} lives in {city}, house {k}.", "sentence2": f"{name} lives.", "label": k % 2}
+            for k, name, city in many
+        ],
+        "nq_open": [{"question": f"where does {name} the {k} live", "answer": [city]} for k, name, city in many],
+        "boolq": [
+            {"passage": f"{name} lives at {k}, {city}.", "question": "is it so", "answer": k % 2 == 0}
+            for k, name, city in many
+        ],
+        "mutual": [
+            {"article": f"m : is it {k} ?", "options": ["f : a", "f : b", "f : c", "f : d"], "answers": "ABCD"[k % 4]}
+            for k, _, _ in many
+        ],
+        "samsum": [{"dialogue": f"{name}: at {k}?\nB: yes", "summary": f"{name} comes at {k}."} for k, name, _ in many],
+        "conll2003": [
+            {"tokens": [*name.split(), "is", "in", "Velden", str(k)], "ner_tags": [1, 2, 0, 0, 5, 0]}
+            for k, name, _ in many
+        ],
+        "sst2": [{"sentence": f"{name}'s film no. {k} is fine", "label": k % 2} for k, name, _ in many],
+    }
