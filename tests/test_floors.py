@@ -24,7 +24,7 @@ FLOORS: tuple[tuple[str, ...], ...] = (
     ("audit.measures",),
     ("audit.options",),
     ("audit.reports",),
-    ("audit.session", "audit.asking", "audit.comparison"),
+    ("audit.session",),
     ("audit.cli", "audit.plugin"),
 )
 # Words that every floor shares (frozen dataclasses and protocols), and programs that happen to live in the package.

@@ -40,7 +40,7 @@ def test_the_python_example_runs(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("AUDIT_STORE", str(tmp_path / "store"))
-    code = block("python", "AuditSettings(")
+    code = block("python", "audit.run()")
     assert len([line for line in code.splitlines() if line]) == 5
     names_after(code.replace("edit_count=10, limit=50", "edit_count=2, limit=20"))
     said = capsys.readouterr().out
