@@ -1,0 +1,156 @@
+"""The parts of a model are found in every dense decoder family, and what cannot be found is named."""
+
+from collections.abc import Callable
+
+import pytest
+import torch
+import transformers
+from transformers import PreTrainedModel
+
+from audit.errors import AuditError
+from audit.models.anatomy import find_anatomy, module_at
+from audit.models.language_model import LanguageModel
+from tests.tiny_models import build_tiny_gpt2, build_tiny_llama
+
+# family, configuration, and the templates (blocks, MLPs, attentions, attention projections, down projections, norm)
+SMALL = {"vocab_size": 50, "hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2}
+LLAMA_LIKE = SMALL | {"intermediate_size": 24, "num_key_value_heads": 1}
+LLAMA_PATHS = ("model.layers.{}", "mlp", "self_attn", "self_attn.o_proj", "mlp.down_proj", "model.norm")
+NEOX_PATHS = ("mlp", "attention", "attention.dense", "mlp.dense_4h_to_h")
+FAMILIES = {
+    "Mistral": (LLAMA_LIKE, LLAMA_PATHS),
+    "Qwen2": (LLAMA_LIKE, LLAMA_PATHS),
+    "Qwen3": (LLAMA_LIKE | {"head_dim": 12}, LLAMA_PATHS),  # attention is as wide inside as the MLP
+    "Gemma2": (LLAMA_LIKE | {"head_dim": 12}, LLAMA_PATHS),
+    "Phi3": (LLAMA_LIKE | {"pad_token_id": 0}, LLAMA_PATHS),  # gate and up are one map, twice as wide
+    "GPTJ": (
+        {"vocab_size": 50, "n_embd": 16, "n_layer": 2, "n_head": 2, "rotary_dim": 4},
+        ("transformer.h.{}", "mlp", "attn", "attn.out_proj", "mlp.fc_out", "transformer.ln_f"),
+    ),
+    "GPTNeo": (
+        {"vocab_size": 50, "hidden_size": 16, "num_layers": 2, "num_heads": 2, "attention_types": [[["global"], 2]]},
+        ("transformer.h.{}", "mlp", "attn", "attn.attention.out_proj", "mlp.c_proj", "transformer.ln_f"),
+    ),
+    "GPTNeoX": (
+        SMALL | {"intermediate_size": 24},
+        ("gpt_neox.layers.{}", *NEOX_PATHS, "gpt_neox.final_layer_norm"),
+    ),
+    "Bloom": (
+        {"vocab_size": 50, "hidden_size": 16, "n_layer": 2, "n_head": 2},
+        ("transformer.h.{}", "mlp", "self_attention", "self_attention.dense", "mlp.dense_4h_to_h", "transformer.ln_f"),
+    ),
+    "OPT": (  # its two maps stand in the block itself
+        SMALL | {"ffn_dim": 24, "word_embed_proj_dim": 16, "max_position_embeddings": 32},
+        (
+            "model.decoder.layers.{}",
+            "fc2",
+            "self_attn",
+            "self_attn.out_proj",
+            "fc2",
+            "model.decoder.final_layer_norm",
+        ),
+    ),
+}
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_every_part_of_other_families_is_found(family: str) -> None:
+    settings, (block, mlp, attention, projection, down, norm) = FAMILIES[family]
+    anatomy = find_anatomy(build(family, settings))
+
+    blocks = tuple(block.format(layer) for layer in range(2))
+    assert anatomy.blocks == blocks
+    assert anatomy.mlps == tuple(f"{path}.{mlp}" for path in blocks)
+    assert anatomy.attentions == tuple(f"{path}.{attention}" for path in blocks)
+    assert anatomy.attention_projections == tuple(f"{path}.{projection}" for path in blocks)
+    assert anatomy.down_projections == tuple(f"{path}.{down}" for path in blocks)
+    assert anatomy.final_norm == norm
+    assert (anatomy.hidden_size, anatomy.transposed) == (16, False)
+
+
+def test_gpt2_stores_its_weights_transposed(tiny_gpt2: LanguageModel) -> None:
+    anatomy = tiny_gpt2.anatomy
+    assert anatomy.depth == 3
+    assert anatomy.weight_name(1) == "transformer.h.1.mlp.c_proj.weight"
+    assert anatomy.embeddings == "transformer.wte"
+    assert anatomy.final_norm == "transformer.ln_f"
+    assert anatomy.transposed
+    assert tuple(tiny_gpt2.model.get_parameter(anatomy.weight_name(1)).shape) == (
+        anatomy.inner_size,
+        anatomy.hidden_size,
+    )
+
+
+def test_llama_stores_its_weights_plainly(tiny_llama: LanguageModel) -> None:
+    anatomy = tiny_llama.anatomy
+    assert anatomy.weight_name(2) == "model.layers.2.mlp.down_proj.weight"
+    assert anatomy.attention_projections[0] == "model.layers.0.self_attn.o_proj"
+    assert not anatomy.transposed
+    assert tuple(tiny_llama.model.get_parameter(anatomy.weight_name(2)).shape) == (
+        anatomy.hidden_size,
+        anatomy.inner_size,
+    )
+
+
+@pytest.mark.parametrize("builder", [build_tiny_gpt2, build_tiny_llama])
+def test_only_the_attention_mixes_positions(builder: Callable[..., LanguageModel]) -> None:
+    """What the names say is true of the numbers: without attention, no token reaches a later position's MLP."""
+    lm = builder(layers=1)
+    before = [_mlp_output(lm, first) for first in (5, 9)]  # each (1, time, hidden)
+    with torch.no_grad():
+        for parameter in module_at(lm.model, lm.anatomy.attention_projections[0]).parameters():
+            parameter.zero_()
+    after = [_mlp_output(lm, first) for first in (5, 9)]
+
+    assert not torch.equal(before[0][0, 2], before[1][0, 2])
+    assert torch.equal(after[0][0, 2], after[1][0, 2])
+    assert not torch.equal(after[0][0, 0], after[1][0, 0])
+
+
+def _mlp_output(lm: LanguageModel, first: int) -> torch.Tensor:
+    outputs: list[torch.Tensor] = []
+    hook = module_at(lm.model, lm.anatomy.mlps[0]).register_forward_hook(lambda _m, _i, out: outputs.append(out))
+    lm.model(input_ids=torch.tensor([[first, 7, 8]]))
+    hook.remove()
+    return outputs[0]
+
+
+def test_an_inner_width_equal_to_the_hidden_one_is_no_obstacle() -> None:
+    model = build("GPT2", {"vocab_size": 50, "n_embd": 16, "n_layer": 2, "n_head": 2, "n_inner": 16})
+    assert find_anatomy(model).down_projections == ("transformer.h.0.mlp.c_proj", "transformer.h.1.mlp.c_proj")
+
+
+def test_a_mixture_of_experts_is_refused_by_name() -> None:
+    model = build("Mixtral", LLAMA_LIKE | {"num_local_experts": 2, "num_experts_per_tok": 1})
+    with pytest.raises(AuditError, match=r"MixtralForCausalLM has \d+ MLP down projections.*mixtures of experts"):
+        find_anatomy(model)
+
+
+def test_a_model_without_blocks_beside_its_embedding_is_refused() -> None:
+    model = transformers.BertForMaskedLM(transformers.BertConfig(**SMALL, intermediate_size=24))
+    with pytest.raises(AuditError, match="BertForMaskedLM has no list of transformer blocks"):
+        find_anatomy(model)
+
+
+def test_a_missing_final_norm_is_named() -> None:
+    model = build("Llama", LLAMA_LIKE)
+    del model.model.norm
+    with pytest.raises(AuditError, match="LlamaForCausalLM has no final norm"):
+        find_anatomy(model)
+
+
+@pytest.mark.parametrize("layer", [-1, 3])
+def test_a_layer_that_does_not_exist_is_named(tiny_gpt2: LanguageModel, layer: int) -> None:
+    with pytest.raises(AuditError, match=f"layer {layer} does not exist: this model has layers 0 to 2"):
+        tiny_gpt2.anatomy.weight_name(layer)
+
+
+def test_a_module_that_does_not_exist_is_named(tiny_gpt2: LanguageModel) -> None:
+    with pytest.raises(AuditError, match=r"no module 'transformer\.h\.9'"):
+        module_at(tiny_gpt2.model, "transformer.h.9")
+
+
+def build(family: str, settings: dict[str, object]) -> PreTrainedModel:
+    config = getattr(transformers, f"{family}Config")(**settings)
+    model: PreTrainedModel = getattr(transformers, f"{family}ForCausalLM")(config)
+    return model

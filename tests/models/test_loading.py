@@ -1,0 +1,210 @@
+"""Names become models: what loads is ready to answer, and what cannot be loaded is told in one sentence."""
+
+import json
+import shutil
+from pathlib import Path
+
+import huggingface_hub.constants
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+
+from audit.errors import AuditError
+from audit.models import loading
+from audit.models.fingerprints import tokenizer_fingerprint, weights_fingerprint
+from audit.models.language_model import LanguageModel
+from audit.models.loading import load_language_model, pocket_names
+from audit.models.tokens import encode, join
+from tests.tiny_models import TokenizerKind, build_tiny_gpt2, build_tiny_llama, build_tokenizer
+
+COMMIT = "0123456789abcdef0123456789abcdef01234567"
+
+
+@pytest.fixture(scope="module")
+def saved(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A tiny Llama in float16, as save_pretrained writes it; tests copy what they spoil."""
+    return save(build_tiny_llama(dtype=torch.float16), tmp_path_factory.mktemp("models") / "llama")
+
+
+@pytest.fixture
+def copy(saved: Path, tmp_path: Path) -> Path:
+    return Path(shutil.copytree(saved, tmp_path / "copy"))
+
+
+def test_a_saved_model_comes_back_ready_to_answer(saved: Path) -> None:
+    lm = load_language_model(str(saved), device="cpu")
+    original = build_tiny_llama(dtype=torch.float16)
+    assert weights_fingerprint(lm) == weights_fingerprint(original)
+    assert tokenizer_fingerprint(lm) == tokenizer_fingerprint(original)
+    assert lm.anatomy == original.anatomy
+    assert (lm.name, lm.revision, lm.dtype, lm.device) == (str(saved), None, torch.float16, torch.device("cpu"))
+    assert not lm.model.training
+    assert not any(parameter.requires_grad for parameter in lm.model.parameters())
+
+
+def test_a_tied_model_comes_back_tied(tmp_path: Path) -> None:
+    lm = load_language_model(str(save(build_tiny_gpt2(), tmp_path)), device="cpu")
+    assert lm.model.get_parameter("lm_head.weight") is lm.model.get_parameter("transformer.wte.weight")
+    assert weights_fingerprint(lm) == weights_fingerprint(build_tiny_gpt2())
+
+
+@pytest.mark.parametrize("kind", ["plain", "bos", "metaspace"])
+def test_text_becomes_the_same_tokens_after_loading(tmp_path: Path, kind: TokenizerKind) -> None:
+    lm = load_language_model(str(save(build_tiny_llama(layers=1, tokenizer=kind), tmp_path)), device="cpu")
+    tokenizer = build_tokenizer(kind)
+    for prompt, target in [("Mara Lind was born in", "Velden"), ("Zoë's café is in", "São Paulo")]:
+        assert encode(lm.tokenizer, prompt) == encode(tokenizer, prompt)
+        assert join(lm.tokenizer, prompt, target) == join(tokenizer, prompt, target)
+
+
+@pytest.mark.parametrize(("dtype", "expected"), [("float32", torch.float32), ("bfloat16", torch.bfloat16)])
+def test_the_dtype_can_be_chosen(saved: Path, dtype: str, expected: torch.dtype) -> None:
+    assert load_language_model(str(saved), device="cpu", dtype=dtype).dtype == expected
+
+
+def test_pocket_models_are_shipped_in_half_and_computed_in_float32(
+    saved: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shutil.copytree(saved, tmp_path / "pocket-tiny")
+    monkeypatch.setattr(loading, "POCKET_WEIGHTS", tmp_path)
+    assert pocket_names() == ("pocket-tiny",)
+    lm = load_language_model("pocket-tiny", device="cpu")
+    assert (lm.name, lm.dtype) == ("pocket-tiny", torch.float32)
+    assert load_language_model("pocket-tiny", device="cpu", dtype="float16").dtype == torch.float16
+    with pytest.raises(AuditError, match="no pocket model 'pocket-huge'; choose one of: pocket-tiny"):
+        load_language_model("pocket-huge")
+
+
+def test_a_hub_model_is_pinned_to_its_commit(saved: Path, hub_cache: Path) -> None:
+    put_in_cache(hub_cache, "some-lab/tiny", saved)
+    for revision in (None, "main", COMMIT):
+        lm = load_language_model("some-lab/tiny", revision=revision, device="cpu")
+        assert (lm.name, lm.revision) == ("some-lab/tiny", COMMIT)
+    assert weights_fingerprint(lm) == weights_fingerprint(build_tiny_llama(dtype=torch.float16))
+
+
+@pytest.mark.parametrize(("name", "revision"), [("some-lab/absent", None), ("some-lab/tiny", "v2"), ("gpt2", None)])
+def test_a_hub_model_that_is_not_cached_is_told_offline(
+    saved: Path, hub_cache: Path, name: str, revision: str | None
+) -> None:
+    put_in_cache(hub_cache, "some-lab/tiny", saved)
+    with pytest.raises(
+        AuditError, match=f"{name}'.* is not in the local cache and the hub cannot be reached"
+    ) as caught:
+        load_language_model(name, revision=revision, device="cpu")
+    assert "HF_HUB_OFFLINE" in str(caught.value)
+    assert revision is None or repr(revision) in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("name", "complaint"),
+    [
+        ("./absent", "there is no model folder './absent'"),
+        ("/absent/model", "there is no model folder '/absent/model'"),
+        ("a/b/c", "there is no model folder 'a/b/c'"),
+        ("two words", "'two words' is neither a folder nor a hub id"),
+    ],
+)
+def test_a_name_that_leads_nowhere_is_told(name: str, complaint: str) -> None:
+    with pytest.raises(AuditError, match=complaint):
+        load_language_model(name, device="cpu")
+
+
+def test_a_folder_without_a_model_and_a_folders_revision_are_told(saved: Path, tmp_path: Path) -> None:
+    with pytest.raises(AuditError, match=r"holds no config\.json"):
+        load_language_model(str(tmp_path))
+    with pytest.raises(AuditError, match="is a local folder, which has no revision 'main'"):
+        load_language_model(str(saved), revision="main")
+
+
+def test_pickle_weights_are_refused_unless_allowed(copy: Path) -> None:
+    weights = load_file(copy / "model.safetensors")
+    (copy / "model.safetensors").unlink()
+    torch.save(weights, copy / "pytorch_model.bin")
+    with pytest.raises(AuditError, match="holds no safetensors weights"):
+        load_language_model(str(copy), device="cpu")
+    lm = load_language_model(str(copy), device="cpu", allow_pickle_weights=True)
+    assert weights_fingerprint(lm) == weights_fingerprint(build_tiny_llama(dtype=torch.float16))
+
+
+def test_weights_that_are_missing_are_not_made_up(copy: Path) -> None:
+    weights = load_file(copy / "model.safetensors")
+    del weights["model.layers.1.mlp.down_proj.weight"]
+    save_file(weights, copy / "model.safetensors", metadata={"format": "pt"})
+    with pytest.raises(
+        AuditError, match=r"1 tensors are missing, the first is 'model\.layers\.1\.mlp\.down_proj\.weight'"
+    ):
+        load_language_model(str(copy), device="cpu")
+
+
+def test_weights_of_another_shape_are_told(copy: Path) -> None:
+    weights = load_file(copy / "model.safetensors")
+    weights["model.norm.weight"] = torch.ones(7)
+    save_file(weights, copy / "model.safetensors", metadata={"format": "pt"})
+    with pytest.raises(AuditError, match="cannot be loaded"):
+        load_language_model(str(copy), device="cpu")
+
+
+def test_a_truncated_file_is_told(copy: Path) -> None:
+    weights = (copy / "model.safetensors").read_bytes()
+    (copy / "model.safetensors").write_bytes(weights[: len(weights) // 2])
+    with pytest.raises(AuditError, match="cannot be loaded"):
+        load_language_model(str(copy), device="cpu")
+
+
+def test_a_models_own_code_is_never_run(copy: Path) -> None:
+    ran = copy / "ran"
+    (copy / "surprise.py").write_text(f"import pathlib\npathlib.Path({str(ran)!r}).touch()\nclass Surprise: ...\n")
+    config = json.loads((copy / "config.json").read_text())
+    config |= {"model_type": "surprise", "auto_map": {"AutoModelForCausalLM": "surprise.Surprise"}}
+    (copy / "config.json").write_text(json.dumps(config))
+    with pytest.raises(AuditError, match="cannot be loaded"):
+        load_language_model(str(copy), device="cpu")
+    assert not ran.exists()
+
+
+def test_a_missing_tokenizer_is_told(copy: Path) -> None:
+    for file in copy.glob("tokenizer*"):
+        file.unlink()
+    with pytest.raises(AuditError, match="the tokenizer of .* cannot be loaded"):
+        load_language_model(str(copy), device="cpu")
+
+
+def test_a_tokenizer_of_another_model_is_told(copy: Path) -> None:
+    build_tokenizer("metaspace").save_pretrained(copy)
+    with pytest.raises(AuditError, match="knows 500 tokens, but the model only 400"):
+        load_language_model(str(copy), device="cpu")
+
+
+@pytest.mark.parametrize("dtype", ["int8", "half", ""])
+def test_an_unknown_dtype_is_told(saved: Path, dtype: str) -> None:
+    with pytest.raises(AuditError, match=f"the dtype '{dtype}' is unknown; choose auto, float32, bfloat16, float16"):
+        load_language_model(str(saved), dtype=dtype)
+
+
+@pytest.mark.parametrize("device", ["tpu", "cuda:99", ""])
+def test_a_device_that_cannot_be_had_is_told(saved: Path, device: str) -> None:
+    with pytest.raises(AuditError, match=f"the device '{device}' cannot be used here"):
+        load_language_model(str(saved), device=device)
+
+
+@pytest.fixture
+def hub_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An empty hub cache of the test's own, without a connection."""
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_CACHE", str(tmp_path / "hub"))
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", True)
+    return tmp_path / "hub"
+
+
+def put_in_cache(cache: Path, name: str, folder: Path) -> None:
+    """Lay a model into the hub's cache as a download would have."""
+    repository = cache / f"models--{name.replace('/', '--')}"
+    shutil.copytree(folder, repository / "snapshots" / COMMIT)
+    (repository / "refs").mkdir()
+    (repository / "refs" / "main").write_text(COMMIT)
+
+
+def save(lm: LanguageModel, folder: Path) -> Path:
+    lm.model.save_pretrained(folder)
+    lm.tokenizer.save_pretrained(folder)
+    return folder
