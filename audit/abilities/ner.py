@@ -49,7 +49,7 @@ class NER:
     def parse(self, text: str) -> Answer:
         """Entities as ["type: surface", ...]; "none" is the empty list; neither a pair nor "none" is unparseable.
 
-        "person: A; person: B" and "person: A, B" say the same.
+        "person: A; person: B" and "person: A, B" say the same, so a surface that holds a comma cannot be said whole.
         """
         if re.fullmatch(r"none\W*", text.strip(), re.IGNORECASE):
             return Answer(text, [], True)

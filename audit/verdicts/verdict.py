@@ -199,28 +199,33 @@ def _sentence(
 ) -> str:
     drop, (lower, upper), sure = f"{evidence.drop:.3f}", evidence.limits, f"with {100 * (1 - alpha):g} % confidence"
     if evidence.base_lower <= floor:
-        fell = f", although it fell by {drop}, by at least {lower:.3f} {sure}" if lower > margin else ""
+        fell = f", although it fell by {drop}, by at least {_down(lower)} {sure}" if lower > margin else ""
         return (
-            f"The base model's {evidence.base:.3f} (at least {evidence.base_lower:.3f} {sure}) is not clearly above "
+            f"The base model's {evidence.base:.3f} (at least {_down(evidence.base_lower)} {sure}) is not clearly above "
             f"the floor of {floor:.3f}, so this ability cannot be assessed on this model{fell}."
         )
     if outcome is Outcome.PASS:
         note = ": detectable, but acceptable" if lower > 0 else ""
         return f"The drop of {drop} is at most {_up(upper)} {sure}, within the margin of {margin:g}{note}."
     if outcome is Outcome.FAIL and lower > margin:
-        return f"The drop of {drop} is at least {lower:.3f} {sure}, beyond the margin of {margin:g}."
+        return f"The drop of {drop} is at least {_down(lower)} {sure}, beyond the margin of {margin:g}."
     if outcome is Outcome.FAIL:
-        return f"The drop of {drop} exceeds the margin of {margin:g}, and {sure} it is real harm: at least {lower:.3f}."
+        harm = f"{sure} it is real harm, at least {_down(lower)}"
+        return f"The drop of {drop} exceeds the margin of {margin:g}, and {harm}."
     advice = f"about {more} more items" if more is not None else "no affordable number of items"
     return (
-        f"The drop of {drop} may be as large as {_up(upper)} or as small as {lower:.3f} ({sure} each), which does not "
-        f"settle a margin of {margin:g}: {advice} would, and this run certifies a margin of {_up(max(0.0, upper))}."
+        f"The drop of {drop} may be as large as {_up(upper)} or as small as {_down(lower)} ({sure} each), which does "
+        f"not settle a margin of {margin:g}: {advice} would, and this run certifies a margin of {_up(max(0.0, upper))}."
     )
 
 
 def _up(value: float) -> str:
     # Rounded up, so that a user who sets the printed margin does pass.
     return f"{math.ceil(value * 1000) / 1000:.3f}"
+
+
+def _down(value: float) -> str:
+    return f"{math.floor(value * 1000) / 1000:.3f}"
 
 
 def _scores(values: Sequence[float] | Floats, whose: str) -> Floats:

@@ -1,0 +1,77 @@
+import math
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from audit.abilities.choices import best_choice
+from audit.abilities.dialogue import Dialogue
+from audit.errors import AuditError
+
+ABILITY = Dialogue()
+ROW = {"article": " m : hi . f : hello . ", "options": [" m : a", "m : b", "m : c", "m : d"], "answers": "C", "id": "1"}
+
+
+def item(letter: str = "C"):
+    return ABILITY.item({**ROW, "answers": letter}, "dialogue/0")
+
+
+def value(log_likelihoods: list[float], letter: str = "C") -> float:
+    said = best_choice(item(letter), log_likelihoods)
+    return ABILITY.score(item(letter), ABILITY.parse(said)).value
+
+
+def test_the_options_continue_the_article():
+    assert ABILITY.prompt(item()) == "m : hi . f : hello ."
+    assert item().choices == ("m : a", "m : b", "m : c", "m : d")
+    assert item().gold == ("2",)
+    assert ABILITY.decoding is None
+
+
+def test_the_most_likely_option_is_the_answer():
+    assert value([-9.0, -8.0, -7.0, -8.5]) == 1.0
+    assert value([-6.0, -8.0, -7.0, -8.5]) == 0.0
+
+
+def test_a_tie_goes_against_the_model():
+    assert value([-9.0, -9.0, -7.0, -7.0]) == 0.0
+    # All equal: an argmax would score 1 wherever the answer stands first.
+    assert [value([-1.0] * 4, letter) for letter in "ABCD"] == [0.0] * 4
+
+
+@pytest.mark.parametrize("broken", [math.nan, math.inf, -math.inf])
+def test_what_is_not_finite_is_wrong_and_unparseable(broken):
+    assert not ABILITY.parse(best_choice(item(), [broken] * 4)).parseable
+    assert [value([broken] * 4, letter) for letter in "ABCD"] == [0.0] * 4
+    assert value([-9.0, -9.0, broken, -9.0]) == 0.0
+    assert value([broken, -9.0, -1.0, -9.0]) == 0.0
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.lists(st.floats(-1e6, 0), min_size=4, max_size=4), st.permutations(range(4)))
+def test_shuffling_the_options_does_not_change_the_score(log_likelihoods, order):
+    moved = [log_likelihoods[place] for place in order]
+    assert value(log_likelihoods, "C") == value(moved, "ABCD"[order.index(2)])
+
+
+@pytest.mark.parametrize("letter", [" ", "", "E", "AB", "3"])
+def test_a_blank_or_unknown_answer_is_refused(letter):
+    # MuTual's test split has blank answers.
+    with pytest.raises(AuditError, match="row dialogue/0"):
+        item(letter)
+
+
+def test_the_floor_is_the_commonest_place_when_that_beats_guessing():
+    assert ABILITY.floor([item("A"), item("D"), item("D")]) == pytest.approx(2 / 3)
+    assert ABILITY.floor([item(letter) for letter in "ABCD"]) == 0.25
+    assert ABILITY.floor([]) == 0.0
+
+
+def test_items_of_one_article_share_a_cluster():
+    other = ABILITY.item({**ROW, "article": "another"}, "k")
+    assert item("A").cluster == item("B").cluster != other.cluster
+
+
+def test_a_log_likelihood_is_needed_for_every_choice():
+    with pytest.raises(ValueError, match="4 choices and 3"):
+        best_choice(item(), [-1.0, -2.0, -3.0])
