@@ -275,8 +275,9 @@ def load_patch(path: Path, base: str | None = None) -> Patch:
             )
         patch = READERS[description["kind"]](path, description, base)
         spoilt = patch.fingerprint != description["fingerprint"]
-    except FileNotFoundError as error:
-        raise AuditError(f"{path} holds no complete patch ({error.filename} is missing); save it again.") from None
+    except (FileNotFoundError, NotADirectoryError) as error:
+        missing = error.filename or TENSORS_FILE
+        raise AuditError(f"{path} holds no complete patch ({missing} is missing); save it again.") from None
     except (SafetensorError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise AuditError(f"the patch in {path} cannot be read ({error}); save it again.") from error
     if spoilt:

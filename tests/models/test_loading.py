@@ -166,7 +166,7 @@ def test_a_models_own_code_is_never_run(copy: Path) -> None:
 def test_a_missing_tokenizer_is_told(copy: Path) -> None:
     for file in copy.glob("tokenizer*"):
         file.unlink()
-    with pytest.raises(AuditError, match="the tokenizer of .* cannot be loaded"):
+    with pytest.raises(AuditError, match=r"the tokenizer of .* cannot be loaded"):
         load_language_model(str(copy), device="cpu")
 
 

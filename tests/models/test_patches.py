@@ -307,7 +307,7 @@ def test_a_truncated_file_a_missing_file_and_a_missing_folder_are_noticed(tmp_pa
     with pytest.raises(AuditError, match="cannot be read"):
         load_patch(tmp_path)
     file.unlink()
-    with pytest.raises(AuditError, match="cannot be read|no complete patch"):
+    with pytest.raises(AuditError, match=r"cannot be read|no complete patch"):
         load_patch(tmp_path)
     with pytest.raises(AuditError, match="no complete patch"):
         load_patch(tmp_path / "elsewhere")

@@ -166,7 +166,7 @@ def test_a_prompt_without_one_place_for_the_subject_is_an_error(prompt: str, pla
 
 
 def test_an_empty_subject_and_an_empty_target_are_errors() -> None:
-    with pytest.raises(AuditError, match="the subject of the prompt '{} is' is empty"):
+    with pytest.raises(AuditError, match=r"the subject of the prompt '{} is' is empty"):
         subject_last(tokenizer_of("plain"), "{} is", " ")
     with pytest.raises(AuditError, match="the target after the prompt 'Mara is' is empty"):
         join(tokenizer_of("plain"), "Mara is", "  ")
