@@ -1,0 +1,9 @@
+"""Dialogue: the next utterance among four, by likelihood (MuTual)."""
+
+from audit.verdicts import PASS
+
+MAX_DROP = 0.05  # ranking needs no format, so a drop here is no mere change of style
+
+
+def test_recall_at_one_is_retained(degradation):
+    assert degradation("dialogue", max_drop=MAX_DROP) == PASS

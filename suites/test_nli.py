@@ -1,0 +1,9 @@
+"""Natural language inference: does one sentence entail another (RTE)."""
+
+from audit.verdicts import PASS
+
+MAX_DROP = 0.05  # RTE's 277 validation pairs cannot certify less when one answer in ten changes
+
+
+def test_accuracy_is_retained(degradation):
+    assert degradation("nli", max_drop=MAX_DROP) == PASS

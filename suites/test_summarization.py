@@ -1,0 +1,9 @@
+"""Summarization: a chat in a sentence or two (SAMSum)."""
+
+from audit.verdicts import PASS
+
+MAX_DROP = 0.05  # in ROUGE points, mean of ROUGE-1, -2 and -L; a weak summarizer needs a smaller one
+
+
+def test_rouge_is_retained(degradation):
+    assert degradation("summarization", max_drop=MAX_DROP) == PASS
