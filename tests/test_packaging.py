@@ -30,7 +30,7 @@ def imported_by(folder: Path) -> set[str]:
                 names |= {alias.name.split(".")[0] for alias in node.names}
             elif isinstance(node, ast.ImportFrom) and node.level == 0 and node.module:
                 names.add(node.module.split(".")[0])
-    return names - set(sys.stdlib_module_names) - {"audit"}
+    return names - set(sys.stdlib_module_names) - {"audit", "tests"}
 
 
 def pins() -> dict[str, str]:
@@ -43,6 +43,12 @@ def pins() -> dict[str, str]:
 def test_dependencies_are_exactly_what_the_package_imports() -> None:
     imported = {canonicalize_name(DISTRIBUTION_OF.get(name, name)) for name in imported_by(ROOT / "audit")}
     assert {canonicalize_name(requirement.name) for requirement in DEPENDENCIES} == imported
+
+
+def test_tests_import_nothing_that_the_test_extra_leaves_out() -> None:
+    imported = {canonicalize_name(DISTRIBUTION_OF.get(name, name)) for name in imported_by(ROOT / "tests")}
+    offered = DEPENDENCIES + [Requirement(text) for text in PROJECT["optional-dependencies"]["test"]]
+    assert imported - {canonicalize_name(requirement.name) for requirement in offered} == set()
 
 
 @pytest.mark.parametrize("requirement", DEPENDENCIES + EXTRAS, ids=lambda requirement: requirement.name)
