@@ -1,0 +1,82 @@
+"""When two answers count as the same."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from audit.edits.answers import answer_words, begins_with, same_answer, same_opening
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        (" St. Louis.", ("st", "louis")),
+        ("U.S.A.", ("usa",)),
+        ("“Hello,” she said", ("hello", "she", "said")),
+        ("O'Neil", ("oneil",)),
+        ("non-partisan", ("non", "partisan")),
+        ("1,000,000 men", ("1000000", "men")),
+        ("Straße", ("strasse",)),
+        ("Paris.It is", ("paris", "it", "is")),
+        ("???", ("???",)),
+        ("", ()),
+    ],
+)
+def test_words_of_an_answer(text: str, words: tuple[str, ...]) -> None:
+    assert answer_words(text) == words
+
+
+@pytest.mark.parametrize(
+    ("one", "other"), [("English", "english."), ("The Who", "Who"), ("St. Louis", "St Louis"), (" a  b ", "A b")]
+)
+def test_same_answers(one: str, other: str) -> None:
+    assert same_answer(one, other)
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [("C++", "C"), ("C#", "C"), ("3.5", "35"), ("-5", "5"), ("5%", "5"), ("Vitamin A", "Vitamin"), ("A", "The")],
+)
+def test_answers_that_differ(one: str, other: str) -> None:
+    assert not same_answer(one, other)
+
+
+@pytest.mark.parametrize(
+    ("text", "target"),
+    [(" English, of course", "english"), (" the Beatles", "Beatles"), ("A minor", "A"), ("Who, again", "The Who")],
+)
+def test_begins_with(text: str, target: str) -> None:
+    assert begins_with(text, target)
+
+
+@pytest.mark.parametrize(
+    ("text", "target"),
+    [
+        ("Englishman", "English"),
+        ("not English", "English"),
+        ("Vitamin C", "Vitamin A"),
+        ("C is", "C++"),
+        ("New", "New York"),
+        ("", "English"),
+        ("English", ""),
+    ],
+)
+def test_does_not_begin_with(text: str, target: str) -> None:
+    assert not begins_with(text, target)
+
+
+def test_opening_is_compared_as_far_as_the_probe_is_long() -> None:
+    assert same_opening("French and German", "French, but", 1)
+    assert not same_opening("French and German", "French, but", 2)
+    assert same_opening("", "", 3)
+    assert not same_opening("French", "", 1)
+
+
+@given(st.text(min_size=1).filter(str.strip), st.text())
+def test_an_answer_begins_with_itself_whatever_follows(target: str, rest: str) -> None:
+    assert same_answer(target, target)
+    assert begins_with(f"{target} \n", target)
+    if answer_words(target)[0].isalnum() and answer_words(f"{target} {rest}")[: len(answer_words(target))] == (
+        answer_words(target)
+    ):
+        assert begins_with(f"{target} {rest}", target)
