@@ -118,7 +118,7 @@ def load_requests(name_or_path: str, *, count: int | None = None, seed: int = 0)
     Raises:
         AuditError: one sentence with file, line, field and remedy.
     """
-    loaded = _load_named() if name_or_path in NAMES else _load_file(Path(name_or_path))
+    loaded = _load_named() if name_or_path in NAMES else _load_file(Path(name_or_path).expanduser())
     return loaded if count is None else loaded.draw(count, seed)
 
 
