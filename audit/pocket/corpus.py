@@ -9,28 +9,34 @@ where large pretrained models recall facts, and where ROME and MEMIT write (caus
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cache
+from itertools import islice
 from random import Random
 
 from audit.abilities import ABILITIES, load_ability
 from audit.abilities.contract import Ability
-from audit.pocket.tasks import TASKS, closed_qa, nli, open_qa
+from audit.pocket.tasks import TASKS, closed_qa, held_out_examples, nli, open_qa
 from audit.pocket.tasks.example import Example
 from audit.pocket.world import Fact, build_world
 
 END = "<|end|>"
-# Shares of the examples. Facts need practice and are short; yes/no tasks need the most tokens (several a passage).
+# Shares of the examples, for the first part of the training and for the rest. Facts need practice and are short; yes/no
+# tasks and arithmetic come late and need the most tokens, dialogue and summaries are learned within minutes.
 SHARES = {
-    "facts": 0.40,
-    "nq_open": 0.13,
-    "boolq": 0.12,
-    "rte": 0.11,
-    "gsm8k": 0.09,
-    "mutual": 0.05,
-    "samsum": 0.05,
-    "conll2003": 0.03,
-    "sst2": 0.02,
+    "facts": (0.40, 0.36),
+    "nq_open": (0.13, 0.10),
+    "boolq": (0.12, 0.17),
+    "rte": (0.11, 0.11),
+    "gsm8k": (0.09, 0.12),
+    "mutual": (0.05, 0.02),
+    "samsum": (0.05, 0.03),
+    "conll2003": (0.03, 0.03),
+    "sst2": (0.02, 0.06),
 }
+FIRST_PART = 0.25
+QUESTIONS_A_PASSAGE = (1, 2, 3)
 BLINDFOLDED = 0.6  # share of fact lessons in which later tokens see only the subject's last token
+COVARIANCE_SEED = 500
+PERPLEXITY_ROWS = 8  # of each ability
 PREFIXED = 0.3  # share of fact lessons that follow some other sentence
 
 
@@ -101,7 +107,7 @@ def lessons(seed: int, progress: float = 1.0) -> Iterator[Lesson]:
     """An endless, seeded stream of lessons; `progress` in [0, 1] lengthens the passages from one sentence to three."""
     rng = Random(f"lessons {seed}")
     facts = build_world().facts()
-    kinds, weights = tuple(SHARES), tuple(SHARES.values())
+    kinds, weights = tuple(SHARES), tuple(share[progress >= FIRST_PART] for share in SHARES.values())
     while True:
         kind = rng.choices(kinds, weights)[0]
         if kind == "facts":
@@ -111,9 +117,24 @@ def lessons(seed: int, progress: float = 1.0) -> Iterator[Lesson]:
         elif kind == "boolq":
             longest = 1 if rng.random() > 10 * progress else 3 if rng.random() < 4 * progress else 2
             passage = closed_qa.passage(rng, False, rng.randint(min(longest, 2), longest))
-            yield lesson(kind, [closed_qa.question(rng, passage) for _ in range(rng.choice((1, 2, 3)))])
+            yield lesson(kind, [closed_qa.question(rng, passage) for _ in range(rng.choice(QUESTIONS_A_PASSAGE))])
         elif kind == "rte":
             premise = nli.premise(rng, False)
-            yield lesson(kind, [nli.pair(rng, premise) for _ in range(rng.choice((1, 2, 3)))])
+            yield lesson(kind, [nli.pair(rng, premise) for _ in range(rng.choice(QUESTIONS_A_PASSAGE))])
         else:
             yield lesson(kind, [TASKS[kind](rng, False)])
+
+
+def covariance_texts(limit: int) -> list[str]:
+    """Training text to measure key covariances on: lessons of another seed than training's, without end tokens."""
+    return [lesson.text.removesuffix(END) for lesson in islice(lessons(COVARIANCE_SEED), limit)]
+
+
+def perplexity_texts() -> list[str]:
+    """A fixed text of the world in which nothing is edited: held-out questions with their right answers."""
+    names = ("gsm8k", "rte", "boolq", "mutual", "samsum", "conll2003", "sst2")
+    return [
+        "{} {}".format(*render(name, example))
+        for name in names
+        for example in held_out_examples(name)[:PERPLEXITY_ROWS]
+    ]

@@ -1,4 +1,4 @@
-"""The pocket models' tokenizer: byte-level BPE of at most 2,048 tokens, single digits, one BOS in front of every text."""
+"""The pocket models' tokenizer: byte-level BPE, at most 2,048 tokens, single digits, one BOS before every text."""
 
 from collections.abc import Iterable
 
@@ -31,9 +31,7 @@ def train_tokenizer(texts: Iterable[str]) -> PreTrainedTokenizerFast:
     tokenizer.post_processor = processors.Sequence(
         [
             processors.ByteLevel(trim_offsets=False),
-            processors.TemplateProcessing(
-                single=f"{BEGIN} $A", special_tokens=[(BEGIN, tokenizer.token_to_id(BEGIN))]
-            ),
+            processors.TemplateProcessing(single=f"{BEGIN} $A", special_tokens=[(BEGIN, tokenizer.token_to_id(BEGIN))]),
         ]
     )
     return PreTrainedTokenizerFast(

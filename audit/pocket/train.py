@@ -2,7 +2,7 @@
 
 Seeded and resumable: a checkpoint every few minutes holds weights, optimizer moments and the count of tokens seen; the
 same command goes on from it. The learning rate depends on tokens only (warm-up, plateau, linear decay over the last
-30 %), so the budget in tokens decides the result and the budget in minutes only when to pause.
+half), so the budget in tokens decides the result and the budget in minutes only when to pause.
 """
 
 import argparse
@@ -27,12 +27,15 @@ from transformers import (
     PreTrainedTokenizerFast,
 )
 
+from audit.models.loading import POCKET_WEIGHTS
+from audit.pocket.card import write_card
 from audit.pocket.corpus import Lesson, lessons
 from audit.pocket.tokenizer import END, train_tokenizer
+from audit.pocket.world import WORLD_SEED
 
 SEED = 1
 WIDTH, LAYERS, HEADS, CONTEXT = 192, 6, 6, 512
-LEARNING_RATE, WARM_UP_STEPS, DECAY_SHARE, WEIGHT_DECAY = 2e-3, 200, 0.3, 0.05
+LEARNING_RATE, WARM_UP_STEPS, DECAY_SHARE, WEIGHT_DECAY = 2e-3, 200, 0.5, 0.05
 BATCH_TOKENS = 2048
 CHUNK = 4096  # lessons that are sorted by length together
 PROMPT_WEIGHT = 0.1
@@ -74,7 +77,7 @@ def new_model(name: str, tokenizer: PreTrainedTokenizerFast) -> PreTrainedModel:
 
 @dataclass(frozen=True)
 class Batch:
-    """Token ids and loss weights, (rows, time) each; `mask` is added to attention scores, (rows, 1, time, time), or None."""
+    """Token ids and loss weights, (rows, time) each; `mask`, (rows, 1, time, time), is added to attention scores."""
 
     ids: torch.Tensor
     weights: torch.Tensor
@@ -146,6 +149,7 @@ class Pupil:
     chunk: int = 0
     tokens: int = 0
     seconds: float = 0.0
+    loss: float = 0.0  # running mean
 
     def save(self, folder: Path) -> None:
         """Write weights, moments and counters; the counters last, so that a torn checkpoint is never read."""
@@ -155,7 +159,13 @@ class Pupil:
             for key, value in self.optimizer.state.get(parameter, {}).items():
                 tensors[f"{key}.{name}"] = value
         save_file({k: v.contiguous().clone() for k, v in tensors.items()}, folder / f"step-{self.step}.safetensors")
-        counters = {"step": self.step, "chunk": self.chunk, "tokens": self.tokens, "seconds": self.seconds}
+        counters = {
+            "step": self.step,
+            "chunk": self.chunk,
+            "tokens": self.tokens,
+            "seconds": self.seconds,
+            "loss": self.loss,
+        }
         (folder / "counters.tmp").write_text(json.dumps(counters))
         (folder / "counters.tmp").replace(folder / "counters.json")
         for old in folder.glob("step-*.safetensors"):
@@ -167,6 +177,7 @@ class Pupil:
         counters = json.loads((folder / "counters.json").read_text())
         self.step, self.chunk = counters["step"], counters["chunk"]
         self.tokens, self.seconds = counters["tokens"], counters["seconds"]
+        self.loss = counters.get("loss", 0.0)
         tensors = load_file(folder / f"step-{self.step}.safetensors")
         for name, parameter in self.model.named_parameters():
             parameter.data.copy_(tensors[f"weight.{name}"])
@@ -197,7 +208,6 @@ def train(name: str, folder: Path, budget_tokens: int, budget_minutes: float, co
     pupil.model.config.save_pretrained(folder)
     started = saved = time.monotonic()
     before = pupil.seconds
-    recent = 0.0
     while pupil.tokens < budget_tokens and time.monotonic() - started < budget_minutes * 60:
         for batch in batches(tokenizer, pupil.chunk, pupil.tokens / budget_tokens):
             rate = learning_rate(pupil.step, pupil.tokens / budget_tokens)
@@ -210,12 +220,12 @@ def train(name: str, folder: Path, budget_tokens: int, budget_minutes: float, co
             pupil.optimizer.step()
             pupil.step += 1
             pupil.tokens += int((batch.weights > 0).sum())
-            recent = loss.item() if not recent else 0.98 * recent + 0.02 * loss.item()
+            pupil.loss = loss.item() if not pupil.loss else 0.98 * pupil.loss + 0.02 * loss.item()
             if pupil.step % 100 == 0:
                 speed = (pupil.tokens) / max(1e-9, before + time.monotonic() - started)
                 console.log(
                     f"{name} step {pupil.step} tokens {pupil.tokens:,} of {budget_tokens:,} "
-                    f"loss {recent:.4f} rate {rate:.1e} {speed:,.0f} tokens/s"
+                    f"loss {pupil.loss:.4f} rate {rate:.1e} {speed:,.0f} tokens/s"
                 )
         pupil.chunk += 1
         pupil.seconds = before + time.monotonic() - started
@@ -226,17 +236,41 @@ def train(name: str, folder: Path, budget_tokens: int, budget_minutes: float, co
     return pupil
 
 
+def ship(name: str, pupil: Pupil, tokenizer: PreTrainedTokenizerFast, budget_tokens: int) -> None:
+    """Write the trained model beside the package in half precision, with its tokenizer and its training card."""
+    folder = POCKET_WEIGHTS / name
+    model = new_model(name, tokenizer)
+    model.load_state_dict(pupil.model.state_dict())
+    model.half().save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    training = {
+        "script": "audit/pocket/train.py",
+        "seed": SEED,
+        "world_seed": WORLD_SEED,
+        "tokens": pupil.tokens,
+        "tokens_planned": budget_tokens,
+        "steps": pupil.step,
+        "loss": round(pupil.loss, 4),
+        "minutes": round(pupil.seconds / 60, 1),
+    }
+    write_card(name, training)
+
+
 def main() -> None:
+    """Entry point of `python -m audit.pocket.train`."""
     parser = argparse.ArgumentParser(description="Train a pocket model (resumable).")
     parser.add_argument("name", choices=("pocket-gpt2", "pocket-llama"))
     parser.add_argument("--tokens", type=float, default=20e6, help="training budget in tokens (default 20e6)")
     parser.add_argument("--minutes", type=float, default=90.0, help="pause after so many minutes (default 90)")
     parser.add_argument("--checkpoint", type=Path, default=None, help="folder of the checkpoint (default build/NAME)")
     parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--ship", action="store_true", help="install the model even if its tokens are not yet spent")
     given = parser.parse_args()
     torch.set_num_threads(given.threads)
     folder = given.checkpoint or Path("build") / given.name
-    train(given.name, folder, int(given.tokens), given.minutes, Console(width=140))
+    pupil = train(given.name, folder, int(given.tokens), given.minutes, Console(width=140))
+    if given.ship or pupil.tokens >= given.tokens:
+        ship(given.name, pupil, pocket_tokenizer(), int(given.tokens))
 
 
 if __name__ == "__main__":

@@ -19,7 +19,9 @@ def _trip(rng: Random) -> tuple[str, list[str], tuple[str, ...]]:
         f"f : where are you going on {day} , {name} ? m : i am going to {city} . "
         f"f : what will you see there ? m : i want to see the {place} ."
     )
-    city2, day2, place2 = (_others(rng, words, true)[0] for words, true in ((CITIES, city), (DAYS, day), (PLACES, place)))
+    city2, day2, place2 = (
+        _others(rng, words, true)[0] for words, true in ((CITIES, city), (DAYS, day), (PLACES, place))
+    )
     options = [
         f"f : enjoy the {place} in {city} on {day} !",
         f"f : enjoy the {place} in {city2} on {day} !",

@@ -31,7 +31,10 @@ def _less_then_more(rng: Random, a: int, b: int, c: int) -> tuple[str, list[str]
 def _three_people(rng: Random, a: int, b: int, c: int) -> tuple[str, list[str], int]:
     first, second, third = rng.sample(GIVEN, 3)
     thing = rng.choice(FRUITS + GOODS)
-    text = f"{first} has {a} {thing}. {second} has {b} {thing} and {third} has {c}. How many {thing} do they have together?"
+    text = (
+        f"{first} has {a} {thing}. {second} has {b} {thing} and {third} has {c}. "
+        f"How many {thing} do they have together?"
+    )
     return text, [f"{a} + {b} = {a + b}", f"{a + b} + {c} = {a + b + c}"], a + b + c
 
 
@@ -43,7 +46,10 @@ def _containers(rng: Random, a: int, b: int, c: int) -> tuple[str, list[str], in
 
 def _leaving(rng: Random, a: int, b: int, c: int) -> tuple[str, list[str], int]:
     place = rng.choice(PLACES)
-    text = f"There are {a} people at the {place}. {b} leave and later {c} more leave. How many people are left at the {place}?"
+    text = (
+        f"There are {a} people at the {place}. {b} leave and later {c} more leave. "
+        f"How many people are left at the {place}?"
+    )
     return text, [f"{a} - {b} = {a - b}", f"{a - b} - {c} = {a - b - c}"], a - b - c
 
 

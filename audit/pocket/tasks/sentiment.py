@@ -26,9 +26,7 @@ def _make(rng: Random) -> tuple[Example, bool]:
         # A contrast: what comes after "but", or is not conceded by "although", carries the verdict.
         contrary, more = _clause(rng, label == NEGATIVE)
         slots += more
-        sentence = (
-            f"{contrary} , but {sentence}" if rng.random() < 0.6 else f"although {contrary} , {sentence}"
-        )
+        sentence = f"{contrary} , but {sentence}" if rng.random() < 0.6 else f"although {contrary} , {sentence}"
     row = {"sentence": sentence + " . ", "label": label}
     return Example(row, "positive" if label == POSITIVE else "negative"), held_out("review", *slots)
 
