@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 from transformers import DynamicCache
 
+from audit.engine.batching import context_length
 from audit.models.language_model import LanguageModel
 
 
@@ -27,6 +28,8 @@ class CausalForward:
         accepted = inspect.signature(type(lm.model).forward).parameters
         # BLOOM and MPT have no positions to be told: they derive attention biases from the mask.
         self.takes_positions = "position_ids" in accepted
+        limit = context_length(lm)
+        self.last_position = None if limit is None else limit - 1
         self.takes_keep = "logits_to_keep" in accepted
 
     def new_cache(self) -> DynamicCache:
@@ -44,7 +47,8 @@ class CausalForward:
         if cache is not None:
             arguments["past_key_values"] = cache
         if self.takes_positions:
-            positions = (mask.cumsum(dim=1) - 1).clamp_(min=0)  # (rows, past + new)
+            # Rows that are finished, and wait to leave their batch, may run past the context; nobody reads them.
+            positions = (mask.cumsum(dim=1) - 1).clamp_(min=0, max=self.last_position)  # (rows, past + new)
             arguments["position_ids"] = positions[:, -ids.shape[1] :]  # (rows, new)
         if self.takes_keep:
             arguments["logits_to_keep"] = keep
