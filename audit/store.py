@@ -50,10 +50,11 @@ class Store:
     def get(self, key: str) -> Any | None:
         """The value of `key`; None when it was never put, or its file is spoilt (which deletes the file)."""
         path = self._path(key, ".json")
-        try:
-            header, _, body = path.read_bytes().partition(b"\n")
-        except FileNotFoundError:
-            return None
+        with self._usable():
+            try:
+                header, _, body = path.read_bytes().partition(b"\n")
+            except (FileNotFoundError, NotADirectoryError):
+                return None
         if header == _header(key, body):
             return json.loads(body)
         path.unlink(missing_ok=True)
@@ -64,9 +65,9 @@ class Store:
 
         Raises:
             TypeError: JSON cannot hold the value.
-            AuditError: the store's folder cannot be written.
+            AuditError: the store's folder cannot be used.
         """
-        body = json.dumps(value, ensure_ascii=False).encode()
+        body = json.dumps(value, ensure_ascii=False).encode("utf-8", "surrogatepass")
         with self._replacing(self._path(key, ".json")) as path:
             path.write_bytes(_header(key, body) + b"\n" + body)
 
@@ -106,7 +107,7 @@ class Store:
         """Keep named tensors under `key` as one safetensors file, its checksum in the file's metadata.
 
         Raises:
-            AuditError: the store's folder cannot be written.
+            AuditError: the store's folder cannot be used.
         """
         from safetensors.torch import save_file
 
@@ -116,7 +117,7 @@ class Store:
             save_file(owned, path, metadata=metadata)
 
     def _path(self, key: str, suffix: str) -> Path:
-        name = hashlib.sha256(key.encode()).hexdigest()
+        name = hashlib.sha256(key.encode("utf-8", "surrogatepass")).hexdigest()
         return self.root / name[:2] / (name + suffix)
 
     @contextmanager
@@ -124,7 +125,7 @@ class Store:
         """Alone among all runs; the system lets go of the lock of a run that was killed."""
         from filelock import FileLock
 
-        with self._writable():
+        with self._usable():
             path.parent.mkdir(parents=True, exist_ok=True)
             lock = FileLock(path)
             lock.acquire()
@@ -136,7 +137,7 @@ class Store:
     @contextmanager
     def _replacing(self, path: Path) -> Iterator[Path]:
         """A path to write beside `path`, moved to `path` in one step once the disk has it."""
-        with self._writable():
+        with self._usable():
             path.parent.mkdir(parents=True, exist_ok=True)
             _remove_abandoned(path.parent)
             aside = path.with_name(f"{path.name}.{uuid4().hex}.tmp")
@@ -149,12 +150,12 @@ class Store:
                 aside.unlink(missing_ok=True)
 
     @contextmanager
-    def _writable(self) -> Iterator[None]:
+    def _usable(self) -> Iterator[None]:
         try:
             yield
         except OSError as error:
             raise AuditError(
-                f"the store at {self.root} cannot be written ({error.strerror or error}); "
+                f"the store at {self.root} cannot be used ({error.strerror or error}); "
                 f"free some space or set {STORE_VARIABLE} to a folder that you may write."
             ) from error
 

@@ -158,9 +158,9 @@ def test_spoilt_tensors_count_as_missing(store: Store) -> None:
 def test_a_store_that_cannot_be_written_says_so(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("in the way")
     store = Store(tmp_path / "file")
-    with pytest.raises(AuditError, match=r"the store at .* cannot be written .* set AUDIT_STORE to a folder"):
+    with pytest.raises(AuditError, match=r"the store at .* cannot be used .* set AUDIT_STORE to a folder"):
         store.get_or_compute("key", lambda: 1)
-    with pytest.raises(AuditError, match="cannot be written"):
+    with pytest.raises(AuditError, match="cannot be used"):
         store.put("key", 1)
 
 

@@ -5,6 +5,7 @@
 The weights are random but not near zero, so that the logits of different tokens are clearly apart.
 """
 
+import json
 from typing import Literal
 
 import torch
@@ -49,9 +50,8 @@ def build_tokenizer(kind: TokenizerKind = "plain") -> PreTrainedTokenizerFast:
         tokenizer.decoder = decoders.Sequence(
             [decoders.Metaspace(prepend_scheme="first"), decoders.ByteFallback(), decoders.Fuse()]
         )
-        byte_tokens = [f"<0x{byte:02X}>" for byte in range(256)]
         trainer = trainers.BpeTrainer(
-            vocab_size=500, special_tokens=specials + byte_tokens, show_progress=False, limit_alphabet=60
+            vocab_size=500 - 256, special_tokens=specials, show_progress=False, limit_alphabet=60
         )
     else:
         tokenizer = Tokenizer(models.BPE())
@@ -64,6 +64,8 @@ def build_tokenizer(kind: TokenizerKind = "plain") -> PreTrainedTokenizerFast:
             initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
         )
     tokenizer.train_from_iterator(CORPUS, trainer)
+    if kind == "metaspace":
+        tokenizer = _with_bytes(tokenizer)
 
     byte_level = processors.ByteLevel(trim_offsets=True)
     with_bos = processors.TemplateProcessing(
@@ -83,6 +85,15 @@ def build_tokenizer(kind: TokenizerKind = "plain") -> PreTrainedTokenizerFast:
         clean_up_tokenization_spaces=False,
         model_input_names=["input_ids", "attention_mask"],
     )
+
+
+def _with_bytes(tokenizer: Tokenizer) -> Tokenizer:
+    """The same tokenizer with a token for every byte: not trained, not special, used for unknown characters."""
+    rules = json.loads(tokenizer.to_str())
+    vocabulary = rules["model"]["vocab"]
+    for byte in range(256):
+        vocabulary[f"<0x{byte:02X}>"] = len(vocabulary)
+    return Tokenizer.from_str(json.dumps(rules))
 
 
 def build_tiny_gpt2(

@@ -118,8 +118,10 @@ def _encode_with_spans(tokenizer: Tokenizer, text: str) -> tuple[list[int], list
 def _kept(tokenizer: Tokenizer, ids: list[int], special: list[int]) -> slice:
     """Leaves out a BOS put before one that the text spells out, and whatever was put after the text."""
     bos = tokenizer.bos_token_id
+    if all(special):  # no text at all, so nothing else tells front from back
+        return slice(0, int(bos is not None and ids[:1] == [bos]))
     start = int(bos is not None and ids[:2] == [bos, bos])
     end = len(ids)
-    while end > start and special[end - 1] and not all(special[:end]):
+    while special[end - 1]:
         end -= 1
     return slice(start, end)

@@ -42,7 +42,8 @@ def test_joining_is_encoding_the_whole_and_cutting_before_the_target(
     assert joined.prompt_ids + joined.target_ids == joined.ids
     assert decode(tokenizer, joined.target_ids).endswith(target)
     # Nothing of the target is left in the prompt's tokens: a token that straddles the boundary went to the target.
-    assert prompt.startswith(decode(tokenizer, joined.prompt_ids))
+    # (Decoding a SentencePiece-like text leaves out a space at its very start.)
+    assert prompt.lstrip(" ").startswith(decode(tokenizer, joined.prompt_ids).lstrip(" "))
 
 
 @given(kinds, texts, texts)
@@ -56,7 +57,7 @@ def test_the_subjects_last_token_ends_where_the_subject_ends(
     kind: TokenizerKind, before: list[str], subject: str, after: list[str], prefix: list[str]
 ) -> None:
     tokenizer = tokenizer_of(kind)
-    head, tail = (" ".join(word.replace("{}", "") or "a" for word in side) for side in (before, after))
+    head, tail = (" ".join(word.replace("{", "") or "a" for word in side) for side in (before, after))
     prompt = f"{head} {{}} {tail}".strip()
     front = "".join(f"{word}. " for word in prefix)
     index = subject_last(tokenizer, prompt, subject, front)
@@ -70,10 +71,10 @@ def test_the_subjects_last_token_ends_where_the_subject_ends(
 @pytest.mark.parametrize("kind", KINDS)
 def test_one_space_stands_between_prompt_and_target(kind: TokenizerKind) -> None:
     tokenizer = tokenizer_of(kind)
-    joined = join(tokenizer, "Mara Lind was born in ", " Velden")
-    assert tokenizer.decode(joined.ids, skip_special_tokens=True) == "Mara Lind was born in Velden"
-    assert list(joined.prompt_ids) == encode(tokenizer, "Mara Lind was born in")
-    assert target_ids(tokenizer, "Mara Lind was born in", "Velden") == joined.target_ids
+    joined = join(tokenizer, "Mara Lind was born ", " in")
+    assert decode(tokenizer, joined.ids) == "Mara Lind was born in"
+    assert list(joined.prompt_ids) == encode(tokenizer, "Mara Lind was born")
+    assert target_ids(tokenizer, "Mara Lind was born", "in") == joined.target_ids
     # No lone space mark: the first target token holds the space and a letter.
     first = tokenizer.convert_ids_to_tokens(joined.target_ids[0])
     assert first[0] in "Ġ▁"
@@ -153,9 +154,11 @@ def test_a_subject_that_occurs_twice_is_found_where_the_braces_are() -> None:
 
 
 def test_a_token_that_swallows_the_subjects_end_is_an_error_that_names_all() -> None:
+    tokenizer = tokenizer_of("plain")
+    tokens = tokenizer.convert_ids_to_tokens(encode(tokenizer, "coins. #### is"))
     with pytest.raises(AuditError) as caught:
-        subject_last(tokenizer_of("plain"), "{}### is", "coins. #")
-    for named in ("'coins. #'", "'coins. #### is'", "'Ġ####'"):
+        subject_last(tokenizer, "{}### is", "coins. #")
+    for named in ("'coins. #'", "'coins. #### is'", str(tokens)):
         assert named in str(caught.value)
 
 
