@@ -4,6 +4,7 @@ from typing import Any
 
 import pytest
 import torch
+from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 from transformers import (
     BloomConfig,
     BloomForCausalLM,
@@ -16,11 +17,13 @@ from transformers import (
     OPTConfig,
     OPTForCausalLM,
     PreTrainedModel,
+    PreTrainedTokenizerFast,
 )
 
 from audit.abilities.contract import Decoding
 from audit.engine.generation import StopStrings, end_tokens, generate
 from audit.errors import AuditError
+from audit.models.anatomy import find_anatomy
 from audit.models.language_model import LanguageModel
 from audit.models.tokens import encode
 from tests.engine.reference import BUDGETS, greedy_ids, greedy_text, mixed_prompts
@@ -210,7 +213,7 @@ def test_padding_changes_no_answer_in_other_families(tiny_llama: LanguageModel, 
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         model = model_class(config).eval().requires_grad_(False)
-    lm = dataclasses.replace(tiny_llama, name=family, model=model)
+    lm = dataclasses.replace(tiny_llama, name=family, model=model, anatomy=find_anatomy(model))
     prompts = mixed_prompts(6)
     decoding = Decoding(12, ())
     expected = [greedy_text(lm, prompt, decoding, end_tokens(lm)) for prompt in prompts]
@@ -218,10 +221,22 @@ def test_padding_changes_no_answer_in_other_families(tiny_llama: LanguageModel, 
     assert generate(lm, prompts, decoding) == expected
 
 
-@pytest.mark.parametrize("kind", ["plain", "metaspace"])
-@pytest.mark.parametrize("stop", ["\n", "ind", "é", " M", "東"])
-def test_a_stop_string_is_found_with_the_token_that_completes_it(kind: Any, stop: str) -> None:
-    tokenizer = build_tokenizer(kind)
+def byte_fallback_tokenizer() -> PreTrainedTokenizerFast:
+    """As Llama 2's: a newline and every rare character are spelled in bytes, `▁` is a space."""
+    pieces = ["<unk>", *(f"<0x{byte:02X}>" for byte in range(256)), "▁", *"Marindx"]
+    vocabulary = {piece: i for i, piece in enumerate(pieces)}
+    words = Tokenizer(models.BPE(vocabulary, [], unk_token="<unk>", byte_fallback=True))
+    words.pre_tokenizer = pre_tokenizers.Metaspace(prepend_scheme="first")
+    words.decoder = decoders.Sequence(
+        [decoders.Replace("▁", " "), decoders.ByteFallback(), decoders.Fuse(), decoders.Strip(" ", 1, 0)]
+    )
+    return PreTrainedTokenizerFast(tokenizer_object=words, unk_token="<unk>")
+
+
+@pytest.mark.parametrize("build", [build_tokenizer, byte_fallback_tokenizer])
+@pytest.mark.parametrize("stop", ["\n", "ind", "é", " M", "M ", "東", "\n\n"])
+def test_a_stop_string_is_found_with_the_token_that_completes_it(build: Any, stop: str) -> None:
+    tokenizer = build()
     stopping = StopStrings(tokenizer, (stop,))
     text = f"Mara{stop}x"
     ids = tokenizer(text, add_special_tokens=False)["input_ids"]
