@@ -106,21 +106,24 @@ class EditScores:
 def edit_questions(requests: Sequence[EditRequest], kinds: Iterable[str] = KINDS) -> tuple[EditQuestion, ...]:
     """Every question about the requests, of the kinds asked for.
 
-    A neighborhood probe that asks for what another of the requests edits (as CounterFact's do) is left out: it ought
-    to change.
+    A neighborhood probe that asks for what another of the requests edits (in CounterFact some do) is left out, because
+    its answer ought to change: the same prompt, or the other's subject together with its old answer.
     """
     wanted = frozenset(kinds)
-    edited = {prompt for request in requests for prompt in (request.question, *request.paraphrases)}
+    prompts = {prompt for request in requests for prompt in (request.question, *request.paraphrases)}
+    edited_facts: dict[tuple[str, ...], set[str]] = {}  # old answer -> subjects that lose it
+    for request in requests:
+        if request.target_true is not None:
+            edited_facts.setdefault(answer_words(request.target_true), set()).add(request.subject)
     questions: dict[EditQuestion, None] = {}  # a probe that a request lists twice is asked once
     for request in requests:
         case_id, target = request.case_id, request.target_new
         found = [EditQuestion(case_id, REWRITE, request.question, target)]
         found += [EditQuestion(case_id, PARAPHRASE, prompt, target) for prompt in request.paraphrases]
-        found += [
-            EditQuestion(case_id, NEIGHBORHOOD, probe.prompt, probe.answer)
-            for probe in request.neighborhood
-            if probe.prompt not in edited
-        ]
+        for probe in request.neighborhood:
+            losers = edited_facts.get(answer_words(probe.answer), set())
+            if probe.prompt not in prompts and not any(subject in probe.prompt for subject in losers):
+                found.append(EditQuestion(case_id, NEIGHBORHOOD, probe.prompt, probe.answer))
         found += [EditQuestion(case_id, PORTABILITY, probe.prompt, probe.answer) for probe in request.portability]
         questions.update((question, None) for question in found if question.kind in wanted)
     return tuple(questions)

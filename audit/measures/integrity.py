@@ -1,9 +1,11 @@
 """Is the edited model still sound as a network: finite, changed by little, and no worse a reader of plain text?
 
-base = perplexity(lm, texts)
-with originals_kept(lm) as originals:
-    patch.write(lm, originals)
-    measure_integrity(lm, originals, texts, base_perplexity=base).problems
+    base = perplexity(lm, texts)
+    with originals_kept(lm) as originals:
+        patch.write(lm, originals)
+        measure_integrity(lm, originals, texts, base_perplexity=base).problems
+
+`check_integrity` does just that.
 """
 
 import math
@@ -12,7 +14,8 @@ from dataclasses import dataclass
 
 import torch
 
-from audit.engine.teacher import perplexity
+from audit.engine.forward import CausalForward
+from audit.engine.teacher import perplexity as perplexity  # measured with the same call on the untouched model
 from audit.models.language_model import LanguageModel
 from audit.models.patches import Originals, Patch, originals_kept
 from audit.models.tokens import encode
@@ -170,8 +173,9 @@ def worst_of(measured: Sequence[Integrity]) -> Integrity:
 
 
 def relative_change(original: torch.Tensor, current: torch.Tensor) -> float:
-    """||current - original||_F / ||original||_F in float64; infinite when the change is not finite."""
-    change = torch.linalg.vector_norm(current - original, dtype=torch.float64).item()
+    """||current - original||_F / ||original||_F summed in float64; infinite when the change is not finite."""
+    wide = torch.promote_types(original.dtype, torch.float32)
+    change = torch.linalg.vector_norm(current.to(wide) - original.to(wide), dtype=torch.float64).item()
     norm = torch.linalg.vector_norm(original, dtype=torch.float64).item()
     if not math.isfinite(change):
         return math.inf
@@ -183,11 +187,9 @@ def relative_change(original: torch.Tensor, current: torch.Tensor) -> float:
 def logits_finite(lm: LanguageModel, text: str) -> bool:
     """Whether every logit on the first tokens of `text` is finite."""
     ids = (encode(lm.tokenizer, text) or [0])[:PROBE_TOKENS]
-    input_ids = torch.tensor([ids], device=lm.device)  # (1, time)
-    positions = torch.arange(len(ids), device=lm.device).unsqueeze(0)  # (1, time)
-    with torch.inference_mode():
-        output = lm.model(input_ids=input_ids, attention_mask=torch.ones_like(input_ids), position_ids=positions)
-    return bool(torch.isfinite(output.logits).all())
+    row = torch.tensor([ids], device=lm.device)  # (1, time)
+    logits = CausalForward(lm)(row, torch.ones_like(row), keep=len(ids))  # (1, time, vocabulary)
+    return bool(torch.isfinite(logits).all())
 
 
 def _finite_check(name: str, finite: bool, what: str) -> IntegrityCheck:
