@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from audit.edits.checks import put_slot
+from audit.edits.ours import write_requests
 from audit.edits.requests import EditRequest, Probe
 from audit.edits.rows import SkippedRow, UnusableError
 from audit.edits.sources import load_requests, requests_fingerprint
@@ -250,3 +251,11 @@ def test_a_count_beyond_the_usable_rows_mentions_the_skipped(tmp_path: Path) -> 
 def test_names_are_guessed() -> None:
     with pytest.raises(AuditError, match=r"--edits 'poket' is no known name and no file \(did you mean 'pocket'\?\)"):
         load_requests("poket")
+
+
+def test_the_pocket_requests_would_pass_our_own_schema(tmp_path: Path) -> None:
+    loaded = load_requests("pocket")
+    write_requests(tmp_path / "pocket.jsonl", loaded.requests)
+    assert load_requests(str(tmp_path / "pocket.jsonl")).requests == loaded.requests
+    assert loaded.origin == "pocket"
+    assert len(load_requests("pocket", count=10, seed=1).requests) == 10
