@@ -50,9 +50,7 @@ def build_tokenizer(kind: TokenizerKind = "plain") -> PreTrainedTokenizerFast:
         tokenizer.decoder = decoders.Sequence(
             [decoders.Metaspace(prepend_scheme="first"), decoders.ByteFallback(), decoders.Fuse()]
         )
-        trainer = trainers.BpeTrainer(
-            vocab_size=500 - 256, special_tokens=specials, show_progress=False, limit_alphabet=60
-        )
+        trainer = trainers.BpeTrainer(vocab_size=500 - 256, special_tokens=specials, show_progress=False)
     else:
         tokenizer = Tokenizer(models.BPE())
         tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)

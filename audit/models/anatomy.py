@@ -136,9 +136,15 @@ def _find_parts(block: nn.Module, path: str, hidden_size: int, family: str) -> _
             "where one was expected; choose a decoder-only model without cross-attention."
         )
     attention = attentions[0]
-    projections = [name for name, _ in _linears(block.get_submodule(attention))]
+    # A query map may have the same shape as the output's, but it is registered before it.
+    projections = [
+        name for name, module in _linears(block.get_submodule(attention)) if _sizes(module)[1] == hidden_size
+    ]
     if not projections:
-        raise AuditError(f"the attention of block {path!r} of {family} holds no linear map to write its output.")
+        raise AuditError(
+            f"the attention {attention!r} of block {path!r} of {family} has no linear map back to the hidden width; "
+            "choose a model of a family such as GPT-2 or Llama."
+        )
 
     outside = [(name, _sizes(module)) for name, module in _linears(block) if name.partition(".")[0] != attention]
     # An inner width is one that some map leads into from the hidden width: plainly, or beside its gate (twice as wide).

@@ -12,7 +12,7 @@ from audit.models.anatomy import find_anatomy, module_at
 from audit.models.language_model import LanguageModel
 from tests.tiny_models import build_tiny_gpt2, build_tiny_llama
 
-# family, configuration, and the templates (blocks, MLPs, attentions, attention projections, down projections, norm)
+# family, configuration, and where its parts are: block, MLP, attention, its projection, down projection, norm
 SMALL = {"vocab_size": 50, "hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2}
 LLAMA_LIKE = SMALL | {"intermediate_size": 24, "num_key_value_heads": 1}
 LLAMA_PATHS = ("model.layers.{}", "mlp", "self_attn", "self_attn.o_proj", "mlp.down_proj", "model.norm")
@@ -22,7 +22,10 @@ FAMILIES = {
     "Qwen2": (LLAMA_LIKE, LLAMA_PATHS),
     "Qwen3": (LLAMA_LIKE | {"head_dim": 12}, LLAMA_PATHS),  # attention is as wide inside as the MLP
     "Gemma2": (LLAMA_LIKE | {"head_dim": 12}, LLAMA_PATHS),
-    "Phi3": (LLAMA_LIKE | {"pad_token_id": 0}, LLAMA_PATHS),  # gate and up are one map, twice as wide
+    "Phi3": (
+        LLAMA_LIKE | {"pad_token_id": 0, "eos_token_id": 0},
+        LLAMA_PATHS,
+    ),  # gate and up are one map
     "GPTJ": (
         {"vocab_size": 50, "n_embd": 16, "n_layer": 2, "n_head": 2, "rotary_dim": 4},
         ("transformer.h.{}", "mlp", "attn", "attn.out_proj", "mlp.fc_out", "transformer.ln_f"),
@@ -116,8 +119,8 @@ def _mlp_output(lm: LanguageModel, first: int) -> torch.Tensor:
 
 
 def test_an_inner_width_equal_to_the_hidden_one_is_no_obstacle() -> None:
-    model = build("GPT2", {"vocab_size": 50, "n_embd": 16, "n_layer": 2, "n_head": 2, "n_inner": 16})
-    assert find_anatomy(model).down_projections == ("transformer.h.0.mlp.c_proj", "transformer.h.1.mlp.c_proj")
+    model = build("Llama", LLAMA_LIKE | {"intermediate_size": 16})
+    assert find_anatomy(model).down_projections == ("model.layers.0.mlp.down_proj", "model.layers.1.mlp.down_proj")
 
 
 def test_a_mixture_of_experts_is_refused_by_name() -> None:
