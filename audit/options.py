@@ -108,23 +108,10 @@ class AuditSettings:
                 raise AuditError(f"--{name.replace('_', '-')} {value}: give a whole number of at least {least}.")
         for ability, points in self.margins.items():
             _check_margin(ability, points, f"{ability}={points}")
-        for name, folder in (("reports", self.reports), ("store", self.store)):
-            if folder is not None and _blocked(folder):
-                raise AuditError(f"--{name} {folder}: that is a file, not a folder; give a folder.")
-
-    def changed(self) -> dict[str, str]:
-        """The settings that differ from their defaults, by flag, as one would type them (for 'run it again')."""
-        plain = AuditSettings()
-        typed: dict[str, str] = {}
-        for option in OPTIONS:
-            name = {"margin": "margins", "no_store": "use_store"}.get(option.name, option.name)
-            value = getattr(self, name)
-            if value == getattr(plain, name):
-                continue
-            typed[option.flag] = "" if option.switch else str(value)
-            if option.repeatable:
-                typed[option.flag] = f" {option.flag} ".join(f"{key}={one}" for key, one in value.items())
-        return typed
+        for name in ("reports", "store"):
+            if getattr(self, name) is not None:
+                # Python users may give text; the field holds a path in any case.
+                object.__setattr__(self, name, parse_folder(f"--{name}", str(getattr(self, name))))
 
 
 def settings_from(typed: Mapping[str, Any]) -> AuditSettings:
@@ -145,8 +132,6 @@ def settings_from(typed: Mapping[str, Any]) -> AuditSettings:
                 fields["margins"] = parse_margins(value)
             case "editor_config":
                 fields[name] = parse_editor_config(value)
-            case "reports" | "store":
-                fields[name] = parse_folder(flag, value)
             case "no_store":
                 fields["use_store"] = not value
             case _:

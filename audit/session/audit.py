@@ -155,7 +155,8 @@ class Audit:
         """Measure everything (or just these abilities, and the edit itself) and report."""
         self.prepare()
         for ability in abilities or ABILITIES:
-            self.verdict(ability, max_drop)
+            if ability not in self._rows:  # a margin that was asked for before stands
+                self.verdict(ability, max_drop)
         self.edit_scores, self.integrity  # noqa: B018 - each is measured when first asked for
         return self.report()
 

@@ -1,9 +1,5 @@
 """The fixed text on which perplexity is measured: the pocket world's for pocket models, plain English for all others."""
 
-from itertools import islice
-
-POCKET_TEXTS = 64
-
 # Written for this purpose: no model has seen it, and it asks for nothing but ordinary reading.
 ENGLISH = (
     "The ferry left the harbour a few minutes late because the captain was waiting for a family with two small "
@@ -30,6 +26,6 @@ def fixed_texts(model: str) -> tuple[str, ...]:
     """The texts for a model of this name; always the same ones."""
     if not model.startswith("pocket-"):
         return ENGLISH
-    from audit.pocket.corpus import covariance_texts
+    from audit.pocket.corpus import perplexity_texts
 
-    return tuple(islice(covariance_texts(), POCKET_TEXTS))
+    return tuple(perplexity_texts())

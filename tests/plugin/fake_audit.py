@@ -1,0 +1,62 @@
+"""An audit that measured everything beforehand: what the plugin shows and does can be tested without a model.
+
+A test's conftest puts it in place of the real one:
+
+    from audit.plugin import AUDIT_FACTORY
+    from tests.plugin.fake_audit import FakeAudit
+    def pytest_configure(config): config.stash[AUDIT_FACTORY] = FakeAudit
+"""
+
+from dataclasses import replace
+from types import SimpleNamespace
+from typing import Any
+
+from audit.errors import AuditError
+from audit.options import AuditSettings
+from audit.reports.run import AbilityRow, EditScore, IntegrityRow, RunHeader, RunReport
+from tests.reports.sample import FAILED, HEADER, PASSED, REPORT, UNDECIDED
+
+ROWS = {row.ability: row for row in (PASSED, FAILED, UNDECIDED)}
+
+
+class FakeAudit:
+    """sentiment passes, reasoning fails, summarization is undecided; the editor named 'broken' breaks while editing."""
+
+    def __init__(self, settings: AuditSettings) -> None:
+        self.settings = settings
+        self.watcher: Any = None
+        self.rows: dict[str, AbilityRow] = {}
+
+    def prepare(self) -> None:
+        if self.settings.editor == "nobody":
+            raise AuditError("there is no editor 'nobody'; choose from memit, rome.")
+
+    @property
+    def header(self) -> RunHeader:
+        wanted = self.settings
+        return replace(HEADER, editor=wanted.editor, model=wanted.model, seed=wanted.seed, limit=wanted.limit)
+
+    @property
+    def measured(self) -> bool:
+        return bool(self.rows)
+
+    def verdict(self, ability: str, max_drop: float = 0.05) -> AbilityRow:
+        if self.settings.editor == "broken":
+            raise AuditError("the subject 'Mara' is not in the prompt; mend request case-1.")
+        if self.watcher is not None:
+            with self.watcher.stage(f"{ability}, edited") as done:
+                done(1, 2)
+        self.rows[ability] = replace(ROWS[ability], margin=self.settings.margins.get(ability, max_drop))
+        return self.rows[ability]
+
+    edit_scores = SimpleNamespace(efficacy_autoregressive=SimpleNamespace(value=0.98))
+    integrity = SimpleNamespace(sound=True)
+
+    def edit_score_rows(self) -> tuple[EditScore, ...]:
+        return REPORT.edit_scores
+
+    def integrity_rows(self) -> tuple[IntegrityRow, ...]:
+        return REPORT.integrity
+
+    def report(self) -> RunReport:
+        return replace(REPORT, header=self.header, abilities=tuple(self.rows.values()), skipped=())
