@@ -21,16 +21,17 @@ from audit.abilities import ABILITIES, load_ability
 from audit.abilities.contract import Decoding
 from audit.abilities.sources import PocketSource, items
 from audit.engine.generation import generate
+from audit.measures.causal_tracing import KnownFact, Trace, trace_facts
 from audit.models.language_model import LanguageModel
 from audit.models.loading import POCKET_WEIGHTS, load_language_model, pocket_names
 from audit.pocket.corpus import fact_text
-from audit.pocket.trace import Trace, trace_facts
 from audit.pocket.world import Fact, build_world
 from audit.session.asking import ask_raw, read_raw
 
 CARD = "card.json"
 TOLERANCE = 0.01  # another processor may round an answer or two differently
 TRACED_FACTS = 100
+TRACED_WORDING = 2  # a paraphrase, with words between the subject and the answer
 SAMPLE_SEED = 3
 
 
@@ -97,7 +98,8 @@ def trace(lm: LanguageModel) -> Trace:
     """Causal tracing over facts about people whose wording goes on after the subject."""
     people = set(build_world().people)
     facts = [fact for fact in build_world().facts() if fact.subject in people and len(fact.relation.phrasings) > 2]
-    return trace_facts(lm, Random(SAMPLE_SEED).sample(facts, TRACED_FACTS), wording=2)
+    sample = Random(SAMPLE_SEED).sample(facts, TRACED_FACTS)
+    return trace_facts(lm, [KnownFact(f.relation.phrasings[TRACED_WORDING], f.subject, f.answer) for f in sample])
 
 
 def write_card(name: str, training: Mapping[str, Any]) -> dict[str, Any]:

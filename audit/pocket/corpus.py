@@ -103,11 +103,18 @@ def _asked_fact(rng: Random) -> Lesson:
     return Lesson(made.text, made.taught, (start, start + len(fact.subject)) if rng.random() < BLINDFOLDED else None)
 
 
-def lessons(seed: int, progress: float = 1.0) -> Iterator[Lesson]:
-    """An endless, seeded stream of lessons; `progress` in [0, 1] lengthens the passages from one sentence to three."""
+def lessons(seed: int, progress: float = 1.0, *, first_shares: bool = False) -> Iterator[Lesson]:
+    """An endless, seeded stream of lessons.
+
+    `progress` in [0, 1] lengthens the passages from one sentence to three and changes the shares of the examples;
+    `first_shares` keeps those of the first part (the tokenizer is learned from them).
+    """
     rng = Random(f"lessons {seed}")
     facts = build_world().facts()
-    kinds, weights = tuple(SHARES), tuple(share[progress >= FIRST_PART] for share in SHARES.values())
+    kinds, weights = (
+        tuple(SHARES),
+        tuple(share[progress >= FIRST_PART and not first_shares] for share in SHARES.values()),
+    )
     while True:
         kind = rng.choices(kinds, weights)[0]
         if kind == "facts":

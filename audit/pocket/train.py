@@ -7,6 +7,7 @@ half), so the budget in tokens decides the result and the budget in minutes only
 
 import argparse
 import json
+import sys
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -44,7 +45,8 @@ TOKENIZER_LESSONS = 20_000
 
 def pocket_tokenizer() -> PreTrainedTokenizerFast:
     """The tokenizer both models share, learned from the first lessons."""
-    return train_tokenizer(lesson.text.replace(END, "") for lesson in islice(lessons(SEED), TOKENIZER_LESSONS))
+    stream = lessons(SEED, first_shares=True)
+    return train_tokenizer(lesson.text.replace(END, "") for lesson in islice(stream, TOKENIZER_LESSONS))
 
 
 def new_model(name: str, tokenizer: PreTrainedTokenizerFast) -> PreTrainedModel:
@@ -202,6 +204,10 @@ def train(name: str, folder: Path, budget_tokens: int, budget_minutes: float, co
     tokenizer = pocket_tokenizer()
     pupil = new_pupil(name, tokenizer)
     if (folder / "counters.json").exists():
+        if PreTrainedTokenizerFast.from_pretrained(folder).get_vocab() != tokenizer.get_vocab():
+            sys.exit(
+                f"The checkpoint in {folder} was trained with another tokenizer; name another --checkpoint folder."
+            )
         pupil.load(folder)
         console.log(f"{name}: going on from {pupil.tokens:,} tokens")
     tokenizer.save_pretrained(folder)
