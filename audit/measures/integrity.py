@@ -175,8 +175,8 @@ def worst_of(measured: Sequence[Integrity]) -> Integrity:
 def relative_change(original: torch.Tensor, current: torch.Tensor) -> float:
     """||current - original||_F / ||original||_F summed in float64; infinite when the change is not finite."""
     wide = torch.promote_types(original.dtype, torch.float32)
-    change = torch.linalg.vector_norm(current.to(wide) - original.to(wide), dtype=torch.float64).item()
-    norm = torch.linalg.vector_norm(original, dtype=torch.float64).item()
+    change: float = torch.linalg.vector_norm(current.to(wide) - original.to(wide), dtype=torch.float64).item()
+    norm: float = torch.linalg.vector_norm(original, dtype=torch.float64).item()
     if not math.isfinite(change):
         return math.inf
     if norm == 0:
