@@ -10,8 +10,9 @@ def next_step(report: RunReport) -> str:
     if not report.abilities:
         return "Next: run a suite that asks an ability, for example `pytest suites/`."
     failed = sorted((row for row in report.abilities if row.outcome == FAIL), key=lambda row: -row.drop)
-    if any(row.sound is False for row in report.integrity) and failed:
-        return f"Next: do not ship these weights; they are damaged, and {_names(failed)} went with them."
+    if any(row.sound is False for row in report.integrity):
+        lost = f", and {_names(failed)} went with them" if failed else ", even where the abilities do not show it"
+        return f"Next: do not ship these weights; they are damaged{lost}."
     if failed:
         worst = failed[0]
         where = f"in {report.folder}/items.jsonl" if report.folder else "with both answers in items.jsonl"

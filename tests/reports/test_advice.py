@@ -1,0 +1,42 @@
+"""The last line fits the worst thing the report holds."""
+
+from dataclasses import replace
+
+import pytest
+
+from audit.reports.advice import next_step
+from audit.reports.run import EditScore, IntegrityRow, RunReport
+from tests.reports.sample import ALL_PASS, FAILED, REPORT, UNDECIDED
+
+BLIND = replace(UNDECIDED, base=0.4, base_lower=0.33, floor=0.5, more_items=None)
+HOPELESS = replace(UNDECIDED, more_items=None)
+IDLE = (EditScore("efficacy", "autoregressive", 0.1, 10),)
+DAMAGED = (IntegrityRow("finite logits", False, False, "Some logits are NaN."),)
+
+
+@pytest.mark.parametrize(
+    ("report", "advice"),
+    [
+        (REPORT, "read the 50 right-to-wrong flips of reasoning with both answers in items.jsonl"),
+        (replace(REPORT, folder="reports/x"), "flips of reasoning in reports/x/items.jsonl"),
+        (REPORT, "then try --edit-count 5 or another editor."),
+        (replace(REPORT, integrity=DAMAGED), "they are damaged, and reasoning went with them"),
+        (replace(REPORT, abilities=(UNDECIDED,)), "run again with --limit 340 to settle summarization."),
+        (replace(REPORT, abilities=(UNDECIDED, BLIND)), "choose a --model that can do summarization, or a larger"),
+        (replace(REPORT, abilities=(HOPELESS,)), "accept a larger --margin for summarization"),
+        (replace(ALL_PASS, edit_scores=IDLE), "the edits did not take (efficacy 0.10)"),
+        (ALL_PASS, "find where it breaks with --edit-count 20."),
+        (replace(ALL_PASS, edit_scores=()), "find where it breaks"),
+        (replace(ALL_PASS, abilities=()), "run a suite"),
+        (replace(ALL_PASS, integrity=DAMAGED), "do not ship these weights"),
+    ],
+)
+def test_one_sentence_for_each_situation(report: RunReport, advice: str) -> None:
+    assert next_step(report).startswith("Next: ")
+    assert advice in next_step(report)
+    assert "\n" not in next_step(report)
+
+
+def test_one_edit_cannot_be_made_fewer() -> None:
+    report = replace(REPORT, header=replace(REPORT.header, edit_count=1), abilities=(FAILED,))
+    assert "--edit-count" not in next_step(report)

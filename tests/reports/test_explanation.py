@@ -1,0 +1,29 @@
+"""The lines under a failing assertion stay short enough for pytest to show all of them."""
+
+from dataclasses import replace
+
+from audit.reports.explanation import examples, explanation
+from audit.reports.run import Example
+from tests.reports.sample import FAILED
+
+# pytest shows 8 lines and 640 characters (and its own note's worth more) without -vv.
+LONG = Example("k", "Passage. " * 100 + "Is it so?\nAnswer:", "yes " * 50, "because " * 50 + "yes", "no\n" * 50)
+
+
+def test_long_questions_and_answers_are_cut_in_the_middle() -> None:
+    lines = explanation(replace(FAILED, examples=(LONG, LONG, LONG)), "PASS")
+    assert len(lines) <= 8
+    assert sum(map(len, lines)) <= 700
+    assert "Is it so? Answer:" in lines[3]
+    assert "yes'" in lines[3]
+    assert not any("\n" in line for line in lines)
+
+
+def test_without_examples_the_numbers_stand_alone() -> None:
+    assert len(explanation(replace(FAILED, examples=()), "PASS")) == 4
+
+
+def test_in_full_nothing_is_cut() -> None:
+    text = examples(replace(FAILED, examples=(LONG,)))
+    assert text.count("Passage.") == 100
+    assert repr(LONG.edited.strip()) in text

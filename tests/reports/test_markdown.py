@@ -1,0 +1,51 @@
+"""report.md: well-formed tables and fences whatever a model wrote."""
+
+import re
+from dataclasses import replace
+
+from audit.reports.markdown import markdown
+from audit.reports.run import Example, SkippedEdit
+from tests.reports.sample import ALL_PASS, FAILED, REPORT
+
+
+def test_the_report_opens_with_the_verdict_and_ends_with_what_to_do() -> None:
+    lines = markdown(REPORT).splitlines()
+    assert lines[0] == "# FAIL: memit on `pocket-gpt2`"
+    assert lines[2] == "1 PASS, 1 FAIL, 1 INCONCLUSIVE."
+    assert lines[-1].startswith("Next: ")
+
+
+def test_every_row_of_a_table_has_as_many_cells_as_its_heading() -> None:
+    rows = [line for line in markdown(REPORT).splitlines() if line.startswith("|")]
+    tables = "\n".join(rows).split("| measure")
+    for table in tables:
+        assert len({len(re.findall(r"(?<!\\)\|", row)) for row in table.splitlines()[1:]}) == 1
+
+
+def test_all_parts_stand_in_it() -> None:
+    text = markdown(REPORT)
+    for part in ("## Abilities", "## The edit itself", "## Integrity", "## Skipped edits (1)", "## What changed"):
+        assert part in text
+    assert "**reasoning**: 131 of 200 answers changed." in text
+    assert "pytest suites/ --editor memit" in text
+    assert "- torch: `2.13.0`" in text
+
+
+def test_parts_without_content_are_left_out() -> None:
+    text = markdown(replace(ALL_PASS, edit_scores=(), integrity=()))
+    assert not re.search("## (The edit|Integrity|Skipped|What changed)", text)
+
+
+def test_backticks_and_fences_of_a_model_break_nothing() -> None:
+    wild = Example("k", "```\nrm\n````", "`gold`", "a\n# not a heading\n| x |", "")
+    text = markdown(replace(REPORT, abilities=(replace(FAILED, examples=(wild,)),)))
+    assert "`````text\n```\nrm\n````\n`````" in text
+    assert "- base: `a # not a heading | x |`" in text
+    assert "- edited: (nothing)" in text
+
+
+def test_many_skipped_rows_are_cut_short() -> None:
+    skipped = tuple(SkippedEdit("z.json", line, "alt", "empty") for line in range(25))
+    text = markdown(replace(REPORT, skipped=skipped))
+    assert "## Skipped edits (25)" in text
+    assert "- and 15 more, in `verdict.json`" in text

@@ -1,0 +1,118 @@
+"""The `audit` command: the same options, the same renderers, exit codes that a script can use."""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from typer.testing import CliRunner
+
+import audit.session
+from audit.abilities import ABILITIES
+from audit.cli import app
+from audit.options import OPTIONS, AuditSettings
+from audit.reports.run import RunReport
+from tests.plugin.fake_audit import FakeAudit
+from tests.reports.sample import ALL_PASS, REPORT, UNDECIDED
+
+RUNNER = CliRunner()
+
+
+class FakeRun(FakeAudit):
+    """What `audit run` needs beyond what the plugin does."""
+
+    made: AuditSettings
+    asked: list[str] | None = None
+    result: RunReport = REPORT
+
+    def __init__(self, settings: AuditSettings, *, watcher: Any = None) -> None:
+        super().__init__(settings)
+        FakeRun.made = settings
+
+    def run(self, abilities: list[str] | None = None) -> RunReport:
+        FakeRun.asked = abilities
+        return FakeRun.result
+
+
+@pytest.fixture(autouse=True)
+def fake(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[type[FakeRun]]:
+    monkeypatch.setattr(audit.session, "Audit", FakeRun)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("COLUMNS", "100")
+    FakeRun.result = REPORT
+    yield FakeRun
+
+
+def options(settings: AuditSettings) -> Mapping[str, Any]:
+    return vars(settings)
+
+
+def test_every_option_of_the_plugin_is_an_option_here() -> None:
+    text = RUNNER.invoke(app, ["run", "--help"], env={"COLUMNS": "200"}).output
+    assert [option.flag for option in OPTIONS if f"{option.flag} " not in text] == []
+
+
+def test_options_become_settings(fake: type[FakeRun]) -> None:
+    typed = "run ner nli --editor rome --margin ner=3pp --margin nli=0.02 --limit 5 --no-store --editor-config a=1"
+    RUNNER.invoke(app, typed.split())
+    expected = AuditSettings(
+        editor="rome", margins={"ner": 0.03, "nli": 0.02}, limit=5, use_store=False, editor_config={"a": "1"}
+    )
+    assert options(fake.made) == options(expected)
+    assert fake.asked == ["ner", "nli"]
+
+
+def test_nothing_typed_is_all_defaults_and_all_abilities(fake: type[FakeRun]) -> None:
+    RUNNER.invoke(app, ["run"])
+    assert options(fake.made) == options(AuditSettings())
+    assert fake.asked is None
+
+
+@pytest.mark.parametrize(
+    ("report", "typed", "code"),
+    [
+        (REPORT, "", 1),
+        (ALL_PASS, "", 0),
+        (replace(ALL_PASS, abilities=(UNDECIDED,)), "", 3),
+        (replace(ALL_PASS, abilities=(UNDECIDED,)), "--inconclusive skip", 0),
+    ],
+)
+def test_the_exit_code_is_the_outcome(fake: type[FakeRun], report: RunReport, typed: str, code: int) -> None:
+    fake.result = report
+    result = RUNNER.invoke(app, ["run", *typed.split()])
+    assert result.exit_code == code
+    assert f"{report.outcome}: memit on pocket-gpt2" in result.stdout
+
+
+def test_a_run_leaves_its_folder_which_can_be_shown_again(tmp_path: Path) -> None:
+    first = RUNNER.invoke(app, ["run"])
+    (folder,) = (tmp_path / "reports").iterdir()
+    again = RUNNER.invoke(app, ["report", f"reports/{folder.name}"])
+    assert again.exit_code == 0
+    assert first.stdout.splitlines() == again.stdout.splitlines()[2:]  # below the header
+    assert "reasoning      0.860   0.620" in again.stdout
+
+
+@pytest.mark.parametrize(
+    ("typed", "sentence"),
+    [
+        ("run --limit none", "audit: --limit 'none': give a whole number of at least 1."),
+        ("run --editor nobody", "audit: there is no editor 'nobody'; choose from memit, rome."),
+        ("run poetry", "audit: there is no ability 'poetry'; give one of reasoning"),
+        ("report nowhere", "audit: nowhere/verdict.json cannot be read: give the folder of a run"),
+    ],
+)
+def test_a_wrong_value_is_one_sentence_and_exit_code_2(tmp_path: Path, typed: str, sentence: str) -> None:
+    result = RUNNER.invoke(app, typed.split())
+    assert result.exit_code == 2
+    assert result.stderr.startswith(sentence)
+    assert len(result.stderr.splitlines()) == 1
+    assert not (tmp_path / "reports").exists()
+
+
+def test_the_list_names_what_there_is() -> None:
+    text = RUNNER.invoke(app, ["list"]).stdout
+    assert f"abilities: {', '.join(ABILITIES)}" in text
+    assert "memit" in text
+    assert "pocket models: " in text
