@@ -40,6 +40,7 @@ LEARNING_RATE, WARM_UP_STEPS, DECAY_SHARE, WEIGHT_DECAY = 2e-3, 200, 0.5, 0.05
 BATCH_TOKENS = 2048
 CHUNK = 4096  # lessons that are sorted by length together
 PROMPT_WEIGHT = 0.1
+SAVE_SECONDS = 180.0
 TOKENIZER_LESSONS = 20_000
 
 
@@ -235,7 +236,7 @@ def train(name: str, folder: Path, budget_tokens: int, budget_minutes: float, co
                 )
         pupil.chunk += 1
         pupil.seconds = before + time.monotonic() - started
-        if time.monotonic() - saved > 180:
+        if time.monotonic() - saved > SAVE_SECONDS:
             pupil.save(folder)
             saved = time.monotonic()
     pupil.save(folder)

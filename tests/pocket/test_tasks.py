@@ -1,0 +1,130 @@
+"""The eight tasks: the real columns, right answers, and nothing of the test in training."""
+
+import re
+from itertools import islice
+from random import Random
+
+import pytest
+
+from audit.abilities import ABILITIES, load_ability
+from audit.pocket.corpus import lessons, render
+from audit.pocket.names import GIVEN
+from audit.pocket.tasks import TASKS, held_out_examples, ner, open_qa
+from audit.pocket.tasks.example import Example
+
+COLUMNS = {
+    "gsm8k": {"question", "answer"},
+    "rte": {"sentence1", "sentence2", "label"},
+    "nq_open": {"question", "answer"},
+    "boolq": {"question", "answer", "passage"},
+    "mutual": {"article", "options", "answers"},
+    "samsum": {"dialogue", "summary"},
+    "conll2003": {"tokens", "ner_tags"},
+    "sst2": {"sentence", "label"},
+}
+DATA_NAMES = tuple(COLUMNS)
+
+
+def test_there_is_a_task_for_every_ability() -> None:
+    assert set(TASKS) == {load_ability(name).data_name for name in ABILITIES} == set(COLUMNS)
+
+
+@pytest.mark.parametrize("data_name", DATA_NAMES)
+def test_rows_have_the_columns_of_the_real_data_set(data_name: str) -> None:
+    examples = held_out_examples(data_name)
+    assert len(examples) >= 400
+    assert all(set(example.row) == COLUMNS[data_name] for example in examples)
+    assert len({repr(example.row) for example in examples}) == len(examples)
+
+
+@pytest.mark.parametrize("data_name", DATA_NAMES)
+def test_the_taught_answer_scores_full_marks(data_name: str) -> None:
+    ability = next(a for a in map(load_ability, ABILITIES) if a.data_name == data_name)
+    for example in held_out_examples(data_name):
+        item = ability.item(example.row, "x")
+        said = str(item.choices.index(example.completion)) if item.choices else " " + example.completion
+        assert ability.score(item, ability.parse(said)).value == 1.0
+
+
+@pytest.mark.parametrize("data_name", DATA_NAMES)
+def test_no_single_answer_does_well(data_name: str) -> None:
+    ability = next(a for a in map(load_ability, ABILITIES) if a.data_name == data_name)
+    items = [ability.item(example.row, str(n)) for n, example in enumerate(held_out_examples(data_name))]
+    assert ability.floor(items) <= 0.60
+
+
+def test_no_test_item_is_in_training() -> None:
+    """A long stretch of the training stream, against the prompt of every test item."""
+    prompts, passages = set(), set()
+    for lesson in islice(lessons(1001), 60_000):
+        prompts.add(lesson.text[: lesson.taught[0][0]])
+        passages.add(lesson.text.split("\n")[0])
+    for data_name in DATA_NAMES:
+        asked = {render(data_name, example)[0] for example in held_out_examples(data_name)}
+        assert not asked & prompts
+        if data_name in ("boolq", "rte"):  # several questions share a passage or a premise: it, too, is new
+            assert not {prompt.split("\n")[0] for prompt in asked} & passages
+
+
+def test_training_never_asks_for_a_fact_that_the_test_asks_for() -> None:
+    training = {(fact.subject, fact.relation.name) for fact in open_qa.askable(False)}
+    test = {(fact.subject, fact.relation.name) for fact in open_qa.askable(True)}
+    assert training and test and not training & test
+
+
+@pytest.mark.parametrize("data_name", [name for name in DATA_NAMES if name != "nq_open"])
+def test_training_and_test_draw_from_disjoint_sets(data_name: str) -> None:
+    def rows(test: bool) -> set[str]:
+        rng = Random(5)
+        return {repr(TASKS[data_name](rng, test).row) for _ in range(3000)}
+
+    assert not rows(False) & rows(True)
+
+
+def test_word_problems_hold_no_arithmetic_slip() -> None:
+    for example in held_out_examples("gsm8k"):
+        steps, _, result = example.row["answer"].rpartition("\n#### ")
+        for step in steps.split("\n"):
+            left, right = step.split(" = ")
+            assert re.fullmatch(r"\d+ [-+*] \d+", left)
+            assert eval(left) == int(right)  # noqa: S307 - two numbers and a sign, just matched
+        assert int(result) == int(steps.rpartition(" = ")[2]) >= 0
+
+
+def test_closed_questions_are_answerable_from_their_passage() -> None:
+    for example in held_out_examples("boolq"):
+        evidence, _, verdict = example.completion.rpartition(". ")
+        value = evidence.split()[-1]
+        assert value in example.row["passage"]
+        # The value that is asked about is the evidence's value exactly when the answer is yes.
+        assert (value in example.row["question"].split()) is (verdict == "yes") is example.row["answer"]
+
+
+def test_entities_are_what_the_tags_say() -> None:
+    def surfaces(example: Example) -> list[str]:
+        found: list[list[str]] = []
+        for token, tag in zip(example.row["tokens"], example.row["ner_tags"], strict=True):
+            if ner.TAGS[tag].startswith("B-"):
+                found.append([token])
+            elif ner.TAGS[tag].startswith("I-"):
+                found[-1].append(token)
+        return [" ".join(words) for words in found]
+
+    for example in held_out_examples("conll2003"):
+        listed = [] if example.completion == "none" else example.completion.split("; ")
+        assert [part.split(": ")[1] for part in listed] == surfaces(example)
+
+
+def test_the_right_turn_agrees_with_the_dialogue_and_the_others_do_not_repeat_it() -> None:
+    for example in held_out_examples("mutual"):
+        options = example.row["options"]
+        assert len(set(options)) == 4
+        assert options["ABCD".index(example.row["answers"])] == example.completion
+    letters = [example.row["answers"] for example in held_out_examples("mutual")]
+    assert max(letters.count(letter) for letter in "ABCD") < 0.35 * len(letters)
+
+
+def test_summaries_leave_the_small_talk_out() -> None:
+    for example in held_out_examples("samsum"):
+        assert example.row["summary"].split()[0] in GIVEN
+        assert not set("!?") & set(example.row["summary"])

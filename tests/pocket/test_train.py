@@ -1,0 +1,92 @@
+"""Training: resumable to the bit, and the blindfold really covers the first name."""
+
+from itertools import islice
+from pathlib import Path
+
+import pytest
+import torch
+from rich.console import Console
+
+from audit.pocket import train
+from audit.pocket.corpus import lessons
+from audit.pocket.train import Pupil, collate, learning_rate, new_model, pocket_tokenizer
+
+
+@pytest.fixture
+def small(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, value in {"WIDTH": 16, "LAYERS": 2, "HEADS": 2, "CHUNK": 48, "TOKENIZER_LESSONS": 300}.items():
+        monkeypatch.setattr(train, name, value)
+
+
+def run(folder: Path, tokens: int, minutes: float = 9.0) -> Pupil:
+    return train.train("pocket-llama", folder, tokens, minutes, Console(quiet=True))
+
+
+@pytest.mark.usefixtures("small")
+def test_an_interrupted_training_ends_where_an_uninterrupted_one_does(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = run(tmp_path / "whole", 4000)
+    real, chunks = train.batches, []
+
+    def interrupted(*args: object) -> object:
+        if len(chunks) == 1:
+            raise KeyboardInterrupt
+        chunks.append(args)
+        return real(*args)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(train, "SAVE_SECONDS", 0.0)
+    monkeypatch.setattr(train, "batches", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        run(tmp_path / "parts", 4000)
+    monkeypatch.setattr(train, "batches", real)
+    resumed = run(tmp_path / "parts", 4000)
+    assert resumed.step == whole.step and resumed.tokens == whole.tokens
+    for name, value in whole.model.state_dict().items():
+        assert torch.equal(value, resumed.model.state_dict()[name]), name
+
+
+@pytest.mark.usefixtures("small")
+def test_a_checkpoint_of_another_tokenizer_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    run(tmp_path, 500)
+    monkeypatch.setattr(train, "TOKENIZER_LESSONS", 60)
+    with pytest.raises(SystemExit, match="another tokenizer"):
+        run(tmp_path, 9000)
+
+
+@pytest.mark.usefixtures("small")
+@pytest.mark.parametrize("name", ["pocket-gpt2", "pocket-llama"])
+def test_after_the_subject_its_first_name_cannot_be_seen(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One layer, so that nothing can be passed on through the subject's last token."""
+    monkeypatch.setattr(train, "LAYERS", 1)
+    tokenizer = pocket_tokenizer()
+    model = new_model(name, tokenizer).eval()
+    lesson = next(lesson for lesson in lessons(3) if lesson.subject and lesson.text.count(" ") < 7)
+    batch = collate(tokenizer, [lesson])
+    assert batch.mask is not None
+    hidden = [place for place in range(batch.ids.shape[1]) if batch.mask[0, 0, -1, place] < 0]
+    assert hidden and hidden[0] > 0
+    changed = batch.ids.clone()
+    changed[0, hidden] = 7
+    with torch.no_grad():
+        before = model(input_ids=batch.ids, attention_mask=batch.mask).logits
+        after = model(input_ids=changed, attention_mask=batch.mask).logits
+        plain = model(input_ids=changed, attention_mask=torch.ones_like(changed)).logits
+    assert torch.equal(before[0, hidden[-1] + 2 :], after[0, hidden[-1] + 2 :])
+    assert not torch.equal(after[0, -1], plain[0, -1])
+
+
+def test_the_rate_warms_up_stays_and_decays() -> None:
+    assert learning_rate(0, 0.0) < learning_rate(50, 0.0) < learning_rate(500, 0.1) == train.LEARNING_RATE
+    assert learning_rate(5000, 0.9) < learning_rate(5000, 0.7) < train.LEARNING_RATE
+    assert learning_rate(5000, 1.0) == 0.0
+
+
+@pytest.mark.usefixtures("small")
+def test_the_answer_carries_the_loss() -> None:
+    tokenizer = pocket_tokenizer()
+    for lesson in islice(lessons(9), 40):
+        batch = collate(tokenizer, [lesson])
+        taught = int((batch.weights == 1.0).sum())
+        assert 1 <= taught < int((batch.weights > 0).sum())
+        assert batch.weights[0, 0] == 0.0  # the BOS is never predicted
