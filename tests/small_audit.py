@@ -96,3 +96,23 @@ def abilities() -> dict[str, list[dict[str, Any]]]:
         ],
         "sst2": [{"sentence": f"{name}'s film no. {k} is fine", "label": k % 2} for k, name, _ in many],
     }
+
+
+def teach(world: SmallWorld, rows: int = 60) -> None:
+    """Make open-domain questions whose right answers are what the model says anyway: a base score of 1.
+
+    So an audit of this ability can PASS (nothing changed) and FAIL (noise), although the model is random.
+    """
+    from audit.abilities.open_qa import OpenQA
+    from audit.engine.generation import generate
+    from audit.models.loading import load_language_model
+
+    ability = OpenQA()
+    lm = load_language_model(str(world.model), device="cpu")
+    asked = [{"question": f"what of number {k} and {NAMES[k % 4]}", "answer": ["?"]} for k in range(3 * rows)]
+    prompts = [ability.prompt(ability.item(row, "x")) for row in asked]
+    assert ability.decoding is not None
+    said = generate(lm, prompts, ability.decoding)
+    taught = [{**row, "answer": [text]} for row, text in zip(asked, said, strict=True) if ability.parse(text).parseable]
+    assert len(taught) >= rows
+    write_lines(world.rows / "nq_open.jsonl", taught[:rows])

@@ -92,7 +92,8 @@ def _item(row: dict[str, Any]) -> ItemRecord:
 
 
 def _ability_row(row: dict[str, Any]) -> AbilityRow:
-    return AbilityRow(**{**row, "examples": tuple(Example(**example) for example in row["examples"])})
+    beside = {metric: tuple(pair) for metric, pair in row["beside"].items()}
+    return AbilityRow(**{**row, "beside": beside, "examples": tuple(Example(**one) for one in row["examples"])})
 
 
 def _plain(value: Any) -> Any:

@@ -55,7 +55,11 @@ def _abilities(rows: Sequence[AbilityRow]) -> Iterable[str]:
         "*lost* counts right answers that became wrong, *won* the reverse. The expected change is that on items like "
         "these, with greedy decoding, this prompt and this batch plan."
     )
-    yield "\n".join(f"- **{row.ability}**: {row.sentence}" for row in rows)
+    yield "\n".join(f"- **{row.ability}**: {row.sentence}{_beside(row)}" for row in rows)
+
+
+def _beside(row: AbilityRow) -> str:
+    return "".join(f" {metric}: base {base:.3f}, edited {edited:.3f}." for metric, (base, edited) in row.beside.items())
 
 
 def _edit(report: RunReport) -> Iterable[str]:

@@ -48,6 +48,7 @@ class AnswerRecord:
     value: Any
     parseable: bool
     score: float
+    beside: Mapping[str, float] = field(default_factory=dict)  # further metrics, which decide nothing
 
 
 @dataclass(frozen=True)
@@ -109,6 +110,7 @@ class AbilityRow:
     sentence: str
     examples: tuple[Example, ...] = ()
     base_lower: float | None = None  # one-sided 95 % lower limit of the base score
+    beside: Mapping[str, tuple[float, float]] = field(default_factory=dict)  # further metrics: (base, edited)
     more_items: int | None = None  # about how many further items would settle an INCONCLUSIVE verdict
 
     @property

@@ -63,6 +63,9 @@ def compare(
         items_fingerprint=items_fingerprint(ability, items),
         base_from_store=base_from_store,
         sentence=verdict.sentence,
+        beside={
+            metric: (_mean_beside([base], metric), _mean_beside(edited, metric)) for metric in base.scores[0].beside
+        },
         examples=_examples(ability, base, edited),
     )
 
@@ -114,9 +117,14 @@ def _mean_counts(models: Sequence[AskedItems], n: int) -> list[list[float]]:
     return [[sum(asked.scores[k].counts[c] for asked in models) / len(models) for c in range(3)] for k in range(n)]
 
 
+def _mean_beside(models: Sequence[AskedItems], metric: str) -> float:
+    values = [score.beside[metric] for asked in models for score in asked.scores]
+    return sum(values) / len(values)
+
+
 def _unparseable(models: Sequence[AskedItems], n: int) -> float:
     return sum(not answer.parseable for asked in models for answer in asked.answers) / (n * len(models))
 
 
 def _record(answer: Answer, score: Score) -> AnswerRecord:
-    return AnswerRecord(text=answer.text, value=answer.value, parseable=answer.parseable, score=score.value)
+    return AnswerRecord(answer.text, answer.value, answer.parseable, score.value, dict(score.beside))

@@ -27,6 +27,7 @@ def test_all_parts_stand_in_it() -> None:
     for part in ("## Abilities", "## The edit itself", "## Integrity", "## Skipped edits (1)", "## What changed"):
         assert part in text
     assert "**reasoning**: 131 of 200 answers changed." in text
+    assert "rouge1: base 0.720, edited 0.700." in text
     assert "pytest suites/ --editor memit" in text
     assert "- torch: `2.13.0`" in text
 
