@@ -4,10 +4,15 @@ import os
 from typing import TYPE_CHECKING
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 os.environ["HF_HUB_OFFLINE"] = "1"
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+
+# A loaded machine must not fail a law: no deadline, no complaint about slow generation.
+settings.register_profile("audit", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("audit")
 
 if TYPE_CHECKING:
     from audit.models.language_model import LanguageModel
