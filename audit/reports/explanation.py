@@ -3,21 +3,27 @@
 from audit.reports.run import AbilityRow, Example
 from audit.reports.terminal import interval, points
 
-QUESTION_WIDTH = 60
-ANSWER_WIDTH = 36
+QUESTION_WIDTH = 50
+ANSWER_WIDTH = 32
+# pytest cuts an explanation at 640 characters, unless what is beyond is no longer than its own note (47) or -vv is on.
+BUDGET = 680
 
 
 def explanation(row: AbilityRow, wanted: str) -> list[str]:
-    """At most seven lines, short enough that pytest shows them without -vv."""
-    return [
+    """Numbers, flips, the verdict's sentence, and as many of the examples as pytest shows without -vv."""
+    lines = [
         f"{row.ability}: {row.outcome}, wanted {wanted}",
         f"base {row.base:.3f}, edited {row.edited:.3f}, drop {points(row.drop)} {interval(row)}, "
         f"margin {row.margin:.3f}, n {row.n}",
         f"flips: {row.right_to_wrong} right to wrong, {row.wrong_to_right} wrong to right, "
         f"{row.parsed_to_unparseable} parsed to unparseable",
-        *(_one_line(example) for example in row.examples[:2]),
         row.sentence,
     ]
+    for example in row.examples[:2]:
+        line = _one_line(example)
+        if sum(map(len, lines)) + len(line) <= BUDGET:
+            lines.append(line)
+    return lines
 
 
 def examples(row: AbilityRow) -> str:

@@ -54,6 +54,7 @@ class TerminalProgress:
                 TimeRemainingColumn(),
                 console=console,
                 transient=True,
+                refresh_per_second=4,
             ) as bars:
                 task = bars.add_task(name, total=None)
 

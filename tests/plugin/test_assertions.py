@@ -11,9 +11,9 @@ def test_the_numbers_stand_under_the_assertion(suites: Suites) -> None:
             "E *AssertionError: assert reasoning: FAIL, wanted PASS",
             "E *base 0.860, edited 0.620, drop 0.240 [[]0.190, 0.291[]], margin 0.050, n 200",
             "E *flips: 50 right to wrong, 2 wrong to right, 7 parsed to unparseable",
+            "E *the drop is at least 0.190, beyond the margin of 0.050",
             "E *e.g. 'Question: Mara *pears are left? Answer:': base '3[*]4=12. *10', edited *12', wanted '10'",
             "E *e.g. *: base '#### 3', edited '', wanted '3'",
-            "E *the drop is at least 0.190, beyond the margin of 0.050",
         ]
     )
 
