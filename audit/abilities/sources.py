@@ -18,7 +18,10 @@ class Source(Protocol):
     Labels may be the data set's numbers or, safer, its own label names (copies differ in the order of numbers).
     """
 
-    name: str
+    @property
+    def name(self) -> str:
+        """What messages call this source."""
+        ...
 
     def rows(self, ability_name: str) -> Sequence[Row]: ...
 

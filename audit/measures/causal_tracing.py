@@ -53,7 +53,7 @@ def trace_facts(lm: LanguageModel, facts: Sequence[KnownFact]) -> Trace:
     """Trace each fact. One forward pass a fact: every restored state is a row of its batch."""
     depth = lm.anatomy.depth
     embeddings = lm.model.get_input_embeddings()
-    spread = float(embeddings.weight.std()) * NOISE_SCALE  # type: ignore[union-attr, operator, arg-type]
+    spread = float(embeddings.weight.std()) * NOISE_SCALE  # type: ignore[operator]
     generator = torch.Generator().manual_seed(NOISE_SEED)
     total = torch.zeros(2 + 2 * depth)
     for fact in facts:
@@ -98,7 +98,7 @@ def _probabilities(
 
         return hook
 
-    hooks = [lm.model.get_input_embeddings().register_forward_hook(corrupt)]  # type: ignore[union-attr]
+    hooks = [lm.model.get_input_embeddings().register_forward_hook(corrupt)]
     for block, path in enumerate(lm.anatomy.blocks):
         hooks.append(module_at(lm.model, path).register_forward_hook(restore(block)))  # type: ignore[arg-type]
     rows = ids.repeat(2 + len(places), 1)

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 from random import Random
+from typing import Any
 
 import torch
 from rich.console import Console
@@ -53,7 +54,7 @@ def pocket_tokenizer() -> PreTrainedTokenizerFast:
 def new_model(name: str, tokenizer: PreTrainedTokenizerFast) -> PreTrainedModel:
     """An untrained model: GPT-2 (Conv1D, learned positions, tied head) or Llama (gated MLP, RMSNorm, RoPE)."""
     torch.manual_seed(SEED)
-    ids = {
+    ids: dict[str, Any] = {
         "vocab_size": -(-len(tokenizer) // 64) * 64,
         "bos_token_id": tokenizer.bos_token_id,
         "eos_token_id": tokenizer.eos_token_id,
@@ -62,7 +63,7 @@ def new_model(name: str, tokenizer: PreTrainedTokenizerFast) -> PreTrainedModel:
         "attn_implementation": "eager",
     }
     if name == "pocket-gpt2":
-        shape = {"n_embd": WIDTH, "n_layer": LAYERS, "n_head": HEADS, "n_positions": CONTEXT}
+        shape: dict[str, Any] = {"n_embd": WIDTH, "n_layer": LAYERS, "n_head": HEADS, "n_positions": CONTEXT}
         return GPT2LMHeadModel(GPT2Config(**ids, **shape, resid_pdrop=0.0, embd_pdrop=0.0, attn_pdrop=0.0))
     return LlamaForCausalLM(
         LlamaConfig(
@@ -248,7 +249,7 @@ def ship(name: str, pupil: Pupil, tokenizer: PreTrainedTokenizerFast, budget_tok
     folder = POCKET_WEIGHTS / name
     model = new_model(name, tokenizer)
     model.load_state_dict(pupil.model.state_dict())
-    model.half().save_pretrained(folder)
+    model.to(dtype=torch.float16).save_pretrained(folder)  # type: ignore[call-arg]
     tokenizer.save_pretrained(folder)
     training = {
         "script": "audit/pocket/train.py",
