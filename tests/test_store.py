@@ -7,6 +7,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -248,7 +249,7 @@ def test_killing_a_run_while_it_writes_leaves_a_whole_entry(store: Store) -> Non
     """Entry after entry is written over the same key, and the writer is killed at some moment of it."""
     for round_ in range(10):
         writer = start(PUT_FOR_EVER, store.root, round_)
-        wait_until(lambda number=round_: (store.get("key") or [""])[0].startswith(f"{number} "))
+        wait_until(partial(first_line_starts, store, f"{round_} "))
         time.sleep(0.0031 * round_)
         writer.send_signal(signal.SIGKILL)
         writer.communicate(timeout=PATIENCE)
@@ -271,6 +272,11 @@ def start(program: str, *arguments: object) -> subprocess.Popen[str]:
     environment = os.environ | {"PYTHONPATH": str(ROOT)}
     command = [sys.executable, "-c", program, *map(str, arguments)]
     return subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment)
+
+
+def first_line_starts(store: Store, start: str) -> bool:
+    value = store.get("key")
+    return value is not None and value[0].startswith(start)
 
 
 def wait_until(happened: Callable[[], bool]) -> None:
