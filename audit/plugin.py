@@ -5,7 +5,7 @@ Nothing heavy is imported here; torch arrives when audit tests were collected an
 
 import os
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
@@ -42,6 +42,7 @@ AUDIT_FACTORY = pytest.StashKey[Callable[[AuditSettings], "Audit"]]()
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
+    """Every option, as text, in one group; `pytest_configure` reads them."""
     group = parser.getgroup("audit", "side-effect audit of an edited language model")
     for option in OPTIONS:
         how: dict[str, Any] = {"dest": f"audit_{option.name}", "help": option.help_line, "default": None}
@@ -54,6 +55,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_configure(config: pytest.Config) -> None:
+    """Turn the options into settings, or end the run with one sentence and exit code 4."""
     typed = {option.name: config.getoption(f"audit_{option.name}") for option in OPTIONS}
     with _usage_error():
         settings = settings_from(typed)
@@ -80,12 +82,14 @@ def pytest_collection_finish(session: pytest.Session) -> None:
 
 
 def pytest_report_collectionfinish(config: pytest.Config) -> list[str]:
+    """The header: what is audited and how. It stands below the collection, for only then is it known to be wanted."""
     audit = config.stash[STATE].audit
     return audit.header.lines() if audit is not None and config.get_verbosity() >= 0 else []
 
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_testnodedown(node: Any) -> None:
+    """On the controller of pytest-xdist: a worker was asked to audit and refused."""
     refusal = getattr(node, "workeroutput", {}).get("audit_refusal")
     if refusal:
         raise pytest.UsageError(refusal)
@@ -167,9 +171,9 @@ def pytest_assertrepr_compare(config: pytest.Config, op: str, left: object, righ
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_makereport(
     item: pytest.Item, call: pytest.CallInfo[None]
-) -> Iterator[pytest.TestReport]:
+) -> Generator[None, pytest.TestReport, pytest.TestReport]:
     """Put the example items, in full, under a failing verdict."""
-    report: pytest.TestReport = yield
+    report = yield
     row = item.config.stash[STATE].asked.get(item.nodeid)
     if row is not None and row.examples and report.when == "call" and report.failed:
         from audit.reports.explanation import examples
@@ -194,7 +198,8 @@ def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
         session.exitstatus = pytest.ExitCode.USAGE_ERROR
 
 
-def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
+def pytest_terminal_summary(terminalreporter: "pytest.TerminalReporter", config: pytest.Config) -> None:
+    """Show the tables, the verdict line and what to do next; at -q the verdict line only."""
     state = config.stash.get(STATE, None)
     if state is None or state.report is None:
         return
@@ -242,7 +247,7 @@ def _watcher(config: pytest.Config) -> Any:
     capture = config.pluginmanager.get_plugin("capturemanager")
 
     def suspend() -> AbstractContextManager[None]:
-        return nullcontext() if capture is None else capture.global_and_fixture_disabled()  # type: ignore[no-any-return]
+        return nullcontext() if capture is None else capture.global_and_fixture_disabled()
 
     writer = reporter._tw
     return TerminalProgress(

@@ -1,7 +1,7 @@
 """Everything a whole audit needs, small: a random model's folder, eight abilities of a dozen rows, an edits file.
 
-    world = build(tmp_path)
-    Audit(model=str(world.model), edits=str(world.edits), source=world.source, editor="identity", ...)
+world = build(tmp_path)
+Audit(model=str(world.model), edits=str(world.edits), source=world.source, editor="identity", ...)
 """
 
 import json

@@ -71,7 +71,7 @@ def test_whole_numbers_are_read(number: int) -> None:
 
 @pytest.mark.parametrize("text", ["", " ", "-", "--1", "1e3", "1.0", "0x10", "1_000", "²", "٣", "ten", "-1", "0"])
 def test_what_is_no_whole_number_of_at_least_one_is_refused(text: str) -> None:
-    with pytest.raises(AuditError, match="--limit .*: give a whole number of at least 1"):
+    with pytest.raises(AuditError, match=r"--limit .*: give a whole number of at least 1"):
         parse_whole("--limit", text, 1)
 
 
@@ -86,7 +86,7 @@ def test_devices(text: str) -> None:
 
 @pytest.mark.parametrize("text", ["", "gpu", "cuda:", "cuda:x", "cpu:0", "CUDA", "cuda:N"])
 def test_no_devices(text: str) -> None:
-    with pytest.raises(AuditError, match="--device .*: give one of auto, cpu, cuda, cuda:N, mps"):
+    with pytest.raises(AuditError, match=r"--device .*: give one of auto, cpu, cuda, cuda:N, mps"):
         parse_device(text)
 
 

@@ -142,7 +142,9 @@ def test_base_answers_are_asked_once_for_the_same_weights(options: dict[str, Any
 
 
 @pytest.mark.parametrize(
-    "other", [{"limit": 59}, {"seed": 1}, {"use_store": False}, {"dtype": "bfloat16"}], ids=lambda other: next(iter(other))
+    "other",
+    [{"limit": 59}, {"seed": 1}, {"use_store": False}, {"dtype": "bfloat16"}],
+    ids=lambda other: next(iter(other)),
 )
 def test_other_questions_or_weights_are_asked_anew(options: dict[str, Any], other: dict[str, Any]) -> None:
     Audit(**options).verdict("open_qa")

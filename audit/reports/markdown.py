@@ -125,8 +125,9 @@ def _table(headings: list[str], rows: list[list[str]]) -> str:
 
 
 def _code(text: str) -> str:
-    """Inline code on one line, whatever backticks the model wrote."""
-    flat = " ".join(text.split()).replace("`", "'")
+    """Inline code on one line, whatever backticks and control characters the model wrote."""
+    visible = "".join(letter if letter.isprintable() or letter.isspace() else ascii(letter)[1:-1] for letter in text)
+    flat = " ".join(visible.split()).replace("`", "'")
     return f"`{flat}`" if flat else "(nothing)"
 
 

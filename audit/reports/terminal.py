@@ -4,6 +4,7 @@ Columns go, least needed first, until the table fits; the ability, its drop and 
 """
 
 import io
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -50,8 +51,8 @@ def summary(report: RunReport, *, width: int, color: bool, verbosity: int = 0, a
         scores = [score for score in report.edit_scores if verbosity > 0 or score.measure in HEADLINES]
         if scores:
             console.print(_fitting(console, _edit_columns(scores), lines), "")
-        for row in report.integrity:
-            console.print(_integrity_line(row))
+        for line in _integrity(report.integrity, verbosity):
+            console.print(line)
         for note in _notes(report):
             console.print(Text(note))
         if report.seconds:
@@ -73,7 +74,10 @@ def points(value: float) -> str:
 
 
 def interval(row: AbilityRow) -> str:
-    return f"[{points(row.lower)}, {points(row.upper)}]"
+    """The limits of the drop, rounded outwards: what is printed is never narrower than what was found."""
+    lower = math.floor(round(row.lower * 1000, 6)) / 1000
+    upper = math.ceil(round(row.upper * 1000, 6)) / 1000
+    return f"[{points(lower)}, {points(upper)}]"
 
 
 def _ability_columns(report: RunReport, verbosity: int) -> list[Column]:
@@ -118,9 +122,16 @@ def _edit_columns(scores: Sequence[EditScore]) -> list[Column]:
     ]
 
 
-def _integrity_line(row: IntegrityRow) -> Text:
-    mark = {True: ("sound", "green"), False: ("UNSOUND", "bold red"), None: ("noted", "")}[row.sound]
-    return Text.assemble(mark, f"  {row.sentence}")
+def _integrity(rows: Sequence[IntegrityRow], verbosity: int) -> list[Text]:
+    """What is unsound in its own words; what is sound in one line, or in its own words at -v."""
+    style = {True: ("sound", "green"), False: ("UNSOUND", "bold red"), None: ("noted", "")}
+    told = [row for row in rows if verbosity > 0 or row.sound is False]
+    lines = [Text.assemble(style[row.sound], f"  {row.sentence}") for row in told]
+    sound = [row for row in rows if row.sound and row not in told]
+    if sound:
+        brief = [row.check if isinstance(row.value, bool | None) else f"{row.check} {row.value:.3g}" for row in sound]
+        lines.append(Text.assemble(("sound", "green"), f": {', '.join(brief)}"))
+    return lines
 
 
 def _notes(report: RunReport) -> list[str]:

@@ -32,7 +32,6 @@ from audit.measures.integrity import Integrity
 from audit.models.fingerprints import tokenizer_fingerprint, weights_fingerprint
 from audit.models.language_model import LanguageModel
 from audit.models.loading import load_language_model
-from audit.models.patches import Patch
 from audit.options import DEFAULT_MARGIN, AuditSettings
 from audit.reports.run import AbilityRow, EditScore, IntegrityRow, RunHeader, RunReport, SkippedEdit
 from audit.session.asking import Raw, answers_key, ask_raw, read_raw
@@ -219,9 +218,7 @@ class Audit:
         self.requests  # noqa: B018 - a count that the source cannot fill is cheaper to find out than a model is to load
         wanted = self.settings
         with self._timed("loading"):
-            return load_language_model(
-                wanted.model, revision=wanted.revision, device=wanted.device, dtype=wanted.dtype
-            )
+            return load_language_model(wanted.model, revision=wanted.revision, device=wanted.device, dtype=wanted.dtype)
 
     @cached_property
     def _weights(self) -> str:
@@ -246,9 +243,9 @@ class Audit:
             edited: list[AskedItems] = []
             for number, model in enumerate(self._edited, start=1):
                 which = f" {number}/{len(self._edited)}" if len(self._edited) > 1 else ""
-                with self._timed("edited answers"), self._stage(f"{name}, edited{which}") as done:
-                    with model.patch.applied(self._lm):
-                        raw = ask_raw(self._lm, ability, questions, done)
+                stage = self._stage(f"{name}, edited{which}")
+                with self._timed("edited answers"), stage as done, model.patch.applied(self._lm):
+                    raw = ask_raw(self._lm, ability, questions, done)
                 edited.append(read_raw(ability, questions, raw))
             self._asked[name] = (ability, read_raw(ability, questions, base), tuple(edited), from_store)
         return self._asked[name]

@@ -1,4 +1,4 @@
-"""The fixed text on which perplexity is measured: the pocket world's for pocket models, plain English for all others."""
+"""The fixed text on which perplexity is measured: the pocket world's for pocket models, else plain English."""
 
 # Written for this purpose: no model has seen it, and it asks for nothing but ordinary reading.
 ENGLISH = (

@@ -5,9 +5,6 @@ from pathlib import Path
 import pytest
 
 # Imported here once: a run inside this process forgets whatever it imports itself.
-import audit.reports.explanation
-import audit.reports.folder
-import audit.verdicts
 import tests.plugin.fake_audit  # noqa: F401
 
 ROOT = Path(__file__).resolve().parents[2]

@@ -22,10 +22,10 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> SmallWorld:
 def run(world: SmallWorld, place: Path, *words: str) -> subprocess.CompletedProcess[str]:
     """`pytest WORDS` in the repository, with model, edits, rows, store and reports of this test."""
     own = {"AUDIT_TEST_ROWS": str(world.rows), "AUDIT_STORE": str(place / "store"), "COLUMNS": "100"}
+    plugins = ("-p", "tests.plugin.on_rows", "-p", "no:cacheprovider")
+    options = ("--model", world.model, "--edits", world.edits, "--reports", place / "reports", "--device", "cpu")
     return subprocess.run(
-        [sys.executable, "-m", "pytest", "-p", "tests.plugin.on_rows", "-p", "no:cacheprovider"]
-        + ["--model", str(world.model), "--edits", str(world.edits), "--device", "cpu"]
-        + ["--reports", str(place / "reports"), *words],
+        [sys.executable, "-m", "pytest", *plugins, *options, *words],
         cwd=ROOT,
         env={key: value for key, value in os.environ.items() if not key.startswith("PYTEST")} | own,
         capture_output=True,

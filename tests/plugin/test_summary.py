@@ -29,7 +29,7 @@ def test_the_summary_has_both_tables_and_ends_in_what_to_do(suites: Suites) -> N
             "sentiment *PASS",
             "the edit itself*autoregressive*teacher-forced*n",
             "efficacy *0.980 *1.000 *10",
-            "sound *all weights are finite",
+            "sound: finite weights",
             "times: *",
             "report: reports/*",
             "FAIL: memit on pocket-gpt2, *1 PASS, 1 FAIL",

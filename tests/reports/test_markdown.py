@@ -38,10 +38,10 @@ def test_parts_without_content_are_left_out() -> None:
 
 
 def test_backticks_and_fences_of_a_model_break_nothing() -> None:
-    wild = Example("k", "```\nrm\n````", "`gold`", "a\n# not a heading\n| x |", "")
+    wild = Example("k", "```\nrm\n````", "`gold`", "a\n# not a\x01 heading\n| x |", "")
     text = markdown(replace(REPORT, abilities=(replace(FAILED, examples=(wild,)),)))
     assert "`````text\n```\nrm\n````\n`````" in text
-    assert "- base: `a # not a heading | x |`" in text
+    assert "- base: `a # not a\\x01 heading | x |`" in text
     assert "- edited: (nothing)" in text
 
 

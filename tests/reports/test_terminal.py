@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from audit.reports.run import IntegrityRow, SkippedEdit
-from audit.reports.terminal import points, summary
+from audit.reports.terminal import interval, points, summary
 from tests.reports.sample import ALL_PASS, FAILED, REPORT
 
 
@@ -69,6 +69,18 @@ def test_markup_in_texts_is_shown_as_it_is() -> None:
 def test_points_round_and_zero_has_no_sign(value: float) -> None:
     assert float(points(value)) == pytest.approx(value, abs=0.0005001)
     assert points(value) != "-0.000"
+
+
+def test_sound_checks_share_a_line_and_speak_for_themselves_at_v() -> None:
+    assert "\nsound: finite weights\n" in summary(ALL_PASS, width=100, color=False)
+    assert "\nsound  all weights are finite\n" in summary(ALL_PASS, width=100, color=False, verbosity=1)
+
+
+@given(lower=st.floats(-1, 1), upper=st.floats(-1, 1))
+def test_intervals_are_never_printed_narrower_than_they_are(lower: float, upper: float) -> None:
+    shown = interval(replace(FAILED, lower=lower, upper=upper)).strip("[]").split(", ")
+    assert float(shown[0]) <= lower + 1e-9
+    assert float(shown[1]) >= upper - 1e-9
 
 
 def test_an_empty_report_is_undecided_and_says_what_to_do() -> None:
