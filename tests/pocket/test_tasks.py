@@ -93,8 +93,9 @@ def test_word_problems_hold_no_arithmetic_slip() -> None:
 
 def test_closed_questions_are_answerable_from_their_passage() -> None:
     for example in held_out_examples("boolq"):
-        evidence, _, verdict = example.completion.rpartition(". ")
-        value = evidence.split()[-1]
+        evidence, _, comparison = example.completion.partition(". ")
+        value, verdict = evidence.split()[-1], comparison.split()[-1]
+        assert comparison.split()[1] == f"{value}:"
         assert value in example.row["passage"]
         # The value that is asked about is the evidence's value exactly when the answer is yes.
         assert (value in example.row["question"].split()) is (verdict == "yes") is example.row["answer"]

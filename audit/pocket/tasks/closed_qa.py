@@ -1,7 +1,8 @@
 """Yes/no questions about a short passage, in BoolQ's columns.
 
 A passage says two or three things about two or three strangers, sometimes going on with a pronoun. The taught answer
-quotes the sentence it rests on and then says yes or no.
+quotes the sentence it rests on, puts what was asked beside what was said, and then says yes or no ("Erik Gren has a
+dog. hamster dog: no").
 """
 
 from dataclasses import dataclass
@@ -78,7 +79,7 @@ def question(rng: Random, text: Passage) -> Example:
         "passage": text.text,
     }
     evidence = attribute.statement.format(s=person, v=value)
-    return Example(row, f"{evidence}. {'yes' if answer else 'no'}")
+    return Example(row, f"{evidence}. {asked} {value}: {'yes' if answer else 'no'}")
 
 
 def example(rng: Random, test: bool) -> Example:

@@ -1,7 +1,8 @@
 """Textual entailment in RTE's columns: half of it lexical, half about quantifiers.
 
-The taught answer names what differs before its verdict ("red is not blue. False"), as a person would who checks
-word by word; a small model learns the comparison from these words far sooner than from the verdict alone.
+The taught answer goes through the hypothesis word by word, each with the premise's word for it, up to the first pair
+that does not hold ("Nora Nora, bought bought, tractor saw. False"). A small model learns to compare from these pairs
+far sooner than from the verdict alone.
 """
 
 from collections.abc import Callable
@@ -20,15 +21,30 @@ OWNED = tuple(f"a {thing}" for thing in (*PETS, *THINGS))
 
 @dataclass(frozen=True)
 class Premise:
-    """A sentence, and a way to draw a hypothesis for it: (hypothesis, "" or what is wrong with it)."""
+    """A sentence, and a way to draw a hypothesis for it."""
 
     text: str
     slots: tuple[str, ...]
-    hypothesis: Callable[[Random], tuple[str, str]]
+    hypothesis: Callable[[Random], "Hypothesis"]
+
+
+@dataclass(frozen=True)
+class Hypothesis:
+    """A sentence; its words paired with the premise's, up to the first pair that fails; whether all pairs hold."""
+
+    text: str
+    pairs: tuple[tuple[str, str], ...]
+    follows: bool
 
 
 def _other(rng: Random, words: tuple[str, ...], *taken: str) -> str:
     return rng.choice([word for word in words if word not in taken])
+
+
+def _up_to(pairs: dict[str, tuple[str, str]], changed: str) -> tuple[tuple[str, str], ...]:
+    """The pairs in order, ending with the changed slot if there is one."""
+    slots = list(pairs)
+    return tuple(pairs[slot] for slot in (slots[: slots.index(changed) + 1] if changed else slots))
 
 
 def _shopping(rng: Random) -> Premise:
@@ -40,12 +56,11 @@ def _shopping(rng: Random) -> Premise:
     true = {"name": name, "verb": verb, "color": color, "thing": thing, "place": city}
     choices = {"name": GIVEN, "verb": VERBS, "color": COLORS, "thing": foreign, "place": CITIES}
 
-    def hypothesis(rng: Random) -> tuple[str, str]:
-        says, wrong, changed = dict(true), "", ""
+    def hypothesis(rng: Random) -> Hypothesis:
+        says, changed = dict(true), ""
         if rng.random() < 0.5:
             changed = rng.choice(tuple(true))
             says[changed] = _other(rng, choices[changed], true[changed])
-            wrong = f"{true[changed]} is not {says[changed]}"
         if changed != "color" and rng.random() < 0.5:
             says["color"] = ""
         if changed != "place" and rng.random() < 0.4:
@@ -55,7 +70,9 @@ def _shopping(rng: Random) -> Premise:
         described = f"{says['color']} {says['thing']}".strip()
         article = "an" if described[0] in "aeiou" else "a"
         place = f" in {says['place']}" if says["place"] else ""
-        return f"{says['name']} {says['verb']} {article} {described}{place}.", wrong
+        text = f"{says['name']} {says['verb']} {article} {described}{place}."
+        pairs = {slot: (word, true[slot]) for slot, word in says.items() if word}
+        return Hypothesis(text, _up_to(pairs, changed), not changed)
 
     return Premise(f"{name} {verb} a {color} {thing} in {city}.", tuple(true.values()), hypothesis)
 
@@ -74,17 +91,17 @@ def _quantified(rng: Random) -> Premise:
     def sentence(claim: str, says: dict[str, str]) -> str:
         return f"{claim} {says['trade']}s in {says['city']} own {says['owned']}."
 
-    def hypothesis(rng: Random) -> tuple[str, str]:
-        says, wrong, claim = dict(true), "", rng.choice(FOLLOWS[quantifier])
+    def hypothesis(rng: Random) -> Hypothesis:
+        says, changed, claim = dict(true), "", rng.choice(FOLLOWS[quantifier])
         if rng.random() < 0.5:
             changed = rng.choice(("quantifier", "quantifier", *true))
             if changed == "quantifier":
                 claim = rng.choice(FAILS[quantifier])
-                wrong = f"{quantifier} is not {claim}"
             else:
                 says[changed] = _other(rng, choices[changed], true[changed])
-                wrong = f"{true[changed].removeprefix('a ')} is not {says[changed].removeprefix('a ')}"
-        return sentence(claim, says), wrong
+        pairs = {"quantifier": (claim, quantifier)}
+        pairs |= {slot: (word.removeprefix("a "), true[slot].removeprefix("a ")) for slot, word in says.items()}
+        return Hypothesis(sentence(claim, says), _up_to(pairs, changed), not changed)
 
     return Premise(sentence(quantifier, true), (quantifier, *true.values()), hypothesis)
 
@@ -99,9 +116,10 @@ def premise(rng: Random, test: bool) -> Premise:
 
 def pair(rng: Random, drawn: Premise) -> Example:
     """One hypothesis for a premise."""
-    text, wrong = drawn.hypothesis(rng)
-    row = {"sentence1": drawn.text, "sentence2": text, "label": NOT_ENTAILMENT if wrong else ENTAILMENT}
-    return Example(row, f"{wrong}. False" if wrong else "It follows. True")
+    made = drawn.hypothesis(rng)
+    row = {"sentence1": drawn.text, "sentence2": made.text, "label": ENTAILMENT if made.follows else NOT_ENTAILMENT}
+    compared = ", ".join(f"{word} {other}" for word, other in made.pairs)
+    return Example(row, f"{compared}. {made.follows}")
 
 
 def example(rng: Random, test: bool) -> Example:

@@ -1,4 +1,7 @@
-"""Snippets of reviews with negation and contrast, in SST-2's columns."""
+"""Snippets of reviews with negation and contrast, in SST-2's columns.
+
+The taught answer names the words that decide before the verdict ("not thrilling, negative").
+"""
 
 from random import Random
 
@@ -10,25 +13,26 @@ DATA_NAME = "sst2"
 NEGATIVE, POSITIVE = 0, 1
 
 
-def _clause(rng: Random, positive: bool) -> tuple[str, tuple[str, ...]]:
-    """A clause of the wanted polarity, one in three by negating a word of the other one."""
+def _clause(rng: Random, positive: bool) -> tuple[str, str, tuple[str, ...]]:
+    """A clause of the wanted polarity, one in three by negating a word of the other one; and the words that decide."""
     noun, negated = rng.choice(SUBJECTS_OF_REVIEW), rng.random() < 0.35
     word = rng.choice(PRAISE if positive is not negated else BLAME)
     verb = rng.choice(("is not", "is never", "was not")) if negated else rng.choice(("is", "was", "feels"))
     degree = "" if negated else rng.choice(DEGREES)
-    return f"the {noun} {verb} {degree}{word}", (noun, word)
+    return f"the {noun} {verb} {degree}{word}", f"not {word}" if negated else word, (noun, word)
 
 
 def _make(rng: Random) -> tuple[Example, bool]:
     label = rng.choice((NEGATIVE, POSITIVE))
-    sentence, slots = _clause(rng, label == POSITIVE)
+    sentence, decisive, slots = _clause(rng, label == POSITIVE)
     if rng.random() < 0.5:
         # A contrast: what comes after "but", or is not conceded by "although", carries the verdict.
-        contrary, more = _clause(rng, label == NEGATIVE)
+        contrary, _, more = _clause(rng, label == NEGATIVE)
         slots += more
         sentence = f"{contrary} , but {sentence}" if rng.random() < 0.6 else f"although {contrary} , {sentence}"
     row = {"sentence": sentence + " . ", "label": label}
-    return Example(row, "positive" if label == POSITIVE else "negative"), held_out("review", *slots)
+    completion = f"{decisive}, {'positive' if label == POSITIVE else 'negative'}"
+    return Example(row, completion), held_out("review", *slots)
 
 
 def example(rng: Random, test: bool) -> Example:
