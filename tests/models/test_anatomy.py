@@ -1,6 +1,7 @@
 """The parts of a model are found in every dense decoder family, and what cannot be found is named."""
 
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 import torch
@@ -13,11 +14,11 @@ from audit.models.language_model import LanguageModel
 from tests.tiny_models import build_tiny_gpt2, build_tiny_llama
 
 # family, configuration, and where its parts are: block, MLP, attention, its projection, down projection, norm
-SMALL = {"vocab_size": 50, "hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2}
-LLAMA_LIKE = SMALL | {"intermediate_size": 24, "num_key_value_heads": 1}
+SMALL: dict[str, Any] = {"vocab_size": 50, "hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2}
+LLAMA_LIKE: dict[str, Any] = SMALL | {"intermediate_size": 24, "num_key_value_heads": 1}
 LLAMA_PATHS = ("model.layers.{}", "mlp", "self_attn", "self_attn.o_proj", "mlp.down_proj", "model.norm")
 NEOX_PATHS = ("mlp", "attention", "attention.dense", "mlp.dense_4h_to_h")
-FAMILIES = {
+FAMILIES: dict[str, tuple[dict[str, Any], tuple[str, ...]]] = {
     "Mistral": (LLAMA_LIKE, LLAMA_PATHS),
     "Qwen2": (LLAMA_LIKE, LLAMA_PATHS),
     "Qwen3": (LLAMA_LIKE | {"head_dim": 12}, LLAMA_PATHS),  # attention is as wide inside as the MLP
@@ -153,7 +154,7 @@ def test_a_module_that_does_not_exist_is_named(tiny_gpt2: LanguageModel) -> None
         module_at(tiny_gpt2.model, "transformer.h.9")
 
 
-def build(family: str, settings: dict[str, object]) -> PreTrainedModel:
+def build(family: str, settings: dict[str, Any]) -> PreTrainedModel:
     config = getattr(transformers, f"{family}Config")(**settings)
     model: PreTrainedModel = getattr(transformers, f"{family}ForCausalLM")(config)
     return model

@@ -8,6 +8,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from torch import Tensor
 
 from audit.errors import AuditError
 from audit.models.fingerprints import weights_fingerprint
@@ -21,9 +22,11 @@ numbers = st.floats(width=32, allow_nan=True, allow_infinity=True)
 def deltas(draw: st.DrawFn) -> Delta:
     dtype = draw(st.sampled_from([torch.float32, torch.float64]))
     outputs, rank, inputs = (draw(st.integers(1, 3)) for _ in range(3))
-    matrix = lambda rows, columns: torch.tensor(  # noqa: E731 - a local shorthand
-        draw(st.lists(numbers, min_size=rows * columns, max_size=rows * columns)), dtype=dtype
-    ).reshape(rows, columns)
+
+    def matrix(rows: int, columns: int) -> Tensor:
+        entries = draw(st.lists(numbers, min_size=rows * columns, max_size=rows * columns))
+        return torch.tensor(entries, dtype=dtype).reshape(rows, columns)
+
     if draw(st.booleans()):
         return LowRankDelta(matrix(outputs, rank), matrix(rank, inputs))
     return DenseDelta(matrix(outputs, inputs).to(draw(st.sampled_from([torch.float32, torch.bfloat16]))))
@@ -82,7 +85,7 @@ def test_a_shorter_sequence_saved_over_a_longer_one_stays_short(tmp_path: Path) 
 
 def test_every_content_has_its_own_fingerprint() -> None:
     values = torch.ones(2, 2)
-    distinct = [
+    distinct: list[Patch] = [
         WeightPatch({}),
         WeightPatch({"a": DenseDelta(values)}),
         WeightPatch({"b": DenseDelta(values)}),

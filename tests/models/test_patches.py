@@ -13,6 +13,7 @@ from audit.errors import AuditError
 from audit.models.fingerprints import weights_fingerprint
 from audit.models.language_model import LanguageModel
 from audit.models.patches import (
+    Delta,
     DenseDelta,
     LowRankDelta,
     Originals,
@@ -176,7 +177,7 @@ def test_a_parameter_that_was_replaced_is_noticed_on_the_way_out() -> None:
 def test_a_patch_for_another_model_is_refused_before_anything_is_written(tiny_gpt2: LanguageModel, name: str) -> None:
     before = weights_fingerprint(tiny_gpt2)
     good = tiny_gpt2.anatomy.weight_name(0)
-    deltas = {good: random_delta(tiny_gpt2), name: DenseDelta(torch.ones(1))}
+    deltas: dict[str, Delta] = {good: random_delta(tiny_gpt2), name: DenseDelta(torch.ones(1))}
     patch = WeightPatch(deltas, frozenset({good}))
     with pytest.raises(AuditError, match=f"the model has no parameter '{name}'"), patch.applied(tiny_gpt2):
         pytest.fail("the patch must not be applied")
