@@ -32,6 +32,7 @@ class PluginState:
     command: str
     audit: "Audit | None" = None
     asked: "dict[str, AbilityRow]" = field(default_factory=dict)  # by node id: the verdict a test asked for last
+    failed: list[str] = field(default_factory=list)  # node ids of audit tests that failed without a bad verdict
     report: "RunReport | None" = None
     trouble: str = ""  # why no report could be written
 
@@ -104,31 +105,42 @@ def audit_run(pytestconfig: pytest.Config) -> "Audit":
     return audit
 
 
-@pytest.fixture
-def degradation(
-    audit_run: "Audit", request: pytest.FixtureRequest, record_property: Callable[[str, object], None]
-) -> "Callable[..., Outcome]":
-    """A function that asks one ability of base and edited model: `degradation("ner", max_drop=0.05) == PASS`.
+class Degradation:
+    """Asks one ability of base and edited model: `degradation("ner", max_drop=0.05) == PASS`."""
 
-    `max_drop` is the margin in score points; `--margin ner=0.03` overrides it. INCONCLUSIVE skips the test under
-    `--inconclusive skip`.
-    """
-    state = request.config.stash[STATE]
+    def __init__(self, audit: "Audit", state: PluginState, test: str, record: Callable[[str, object], None]) -> None:
+        self._audit = audit
+        self._state = state
+        self._test = test
+        self._record = record
 
-    def ask(ability: str, max_drop: float) -> "Outcome":
+    def __call__(self, ability: str, max_drop: float) -> "Outcome":
+        """Judge the ability. `max_drop` is the margin in score points; `--margin ner=0.03` overrides it.
+
+        INCONCLUSIVE skips the test under `--inconclusive skip`.
+        """
         from audit.verdicts import Outcome
 
         with _clean_exit():
-            row = audit_run.verdict(ability, max_drop=max_drop)
-        state.asked[request.node.nodeid] = row
+            row = self._audit.verdict(ability, max_drop=max_drop)
+        self._state.asked[self._test] = row
         for name in ("base", "edited", "drop", "lower", "upper", "margin", "n", "outcome"):
-            record_property(f"{ability}.{name}", getattr(row, name))
+            self._record(f"{ability}.{name}", getattr(row, name))
         outcome = Outcome(row.outcome)
-        if outcome is Outcome.INCONCLUSIVE and state.settings.inconclusive == "skip":
+        if outcome is Outcome.INCONCLUSIVE and self._state.settings.inconclusive == "skip":
             pytest.skip(row.sentence)
         return outcome
 
-    return ask
+    def __repr__(self) -> str:
+        return f"<degradation by {self._state.settings.editor} of {self._state.settings.model}>"
+
+
+@pytest.fixture
+def degradation(
+    audit_run: "Audit", request: pytest.FixtureRequest, record_property: Callable[[str, object], None]
+) -> Degradation:
+    """A function that judges one ability: `degradation("ner", max_drop=0.05) == PASS`."""
+    return Degradation(audit_run, request.config.stash[STATE], request.node.nodeid, record_property)
 
 
 @pytest.fixture
@@ -172,9 +184,12 @@ def pytest_assertrepr_compare(config: pytest.Config, op: str, left: object, righ
 def pytest_runtest_makereport(
     item: pytest.Item, call: pytest.CallInfo[None]
 ) -> Generator[None, pytest.TestReport, pytest.TestReport]:
-    """Put the example items, in full, under a failing verdict."""
+    """Put the example items, in full, under a failing verdict; remember audit tests that fail for another reason."""
     report = yield
-    row = item.config.stash[STATE].asked.get(item.nodeid)
+    state = item.config.stash[STATE]
+    row = state.asked.get(item.nodeid)
+    if report.failed and _audits(item) and (row is None or row.outcome == "PASS"):
+        state.failed.append(item.nodeid)
     if row is not None and row.examples and report.when == "call" and report.failed:
         from audit.reports.explanation import examples
 
@@ -190,7 +205,8 @@ def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
         return
     if exitstatus not in (pytest.ExitCode.OK, pytest.ExitCode.TESTS_FAILED):
         return
-    state.report = replace(state.audit.report(), command=state.command)
+    failed = tuple(dict.fromkeys(state.failed))
+    state.report = replace(state.audit.report(), command=state.command, failed_tests=failed)
     try:
         state.report = replace(state.report, folder=str(state.report.save(state.settings.reports)))
     except AuditError as error:

@@ -29,6 +29,8 @@ def next_step(report: RunReport) -> str:
             f"Next: the abilities held, but the edits did not take (efficacy {efficacy:.2f}); "
             "try another editor or its --editor-config."
         )
+    if report.failed_tests:
+        return f"Next: see above why {report.failed_tests[0].rsplit('::', 1)[-1]} failed; the abilities held."
     return f"Next: find where it breaks with --edit-count {max(2, 2 * report.header.edit_count)}."
 
 

@@ -73,6 +73,7 @@ def report_from_json(text: str, *, origin: str, folder: str | None = None) -> Ru
             versions=document["versions"],
             command=document["command"],
             notes=tuple(document["notes"]),
+            failed_tests=tuple(document["failed_tests"]),
             folder=folder,
         )
     except (KeyError, TypeError) as error:

@@ -20,6 +20,7 @@ def markdown(report: RunReport) -> str:
         *_edit(report),
         *_integrity(report),
         *_skipped(report),
+        *_failed(report),
         *_changed(report.abilities),
         *_repeat(report),
         next_step(report),
@@ -87,6 +88,12 @@ def _skipped(report: RunReport) -> Iterable[str]:
         lines = [f"- {_code(f'{s.file}:{s.line}')} {s.field}: {s.reason}" for s in report.skipped[:SHOWN_SKIPPED]]
         hidden = len(report.skipped) - len(lines)
         yield "\n".join([*lines, f"- and {hidden} more, in `verdict.json`"] if hidden else lines)
+
+
+def _failed(report: RunReport) -> Iterable[str]:
+    if report.failed_tests:
+        yield "## Other tests that failed"
+        yield "\n".join(f"- {_code(name)}" for name in report.failed_tests)
 
 
 def _changed(rows: Sequence[AbilityRow]) -> Iterable[str]:

@@ -169,14 +169,15 @@ class RunReport:
     versions: Mapping[str, str] = field(default_factory=dict)
     command: str = ""
     notes: tuple[str, ...] = ()
+    failed_tests: tuple[str, ...] = ()  # those that failed for another reason than an ability's verdict
     items: tuple[ItemRecord, ...] = ()
     folder: str | None = None  # where it was written
 
     @property
     def outcome(self) -> str:
-        """FAIL if any ability fails or a check of the weights is unsound, else INCONCLUSIVE if any is, else PASS."""
+        """FAIL if an ability, a check of the weights or another test fails; else INCONCLUSIVE if any is; else PASS."""
         outcomes = {row.outcome for row in self.abilities}
-        if FAIL in outcomes or any(row.sound is False for row in self.integrity):
+        if FAIL in outcomes or self.failed_tests or any(row.sound is False for row in self.integrity):
             return FAIL
         return INCONCLUSIVE if INCONCLUSIVE in outcomes or not self.abilities else PASS
 
@@ -190,6 +191,8 @@ class RunReport:
         unsound = [row.check for row in self.integrity if row.sound is False]
         if unsound:
             parts.append(f"unsound {' and '.join(unsound)}")
+        if self.failed_tests:
+            parts.append(f"failed {', '.join(name.rsplit('::', 1)[-1] for name in self.failed_tests)}")
         header = self.header
         return f"{self.outcome}: {header.editor} on {header.model}, {header.plan}: {', '.join(parts) or 'no verdict'}"
 

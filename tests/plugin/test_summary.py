@@ -38,6 +38,13 @@ def test_the_summary_has_both_tables_and_ends_in_what_to_do(suites: Suites) -> N
     )
 
 
+def test_the_verdict_line_agrees_with_the_exit_code(suites: Suites) -> None:
+    suites.pytester.makepyfile(test_edit="def test_took(edit_scores, degradation):\n    assert not edit_scores")
+    result = suites.run("sentiment")
+    assert result.ret == 1
+    result.stdout.fnmatch_lines(["FAIL: memit on pocket-gpt2, *: 1 PASS, failed test_took"])
+
+
 def test_quiet_shows_the_verdict_line_only(suites: Suites) -> None:
     text = suites.run("sentiment", "-q").stdout.str()
     assert "audit: " not in text

@@ -126,6 +126,7 @@ REPORT = RunReport(
     fingerprints={"weights": "0f" * 32},
     versions={"torch": "2.13.0"},
     command="pytest suites/ --editor memit",
+    notes=("one note",),
     items=(
         ItemRecord(
             ability="reasoning",

@@ -27,6 +27,7 @@ DAMAGED = (IntegrityRow("finite logits", False, False, "Some logits are NaN."),)
         (replace(ALL_PASS, edit_scores=IDLE), "the edits did not take (efficacy 0.10)"),
         (ALL_PASS, "find where it breaks with --edit-count 20."),
         (replace(ALL_PASS, edit_scores=()), "find where it breaks"),
+        (replace(ALL_PASS, failed_tests=("suites/test_edit.py::test_near",)), "see above why test_near failed"),
         (replace(ALL_PASS, abilities=()), "run a suite"),
         (replace(ALL_PASS, integrity=DAMAGED), "do not ship these weights"),
     ],

@@ -27,6 +27,12 @@ def test_damaged_weights_fail_a_run_whatever_the_abilities_say() -> None:
     assert report.verdict_line.endswith("1 PASS, unsound finite logits")
 
 
+def test_a_test_that_failed_for_another_reason_fails_the_run_by_name() -> None:
+    report = replace(ALL_PASS, failed_tests=("suites/test_edit.py::test_the_new_facts_are_said",))
+    assert report.outcome == "FAIL"
+    assert report.verdict_line.endswith(": 1 PASS, failed test_the_new_facts_are_said")
+
+
 def test_a_check_without_a_limit_decides_nothing() -> None:
     report = replace(ALL_PASS, integrity=(IntegrityRow("perplexity ratio", None, None, "No text was given."),))
     assert report.outcome == "PASS"
