@@ -7,7 +7,6 @@ half), so the budget in tokens decides the result and the budget in minutes only
 
 import argparse
 import json
-import sys
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -203,13 +202,11 @@ def new_pupil(name: str, tokenizer: PreTrainedTokenizerFast) -> Pupil:
 
 def train(name: str, folder: Path, budget_tokens: int, budget_minutes: float, console: Console) -> Pupil:
     """Train until either budget is spent; a checkpoint goes to `folder` every three minutes and at the end."""
-    tokenizer = pocket_tokenizer()
+    resuming = (folder / "counters.json").exists()
+    # The embeddings belong to the tokenizer they were trained with, whatever the lessons are by now.
+    tokenizer = PreTrainedTokenizerFast.from_pretrained(folder) if resuming else pocket_tokenizer()
     pupil = new_pupil(name, tokenizer)
-    if (folder / "counters.json").exists():
-        if PreTrainedTokenizerFast.from_pretrained(folder).get_vocab() != tokenizer.get_vocab():
-            sys.exit(
-                f"The checkpoint in {folder} was trained with another tokenizer; name another --checkpoint folder."
-            )
+    if resuming:
         pupil.load(folder)
         console.log(f"{name}: going on from {pupil.tokens:,} tokens")
     tokenizer.save_pretrained(folder)
@@ -278,7 +275,7 @@ def main() -> None:
     folder = given.checkpoint or Path("build") / given.name
     pupil = train(given.name, folder, int(given.tokens), given.minutes, Console(width=140))
     if given.ship or pupil.tokens >= given.tokens:
-        ship(given.name, pupil, pocket_tokenizer(), int(given.tokens))
+        ship(given.name, pupil, PreTrainedTokenizerFast.from_pretrained(folder), int(given.tokens))
 
 
 if __name__ == "__main__":
