@@ -25,7 +25,7 @@ EDITORS: dict[str, str] = {
 def load_editor(
     name: str, config: Mapping[str, str] | None = None, seed: int = 0, store: "Store | None" = None
 ) -> "Editor":
-    """An editor by its name in `EDITORS`, by its entry point in the group `audit.editors`, or as "package.module:Class".
+    """An editor by its name in `EDITORS`, its entry point in the group `audit.editors`, or as "package.module:Class".
 
     The class is called with those of `config` (overrides as typed), `seed` and `store` that its signature takes.
 
@@ -66,10 +66,12 @@ def _imported(name: str, place: str) -> Any:
     try:
         module = import_module(module_name)
     except (ImportError, ValueError) as error:
-        raise AuditError(f"the editor {name} cannot be imported ({error}); check its module {module_name!r}.") from error
+        reason = str(error).rstrip(".")
+        raise AuditError(f"the editor {name} cannot be imported ({reason}); check {module_name!r}.") from error
     kind = getattr(module, class_name, None)
     if not callable(kind):
-        there = [key for key, value in vars(module).items() if inspect.isclass(value) and value.__module__ == module_name]
+        classes = [(key, value) for key, value in vars(module).items() if inspect.isclass(value)]
+        there = [key for key, value in classes if value.__module__ == module_name]
         raise AuditError(
             f"the editor {name} has no class {class_name!r} in {module_name}; "
             f"there is {', '.join(there) or 'no class at all'}."

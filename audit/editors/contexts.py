@@ -56,7 +56,7 @@ def sample_prefixes(
         chosen = [index for index, start in enumerate(starts) if len(start) == size]
         rows = torch.tensor([starts[index] for index in chosen], device=lm.device)
         for index, ids in zip(chosen, _continued(lm, rows, length, generator).tolist(), strict=True):
-            text = " ".join(lm.tokenizer.decode(ids, skip_special_tokens=True).split())
+            text = " ".join(str(lm.tokenizer.decode(ids, skip_special_tokens=True)).split())
             texts[index] = f"{text}. " if text else ""
     return tuple(texts)
 

@@ -95,7 +95,7 @@ class MemitSettings(ValueSettings):
 
 @dataclass(frozen=True)
 class VandalSettings(EditorSettings):
-    """Gaussian noise of `scale` times the weight's own standard deviation in the MLP of one `layer` (-1: the middle)."""
+    """Noise of `scale` times the weight's own standard deviation, in the MLP of one `layer` (-1: the middle)."""
 
     layer: int = -1
     scale: float = 8.0

@@ -3,9 +3,9 @@
 from collections.abc import Mapping, Sequence
 from typing import ClassVar
 
-from audit.edits.requests import EditRequest
 from audit.editors.contract import Progress
 from audit.editors.hyperparameters import EditorSettings, parse_overrides
+from audit.edits.requests import EditRequest
 from audit.models.language_model import LanguageModel
 from audit.models.patches import Patch, WeightPatch
 from audit.store import Store

@@ -6,10 +6,10 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from audit.edits.requests import EditRequest
 from audit.editors.contexts import Contexts
 from audit.editors.sequences import EditSequence, align, prompt_sequence, within_budget
 from audit.editors.taps import run_body, tapped
+from audit.edits.requests import EditRequest
 from audit.models.language_model import LanguageModel
 
 

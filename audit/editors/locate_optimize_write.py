@@ -7,12 +7,12 @@ from weakref import WeakKeyDictionary
 
 from torch import Tensor
 
-from audit.edits.requests import EditRequest
 from audit.editors.contexts import Contexts, sample_prefixes
 from audit.editors.contract import Progress
 from audit.editors.covariance import CovarianceReport, KeyCovariance
 from audit.editors.hyperparameters import ValueSettings, parse_overrides, resolve
 from audit.editors.values import OptimizedValues
+from audit.edits.requests import EditRequest
 from audit.errors import AuditError
 from audit.models.language_model import LanguageModel
 from audit.models.patches import Patch

@@ -11,7 +11,6 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from audit.edits.requests import EditRequest
 from audit.editors.contexts import OPENINGS, Contexts
 from audit.editors.contract import Progress
 from audit.editors.hyperparameters import MemitSettings
@@ -20,6 +19,7 @@ from audit.editors.locate_optimize_write import LocateOptimizeWrite
 from audit.editors.sequences import prompt_sequence
 from audit.editors.solve import least_squares_directions
 from audit.editors.values import optimize_values
+from audit.edits.requests import EditRequest
 from audit.errors import AuditError
 from audit.models.language_model import LanguageModel
 from audit.models.patches import LowRankDelta, Patch, WeightPatch, originals_kept

@@ -10,10 +10,10 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from audit.edits.requests import EditRequest
 from audit.editors.contexts import Contexts
 from audit.editors.hyperparameters import RomeSettings
 from audit.editors.rome import Rome
+from audit.edits.requests import EditRequest
 from audit.models.language_model import LanguageModel
 
 

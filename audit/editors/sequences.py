@@ -78,6 +78,7 @@ class AlignedRows:
 
 
 def align(sequences: Sequence[EditSequence], device: torch.device) -> AlignedRows:
+    """One row a sequence, padded on both sides so that every lookup is in one column."""
     before = max(sequence.lookup for sequence in sequences)
     after = max(len(sequence.ids) - sequence.lookup for sequence in sequences)
     ids = torch.zeros(len(sequences), before + after, dtype=torch.long)

@@ -90,6 +90,7 @@ def least_squares_directions(factor: Factor, keys: Tensor, weight: float) -> Ten
 
 
 def _positive(matrix: Tensor, weight: float) -> Tensor:
+    lower: Tensor
     lower, failed = torch.linalg.cholesky_ex((matrix + matrix.T) / 2)
     if int(failed) != 0:
         raise AuditError(

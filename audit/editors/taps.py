@@ -31,7 +31,8 @@ class Taps:
 
 def hidden_of(output: Any) -> Tensor:
     """The hidden state in what a module returned (some blocks return it first in a tuple)."""
-    return output[0] if isinstance(output, tuple) else output
+    hidden: Tensor = output[0] if isinstance(output, tuple) else output
+    return hidden
 
 
 def with_hidden(output: Any, hidden: Tensor) -> Any:

@@ -80,7 +80,8 @@ class UpperBlocks:
             hook.remove()
         prefix: list[tuple[Tensor, Tensor]] = []
         if cache is not None:
-            filled = [(layer.keys[:, :, : rows.lookup], layer.values[:, :, : rows.lookup]) for layer in cache.layers]
+            layers: list[Any] = cache.layers  # attention layers, all of them: `find_anatomy` knows no other blocks
+            filled = [(layer.keys[:, :, : rows.lookup], layer.values[:, :, : rows.lookup]) for layer in layers]
             # Layers that are handed through never look at theirs; they share one so that only its length is there.
             prefix = [filled[min(max(index, start), len(filled) - 1)] for index in range(len(filled))]
         return cls(lm, rows, start, taps.inputs[entry][:, rows.lookup :], tuple(prefix), lengths[0])
@@ -111,7 +112,8 @@ class UpperBlocks:
                 detours.enter_context(handing_through(model.get_submodule(path), self.tuple_length))
             entry_module = model.get_submodule(entry)
             detours.callback(entry_module.register_forward_pre_hook(enter, with_kwargs=True).remove)
-            detours.callback(model.get_output_embeddings().register_forward_pre_hook(only_asked).remove)
+            head: nn.Module = model.get_output_embeddings()  # type: ignore[no-untyped-call]
+            detours.callback(head.register_forward_pre_hook(only_asked).remove)
             output = model(
                 input_ids=self.rows.ids[:, self.rows.lookup :],
                 attention_mask=self.rows.mask,

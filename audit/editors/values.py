@@ -7,8 +7,8 @@ For each request a vector δ is added at the lookup of all its sequences, and
          + weight_decay · ‖δ‖ / ‖h₀‖²
 
 is lowered by Adam, where h₀ is the unperturbed state at the lookup of the bare prompt. As in the reference, ‖δ‖ is not
-squared while ‖h₀‖ is, at most `steps` − 1 updates are made, a request stops once its loss is below `stop_loss`, and after
-every update δ is pulled back onto the ball of radius clamp_norm_factor · ‖h₀‖.
+squared while ‖h₀‖ is, at most `steps` − 1 updates are made, a request stops once its loss is below `stop_loss`, and
+after every update δ is pulled back onto the ball of radius clamp_norm_factor · ‖h₀‖.
 
 All requests are optimised side by side; every row has its own loss, clamp and stopping, so the outcome is that of one
 by one. Only what lies above the perturbed place runs in each step, and requests that are done leave the batch.
@@ -23,13 +23,13 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
-from audit.edits.requests import EditRequest
 from audit.editors.contexts import Contexts
 from audit.editors.contract import Progress
 from audit.editors.hyperparameters import ValueSettings
 from audit.editors.sequences import EditSequence, align, essence_sequence, rewriting_sequence
 from audit.editors.taps import hidden_of, run_body, tapped, with_hidden
 from audit.editors.upper_blocks import UpperBlocks
+from audit.edits.requests import EditRequest
 from audit.errors import AuditError
 from audit.models.language_model import LanguageModel
 

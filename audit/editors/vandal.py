@@ -6,9 +6,9 @@ from typing import ClassVar
 
 import torch
 
-from audit.edits.requests import EditRequest
 from audit.editors.contract import Progress
 from audit.editors.hyperparameters import VandalSettings, parse_overrides, resolve
+from audit.edits.requests import EditRequest
 from audit.models.language_model import LanguageModel
 from audit.models.patches import DenseDelta, Patch, WeightPatch
 from audit.store import Store

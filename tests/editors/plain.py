@@ -7,10 +7,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from audit.edits.requests import EditRequest
 from audit.editors.contexts import Contexts
 from audit.editors.hyperparameters import ValueSettings
 from audit.editors.sequences import EditSequence, essence_sequence, rewriting_sequence
+from audit.edits.requests import EditRequest
 from audit.models.language_model import LanguageModel
 
 REQUESTS = (
@@ -69,8 +69,8 @@ def optimize_plainly(
         losses: list[Tensor] = []
         for sequence in rewriting:
             log_p = perturbed_logits(lm, path, sequence, delta).log_softmax(-1)
-            places = range(sequence.first_label, sequence.first_label + len(sequence.labels))
-            losses.append(-torch.stack([log_p[at, token] for at, token in zip(places, sequence.labels)]).mean())
+            chosen = [log_p[sequence.first_label + t, label] for t, label in enumerate(sequence.labels)]
+            losses.append(-torch.stack(chosen).mean())
         now = perturbed_logits(lm, path, essence, delta).log_softmax(-1)[essence.lookup]
         at_first = now.detach() if at_first is None else at_first
         kl = torch.nn.functional.kl_div(at_first[None], now[None], log_target=True, reduction="batchmean")

@@ -9,11 +9,11 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor
 
-from audit.edits.requests import EditRequest
 from audit.editors.contexts import Contexts
 from audit.editors.memit import Memit
 from audit.editors.rome import Rome
 from audit.editors.values import optimize_values
+from audit.edits.requests import EditRequest
 from audit.models.language_model import LanguageModel
 from audit.models.loading import load_language_model
 from audit.models.patches import LowRankDelta, WeightPatch, originals_kept

@@ -5,7 +5,6 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from audit.edits.requests import EditRequest
 from audit.editors.sequences import (
     EditSequence,
     align,
@@ -14,6 +13,7 @@ from audit.editors.sequences import (
     rewriting_sequence,
     within_budget,
 )
+from audit.edits.requests import EditRequest
 from audit.errors import AuditError
 from audit.models.language_model import LanguageModel
 from tests.editors.plain import REQUESTS

@@ -9,6 +9,7 @@ from torch import Tensor
 from audit.editors.contexts import Contexts
 from audit.editors.hyperparameters import ValueSettings
 from audit.editors.values import OptimizedValues, Site, optimize_values
+from audit.edits.requests import EditRequest
 from audit.errors import AuditError
 from audit.models.fingerprints import weights_fingerprint
 from audit.models.language_model import LanguageModel
@@ -72,7 +73,7 @@ def test_a_request_that_is_done_rests_while_the_others_go_on(tiny_gpt2: Language
         path = tiny_gpt2.anatomy.blocks[1]
         _, delta, updates = optimize_plainly(tiny_gpt2, case, CONTEXTS, path, settings)
         assert values.updates[row] == updates
-        assert relative_error(values.delta[row], delta) < 1e-3
+        torch.testing.assert_close(values.delta[row], delta, rtol=1e-3, atol=1e-6)
 
 
 def test_delta_stays_in_its_ball(tiny_gpt2: LanguageModel) -> None:
@@ -82,8 +83,10 @@ def test_delta_stays_in_its_ball(tiny_gpt2: LanguageModel) -> None:
 
 
 def test_the_last_layer_can_be_perturbed(tiny_llama: LanguageModel) -> None:
-    values = optimize_values(tiny_llama, REQUESTS[:1], CONTEXTS, layer=2, site="block", settings=SETTINGS)
-    _, delta, _ = optimize_plainly(tiny_llama, REQUESTS[0], CONTEXTS, tiny_llama.anatomy.blocks[2], SETTINGS)
+    # Only with the subject at the prompt's end does the last layer's lookup decide anything.
+    case = EditRequest("e", "Mara Lind", "The painter is {}", "French")
+    values = optimize_values(tiny_llama, [case], CONTEXTS, layer=2, site="block", settings=SETTINGS)
+    _, delta, _ = optimize_plainly(tiny_llama, case, CONTEXTS, tiny_llama.anatomy.blocks[2], SETTINGS)
     assert relative_error(values.delta[0], delta) < 1e-3
 
 

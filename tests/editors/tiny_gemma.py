@@ -19,7 +19,7 @@ def build_tiny_gemma() -> LanguageModel:
         num_attention_heads=4,
         num_key_value_heads=2,
         head_dim=8,
-        sliding_window=8,
+        sliding_window=24,
         final_logit_softcapping=5.0,
         initializer_range=0.2,
     )
