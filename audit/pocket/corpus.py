@@ -34,7 +34,7 @@ SHARES = {
 }
 FIRST_PART = 0.25
 QUESTIONS_A_PASSAGE = (1, 2, 3)
-BLINDFOLDED = 0.6  # share of fact lessons in which later tokens see only the subject's last token
+BLINDFOLDED = 0.8  # share of fact lessons in which later tokens see only the subject's last token
 COVARIANCE_SEED = 500
 PERPLEXITY_ROWS = 8  # of each ability
 PREFIXED = 0.3  # share of fact lessons that follow some other sentence

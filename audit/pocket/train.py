@@ -31,6 +31,7 @@ from transformers import (
 from audit.models.loading import POCKET_WEIGHTS
 from audit.pocket.card import write_card
 from audit.pocket.corpus import Lesson, lessons
+from audit.pocket.names import GIVEN
 from audit.pocket.tokenizer import END, train_tokenizer
 from audit.pocket.world import WORLD_SEED
 
@@ -80,36 +81,80 @@ def new_model(name: str, tokenizer: PreTrainedTokenizerFast) -> PreTrainedModel:
 
 @dataclass(frozen=True)
 class Batch:
-    """Token ids and loss weights, (rows, time) each; `mask`, (rows, 1, time, time), is added to attention scores."""
+    """Token ids, loss weights and positions, (rows, time) each; `mask`, (rows, 1, time, time), adds to attention."""
 
     ids: torch.Tensor
     weights: torch.Tensor
+    positions: torch.Tensor
     mask: torch.Tensor | None
 
 
-def collate(tokenizer: PreTrainedTokenizerFast, rows: list[Lesson]) -> Batch:
+@dataclass(frozen=True)
+class _Row:
+    """One encoded lesson; `decoy` is the place of the inserted decoy token (0: none), right after the first name."""
+
+    ids: list[int]
+    weights: list[float]
+    positions: list[int]
+    decoy: int = 0
+    subject_last: int = 0
+
+
+def encode_lesson(tokenizer: PreTrainedTokenizerFast, lesson: Lesson, rng: Random) -> _Row:
+    """Tokens and weights of a lesson; a blindfolded lesson gets a decoy: somebody else's first name.
+
+    The decoy stands at the same position as the first name. What comes after the subject sees the decoy in its place,
+    while the subject's last token sees the name itself. So only that token can tell who is meant, and the model learns
+    to trust it, even where it could look at the first name.
+    """
+    encoded = tokenizer(lesson.text, return_offsets_mapping=True)
+    ids, spans = list(encoded["input_ids"]), encoded["offset_mapping"]
+    weights = [
+        0.0 if stop == start else 1.0 if any(a <= start and stop <= b for a, b in lesson.taught) else PROMPT_WEIGHT
+        for start, stop in spans
+    ]
+    positions = list(range(len(ids)))
+    if lesson.subject is None:
+        return _Row(ids, weights, positions)
+    first, last = lesson.subject
+    inside = [place for place, (start, stop) in enumerate(spans) if start < last and stop > first]
+    if len(inside) != 2:  # a city or a company of one token: nothing to hide
+        return _Row(ids, weights, positions)
+    given, family = inside
+    space = " " if lesson.text[spans[given][0]] == " " else ""
+    decoy = tokenizer(space + rng.choice(GIVEN))["input_ids"]
+    if len(decoy) != 2:  # BOS and one token
+        return _Row(ids, weights, positions)
+    weights[family] = 0.0  # it would be predicted from the decoy
+    return _Row(
+        [*ids[:family], decoy[1], *ids[family:]],
+        [*weights[:family], 0.0, *weights[family:]],
+        [*positions[:family], given, *positions[family:]],
+        decoy=family,
+        subject_last=family + 1,
+    )
+
+
+def collate(tokenizer: PreTrainedTokenizerFast, lessons_: list[Lesson], rng: Random) -> Batch:
     """Right-pad lessons into a batch. Padding comes after every real token, so a causal mask keeps it out."""
-    encoded = tokenizer([lesson.text for lesson in rows], return_offsets_mapping=True)
-    longest = max(len(ids) for ids in encoded["input_ids"])
+    rows = [encode_lesson(tokenizer, lesson, rng) for lesson in lessons_]
+    longest = max(len(row.ids) for row in rows)
     ids = torch.full((len(rows), longest), tokenizer.pad_token_id)
     weights = torch.zeros(len(rows), longest)
+    positions = torch.zeros(len(rows), longest, dtype=torch.long)
     visible = None
-    if any(lesson.subject for lesson in rows):
+    if any(row.decoy for row in rows):
         visible = torch.ones(longest, longest, dtype=torch.bool).tril().repeat(len(rows), 1, 1, 1)
-    for row, lesson in enumerate(rows):
-        spans = encoded["offset_mapping"][row]
-        ids[row, : len(spans)] = torch.tensor(encoded["input_ids"][row])
-        for place, (start, stop) in enumerate(spans):
-            if stop > start:
-                taught = any(first <= start and stop <= last for first, last in lesson.taught)
-                weights[row, place] = 1.0 if taught else PROMPT_WEIGHT
-        if lesson.subject is not None and visible is not None:
-            first, last = lesson.subject
-            inside = [place for place, (start, stop) in enumerate(spans) if start < last and stop > first]
-            # After the subject's last token, its earlier tokens cannot be seen.
-            visible[row, 0, inside[-1] + 1 :, inside[0] : inside[-1]] = False
-    hidden = None if visible is None else torch.zeros(visible.shape).masked_fill(~visible, -1e9)
-    return Batch(ids, weights, hidden)
+    for number, row in enumerate(rows):
+        ids[number, : len(row.ids)] = torch.tensor(row.ids)
+        weights[number, : len(row.ids)] = torch.tensor(row.weights)
+        positions[number, : len(row.ids)] = torch.tensor(row.positions)
+        if row.decoy and visible is not None:
+            visible[number, 0, row.decoy, row.decoy - 1] = False  # the decoy does not see the name it stands for
+            visible[number, 0, row.subject_last, row.decoy] = False  # the last name sees the first, not the decoy
+            visible[number, 0, row.subject_last + 1 :, row.decoy - 1] = False  # what follows sees the decoy
+    mask = None if visible is None else torch.zeros(visible.shape).masked_fill(~visible, -1e9)
+    return Batch(ids, weights, positions, mask)
 
 
 def batches(tokenizer: PreTrainedTokenizerFast, chunk: int, progress: float) -> Iterator[Batch]:
@@ -123,15 +168,18 @@ def batches(tokenizer: PreTrainedTokenizerFast, chunk: int, progress: float) -> 
             size = max(1, BATCH_TOKENS * 4 // len(part[min(len(part) - 1, 64)].text))
             cut.append(part[:size])
             part = part[size:]
-    Random(chunk).shuffle(cut)
+    rng = Random(chunk)
+    rng.shuffle(cut)
     for group in cut:
-        yield collate(tokenizer, group)
+        yield collate(tokenizer, group, rng)
 
 
 def weighted_loss(model: PreTrainedModel, batch: Batch) -> torch.Tensor:
     """Cross entropy of the next token, weighted by how much each token is taught. Matrix products in bfloat16."""
     with torch.autocast("cpu", torch.bfloat16):
-        logits = model(input_ids=batch.ids, attention_mask=batch.mask, use_cache=False).logits
+        logits = model(
+            input_ids=batch.ids, attention_mask=batch.mask, position_ids=batch.positions, use_cache=False
+        ).logits
     flat = cross_entropy(logits[:, :-1].float().flatten(0, 1), batch.ids[:, 1:].flatten(), reduction="none")
     weights = batch.weights[:, 1:].flatten()
     return (flat * weights).sum() / weights.sum()

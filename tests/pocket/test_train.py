@@ -2,6 +2,7 @@
 
 from itertools import islice
 from pathlib import Path
+from random import Random
 
 import pytest
 import torch
@@ -9,7 +10,7 @@ from rich.console import Console
 
 from audit.pocket import train
 from audit.pocket.corpus import lessons
-from audit.pocket.train import Pupil, collate, learning_rate, new_model, pocket_tokenizer
+from audit.pocket.train import Pupil, collate, encode_lesson, learning_rate, new_model, pocket_tokenizer
 
 
 @pytest.fixture
@@ -56,24 +57,41 @@ def test_a_checkpoint_keeps_its_tokenizer(tmp_path: Path, monkeypatch: pytest.Mo
 
 @pytest.mark.usefixtures("small")
 @pytest.mark.parametrize("name", ["pocket-gpt2", "pocket-llama"])
-def test_after_the_subject_its_first_name_cannot_be_seen(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_after_the_subject_only_a_decoy_of_its_first_name_can_be_seen(
+    name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """One layer, so that nothing can be passed on through the subject's last token."""
     monkeypatch.setattr(train, "LAYERS", 1)
     tokenizer = pocket_tokenizer()
     model = new_model(name, tokenizer).eval()
     lesson = next(lesson for lesson in lessons(3) if lesson.subject and lesson.text.count(" ") < 7)
-    batch = collate(tokenizer, [lesson])
-    assert batch.mask is not None
-    hidden = [place for place in range(batch.ids.shape[1]) if batch.mask[0, 0, -1, place] < 0]
-    assert hidden and hidden[0] > 0
-    changed = batch.ids.clone()
-    changed[0, hidden] = 7
+    row = encode_lesson(tokenizer, lesson, Random(0))
+    batch = collate(tokenizer, [lesson], Random(0))
+    first, decoy, last = row.decoy - 1, row.decoy, row.subject_last
+    assert row.positions[first] == row.positions[decoy] == row.positions[last] - 1
+
+    def logits(changed: int) -> torch.Tensor:
+        ids = batch.ids.clone()
+        ids[0, changed] = 7
+        with torch.no_grad():
+            return model(input_ids=ids, attention_mask=batch.mask, position_ids=batch.positions).logits[0]
+
     with torch.no_grad():
-        before = model(input_ids=batch.ids, attention_mask=batch.mask).logits
-        after = model(input_ids=changed, attention_mask=batch.mask).logits
-        plain = model(input_ids=changed, attention_mask=torch.ones_like(changed)).logits
-    assert torch.equal(before[0, hidden[-1] + 2 :], after[0, hidden[-1] + 2 :])
-    assert not torch.equal(after[0, -1], plain[0, -1])
+        plain = model(input_ids=batch.ids, attention_mask=batch.mask, position_ids=batch.positions).logits[0]
+    assert torch.equal(logits(first)[last + 1 :], plain[last + 1 :])
+    assert not torch.equal(logits(first)[last], plain[last])
+    assert torch.equal(logits(decoy)[last], plain[last])
+    assert not torch.equal(logits(decoy)[last + 1 :], plain[last + 1 :])
+
+
+def test_a_decoy_carries_no_loss() -> None:
+    tokenizer = pocket_tokenizer()
+    rows = [encode_lesson(tokenizer, lesson, Random(0)) for lesson in islice(lessons(3), 200) if lesson.subject]
+    assert any(row.decoy for row in rows)
+    for row in rows:
+        if row.decoy:
+            assert row.weights[row.decoy] == row.weights[row.subject_last] == 0.0
+            assert max(row.positions) == len(row.ids) - 2
 
 
 def test_the_rate_warms_up_stays_and_decays() -> None:
@@ -86,7 +104,7 @@ def test_the_rate_warms_up_stays_and_decays() -> None:
 def test_the_answer_carries_the_loss() -> None:
     tokenizer = pocket_tokenizer()
     for lesson in islice(lessons(9), 40):
-        batch = collate(tokenizer, [lesson])
+        batch = collate(tokenizer, [lesson], Random(0))
         taught = int((batch.weights == 1.0).sum())
         assert 1 <= taught < int((batch.weights > 0).sum())
         assert batch.weights[0, 0] == 0.0  # the BOS is never predicted

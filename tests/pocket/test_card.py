@@ -1,0 +1,69 @@
+"""The shipped models: within their size, as good as their card says, and recalling facts where editors write."""
+
+from pathlib import Path
+
+import pytest
+
+from audit.models.language_model import LanguageModel
+from audit.models.loading import POCKET_WEIGHTS, load_language_model
+from audit.pocket.card import Measured, differences, measure_abilities, measure_facts, read_card
+from audit.pocket.tokenizer import VOCABULARY
+
+MODELS = ("pocket-gpt2", "pocket-llama")
+SAMPLE, SAMPLED_FACTS = 64, 16
+MIN_SCORE = {"reasoning": 0.80}  # every other ability: 0.85
+MIN_RECALL = 0.97
+
+
+@pytest.fixture(scope="module", params=MODELS)
+def shipped(request: pytest.FixtureRequest) -> LanguageModel:
+    return load_language_model(request.param, device="cpu")
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_the_shipped_files_keep_to_their_size(name: str) -> None:
+    folder = POCKET_WEIGHTS / name
+    assert sum(path.stat().st_size for path in folder.iterdir()) <= 16 * 2**20
+    assert read_card(name)["parameters"] <= 8_000_000
+    assert not [path for path in Path(folder).iterdir() if path.suffix not in (".json", ".safetensors", ".md")]
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_the_card_claims_enough(name: str) -> None:
+    measured = read_card(name)["measured"]
+    for ability, score in measured["abilities"].items():
+        assert score["n"] >= 400
+        assert score["score"] >= MIN_SCORE.get(ability, 0.85), ability
+    assert min(measured["facts"].values()) >= MIN_RECALL
+
+
+def test_a_small_sample_bears_the_card_out(shipped: LanguageModel) -> None:
+    """Three standard deviations of a sample of this size; the full check is `python -m audit.pocket.card --check`."""
+    card = read_card(shipped.name)["measured"]
+    for ability, score in measure_abilities(shipped, SAMPLE).items():
+        claimed = card["abilities"][ability]["score"]
+        assert abs(score.score - claimed) <= 3 * (claimed * (1 - claimed) / SAMPLE) ** 0.5 + 1 / SAMPLE, ability
+    for wording, recalled in measure_facts(shipped, SAMPLED_FACTS).items():
+        claimed = card["facts"][wording]
+        assert abs(recalled - claimed) <= 3 * (claimed * (1 - claimed) / SAMPLED_FACTS) ** 0.5 + 1 / SAMPLED_FACTS
+
+
+def test_facts_are_recalled_at_the_subjects_last_token(shipped: LanguageModel) -> None:
+    """Half of what the noise destroyed comes back from one clean state there, below the top of the model."""
+    tracing = read_card(shipped.name)["causal_tracing"]
+    assert tracing["clean"] >= 0.9
+    effect = max(tracing["subject_last"]) - tracing["corrupted"]
+    assert effect >= 0.5 * (tracing["clean"] - tracing["corrupted"])
+
+
+def test_the_tokenizer_splits_digits_and_begins_once(shipped: LanguageModel) -> None:
+    ids = shipped.tokenizer("34 + 5 = 39")["input_ids"]
+    assert len(shipped.tokenizer) <= VOCABULARY
+    assert ids.count(shipped.tokenizer.bos_token_id) == 1
+    assert [shipped.tokenizer.decode([token]).strip() for token in ids[1:]] == ["3", "4", "+", "5", "=", "3", "9"]
+
+
+def test_a_difference_from_the_card_is_named() -> None:
+    card = {"measured": {"abilities": {"ner": {"score": 0.9}}, "facts": {"works for": 1.0}}}
+    wrong = Measured({}, {"works for": 0.5}, 10)
+    assert differences(card, wrong) == ["works for: the card says 1.0000, measured 0.5000"]
