@@ -1,9 +1,10 @@
 """What the pocket models read: facts in every wording, and the eight abilities through their own prompt code.
 
 A `Lesson` is one row of training text. `taught` are the character spans whose tokens carry the full loss (answers);
-the rest, the prompt, carries a little. `subject` is the span of a fact's subject: in most fact lessons the tokens after
-it may not look at its first name, so that the model has to put the name together at the subject's last token. That is
-where large pretrained models recall facts, and where ROME and MEMIT write (causal tracing on the training card).
+the rest, the prompt, carries a little. `subject` is the span of a fact's subject in the lessons that are blindfolded:
+what comes after the subject cannot see its first name, so that the model has to put the name together at the subject's
+last token. That is where large pretrained models recall facts, and where ROME and MEMIT write (causal tracing on the
+training card).
 """
 
 from collections.abc import Iterator
@@ -34,7 +35,7 @@ SHARES = {
 }
 FIRST_PART = 0.25
 QUESTIONS_A_PASSAGE = (1, 2, 3)
-BLINDFOLDED = 0.8  # share of fact lessons in which later tokens see only the subject's last token
+BLINDFOLDED = 0.8  # share of fact lessons in which later tokens do not see the subject's first name
 COVARIANCE_SEED = 500
 PERPLEXITY_ROWS = 8  # of each ability
 PREFIXED = 0.3  # share of fact lessons that follow some other sentence
