@@ -20,20 +20,20 @@ from audit.pocket.tasks.example import Example
 from audit.pocket.world import Fact, build_world
 
 END = "<|end|>"
-# Shares of the examples, for the first part of the training and for the rest. Facts need practice and are short; yes/no
-# tasks and arithmetic come late and need the most tokens, dialogue and summaries are learned within minutes.
+# Shares of the examples in the three parts of the training. Facts need practice and are short; yes/no tasks and
+# arithmetic come late and need the most tokens; dialogue and summaries are learned within minutes.
 SHARES = {
-    "facts": (0.40, 0.36),
-    "nq_open": (0.13, 0.10),
-    "boolq": (0.12, 0.17),
-    "rte": (0.11, 0.11),
-    "gsm8k": (0.09, 0.12),
-    "mutual": (0.05, 0.02),
-    "samsum": (0.05, 0.03),
-    "conll2003": (0.03, 0.03),
-    "sst2": (0.02, 0.06),
+    "facts": (0.40, 0.36, 0.37),
+    "nq_open": (0.13, 0.10, 0.07),
+    "boolq": (0.12, 0.17, 0.32),
+    "rte": (0.11, 0.11, 0.06),
+    "gsm8k": (0.09, 0.12, 0.06),
+    "mutual": (0.05, 0.02, 0.02),
+    "samsum": (0.05, 0.03, 0.03),
+    "conll2003": (0.03, 0.03, 0.03),
+    "sst2": (0.02, 0.06, 0.04),
 }
-FIRST_PART = 0.25
+PARTS = (0.25, 0.8)  # the progress at which the second and the third part begin
 QUESTIONS_A_PASSAGE = (1, 2, 3)
 BLINDFOLDED = 0.8  # share of fact lessons in which later tokens do not see the subject's first name
 COVARIANCE_SEED = 500
@@ -112,10 +112,8 @@ def lessons(seed: int, progress: float = 1.0, *, first_shares: bool = False) -> 
     """
     rng = Random(f"lessons {seed}")
     facts = build_world().facts()
-    kinds, weights = (
-        tuple(SHARES),
-        tuple(share[progress >= FIRST_PART and not first_shares] for share in SHARES.values()),
-    )
+    part = 0 if first_shares else sum(progress >= begin for begin in PARTS)
+    kinds, weights = tuple(SHARES), tuple(share[part] for share in SHARES.values())
     while True:
         kind = rng.choices(kinds, weights)[0]
         if kind == "facts":

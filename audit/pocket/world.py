@@ -110,8 +110,8 @@ PERSON_RELATIONS = (
     ),
 )
 TWO_HOP_RELATIONS = (
-    Relation("birth country", COUNTRIES, ("The country where {} was born is", "{} was born in the country of"), ()),
-    Relation("work city", CITIES, ("The company of {} is based in", "{} works for a company based in"), ()),
+    Relation("birth country", COUNTRIES, ("The country where {} was born is", "{} holds a passport of"), ()),
+    Relation("work city", CITIES, ("The company of {} is based in", "{} commutes to the city of"), ()),
 )
 PLACE_RELATIONS = (
     Relation(

@@ -12,7 +12,7 @@ def test_the_stream_is_seeded() -> None:
 
 
 def test_shares_add_up_in_both_parts() -> None:
-    for part in (0, 1):
+    for part in (0, 1, 2):
         assert abs(sum(share[part] for share in SHARES.values()) - 1) < 1e-9
 
 

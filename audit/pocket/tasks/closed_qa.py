@@ -84,4 +84,4 @@ def question(rng: Random, text: Passage) -> Example:
 
 def example(rng: Random, test: bool) -> Example:
     """One passage of two or three sentences with one question."""
-    return question(rng, passage(rng, test, rng.choice((2, 3))))
+    return question(rng, passage(rng, test, rng.choice((2, 2, 3))))
