@@ -9,7 +9,7 @@ from audit.errors import AuditError
 from audit.models.fingerprints import content_fingerprint
 
 WIKIPEDIA = "wikimedia/wikipedia:20231101.en@train"  # what the references use, in the copy that can still be loaded
-_TOKENS_A_TEXT = 8  # shorter than any text of the pocket corpus: enough texts for a number of tokens
+_TOKENS_A_TEXT = 16  # fewer than the pocket corpus holds on average: enough texts for a number of tokens
 
 
 @dataclass(frozen=True)

@@ -77,7 +77,7 @@ def measure_moments(lm: LanguageModel, texts: Iterable[str], layers: Sequence[in
         half = sums[deepest].clone()  # before the second part: the sum over the first
         for group in within_budget(part, _TOKENS_A_BATCH):
             batch = align([part[index] for index in group], lm.device)
-            with tapped(lm, inputs=tuple(paths.values()), stop=paths[deepest]) as taps:
+            with tapped(lm, len(group), inputs=tuple(paths.values()), stop=paths[deepest]) as taps:
                 run_body(lm, batch.ids, batch.mask, batch.positions)
             for layer, path in paths.items():
                 keys = taps.inputs[path][batch.mask.bool()].float()  # (tokens, inner)

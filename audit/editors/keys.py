@@ -37,7 +37,7 @@ def lookup_states(
     order: list[int] = []
     for group in within_budget(cut, token_budget):
         rows = align([cut[index] for index in group], lm.device)
-        with tapped(lm, inputs=inputs, outputs=outputs, stop=stop, column=rows.lookup) as taps:
+        with tapped(lm, len(group), inputs=inputs, outputs=outputs, stop=stop, column=rows.lookup) as taps:
             run_body(lm, rows.ids, rows.mask, rows.positions)
         for (is_input, path), parts in found.items():
             parts.append((taps.inputs if is_input else taps.outputs)[path].float())

@@ -1,6 +1,6 @@
 """Looking into a forward pass, and leaving it early, without touching the model's own code.
 
-    with tapped(lm, inputs=["transformer.h.2.mlp.c_proj"], stop="transformer.h.2.mlp.c_proj") as taps:
+    with tapped(lm, len(ids), inputs=["transformer.h.2.mlp.c_proj"], stop="transformer.h.2.mlp.c_proj") as taps:
         run_body(lm, ids, mask, positions)
     taps.inputs["transformer.h.2.mlp.c_proj"]  # (rows, columns, inner_size); the layers above never ran
 """
@@ -40,9 +40,15 @@ def with_hidden(output: Any, hidden: Tensor) -> Any:
     return (hidden, *output[1:]) if isinstance(output, tuple) else hidden
 
 
+def in_rows(hidden: Tensor, rows: int) -> Tensor:
+    """A hidden state as (rows, columns, width); OPT hands its MLP all tokens in one long row."""
+    return hidden if hidden.dim() == 3 else hidden.view(rows, -1, hidden.shape[-1])
+
+
 @contextmanager
 def tapped(
     lm: LanguageModel,
+    rows: int,
     *,
     inputs: Collection[str] = (),
     outputs: Collection[str] = (),
@@ -51,12 +57,13 @@ def tapped(
 ) -> Iterator[Taps]:
     """Record inputs and outputs of modules; with `stop`, end the pass as soon as that module has been recorded.
 
-    With `column`, only that column of the (rows, columns, width) tensors is kept.
+    Tensors are (rows, columns, width); with `column`, only that column of them is kept.
     """
     taps = Taps()
 
     def kept(hidden: Tensor) -> Tensor:
-        return hidden.detach() if column is None else hidden[:, column].detach().clone()
+        hidden = in_rows(hidden.detach(), rows)
+        return hidden if column is None else hidden[:, column].clone()
 
     with ExitStack() as hooks:
         for path in dict.fromkeys((*inputs, *outputs, *((stop,) if stop else ()))):

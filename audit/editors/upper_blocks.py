@@ -74,7 +74,7 @@ class UpperBlocks:
         cache = DynamicCache() if rows.lookup else None
         hook = lm.model.get_submodule(anatomy.blocks[0]).register_forward_hook(see)
         try:
-            with tapped(lm, inputs=[entry]) as taps:
+            with tapped(lm, len(rows.ids), inputs=[entry]) as taps:
                 run_body(lm, rows.ids, rows.mask, rows.positions, cache)
         finally:
             hook.remove()

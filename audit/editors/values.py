@@ -27,7 +27,7 @@ from audit.editors.contexts import Contexts
 from audit.editors.contract import Progress
 from audit.editors.hyperparameters import ValueSettings
 from audit.editors.sequences import EditSequence, align, essence_sequence, rewriting_sequence
-from audit.editors.taps import hidden_of, run_body, tapped, with_hidden
+from audit.editors.taps import hidden_of, in_rows, run_body, tapped, with_hidden
 from audit.editors.upper_blocks import UpperBlocks
 from audit.edits.requests import EditRequest
 from audit.errors import AuditError
@@ -140,7 +140,7 @@ class _Descent:
         self._mlp = lm.model.get_submodule(lm.anatomy.mlps[layer]) if inside else None
         place = lm.anatomy.mlps[layer] if site == "mlp" else lm.anatomy.blocks[layer]
         rows = align([row for task in tasks for row in task.rows], lm.device)
-        with tapped(lm, outputs=[place], column=rows.lookup) as taps:
+        with tapped(lm, len(rows.ids), outputs=[place], column=rows.lookup) as taps:
             self._upper = UpperBlocks.prepared(lm, rows, start=layer if inside else layer + 1)
         self._rows_each = len(tasks[0].rows)
         self.initial = taps.outputs[place][:: self._rows_each].float()  # the bare prompt is each request's first row
@@ -256,13 +256,13 @@ def _mlp_reaches_stream_unchanged(lm: LanguageModel, layer: int) -> bool:
     """Whether a vector added to the MLP's output comes out of its block as it is (no norm, no scaling in between)."""
     mlp, block = lm.anatomy.mlps[layer], lm.anatomy.blocks[layer]
     rows = align([EditSequence((1, 2, 3), 2)], lm.device)
-    with tapped(lm, outputs=[mlp, block], stop=block, column=2) as plain:
+    with tapped(lm, 1, outputs=[mlp, block], stop=block, column=2) as plain:
         run_body(lm, rows.ids, rows.mask, rows.positions)
     # As large as what is there, so that rounding in half precision does not hide the answer.
     probe = plain.outputs[block].float().norm() * torch.ones(1, 1, device=lm.device) / lm.anatomy.hidden_size**0.5
     probe = probe * torch.linspace(-1, 1, lm.anatomy.hidden_size, device=lm.device)
     with (
-        tapped(lm, outputs=[block], stop=block, column=2) as moved,
+        tapped(lm, 1, outputs=[block], stop=block, column=2) as moved,
         _added_at(lm.model.get_submodule(mlp), 2, probe),
     ):
         run_body(lm, rows.ids, rows.mask, rows.positions)
@@ -275,7 +275,9 @@ def _added_at(module: nn.Module, column: int, vectors: Tensor) -> Iterator[None]
     """Add vectors (rows, hidden_size) to `module`'s output (rows, columns, hidden_size) at one column."""
 
     def add(_: nn.Module, __: Any, output: Any) -> Any:
-        return with_hidden(output, _plus_at(hidden_of(output), column, vectors))
+        hidden = hidden_of(output)
+        moved = _plus_at(in_rows(hidden, len(vectors)), column, vectors)
+        return with_hidden(output, moved.view(hidden.shape))
 
     hook = module.register_forward_hook(add)
     try:

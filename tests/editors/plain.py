@@ -29,7 +29,8 @@ def states_at(lm: LanguageModel, path: str, sequence: EditSequence) -> tuple[Ten
 
     def see(_: Any, args: tuple[Tensor, ...], output: Any) -> None:
         output = output[0] if isinstance(output, tuple) else output
-        seen["in"], seen["out"] = args[0][0, sequence.lookup], output[0, sequence.lookup]
+        # One sequence: whether its tokens stand in a batch of one or in one long row is the same.
+        seen["in"], seen["out"] = (x.flatten(0, -2)[sequence.lookup].clone() for x in (args[0], output))
 
     hook = lm.model.get_submodule(path).register_forward_hook(see)
     try:
@@ -44,7 +45,7 @@ def perturbed_logits(lm: LanguageModel, path: str, sequence: EditSequence, delta
 
     def add(_: Any, __: Any, output: Any) -> Any:
         hidden = (output[0] if isinstance(output, tuple) else output).clone()
-        hidden[0, sequence.lookup] += delta
+        hidden.view(-1, len(delta))[sequence.lookup] += delta
         return (hidden, *output[1:]) if isinstance(output, tuple) else hidden
 
     with ExitStack() as stack:

@@ -18,7 +18,7 @@ def test_taps_see_what_a_whole_pass_sees_and_nothing_above_runs(family: str, req
     ran = []
     hook = lm.model.get_submodule(lm.anatomy.blocks[2]).register_forward_hook(lambda *_: ran.append(True))
     try:
-        with tapped(lm, inputs=[down], outputs=[block], stop=block, column=rows.lookup) as taps:
+        with tapped(lm, 1, inputs=[down], outputs=[block], stop=block, column=rows.lookup) as taps:
             run_body(lm, rows.ids, rows.mask, rows.positions)
     finally:
         hook.remove()
@@ -29,7 +29,7 @@ def test_taps_see_what_a_whole_pass_sees_and_nothing_above_runs(family: str, req
 
 def test_taps_leave_no_hook_behind(tiny_gpt2: LanguageModel) -> None:
     path = tiny_gpt2.anatomy.mlps[0]
-    with tapped(tiny_gpt2, inputs=[path], outputs=[path]):
+    with tapped(tiny_gpt2, 1, inputs=[path], outputs=[path]):
         pass
     module = tiny_gpt2.model.get_submodule(path)
     assert not module._forward_hooks

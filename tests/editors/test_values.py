@@ -14,7 +14,7 @@ from audit.errors import AuditError
 from audit.models.fingerprints import weights_fingerprint
 from audit.models.language_model import LanguageModel
 from tests.editors.plain import CONTEXTS, REQUESTS, optimize_plainly, relative_error
-from tests.editors.tiny_gemma import build_tiny_gemma
+from tests.editors.tiny_families import build_tiny_gemma, build_tiny_gptj, build_tiny_opt
 
 SETTINGS = ValueSettings(steps=6, learning_rate=0.1, weight_decay=0.5, clamp_norm_factor=4.0)
 
@@ -22,6 +22,16 @@ SETTINGS = ValueSettings(steps=6, learning_rate=0.1, weight_decay=0.5, clamp_nor
 @pytest.fixture(scope="module")
 def tiny_gemma() -> LanguageModel:
     return build_tiny_gemma()
+
+
+@pytest.fixture(scope="module")
+def tiny_gptj() -> LanguageModel:
+    return build_tiny_gptj()
+
+
+@pytest.fixture(scope="module")
+def tiny_opt() -> LanguageModel:
+    return build_tiny_opt()
 
 
 def optimized(
@@ -33,7 +43,7 @@ def optimized(
 
 
 @pytest.mark.parametrize("site", ["mlp", "block"])
-@pytest.mark.parametrize("family", ["tiny_gpt2", "tiny_llama", "tiny_gemma"])
+@pytest.mark.parametrize("family", ["tiny_gpt2", "tiny_llama", "tiny_gemma", "tiny_gptj", "tiny_opt"])
 def test_the_batch_equals_the_plain_form_one_by_one(
     family: str, site: Site, request: pytest.FixtureRequest
 ) -> None:
