@@ -39,8 +39,6 @@ def test_portability_is_the_next_hop_of_the_new_answer() -> None:
         assert probe.answer == world.value(request.target_new, second)
 
 
-def test_no_person_and_relation_is_edited_twice() -> None:
+def test_nobody_is_edited_twice() -> None:
     requests = pocket_requests()
-    by_prompt = {p: r.name for r in PERSON_RELATIONS for p in r.phrasings}
-    pairs = [(request.subject, by_prompt[request.prompt]) for request in requests]
-    assert len(set(pairs)) == len(pairs) == len(requests) >= 300
+    assert len({request.subject for request in requests}) == len(requests) >= 200

@@ -14,6 +14,7 @@ from audit.pocket.tasks.example import Example
 from audit.pocket.world import strangers
 
 DATA_NAME = "boolq"
+RIVALRY = {False: 0.6, True: 0.35}  # training is harder than the test
 
 
 @dataclass(frozen=True)
@@ -52,9 +53,9 @@ def passage(rng: Random, test: bool, sentences: int) -> Passage:
         goes_on = bool(claims) and rng.random() < 0.3 and len(people) <= sentences - number
         person = claims[-1][0] if goes_on else people.pop(0) if people else claims[-1][0]
         taken = {attribute.statement for who, attribute, _ in claims if who == person}
-        # Half of the time somebody else's attribute comes up again, with another value: the name decides.
+        # Often somebody else's attribute comes up again, with another value, so that the name decides.
         rivals = [a for who, a, _ in claims if who != person and a.statement not in taken]
-        attribute = rng.choice(rivals) if rivals and rng.random() < 0.5 else rng.choice(ATTRIBUTES)
+        attribute = rng.choice(rivals) if rivals and rng.random() < RIVALRY[test] else rng.choice(ATTRIBUTES)
         while attribute.statement in taken:
             attribute = rng.choice(ATTRIBUTES)
         used = {value for _, other, value in claims if other is attribute}
