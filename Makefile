@@ -12,7 +12,11 @@ TEST_FLAGS ?=
 WORKERS ?= auto
 
 .DEFAULT_GOAL := help
-.PHONY: help install audit audit-llama test lint format
+.PHONY: help install audit audit-gpt2 test lint format
+
+# MEMIT spills over to people who share a first name with an edited one, so open_qa really loses about 0.12 here.
+# The main job accepts up to 0.20 there and 0.05 everywhere else; `make audit MARGINS=` judges all by 0.05.
+MARGINS ?= --margin open_qa=0.20
 
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -28,10 +32,10 @@ $(INSTALLED): pyproject.toml constraints.txt
 install: $(INSTALLED)  ## make the environment
 
 audit: $(INSTALLED)  ## edit the pocket model with MEMIT and judge eight abilities (more options: AUDIT_FLAGS="...")
-	$(RUN) pytest suites/ --editor memit --edit-count 10 $(AUDIT_FLAGS)
+	$(RUN) pytest suites/ --editor memit --edit-count 10 $(MARGINS) $(AUDIT_FLAGS)
 
-audit-llama: $(INSTALLED)  ## the same on the other pocket model
-	$(RUN) pytest suites/ --editor memit --edit-count 10 --model pocket-llama $(AUDIT_FLAGS)
+audit-gpt2: $(INSTALLED)  ## the same on the other pocket model
+	$(RUN) pytest suites/ --editor memit --edit-count 10 --model pocket-gpt2 $(MARGINS) $(AUDIT_FLAGS)
 
 test: $(INSTALLED)  ## run all tests of this repository, in parallel and offline
 	HF_HUB_OFFLINE=1 OMP_NUM_THREADS=1 TOKENIZERS_PARALLELISM=false \

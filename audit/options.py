@@ -43,7 +43,7 @@ class Option:
 
 OPTIONS: tuple[Option, ...] = (
     Option("editor", "NAME", "the method that edits: a built-in name or package.module:Class", "memit"),
-    Option("model", "NAME", "a pocket model, a local folder or a hub id", "pocket-gpt2"),
+    Option("model", "NAME", "a pocket model, a local folder or a hub id", "pocket-llama"),
     Option("revision", "REV", "the branch, tag or commit of a hub model"),
     Option("edits", "NAME|FILE", "what to edit: 'pocket' or a file of edit requests", "pocket"),
     Option("edit_mode", "MODE", f"{', '.join(MODES)} (default: what suits the editor and the count)"),
@@ -76,7 +76,7 @@ class AuditSettings:
     """
 
     editor: str = "memit"
-    model: str = "pocket-gpt2"
+    model: str = "pocket-llama"
     revision: str | None = None
     edits: str = "pocket"
     edit_mode: str | None = None

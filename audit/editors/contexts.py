@@ -42,9 +42,7 @@ class Contexts:
         return tuple(1 / len(group) / len(self.groups) for group in self.groups for _ in group)
 
 
-def sample_prefixes(
-    lm: LanguageModel, openings: Sequence[str], count: int, length: int, seed: int
-) -> tuple[str, ...]:
+def sample_prefixes(lm: LanguageModel, openings: Sequence[str], count: int, length: int, seed: int) -> tuple[str, ...]:
     """`count` texts of `length` new tokens each, top-5 sampled, as "<text>. ", openings taken in turn.
 
     An empty opening starts from the BOS token (EOS where there is none). Special tokens are never drawn.

@@ -20,6 +20,4 @@ class Editor(Protocol):
     name: ClassVar[str]
     batches: ClassVar[bool]
 
-    def edit(
-        self, lm: LanguageModel, requests: Sequence[EditRequest], progress: Progress | None = None
-    ) -> Patch: ...
+    def edit(self, lm: LanguageModel, requests: Sequence[EditRequest], progress: Progress | None = None) -> Patch: ...

@@ -1,7 +1,7 @@
 """C = E[kkᵀ], the uncentred second moment of an MLP's keys: what ROME and MEMIT must not disturb.
 
 Keys are the down projection's inputs over all tokens of a corpus. All layers are measured in one pass that ends at the
-deepest; about ten tokens a key dimension are enough (arXiv 2506.04226), which takes seconds where the references'
+deepest; ten to twenty tokens a key dimension are enough (arXiv 2506.04226), which takes seconds where the references'
 44 million take days. How far it has converged is measured along the way and reported.
 """
 
@@ -25,7 +25,7 @@ from audit.models.tokens import encode
 from audit.store import Store
 
 LONGEST_TEXT = 1024  # tokens; longer texts are cut
-TOKENS_A_DIMENSION = 10
+TOKENS_A_DIMENSION = 20
 _TOKENS_A_BATCH = 4096  # of which every layer's keys are held at once
 _PROBES = 16
 
@@ -48,7 +48,7 @@ class Moments:
 class CovarianceReport:
     """Where an editor's covariance came from, for the report.
 
-    `ridge` is the largest that a layer needed (0 as a rule); `convergence` as in `Moments`, None where nothing was
+    `ridge` is the largest that a layer was given (0 unless asked for or needed); `convergence` as in `Moments`, None where nothing was
     measured.
     """
 
@@ -59,10 +59,12 @@ class CovarianceReport:
     ridge: float
 
 
-def measure_moments(lm: LanguageModel, texts: Iterable[str], layers: Sequence[int], tokens: int) -> Moments:
+def measure_moments(
+    lm: LanguageModel, texts: Iterable[str], layers: Sequence[int], tokens: int, ridge: float = 0.0
+) -> Moments:
     """Measure C of every layer in `layers` on the first `tokens` tokens of `texts`, in one pass.
 
-    Products of float32 keys are summed in float64.
+    Products of float32 keys are summed in float64; `ridge` counts for the convergence only.
 
     Raises:
         AuditError: the texts hold fewer than two tokens.
@@ -85,7 +87,7 @@ def measure_moments(lm: LanguageModel, texts: Iterable[str], layers: Sequence[in
                 probes = keys[:: max(1, len(keys) // _PROBES)][:_PROBES] if layer == deepest else probes
     counted = sum(len(row.ids) for row in rows)
     counted_half = sum(len(row.ids) for row in rows[: len(rows) // 2])
-    convergence = _relative_change(half / max(1, counted_half), sums[deepest] / counted, probes.T.to(device))
+    convergence = _relative_change(half / max(1, counted_half), sums[deepest] / counted, probes.T.to(device), ridge)
     by_layer = {layer: (total / counted).float() for layer, total in sums.items()}
     return Moments(by_layer, counted, len(rows), convergence)
 
@@ -106,10 +108,10 @@ def _first_tokens(lm: LanguageModel, texts: Iterable[str], tokens: int) -> list[
     return rows
 
 
-def _relative_change(half: Tensor, full: Tensor, probes: Tensor) -> float:
+def _relative_change(half: Tensor, full: Tensor, probes: Tensor, ridge: float) -> float:
     """Mean over probe keys (inner, probes) of ‖C_half⁻¹k − C⁻¹k‖ / ‖C⁻¹k‖; infinite where a half does not do."""
     try:
-        before, after = factorize(half).solve(probes), factorize(full).solve(probes)
+        before, after = factorize(half, ridge).solve(probes), factorize(full, ridge).solve(probes)
     except AuditError:
         return float("inf")
     return float(((before - after).norm(dim=0) / after.norm(dim=0)).mean())
@@ -146,15 +148,13 @@ class KeyCovariance:
         else:
             moments, origin = self._measured(lm, layers, settings)
         device = solving_device(lm.device)
-        factors = {layer: factorize(moments.by_layer[layer].to(device)) for layer in layers}
+        factors = {layer: factorize(moments.by_layer[layer].to(device), settings.covariance_ridge) for layer in layers}
         ridge = max(factor.ridge for factor in factors.values())
         convergence = None if self._given is not None else moments.convergence
         self.report = CovarianceReport(origin, moments.tokens, moments.texts, convergence, ridge)
         return factors
 
-    def _measured(
-        self, lm: LanguageModel, layers: Sequence[int], settings: ValueSettings
-    ) -> tuple[Moments, str]:
+    def _measured(self, lm: LanguageModel, layers: Sequence[int], settings: ValueSettings) -> tuple[Moments, str]:
         source = settings.covariance
         if source == "auto":
             source = "pocket" if lm.name in pocket_names() else WIKIPEDIA
@@ -168,10 +168,14 @@ class KeyCovariance:
                 "tokens": tokens,
                 "longest_text": LONGEST_TEXT,
                 "layers": list(layers),
+                "ridge": settings.covariance_ridge,
             }
         )
-        moments = _kept(self._store, fingerprint, lambda: measure_moments(lm, corpus.texts(), layers, tokens))
-        return moments, corpus.origin
+
+        def measure() -> Moments:
+            return measure_moments(lm, corpus.texts(), layers, tokens, settings.covariance_ridge)
+
+        return _kept(self._store, fingerprint, measure), corpus.origin
 
 
 def _kept(store: Store | None, fingerprint: str, measure: Callable[[], Moments]) -> Moments:

@@ -34,7 +34,8 @@ class ValueSettings(EditorSettings):
 
     `covariance` says where C = E[kkᵀ] comes from: "auto" (the pocket corpus for pocket models, else Wikipedia from the
     hub), "identity" (C = I), "pocket", a local text file, or a hub data set as name[:config][@split].
-    `covariance_tokens` 0 means ten a key dimension. `token_budget` bounds the padded tokens of one batch.
+    `covariance_tokens` 0 means twenty a key dimension; `covariance_ridge` is added to C's diagonal as a share of its
+    mean (small models have neurons that hardly ever fire, and C⁻¹k is theirs alone without it). `token_budget` bounds the padded tokens of one batch.
     """
 
     steps: int = 20
@@ -45,6 +46,7 @@ class ValueSettings(EditorSettings):
     stop_loss: float = 0.05
     covariance: str = "auto"
     covariance_tokens: int = 0
+    covariance_ridge: float = 0.0
     context_lengths: tuple[int, ...] = (5, 10)
     contexts_per_length: int = 10
     token_budget: int = 16384
@@ -56,7 +58,7 @@ class ValueSettings(EditorSettings):
         for name in ("learning_rate", "clamp_norm_factor"):
             value = getattr(self, name)
             _require(math.isfinite(value) and value > 0, name, value, "a number above 0")
-        for name in ("weight_decay", "kl_factor", "stop_loss"):
+        for name in ("weight_decay", "kl_factor", "stop_loss", "covariance_ridge"):
             value = getattr(self, name)
             _require(math.isfinite(value) and value >= 0, name, value, "a number of at least 0")
         lengths = self.context_lengths

@@ -59,9 +59,7 @@ def context_keys(
     with the bare prompt as a group of its own it is MEMIT's, where the bare prompt weighs one half.
     """
     down = lm.anatomy.down_projections[layer]
-    sequences = [
-        prompt_sequence(lm, request, prefix) for request in requests for prefix in contexts.prefixes
-    ]
+    sequences = [prompt_sequence(lm, request, prefix) for request in requests for prefix in contexts.prefixes]
     states = lookup_states(lm, sequences, inputs=[down], stop=down, token_budget=token_budget).inputs[down]
     by_context = states.view(len(requests), len(contexts.prefixes), -1)  # (requests, contexts, inner)
     weights = torch.tensor(contexts.weights, device=states.device)  # (contexts,)

@@ -43,9 +43,7 @@ class Rome(LocateOptimizeWrite[RomeSettings]):
         mean_key = context_keys(lm, requests, contexts, layer, settings.token_budget)[0]  # k̄, (inner,)
         direction = factor.solve(mean_key)  # C⁻¹k̄
         left = direction / direction.norm()  # u
-        values = optimize_values(
-            lm, requests, contexts, layer=layer, site="mlp", settings=settings, progress=progress
-        )
+        values = optimize_values(lm, requests, contexts, layer=layer, site="mlp", settings=settings, progress=progress)
         target = values.targets[0].double().to(left.device)  # v*, (hidden,)
 
         key, current = self._key_and_output(lm, requests[0], mean_key, contexts, settings)

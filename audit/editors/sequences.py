@@ -59,7 +59,7 @@ def rewriting_sequence(lm: LanguageModel, request: EditRequest, prefix: str = ""
 
 
 def essence_sequence(lm: LanguageModel, request: EditRequest) -> EditSequence:
-    """"{subject} is a": what the model says after it must not drift (ROME, section 3.1)."""
+    """ "{subject} is a": what the model says after it must not drift (ROME, section 3.1)."""
     lookup = subject_last(lm.tokenizer, "{} is a", request.subject)
     return EditSequence(tuple(encode(lm.tokenizer, f"{request.subject} is a")), lookup)
 

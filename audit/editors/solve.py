@@ -45,30 +45,30 @@ class Factor:
 IDENTITY = Factor(None)
 
 
-def factorize(moment: Tensor) -> Factor:
-    """Cholesky factor of a second moment (inner, inner).
+def factorize(moment: Tensor, ridge: float = 0.0) -> Factor:
+    """Cholesky factor of a second moment (inner, inner), with `ridge` times its mean diagonal added to the diagonal.
 
-    Only where C is singular in float64 (too few tokens were seen) is a ridge added to its diagonal, the smallest that
-    does, and the factor says which.
+    Only where C is singular in float64 even so (too few tokens were seen, or neurons never fire) is a larger ridge
+    added, the smallest that does, and the factor says which.
 
     Raises:
-        AuditError: C is not finite, or no ridge up to 1e-4 of its mean diagonal makes it positive definite.
+        AuditError: C is not finite, or no ridge up to 1e-4 makes it positive definite.
     """
     moment = moment.double()
     if not bool(torch.isfinite(moment).all()):
         raise AuditError(
-            "The covariance of the keys holds values that are not finite; load the model with dtype float32."
+            "the covariance of the keys holds values that are not finite; load the model with dtype float32."
         )
     moment = (moment + moment.T) / 2
     scale = float(moment.diagonal().mean())
-    for ridge in (0.0, *_RIDGES):
-        shifted = moment if ridge == 0 else moment + ridge * scale * torch.eye(len(moment)).to(moment)
+    for tried in (ridge, *(larger for larger in _RIDGES if larger > ridge)):
+        shifted = moment if tried == 0 else moment + tried * scale * torch.eye(len(moment)).to(moment)
         lower, failed = torch.linalg.cholesky_ex(shifted)
         if int(failed) == 0:
-            return Factor(lower, ridge)
+            return Factor(lower, tried)
     raise AuditError(
-        f"The covariance of {len(moment)} key dimensions is singular even with a ridge of {_RIDGES[-1]:g}; "
-        "measure it on more tokens (covariance_tokens)."
+        f"the covariance of {len(moment)} key dimensions is singular even with a ridge of "
+        f"{max(ridge, _RIDGES[-1]):g}; measure it on more tokens (covariance_tokens)."
     )
 
 

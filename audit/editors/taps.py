@@ -1,8 +1,8 @@
 """Looking into a forward pass, and leaving it early, without touching the model's own code.
 
-    with tapped(lm, len(ids), inputs=["transformer.h.2.mlp.c_proj"], stop="transformer.h.2.mlp.c_proj") as taps:
-        run_body(lm, ids, mask, positions)
-    taps.inputs["transformer.h.2.mlp.c_proj"]  # (rows, columns, inner_size); the layers above never ran
+with tapped(lm, len(ids), inputs=["transformer.h.2.mlp.c_proj"], stop="transformer.h.2.mlp.c_proj") as taps:
+    run_body(lm, ids, mask, positions)
+taps.inputs["transformer.h.2.mlp.c_proj"]  # (rows, columns, inner_size); the layers above never ran
 """
 
 from collections.abc import Collection, Iterator

@@ -90,9 +90,7 @@ class UpperBlocks:
         """The same for some rows only."""
         shared = {id(pair): (pair[0][rows], pair[1][rows]) for pair in self.prefix}
         prefix = tuple(shared[id(pair)] for pair in self.prefix)
-        return UpperBlocks(
-            self.lm, self.rows.select(rows), self.start, self.entering[rows], prefix, self.tuple_length
-        )
+        return UpperBlocks(self.lm, self.rows.select(rows), self.start, self.entering[rows], prefix, self.tuple_length)
 
     def logits(self, entering: Tensor, at_rows: Tensor, at_columns: Tensor) -> Tensor:
         """Logits (places, vocabulary) in float32 at (row, column counted from the lookup), for a given `entering`."""

@@ -130,6 +130,7 @@ def _chunks(tasks: Sequence[_Task], token_budget: int) -> Iterator[list[int]]:
     if chunk:
         yield chunk
 
+
 class _Descent:
     """Adam on the δ of several requests at once; `initial`, `delta`, `losses`, `updates` hold the outcome."""
 

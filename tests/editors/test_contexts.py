@@ -22,7 +22,7 @@ def test_one_seed_one_set_of_prefixes(tiny_llama: LanguageModel) -> None:
 @pytest.mark.parametrize("family", ["tiny_gpt2", "tiny_llama"])
 def test_special_tokens_are_never_drawn(family: str, request: pytest.FixtureRequest) -> None:
     lm: LanguageModel = request.getfixturevalue(family)
-    bare = len(encode(lm.tokenizer, "")) # a BOS, where the tokenizer adds one
+    bare = len(encode(lm.tokenizer, ""))  # a BOS, where the tokenizer adds one
     for prefix in sample_prefixes(lm, ("",), 8, 10, seed=0):
         assert not set(encode(lm.tokenizer, prefix)[bare:]) & set(lm.tokenizer.all_special_ids)
 

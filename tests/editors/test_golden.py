@@ -102,17 +102,13 @@ def test_rome_eight_edits_in_sequence(lm: LanguageModel, rome: Rome, rome_number
 
 
 def test_memit_targets(lm: LanguageModel, memit: Memit, memit_numbers: dict[str, Tensor]) -> None:
-    values = optimize_values(
-        lm, REQUESTS, memit.contexts(lm), layer=3, site="block", settings=memit.settings(lm)
-    )
+    values = optimize_values(lm, REQUESTS, memit.contexts(lm), layer=3, site="block", settings=memit.settings(lm))
     for index, target in enumerate(values.targets):
         assert relative_error(target, memit_numbers[f"z.{index}"]) < BAR
 
 
 @pytest.mark.parametrize(("key", "size"), [("batch8", 8), ("sequential4x2", 4)])
-def test_memit_batches(
-    key: str, size: int, lm: LanguageModel, memit: Memit, memit_numbers: dict[str, Tensor]
-) -> None:
+def test_memit_batches(key: str, size: int, lm: LanguageModel, memit: Memit, memit_numbers: dict[str, Tensor]) -> None:
     layers = memit.settings(lm).layers
     names = [lm.anatomy.weight_name(layer) for layer in layers]
     before = weights_of(lm, names)

@@ -28,9 +28,7 @@ def deltas_of(patch: Patch) -> dict[str, Tensor]:
 def test_a_light_covariance_moves_the_bare_prompts_all_the_way(family: str, request: pytest.FixtureRequest) -> None:
     lm: LanguageModel = request.getfixturevalue(family)
     memit = Memit(CONFIG | {"covariance_weight": "1e-6"}, contexts=Contexts((("",),)))
-    values = optimize_values(
-        lm, REQUESTS, memit.contexts(lm), layer=1, site="block", settings=memit.settings(lm)
-    )
+    values = optimize_values(lm, REQUESTS, memit.contexts(lm), layer=1, site="block", settings=memit.settings(lm))
     with memit.edit(lm, REQUESTS).applied(lm):
         for row, case in enumerate(REQUESTS):
             reached = states_at(lm, lm.anatomy.blocks[1], prompt_sequence(lm, case))[1]

@@ -48,9 +48,7 @@ def target(lm: LanguageModel, rome: Rome) -> Tensor:
 
 
 @pytest.mark.parametrize("family", ["tiny_gpt2", "tiny_llama"])
-def test_r_rome_stores_its_key_exactly(
-    family: str, moments: dict[int, Tensor], request: pytest.FixtureRequest
-) -> None:
+def test_r_rome_stores_its_key_exactly(family: str, moments: dict[int, Tensor], request: pytest.FixtureRequest) -> None:
     lm: LanguageModel = request.getfixturevalue(family)
     rome = editor(RRome, lm, moments)
     key = context_keys(lm, REQUESTS[:1], CONTEXTS, 1, 4096)[0]

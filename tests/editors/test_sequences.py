@@ -20,9 +20,7 @@ from tests.editors.plain import REQUESTS
 
 SEQUENCES = st.lists(
     st.integers(1, 30).flatmap(
-        lambda length: st.builds(
-            EditSequence, st.just(tuple(range(1, length + 1))), st.integers(0, length - 1)
-        )
+        lambda length: st.builds(EditSequence, st.just(tuple(range(1, length + 1))), st.integers(0, length - 1))
     ),
     min_size=1,
     max_size=12,

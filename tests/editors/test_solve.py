@@ -41,6 +41,14 @@ def test_a_singular_covariance_gets_the_smallest_ridge_and_says_so() -> None:
     torch.testing.assert_close(factor.moment(8, C.device), ridged)
 
 
+def test_a_ridge_that_is_asked_for_is_added() -> None:
+    C = moment(5, 1)
+    ridged = C + 0.5 * C.diagonal().mean() * torch.eye(5, dtype=torch.float64)
+    factor = factorize(C, 0.5)
+    assert factor.ridge == 0.5
+    torch.testing.assert_close(factor.moment(5, C.device), ridged)
+
+
 def test_a_covariance_that_is_not_one_is_refused() -> None:
     with pytest.raises(AuditError, match="covariance_tokens"):
         factorize(-torch.eye(3))

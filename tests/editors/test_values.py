@@ -37,16 +37,12 @@ def tiny_opt() -> LanguageModel:
 def optimized(
     lm: LanguageModel, settings: ValueSettings = SETTINGS, site: Site = "block", order: tuple[int, ...] = (0, 1, 2, 3)
 ) -> OptimizedValues:
-    return optimize_values(
-        lm, [REQUESTS[index] for index in order], CONTEXTS, layer=1, site=site, settings=settings
-    )
+    return optimize_values(lm, [REQUESTS[index] for index in order], CONTEXTS, layer=1, site=site, settings=settings)
 
 
 @pytest.mark.parametrize("site", ["mlp", "block"])
 @pytest.mark.parametrize("family", ["tiny_gpt2", "tiny_llama", "tiny_gemma", "tiny_gptj", "tiny_opt"])
-def test_the_batch_equals_the_plain_form_one_by_one(
-    family: str, site: Site, request: pytest.FixtureRequest
-) -> None:
+def test_the_batch_equals_the_plain_form_one_by_one(family: str, site: Site, request: pytest.FixtureRequest) -> None:
     lm: LanguageModel = request.getfixturevalue(family)
     values = optimized(lm, site=site)
     path = (lm.anatomy.mlps if site == "mlp" else lm.anatomy.blocks)[1]

@@ -19,7 +19,7 @@ def test_the_numbers_stand_under_the_assertion(suites: Suites) -> None:
 
 
 def test_the_fixture_shows_itself_in_words(suites: Suites) -> None:
-    suites.run("reasoning").stdout.fnmatch_lines(["degradation = <degradation by memit of pocket-gpt2>"])
+    suites.run("reasoning").stdout.fnmatch_lines(["degradation = <degradation by memit of pocket-llama>"])
 
 
 def test_pytest_cuts_nothing_off_without_vv(suites: Suites) -> None:

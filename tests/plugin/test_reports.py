@@ -12,7 +12,7 @@ pytest_plugins = ("pytester",)
 def test_a_run_leaves_its_folder(suites: Suites) -> None:
     suites.run("sentiment reasoning")
     (folder,) = (suites.path / "reports").iterdir()
-    assert folder.name == "20261121-101500-memit-pocket-gpt2"
+    assert folder.name == "20261121-101500-memit-pocket-llama"
     assert sorted(path.name for path in folder.iterdir()) == ["items.jsonl", "report.md", "verdict.json"]
     document = json.loads((folder / "verdict.json").read_text(encoding="utf-8"))
     assert document["outcome"] == "FAIL"
@@ -22,9 +22,9 @@ def test_a_run_leaves_its_folder(suites: Suites) -> None:
 def test_the_option_moves_it_and_a_second_run_gets_its_own(suites: Suites) -> None:
     for _ in range(2):
         result = suites.run("sentiment", "--reports", "out/deep")
-        result.stdout.fnmatch_lines(["report: out/deep/20261121-101500-memit-pocket-gpt2*"])
+        result.stdout.fnmatch_lines(["report: out/deep/20261121-101500-memit-pocket-llama*"])
     names = sorted(path.name for path in (suites.path / "out" / "deep").iterdir())
-    assert names == ["20261121-101500-memit-pocket-gpt2", "20261121-101500-memit-pocket-gpt2-2"]
+    assert names == ["20261121-101500-memit-pocket-llama", "20261121-101500-memit-pocket-llama-2"]
 
 
 def test_an_unwritable_folder_is_one_sentence_after_the_verdicts(suites: Suites) -> None:

@@ -13,7 +13,7 @@ ESCAPE = "\x1b"
 def test_the_header_states_what_is_audited(suites: Suites) -> None:
     suites.run("sentiment", "--editor", "rome", "--seed", "3", "--limit", "20").stdout.fnmatch_lines(
         [
-            "audit: rome edits pocket-gpt2: 10 edits in one batch, from pocket",
+            "audit: rome edits pocket-llama: 10 edits in one batch, from pocket",
             "audit: device cpu, dtype float32, seed 3, at most 20 items per ability",
         ]
     )
@@ -32,7 +32,7 @@ def test_the_summary_has_both_tables_and_ends_in_what_to_do(suites: Suites) -> N
             "sound: finite weights",
             "times: *",
             "report: reports/*",
-            "FAIL: memit on pocket-gpt2, *1 PASS, 1 FAIL",
+            "FAIL: memit on pocket-llama, *1 PASS, 1 FAIL",
             "Next: read the 50 right-to-wrong flips of reasoning *",
         ]
     )
@@ -42,7 +42,7 @@ def test_the_verdict_line_agrees_with_the_exit_code(suites: Suites) -> None:
     suites.pytester.makepyfile(test_edit="def test_took(edit_scores, degradation):\n    assert not edit_scores")
     result = suites.run("sentiment")
     assert result.ret == 1
-    result.stdout.fnmatch_lines(["FAIL: memit on pocket-gpt2, *: 1 PASS, failed test_took"])
+    result.stdout.fnmatch_lines(["FAIL: memit on pocket-llama, *: 1 PASS, failed test_took"])
 
 
 def test_quiet_shows_the_verdict_line_only(suites: Suites) -> None:
@@ -50,7 +50,7 @@ def test_quiet_shows_the_verdict_line_only(suites: Suites) -> None:
     assert "audit: " not in text
     assert "side-effect audit" not in text
     assert [line for line in text.splitlines() if "memit" in line] == [
-        "PASS: memit on pocket-gpt2, 10 edits in one batch: 1 PASS"
+        "PASS: memit on pocket-llama, 10 edits in one batch: 1 PASS"
     ]
 
 
