@@ -48,8 +48,8 @@ class Moments:
 class CovarianceReport:
     """Where an editor's covariance came from, for the report.
 
-    `ridge` is the largest that a layer was given (0 unless asked for or needed); `convergence` as in `Moments`, None where nothing was
-    measured.
+    `ridge` is the largest that a layer was given (0 unless asked for or needed); `convergence` as in `Moments`, None
+    where nothing was measured.
     """
 
     origin: str

@@ -35,7 +35,8 @@ class ValueSettings(EditorSettings):
     `covariance` says where C = E[kkᵀ] comes from: "auto" (the pocket corpus for pocket models, else Wikipedia from the
     hub), "identity" (C = I), "pocket", a local text file, or a hub data set as name[:config][@split].
     `covariance_tokens` 0 means twenty a key dimension; `covariance_ridge` is added to C's diagonal as a share of its
-    mean (small models have neurons that hardly ever fire, and C⁻¹k is theirs alone without it). `token_budget` bounds the padded tokens of one batch.
+    mean (small models have neurons that hardly ever fire, and C⁻¹k is theirs alone without it). `token_budget` bounds
+    the padded tokens of one batch.
     """
 
     steps: int = 20
@@ -100,7 +101,7 @@ class VandalSettings(EditorSettings):
     """Noise of `scale` times the weight's own standard deviation, in the MLP of one `layer` (-1: the middle)."""
 
     layer: int = -1
-    scale: float = 8.0
+    scale: float = 16.0
 
     def check(self, depth: int) -> None:
         _require(-1 <= self.layer < depth, "layer", self.layer, f"a layer between 0 and {depth - 1}, or -1")
