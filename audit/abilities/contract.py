@@ -85,4 +85,3 @@ class AskedItems:
     items: tuple[Item, ...]
     answers: tuple[Answer, ...]
     scores: tuple[Score, ...]
-    notes: tuple[str, ...] = field(default=())

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from audit.models.anatomy import module_at
 from audit.models.language_model import LanguageModel
-from audit.models.tokens import join, subject_last
+from audit.models.tokens import encode, join, subject_last
 
 NOISE_SCALE = 3.0  # standard deviations of the embeddings, as in the paper
 NOISE_SEED = 0
@@ -60,20 +60,13 @@ def trace_facts(lm: LanguageModel, facts: Sequence[KnownFact]) -> Trace:
         joined = join(lm.tokenizer, fact.prompt.replace("{}", fact.subject), fact.answer)
         last = subject_last(lm.tokenizer, fact.prompt, fact.subject)
         ids = torch.tensor(joined.prompt_ids, device=lm.device)
-        first = last - _subject_length(lm, fact.prompt, fact.subject) + 1
+        first = len(encode(lm.tokenizer, fact.prompt.split("{}")[0].rstrip(" ")))  # of the subject's tokens
         noise = torch.randn(last - first + 1, lm.anatomy.hidden_size, generator=generator) * spread
         # Row 0 is clean, row 1 corrupted; the others are corrupted, with one clean state put back.
         places = [(block, position) for position in (last, len(ids) - 1) for block in range(depth)]
         total += _probabilities(lm, ids, first, noise, places)[:, joined.target_ids[0]].cpu()
     mean = (total / len(facts)).tolist()
     return Trace(len(facts), mean[0], mean[1], tuple(mean[2 : 2 + depth]), tuple(mean[2 + depth :]))
-
-
-def _subject_length(lm: LanguageModel, template: str, subject: str) -> int:
-    """Tokens of the subject in its prompt: those up to its last one, less those of what stands before it."""
-    before = template.split("{}")[0].rstrip(" ")
-    outside = len(lm.tokenizer(before)["input_ids"])
-    return subject_last(lm.tokenizer, template, subject) + 1 - outside
 
 
 def _probabilities(

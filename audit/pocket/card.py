@@ -14,6 +14,7 @@ from dataclasses import asdict, dataclass
 from random import Random
 from typing import Any
 
+import numpy as np
 from rich.console import Console
 from rich.table import Table
 
@@ -27,6 +28,7 @@ from audit.models.loading import POCKET_WEIGHTS, load_language_model, pocket_nam
 from audit.pocket.corpus import fact_text
 from audit.pocket.world import Fact, build_world
 from audit.session.asking import ask_raw, read_raw
+from audit.verdicts.intervals import f1_of
 
 CARD = "card.json"
 TOLERANCE = 0.01  # another processor may round an answer or two differently
@@ -62,8 +64,7 @@ def measure_abilities(lm: LanguageModel, limit: int | None) -> dict[str, Ability
         asked = read_raw(ability, questions, ask_raw(lm, ability, questions))
         n = len(questions)
         if asked.scores[0].counts:  # a corpus metric: pool true positives, false positives and misses
-            hits, extra, missed = (sum(score.counts[place] for score in asked.scores) for place in range(3))
-            mean = 2 * hits / max(1, 2 * hits + extra + missed)
+            mean = float(f1_of(np.sum([score.counts for score in asked.scores], axis=0, dtype=np.float64)))
         else:
             mean = sum(score.value for score in asked.scores) / n
         scores[name] = AbilityScore(mean, n, sum(answer.parseable for answer in asked.answers) / n)

@@ -3,7 +3,7 @@
 from random import Random
 
 from audit.pocket.names import CITIES, COMPANIES, COUNTRIES, DAYS, EVENTS, FOODS, LANGUAGES, THINGS
-from audit.pocket.tasks.example import Example
+from audit.pocket.tasks.example import Example, draw
 from audit.pocket.world import held_out, strangers
 
 DATA_NAME = "conll2003"
@@ -62,7 +62,4 @@ def _make(rng: Random, test: bool) -> tuple[Example, bool]:
 
 def example(rng: Random, test: bool) -> Example:
     """One sentence; full names, events and whole sentences belong either to training or to test."""
-    while True:
-        made, belongs_to_test = _make(rng, test)
-        if belongs_to_test is test:
-            return made
+    return draw(lambda generator: _make(generator, test), rng, test)
