@@ -14,9 +14,23 @@ if TYPE_CHECKING:
 
 ENTRY_POINT_GROUP = "audit.editors"
 EDITORS: dict[str, str] = {
+    "kn": "audit.editors.kn:KnowledgeNeurons",
+    "mend": "audit.editors.mend:Mend",
     "rome": "audit.editors.rome:Rome",
     "r-rome": "audit.editors.r_rome:RRome",
     "memit": "audit.editors.memit:Memit",
+    "memit-seq": "audit.editors.memit_seq:MemitSeq",
+    "emmet": "audit.editors.emmet:Emmet",
+    "pmet": "audit.editors.pmet:Pmet",
+    "alphaedit": "audit.editors.alphaedit:AlphaEdit",
+    "ultraedit": "audit.editors.ultraedit:UltraEdit",
+    "ft": "audit.editors.ft:FineTuning",
+    "ft-l": "audit.editors.ft_l:NormConstrained",
+    "ft-bf": "audit.editors.ft_bf:BreadthFirst",
+    "lora": "audit.editors.lora:Lora",
+    "grace": "audit.editors.grace:Grace",
+    "wise": "audit.editors.wise:Wise",
+    "ike": "audit.editors.ike:Ike",
     "identity": "audit.editors.identity:Identity",
     "vandal": "audit.editors.vandal:Vandal",
 }

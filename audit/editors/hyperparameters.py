@@ -1,6 +1,6 @@
 """Settings of the editors: what was published for known models, something sensible for any other, and overrides.
 
-    settings = resolve(MemitSettings, lm, {"layers": "3-5", "clamp_norm_factor": "1.5"})
+    settings = resolve(MemitSettings, "memit", lm, {"layers": (3, 4, 5), "clamp_norm_factor": 1.5})
 
 A value comes from the first of: the user's override, `edit_hyperparameters.json` beside the model's weights (measured
 for that model), the published table, the model's depth.
@@ -11,9 +11,17 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
-from typing import Any, TypeVar, get_type_hints
+from types import MappingProxyType
+from typing import Any, ClassVar, TypeVar, get_type_hints
 
-from audit.editors.published import DEPTH_SHARES, PUBLISHED, Shape
+from audit.editors.published import (
+    MEMIT_SHARES,
+    PUBLISHED_MEMIT,
+    PUBLISHED_ROME,
+    ROME_SHARES,
+    Shape,
+    layer_at,
+)
 from audit.errors import AuditError
 from audit.models.language_model import LanguageModel
 
@@ -22,7 +30,19 @@ MEASURED_FILE = "edit_hyperparameters.json"
 
 @dataclass(frozen=True)
 class EditorSettings:
-    """Base of all settings."""
+    """Base of all settings. An editor's own settings stand in its file; those of several editors stand here.
+
+    `published` are settings by the shape of the model that they were published for. `measured_for` names the editors
+    whose measured settings serve, as far as the fields agree, where a model has none for this editor.
+    """
+
+    published: ClassVar[Mapping[Shape, Mapping[str, Any]]] = MappingProxyType({})
+    measured_for: ClassVar[tuple[str, ...]] = ()
+
+    @classmethod
+    def for_depth(cls, model_type: str, depth: int) -> dict[str, Any]:
+        """What a model of `depth` blocks gets where nothing was published or measured: its layers, as a rule."""
+        return {}
 
     def check(self, depth: int) -> None:
         """Raise `AuditError` where a value is out of range for a model of `depth` blocks."""
@@ -55,31 +75,41 @@ class ValueSettings(EditorSettings):
     def check(self, depth: int) -> None:
         at_least = {"steps": 1, "covariance_tokens": 0, "contexts_per_length": 0, "token_budget": 1}
         for name, least in at_least.items():
-            _require(getattr(self, name) >= least, name, getattr(self, name), f"at least {least}")
+            require(getattr(self, name) >= least, name, getattr(self, name), f"at least {least}")
         for name in ("learning_rate", "clamp_norm_factor"):
             value = getattr(self, name)
-            _require(math.isfinite(value) and value > 0, name, value, "a number above 0")
+            require(math.isfinite(value) and value > 0, name, value, "a number above 0")
         for name in ("weight_decay", "kl_factor", "stop_loss", "covariance_ridge"):
             value = getattr(self, name)
-            _require(math.isfinite(value) and value >= 0, name, value, "a number of at least 0")
+            require(math.isfinite(value) and value >= 0, name, value, "a number of at least 0")
         lengths = self.context_lengths
-        _require(all(length >= 1 for length in lengths), "context_lengths", lengths, "whole numbers of at least 1")
+        require(all(length >= 1 for length in lengths), "context_lengths", lengths, "whole numbers of at least 1")
 
 
 @dataclass(frozen=True)
 class RomeSettings(ValueSettings):
     """`layer` is the block whose MLP is written, counted from 0."""
 
+    published: ClassVar[Mapping[Shape, Mapping[str, Any]]] = PUBLISHED_ROME
+    measured_for: ClassVar[tuple[str, ...]] = ("rome",)
+
     layer: int = 0
+
+    @classmethod
+    def for_depth(cls, model_type: str, depth: int) -> dict[str, Any]:
+        return {"layer": layer_at(ROME_SHARES, model_type, depth)}
 
     def check(self, depth: int) -> None:
         super().check(depth)
-        _require(0 <= self.layer < depth, "layer", self.layer, f"a layer between 0 and {depth - 1}")
+        require(0 <= self.layer < depth, "layer", self.layer, f"a layer between 0 and {depth - 1}")
 
 
 @dataclass(frozen=True)
 class MemitSettings(ValueSettings):
     """`layers` are written in rising order; `covariance_weight` is λ, the number of pseudo-keys that C stands for."""
+
+    published: ClassVar[Mapping[Shape, Mapping[str, Any]]] = PUBLISHED_MEMIT
+    measured_for: ClassVar[tuple[str, ...]] = ("memit",)
 
     clamp_norm_factor: float = 0.75
     context_lengths: tuple[int, ...] = (10,)
@@ -87,13 +117,18 @@ class MemitSettings(ValueSettings):
     layers: tuple[int, ...] = (0,)
     covariance_weight: float = 15000.0
 
+    @classmethod
+    def for_depth(cls, model_type: str, depth: int) -> dict[str, Any]:
+        last = layer_at(MEMIT_SHARES, model_type, depth)
+        return {"layers": tuple(range(max(0, last - 4), last + 1))}
+
     def check(self, depth: int) -> None:
         super().check(depth)
         rising = all(low < high for low, high in zip(self.layers, self.layers[1:], strict=False))
         inside = bool(self.layers) and self.layers[0] >= 0 and self.layers[-1] < depth
-        _require(rising and inside, "layers", self.layers, f"rising layers between 0 and {depth - 1}, such as 1,2,3")
+        require(rising and inside, "layers", self.layers, f"rising layers between 0 and {depth - 1}, such as 1,2,3")
         weight = self.covariance_weight
-        _require(math.isfinite(weight) and weight > 0, "covariance_weight", weight, "a number above 0")
+        require(math.isfinite(weight) and weight > 0, "covariance_weight", weight, "a number above 0")
 
 
 @dataclass(frozen=True)
@@ -104,8 +139,8 @@ class VandalSettings(EditorSettings):
     scale: float = 16.0
 
     def check(self, depth: int) -> None:
-        _require(-1 <= self.layer < depth, "layer", self.layer, f"a layer between 0 and {depth - 1}, or -1")
-        _require(math.isfinite(self.scale) and self.scale >= 0, "scale", self.scale, "a number of at least 0")
+        require(-1 <= self.layer < depth, "layer", self.layer, f"a layer between 0 and {depth - 1}, or -1")
+        require(math.isfinite(self.scale) and self.scale >= 0, "scale", self.scale, "a number of at least 0")
 
 
 S = TypeVar("S", bound=EditorSettings)
@@ -150,27 +185,12 @@ def resolve(kind: type[S], editor: str, lm: LanguageModel, overrides: Mapping[st
     Raises:
         AuditError: a value is out of range, or the measured file beside the weights cannot be read.
     """
-    settings = kind(**{**_from_depth(kind, lm), **_published(kind, editor, lm), **_measured(kind, editor, lm)})
+    shape = Shape(lm.model.config.model_type, lm.anatomy.depth, lm.anatomy.hidden_size, lm.anatomy.inner_size)
+    by_depth = kind.for_depth(shape.model_type, shape.depth)
+    settings = kind(**{**by_depth, **kind.published.get(shape, {}), **_measured(kind, editor, lm)})
     settings = replace(settings, **overrides)
     settings.check(lm.anatomy.depth)
     return settings
-
-
-def _from_depth(kind: type[EditorSettings], lm: LanguageModel) -> dict[str, Any]:
-    """The layers that published settings choose, as shares of the depth."""
-    depth = lm.anatomy.depth
-    rome, memit = DEPTH_SHARES["gpt2" if lm.model.config.model_type == "gpt2" else "other"]
-    if issubclass(kind, RomeSettings):
-        return {"layer": min(depth - 1, int(rome * depth))}
-    if issubclass(kind, MemitSettings):
-        last = min(depth - 1, int(memit * depth))
-        return {"layers": tuple(range(max(0, last - 4), last + 1))}
-    return {}
-
-
-def _published(kind: type[EditorSettings], editor: str, lm: LanguageModel) -> dict[str, Any]:
-    shape = Shape(lm.model.config.model_type, lm.anatomy.depth, lm.anatomy.hidden_size, lm.anatomy.inner_size)
-    return dict(PUBLISHED.get((editor, shape), {}))
 
 
 def _measured(kind: type[EditorSettings], editor: str, lm: LanguageModel) -> dict[str, Any]:
@@ -181,7 +201,12 @@ def _measured(kind: type[EditorSettings], editor: str, lm: LanguageModel) -> dic
         return {}
     try:
         by_editor = json.loads(path.read_text(encoding="utf-8"))
-        given = by_editor.get(editor, by_editor.get("rome", {}) if editor == "r-rome" else {})
+        if editor in by_editor:
+            given = by_editor[editor]
+        else:
+            names = [field.name for field in fields(kind)]
+            lender = next((name for name in kind.measured_for if name in by_editor), None)
+            given = {key: value for key, value in by_editor.get(lender, {}).items() if key in names}
         texts = {
             key: ",".join(map(str, value)) if isinstance(value, list) else str(value) for key, value in given.items()
         }
@@ -190,6 +215,7 @@ def _measured(kind: type[EditorSettings], editor: str, lm: LanguageModel) -> dic
     return parse_overrides(kind, editor, texts)
 
 
-def _require(holds: bool, name: str, value: object, wanted: str) -> None:
+def require(holds: bool, name: str, value: object, wanted: str) -> None:
+    """Raise `AuditError` unless the setting `name` holds what is wanted."""
     if not holds:
         raise AuditError(f"{name} is {value}: give {wanted}.")

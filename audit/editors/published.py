@@ -30,8 +30,15 @@ LLAMA_3_3B = Shape("llama", 28, 3072, 8192)
 MISTRAL_7B = Shape("mistral", 32, 4096, 14336)
 QWEN_2_7B = Shape("qwen2", 28, 3584, 18944)  # Qwen 2 and 2.5
 
-# The middle of the published layers, as a share of the depth: (ROME's layer, MEMIT's last layer).
-DEPTH_SHARES = {"gpt2": (0.36, 0.36), "other": (0.17, 0.26)}
+# The middle of the published layers as a share of the depth: ROME's layer, MEMIT's last one.
+ROME_SHARES = {"gpt2": 0.36, "other": 0.17}
+MEMIT_SHARES = {"gpt2": 0.36, "other": 0.26}
+
+
+def layer_at(shares: Mapping[str, float], model_type: str, depth: int) -> int:
+    """The layer at a share of the depth; `shares` by model type, with one for "other"."""
+    return min(depth - 1, int(shares.get(model_type, shares["other"]) * depth))
+
 
 _LLAMA_ROME = {"layer": 5, "steps": 25, "weight_decay": 1e-3, "covariance": "identity"}
 _LLAMA_MEMIT = {"layers": (4, 5, 6, 7, 8), "steps": 25, "weight_decay": 1e-3, "clamp_norm_factor": 4.0}
@@ -59,8 +66,5 @@ _MEMIT: dict[Shape, dict[str, Any]] = {
     QWEN_2_7B: _LLAMA_MEMIT,
 }
 
-PUBLISHED: Mapping[tuple[str, Shape], Mapping[str, Any]] = MappingProxyType(
-    {("rome", shape): values for shape, values in _ROME.items()}
-    | {("r-rome", shape): values for shape, values in _ROME.items()}
-    | {("memit", shape): values for shape, values in _MEMIT.items()}
-)
+PUBLISHED_ROME: Mapping[Shape, Mapping[str, Any]] = MappingProxyType(_ROME)
+PUBLISHED_MEMIT: Mapping[Shape, Mapping[str, Any]] = MappingProxyType(_MEMIT)

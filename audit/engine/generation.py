@@ -36,7 +36,7 @@ def generate(
         raise AuditError(f"max_new_tokens must be at least 1, not {decoding.max_new_tokens}; an answer needs a token.")
     rows: dict[tuple[int, ...], list[int]] = {}  # token ids -> the prompts that read so
     for number, prompt in enumerate(prompts):
-        ids = tuple(encode(lm.tokenizer, prompt))
+        ids = tuple(encode(lm.tokenizer, lm.asked(prompt)))
         require_room(lm, ids, f"Prompt {number}", prompt, new_tokens=1)
         rows.setdefault(ids, []).append(number)
 

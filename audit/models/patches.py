@@ -1,16 +1,15 @@
 """What an editor hands back: changes to weights that can be applied and taken back bit for bit.
 
-    with patch.applied(lm):
-        ...  # the edited model
-    # the model as it was, bit for bit, whatever happened inside
-
-Originals of the touched tensors are kept and copied back; subtracting a delta again would leave rounding behind.
+with patch.applied(lm):
+    ...  # the edited model
+# the model as it was, bit for bit, whatever happened inside
 """
 
 import json
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
+from importlib import import_module
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, Protocol
@@ -18,111 +17,30 @@ from typing import Any, Protocol
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
-from torch import Tensor, nn
+from torch import Tensor
 
 from audit.errors import AuditError
+from audit.models.deltas import Delta as Delta
+from audit.models.deltas import DenseDelta as DenseDelta
+from audit.models.deltas import LowRankDelta as LowRankDelta
+from audit.models.deltas import SparseDelta as SparseDelta
+from audit.models.deltas import delta_from
 from audit.models.fingerprints import content_fingerprint
-from audit.models.language_model import LanguageModel
+from audit.models.language_model import Attachment, LanguageModel
+from audit.models.originals import Originals as Originals
+from audit.models.originals import originals_kept as originals_kept
+from audit.models.originals import parameter_at as parameter_at
 from audit.store import hash_tensors
 
 FORMAT = "model-edit-audit patch 1"
 DESCRIPTION_FILE = "patch.json"
 TENSORS_FILE = "deltas.safetensors"
-
-
-@dataclass(frozen=True, eq=False)
-class LowRankDelta:
-    """The change `left @ right` of a weight seen as (out, in), however the model stores it.
-
-    `left` is (out, rank), `right` is (rank, in); both float32 or both float64.
-    """
-
-    left: Tensor
-    right: Tensor
-
-    def __post_init__(self) -> None:
-        if self.left.ndim != 2 or self.right.ndim != 2 or self.left.shape[1] != self.right.shape[0]:
-            raise AuditError(
-                f"low-rank factors of shapes {tuple(self.left.shape)} and {tuple(self.right.shape)} do not multiply; "
-                "give (out, rank) and (rank, in)."
-            )
-        if self.left.dtype != self.right.dtype or self.left.dtype not in (torch.float32, torch.float64):
-            raise AuditError(
-                f"low-rank factors are {self.left.dtype} and {self.right.dtype}; give both in float32 or in float64."
-            )
-
-    def parts(self) -> dict[str, Tensor]:
-        return {"left": self.left, "right": self.right}
-
-
-@dataclass(frozen=True, eq=False)
-class DenseDelta:
-    """A change of every entry, stored as the parameter itself is stored (any shape)."""
-
-    values: Tensor
-
-    def parts(self) -> dict[str, Tensor]:
-        return {"values": self.values}
-
-
-Delta = LowRankDelta | DenseDelta
-
-
-class Originals:
-    """The tensors of a model as they were before their first change.
-
-    `keep(name)` must be called before a parameter is written; it clones the tensor on the first call for that tensor
-    only, so the memory spent is that of what was touched. Tied parameters are one tensor.
-    """
-
-    def __init__(self, lm: LanguageModel) -> None:
-        self._model = lm.model
-        self._kept: dict[int, _Kept] = {}
-
-    def keep(self, name: str) -> nn.Parameter:
-        """Remember parameter `name` and return it, ready to be written in place.
-
-        Raises:
-            AuditError: the model has no such parameter.
-        """
-        parameter = parameter_at(self._model, name)
-        if id(parameter) not in self._kept:
-            clone = parameter.detach().clone()
-            self._kept[id(parameter)] = _Kept(name, parameter, clone, hash_tensors([(name, clone)]))
-        return parameter
-
-    def touched(self) -> tuple[tuple[str, Tensor, Tensor], ...]:
-        """(name, original, current) of every kept tensor; the current one is the model's own, not a copy."""
-        return tuple((kept.name, kept.clone, kept.parameter.detach()) for kept in self._kept.values())
-
-    def restore(self) -> None:
-        """Copy every kept tensor back and check that the model now holds it, bit for bit.
-
-        Raises:
-            AuditError: a parameter was replaced by another object instead of being written in place.
-        """
-        # Last kept first: should two tensors share memory, the older content lands last.
-        for kept in reversed(self._kept.values()):
-            with torch.no_grad():
-                kept.parameter.copy_(kept.clone)
-        for kept in self._kept.values():
-            now = parameter_at(self._model, kept.name)
-            if hash_tensors([(kept.name, now)]) != kept.fingerprint:
-                raise AuditError(
-                    f"{kept.name} is not what it was before the patch, because it was replaced by another tensor; "
-                    "mend the patch so that it writes weights in place."
-                )
-        self._kept.clear()
-
-
-@contextmanager
-def originals_kept(lm: LanguageModel) -> Iterator[Originals]:
-    """Everything written through the yielded `Originals` is undone on the way out, exceptions or not."""
-    originals = Originals(lm)
-    try:
-        yield originals
-    finally:
-        originals.restore()
+# What a saved module patch may hold: its kinds by name. Each class has `restored(tensors, settings)`.
+ATTACHMENTS: Mapping[str, str] = {
+    "codebook": "audit.models.codebook:Codebook",
+    "side-memory": "audit.models.side_memory:SideMemory",
+    "demonstrations": "audit.models.demonstrations:Demonstrations",
+}
 
 
 class Patch(Protocol):
@@ -175,7 +93,7 @@ class WeightPatch:
         for name, delta in self.deltas.items():
             weight = originals.keep(name)
             with torch.no_grad():
-                change = self._oriented(name, delta, weight.device)
+                change = delta.change(name in self.transposed, weight.device)
                 wide = torch.promote_types(torch.promote_types(weight.dtype, change.dtype), torch.float32)
                 weight.copy_(weight.to(wide) + change.to(wide))
 
@@ -185,9 +103,7 @@ class WeightPatch:
 
     def save(self, path: Path) -> None:
         path.mkdir(parents=True, exist_ok=True)
-        # A clone of its own for each part: safetensors refuses tensors that share memory.
-        owned = {name: part.detach().cpu().contiguous().clone() for name, part in self._tensors().items()}
-        save_file(owned, path / TENSORS_FILE)
+        _write_tensors(path, self._tensors())
         _write_description(path, self._description() | {"fingerprint": self.fingerprint})
 
     def _description(self) -> dict[str, Any]:
@@ -202,25 +118,62 @@ class WeightPatch:
     def _tensors(self) -> dict[str, Tensor]:
         return {f"{name}:{part}": x for name, delta in self.deltas.items() for part, x in delta.parts().items()}
 
-    def _oriented(self, name: str, delta: Delta, device: torch.device) -> Tensor:
-        """The change as a tensor of the parameter's own shape."""
-        if isinstance(delta, DenseDelta):
-            return delta.values.to(device)
-        product = delta.left.to(device) @ delta.right.to(device)  # (out, in)
-        return product.T if name in self.transposed else product
-
     def _check_fit(self, name: str, weight: Tensor) -> None:
-        delta = self.deltas[name]
-        if isinstance(delta, DenseDelta):
-            shape = tuple(delta.values.shape)
-        else:
-            shape = (delta.left.shape[0], delta.right.shape[1])
-            shape = shape[::-1] if name in self.transposed else shape
+        shape = self.deltas[name].shape(name in self.transposed)
         if shape != tuple(weight.shape):
             raise AuditError(
                 f"the patch changes {name} by a {shape} matrix where the model has {tuple(weight.shape)}; "
                 "apply it to the model that it was made for."
             )
+
+
+@dataclass(frozen=True, eq=False)
+class ModulePatch:
+    """Attachments that go onto the model, and whatever the editor wishes to tell about them; no weight changes.
+
+    In a sequence of edits each patch holds all that its editor has attached so far, and takes the place of the one
+    before.
+    """
+
+    attachments: tuple[Attachment, ...]
+    meta: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
+
+    @contextmanager
+    def applied(self, lm: LanguageModel) -> Iterator[None]:
+        with originals_kept(lm) as originals:
+            self.write(lm, originals)
+            yield
+
+    def write(self, lm: LanguageModel, originals: Originals) -> None:
+        for attachment in self.attachments:
+            originals.attach(attachment)
+
+    @property
+    def slots(self) -> frozenset[str]:
+        return frozenset(attachment.slot for attachment in self.attachments)
+
+    @property
+    def fingerprint(self) -> str:
+        return content_fingerprint([self._description(), hash_tensors(self._tensors().items())])
+
+    def save(self, path: Path) -> None:
+        path.mkdir(parents=True, exist_ok=True)
+        _write_tensors(path, self._tensors())
+        _write_description(path, self._description() | {"fingerprint": self.fingerprint})
+
+    def _description(self) -> dict[str, Any]:
+        return {
+            "format": FORMAT,
+            "kind": "modules",
+            "attachments": [
+                {"kind": a.kind, "tensors": sorted(a.tensors()), "settings": dict(a.settings())}
+                for a in self.attachments
+            ],
+            "meta": dict(self.meta),
+        }
+
+    def _tensors(self) -> dict[str, Tensor]:
+        return {f"{i}:{name}": x for i, a in enumerate(self.attachments) for name, x in a.tensors().items()}
 
 
 @dataclass(frozen=True, eq=False)
@@ -249,6 +202,19 @@ class PatchSequence:
             patch.save(path / _step_folder(index))
         description = {"format": FORMAT, "kind": "sequence", "count": len(self.patches)}
         _write_description(path, description | {"fingerprint": self.fingerprint})
+
+
+def without_replaced(patches: Sequence[Patch]) -> tuple[Patch, ...]:
+    """The patches of a sequence without the module patches that a later one replaces altogether."""
+    kept: list[Patch] = []
+    later: set[str] = set()
+    for patch in reversed(patches):
+        if isinstance(patch, ModulePatch):
+            if patch.slots <= later:
+                continue
+            later |= patch.slots
+        kept.append(patch)
+    return tuple(reversed(kept))
 
 
 def identity_patch() -> WeightPatch:
@@ -285,37 +251,33 @@ def load_patch(path: Path, base: str | None = None) -> Patch:
     return patch
 
 
-def parameter_at(model: nn.Module, name: str) -> nn.Parameter:
-    """The parameter called `name` (tied ones under each of their names); AuditError when the model has none."""
-    try:
-        return model.get_parameter(name)
-    except AttributeError:
-        raise AuditError(
-            f"the model has no parameter {name!r}; apply the patch to the model that it was made for."
-        ) from None
-
-
-@dataclass(frozen=True, eq=False)
-class _Kept:
-    name: str
-    parameter: nn.Parameter
-    clone: Tensor
-    fingerprint: str
-
-
 def _read_weights(path: Path, description: dict[str, Any], base: str | None) -> WeightPatch:
+    _check_base(path, description, base)
+    tensors = load_file(path / TENSORS_FILE)
+    deltas: dict[str, Delta] = {}
+    for name, parts in description["deltas"].items():
+        deltas[name] = delta_from({part: tensors[f"{name}:{part}"] for part in parts})
+    return WeightPatch(deltas, frozenset(description["transposed"]), description["meta"])
+
+
+def _read_modules(path: Path, description: dict[str, Any], base: str | None) -> ModulePatch:
+    _check_base(path, description, base)
+    tensors = load_file(path / TENSORS_FILE)
+    attachments = []
+    for i, one in enumerate(description["attachments"]):
+        module, _, kind = ATTACHMENTS[one["kind"]].partition(":")
+        read = getattr(import_module(module), kind).restored
+        attachments.append(read({name: tensors[f"{i}:{name}"] for name in one["tensors"]}, one["settings"]))
+    return ModulePatch(tuple(attachments), description["meta"])
+
+
+def _check_base(path: Path, description: dict[str, Any], base: str | None) -> None:
     made_for = description["meta"].get("base")
     if base is not None and made_for is not None and made_for != base:
         raise AuditError(
             f"the patch in {path} was made for a model with fingerprint {made_for[:12]}, not {base[:12]}; "
             "load the model that was edited."
         )
-    tensors = load_file(path / TENSORS_FILE)
-    deltas: dict[str, Delta] = {}
-    for name, parts in description["deltas"].items():
-        found = {part: tensors[f"{name}:{part}"] for part in parts}
-        deltas[name] = DenseDelta(**found) if "values" in found else LowRankDelta(**found)
-    return WeightPatch(deltas, frozenset(description["transposed"]), description["meta"])
 
 
 def _read_sequence(path: Path, description: dict[str, Any], base: str | None) -> PatchSequence:
@@ -326,8 +288,14 @@ def _read_sequence(path: Path, description: dict[str, Any], base: str | None) ->
 
 READERS: Mapping[str, Callable[[Path, dict[str, Any], str | None], Patch]] = {
     "weights": _read_weights,
+    "modules": _read_modules,
     "sequence": _read_sequence,
 }
+
+
+def _write_tensors(path: Path, tensors: Mapping[str, Tensor]) -> None:
+    # A clone of its own for each part: safetensors refuses tensors that share memory.
+    save_file({name: part.detach().cpu().contiguous().clone() for name, part in tensors.items()}, path / TENSORS_FILE)
 
 
 def _write_description(path: Path, description: dict[str, Any]) -> None:

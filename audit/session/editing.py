@@ -3,7 +3,7 @@
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
-from audit.editors.contract import Editor
+from audit.editors.contract import Editor, RemembersSteps
 from audit.edits.plan import EditPlan
 from audit.edits.requests import EditRequest
 from audit.measures.edit_success import (
@@ -17,7 +17,7 @@ from audit.measures.edit_success import (
 )
 from audit.measures.integrity import Integrity, measure_integrity, perplexity, worst_of
 from audit.models.language_model import LanguageModel
-from audit.models.patches import Patch, PatchSequence, originals_kept
+from audit.models.patches import Patch, PatchSequence, originals_kept, without_replaced
 
 Progress = Callable[[int, int], None]
 
@@ -88,11 +88,15 @@ def _pile_up(
     requests = tuple(request for step in steps for request in step)
     done = 0
     with originals_kept(lm) as originals:
+        if isinstance(editor, RemembersSteps):
+            editor.forget(lm)
         for step in steps:
             patch = editor.edit(lm, step)
             patch.write(lm, originals)
+            if isinstance(editor, RemembersSteps):
+                editor.remember(lm, step)
             patches.append(patch)
             immediate |= ask_edits(lm, edit_questions(step, kinds=(REWRITE,)))
             done += len(step)
             progress(done, len(requests))
-    return EditedModel(PatchSequence(tuple(patches)), requests, immediate)
+    return EditedModel(PatchSequence(without_replaced(patches)), requests, immediate)
