@@ -1,8 +1,9 @@
 """The `audit` command: the same audit as the suites', without pytest. Torch is imported by `audit run` only."""
 
+import functools
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -10,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from audit.commands.grid import grid
 from audit.errors import AuditError
 from audit.options import OPTIONS, Option, settings_from
 
@@ -99,6 +101,20 @@ def list_command() -> None:
     pocket = sorted(path.parent.name for path in weights.glob("pocket-*/config.json"))
     for title, names in (("abilities", ABILITIES), ("editors", EDITORS), ("pocket models", pocket)):
         typer.echo(f"{title}: {', '.join(names) or 'none'}")
+
+
+def _in_one_sentence(command: Callable[..., None]) -> Callable[..., None]:
+    """The same command, whose `AuditError` ends it with one sentence."""
+
+    @functools.wraps(command)  # typer reads the options off the signature
+    def told(*args: Any, **options: Any) -> None:
+        with _one_sentence():
+            command(*args, **options)
+
+    return told
+
+
+app.command("grid")(_in_one_sentence(grid))
 
 
 def main() -> None:

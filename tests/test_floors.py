@@ -25,7 +25,8 @@ FLOORS: tuple[tuple[str, ...], ...] = (
     ("audit.options",),
     ("audit.reports",),
     ("audit.session",),
-    ("audit.cli", "audit.plugin"),
+    ("audit.grid",),
+    ("audit.commands", "audit.cli", "audit.plugin"),
 )
 # Words that every floor shares (frozen dataclasses and protocols), and programs that happen to live in the package.
 SHARED_WORDS = ("audit.abilities.contract", "audit.editors.contract", "audit.edits.requests")

@@ -29,12 +29,12 @@ from audit.edits.requests import EditRequest
 from audit.edits.sources import LoadedRequests, load_requests
 from audit.measures.edit_success import EditScores
 from audit.measures.integrity import Integrity
-from audit.models.fingerprints import tokenizer_fingerprint, weights_fingerprint
+from audit.models.fingerprints import content_fingerprint, tokenizer_fingerprint, weights_fingerprint
 from audit.models.language_model import LanguageModel
 from audit.models.loading import load_language_model
 from audit.options import DEFAULT_MARGIN, AuditSettings
 from audit.reports.run import AbilityRow, EditScore, IntegrityRow, RunHeader, RunReport, SkippedEdit
-from audit.session.asking import Raw, answers_key, ask_raw, read_raw
+from audit.session.asking import ENGINE_VERSION, Raw, answers_key, ask_raw, read_raw
 from audit.session.comparison import compare, records
 from audit.session.editing import EditedModel, apply_plan, measure_integrity_of, score_edits_of
 from audit.session.reading import fixed_texts
@@ -119,6 +119,38 @@ class Audit:
             dtype=str(self._lm.dtype).removeprefix("torch."),
             seed=self.settings.seed,
             limit=self.settings.limit,
+        )
+
+    @property
+    def lm(self) -> LanguageModel:
+        """The model; unedited, since edits live inside context managers only."""
+        return self._lm
+
+    @property
+    def edited(self) -> tuple[EditedModel, ...]:
+        """What the plan led to: one patch, or one a request under instance-single."""
+        return self._edited
+
+    def signature(self, abilities: Sequence[str] = ()) -> str:
+        """sha256 over all that the results depend on: settings, weights, edits, the editor's settings, versions."""
+        settings = getattr(self._editor, "settings", None)
+        wanted = self.settings
+        return content_fingerprint(
+            {
+                "weights": self._weights,
+                "tokenizer": self._tokenizer,
+                "edits": self._drawn.fingerprint,
+                "plan": asdict(self.plan),
+                "editor": wanted.editor,
+                "editor_settings": repr(settings(self._lm)) if settings else "",
+                "restraint": wanted.restraint,
+                "abilities": sorted(abilities),
+                "limit": wanted.limit,
+                "seed": wanted.seed,
+                "dtype": str(self._lm.dtype),
+                "engine": ENGINE_VERSION,
+                "package": _versions().get("model-edit-audit"),
+            }
         )
 
     @property
