@@ -55,8 +55,9 @@ class ValueSettings(EditorSettings):
     `covariance` says where C = E[kkᵀ] comes from: "auto" (the pocket corpus for pocket models, else Wikipedia from the
     hub), "identity" (C = I), "pocket", a local text file, or a hub data set as name[:config][@split].
     `covariance_tokens` 0 means twenty a key dimension; `covariance_ridge` is added to C's diagonal as a share of its
-    mean (small models have neurons that hardly ever fire, and C⁻¹k is theirs alone without it). `token_budget` bounds
-    the padded tokens of one batch.
+    mean (small models have neurons that hardly ever fire, and C⁻¹k is theirs alone without it). `kl_position` is where
+    "{subject} is a" must say what it said: at the subject's last token ("lookup", as published) or at "a" ("last").
+    `token_budget` bounds the padded tokens of one batch.
     """
 
     steps: int = 20
@@ -64,6 +65,7 @@ class ValueSettings(EditorSettings):
     weight_decay: float = 0.5
     clamp_norm_factor: float = 4.0
     kl_factor: float = 0.0625
+    kl_position: str = "lookup"
     stop_loss: float = 0.05
     covariance: str = "auto"
     covariance_tokens: int = 0
@@ -84,16 +86,23 @@ class ValueSettings(EditorSettings):
             require(math.isfinite(value) and value >= 0, name, value, "a number of at least 0")
         lengths = self.context_lengths
         require(all(length >= 1 for length in lengths), "context_lengths", lengths, "whole numbers of at least 1")
+        require(self.kl_position in ("lookup", "last"), "kl_position", repr(self.kl_position), "lookup or last")
 
 
 @dataclass(frozen=True)
 class RomeSettings(ValueSettings):
-    """`layer` is the block whose MLP is written, counted from 0."""
+    """`layer` is the block whose MLP is written, counted from 0.
+
+    `key_mode` says which key stands where: "original" (the mean over contexts in the direction, the bare prompt's in
+    the residual and the denominator), "mean" (the mean everywhere, R-ROME) or "prompt" (the bare prompt's everywhere,
+    p-ROME).
+    """
 
     published: ClassVar[Mapping[Shape, Mapping[str, Any]]] = PUBLISHED_ROME
     measured_for: ClassVar[tuple[str, ...]] = ("rome",)
 
     layer: int = 0
+    key_mode: str = "original"
 
     @classmethod
     def for_depth(cls, model_type: str, depth: int) -> dict[str, Any]:
@@ -102,20 +111,20 @@ class RomeSettings(ValueSettings):
     def check(self, depth: int) -> None:
         super().check(depth)
         require(0 <= self.layer < depth, "layer", self.layer, f"a layer between 0 and {depth - 1}")
+        known = self.key_mode in ("original", "mean", "prompt")
+        require(known, "key_mode", repr(self.key_mode), "original, mean or prompt")
 
 
 @dataclass(frozen=True)
-class MemitSettings(ValueSettings):
-    """`layers` are written in rising order; `covariance_weight` is λ, the number of pseudo-keys that C stands for."""
+class LayersSettings(ValueSettings):
+    """What MEMIT and its successors share: `layers` are written in rising order."""
 
-    published: ClassVar[Mapping[Shape, Mapping[str, Any]]] = PUBLISHED_MEMIT
     measured_for: ClassVar[tuple[str, ...]] = ("memit",)
 
     clamp_norm_factor: float = 0.75
     context_lengths: tuple[int, ...] = (10,)
     contexts_per_length: int = 5
     layers: tuple[int, ...] = (0,)
-    covariance_weight: float = 15000.0
 
     @classmethod
     def for_depth(cls, model_type: str, depth: int) -> dict[str, Any]:
@@ -127,6 +136,18 @@ class MemitSettings(ValueSettings):
         rising = all(low < high for low, high in zip(self.layers, self.layers[1:], strict=False))
         inside = bool(self.layers) and self.layers[0] >= 0 and self.layers[-1] < depth
         require(rising and inside, "layers", self.layers, f"rising layers between 0 and {depth - 1}, such as 1,2,3")
+
+
+@dataclass(frozen=True)
+class MemitSettings(LayersSettings):
+    """`covariance_weight` is λ, the number of pseudo-keys that C stands for."""
+
+    published: ClassVar[Mapping[Shape, Mapping[str, Any]]] = PUBLISHED_MEMIT
+
+    covariance_weight: float = 15000.0
+
+    def check(self, depth: int) -> None:
+        super().check(depth)
         weight = self.covariance_weight
         require(math.isfinite(weight) and weight > 0, "covariance_weight", weight, "a number above 0")
 

@@ -8,7 +8,8 @@ For each request a vector δ is added at the lookup of all its sequences, and
 
 is lowered by Adam, where h₀ is the unperturbed state at the lookup of the bare prompt. As in the reference, ‖δ‖ is not
 squared while ‖h₀‖ is, at most `steps` − 1 updates are made, a request stops once its loss is below `stop_loss`, and
-after every update δ is pulled back onto the ball of radius clamp_norm_factor · ‖h₀‖.
+after every update δ is pulled back onto the ball of radius clamp_norm_factor · ‖h₀‖. PMET has two such vectors, one for
+what attention says and one for what the MLP says, each with its own decay and ball.
 
 All requests are optimised side by side; every row has its own loss, clamp and stopping, so the outcome is that of one
 by one. Only what lies above the perturbed place runs in each step, and requests that are done leave the batch.
@@ -16,7 +17,7 @@ by one. Only what lies above the perturbed place runs in each step, and requests
 
 import math
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -33,13 +34,17 @@ from audit.edits.requests import EditRequest
 from audit.errors import AuditError
 from audit.models.language_model import LanguageModel
 
-Site = Literal["mlp", "block"]
+Site = Literal["mlp", "block", "branches"]
 _BETAS, _EPSILON = (0.9, 0.999), 1e-8  # Adam as published
+_SETTLED_WEIGHT = 0.1  # of the target's loss where it ranks first already (PMET)
 
 
 @dataclass(frozen=True)
 class OptimizedValues:
-    """`initial` h₀ and `delta` δ, both (requests, hidden_size) in float32; `losses` and `updates` one a request."""
+    """`initial` h₀ and `delta` δ, both (requests, hidden_size) in float32; `losses` and `updates` one a request.
+
+    At the site "branches" both are (requests, 2, hidden_size): attention's first, the MLP's second.
+    """
 
     initial: Tensor
     delta: Tensor
@@ -48,7 +53,7 @@ class OptimizedValues:
 
     @property
     def targets(self) -> Tensor:
-        """v* (ROME) or z (MEMIT)."""
+        """v* (ROME), z (MEMIT) or both branches' targets (PMET)."""
         return self.initial + self.delta
 
 
@@ -73,9 +78,14 @@ def optimize_values(
     layer: int,
     site: Site,
     settings: ValueSettings,
+    settled_kl: float | None = None,
     progress: Progress | None = None,
 ) -> OptimizedValues:
-    """Optimise one δ a request, added to the MLP's output ("mlp", ROME) or the block's output ("block", MEMIT).
+    """Optimise one δ a request, added to the MLP's output ("mlp", ROME) or the block's output ("block", MEMIT), or one
+    for the output projection of attention and one for the MLP ("branches", PMET).
+
+    With `settled_kl` (PMET) a request whose target ranks first in every context stops once its weighted KL is at most
+    that, and until then the target's loss counts a tenth in its next step.
 
     Requests are taken together as long as their padded sequences stay within `settings.token_budget` tokens; a single
     request that is larger runs alone. The budget does not change the outcome.
@@ -91,15 +101,15 @@ def optimize_values(
         )
         for request in requests
     ]
-    hidden_size = lm.anatomy.hidden_size
-    initial = torch.zeros(len(tasks), hidden_size, device=lm.device)
+    perturbed = _perturbed_modules(lm, layer, site)
+    initial = torch.zeros(len(tasks), len(perturbed), lm.anatomy.hidden_size, device=lm.device)
     delta = torch.zeros_like(initial)
     losses, updates = [0.0] * len(tasks), [0] * len(tasks)
     done = 0
     # An MLP whose output is plainly added to the stream is perturbed by perturbing the block's output.
-    inside = site == "mlp" and not _mlp_reaches_stream_unchanged(lm, layer)
+    inside = site == "branches" or (site == "mlp" and not _mlp_reaches_stream_unchanged(lm, layer))
     for chunk in _chunks(tasks, settings.token_budget):
-        descent = _Descent(lm, [tasks[index] for index in chunk], layer, site, inside, settings)
+        descent = _Descent(lm, [tasks[index] for index in chunk], layer, perturbed, inside, settings, settled_kl)
 
         def tick(finished: int, before: int = done) -> None:
             if progress is not None:
@@ -111,7 +121,17 @@ def optimize_values(
         for place, index in enumerate(chunk):
             losses[index], updates[index] = descent.losses[place], descent.updates[place]
         done += len(chunk)
+    if len(perturbed) == 1:
+        initial, delta = initial[:, 0], delta[:, 0]
     return OptimizedValues(initial, delta, tuple(losses), tuple(updates))
+
+
+def _perturbed_modules(lm: LanguageModel, layer: int, site: Site) -> tuple[str, ...]:
+    """Paths of the modules whose outputs are perturbed."""
+    anatomy = lm.anatomy
+    if site == "branches":
+        return anatomy.attention_projections[layer], anatomy.mlps[layer]
+    return (anatomy.mlps[layer] if site == "mlp" else anatomy.blocks[layer],)
 
 
 def _chunks(tasks: Sequence[_Task], token_budget: int) -> Iterator[list[int]]:
@@ -132,31 +152,40 @@ def _chunks(tasks: Sequence[_Task], token_budget: int) -> Iterator[list[int]]:
 
 
 class _Descent:
-    """Adam on the δ of several requests at once; `initial`, `delta`, `losses`, `updates` hold the outcome."""
+    """Adam on the δ of several requests at once; `initial`, `delta` (requests, modules, hidden), `losses` and `updates`
+    hold the outcome."""
 
     def __init__(
-        self, lm: LanguageModel, tasks: Sequence[_Task], layer: int, site: Site, inside: bool, settings: ValueSettings
+        self,
+        lm: LanguageModel,
+        tasks: Sequence[_Task],
+        layer: int,
+        perturbed: Sequence[str],
+        inside: bool,
+        settings: ValueSettings,
+        settled_kl: float | None,
     ) -> None:
-        self._tasks, self._settings = tasks, settings
-        self._mlp = lm.model.get_submodule(lm.anatomy.mlps[layer]) if inside else None
-        place = lm.anatomy.mlps[layer] if site == "mlp" else lm.anatomy.blocks[layer]
+        self._tasks, self._settings, self._settled_kl = tasks, settings, settled_kl
+        self._modules = [lm.model.get_submodule(place) for place in perturbed] if inside else []
         rows = align([row for task in tasks for row in task.rows], lm.device)
-        with tapped(lm, len(rows.ids), outputs=[place], column=rows.lookup) as taps:
+        with tapped(lm, len(rows.ids), outputs=perturbed, column=rows.lookup) as taps:
             self._upper = UpperBlocks.prepared(lm, rows, start=layer if inside else layer + 1)
         self._rows_each = len(tasks[0].rows)
-        self.initial = taps.outputs[place][:: self._rows_each].float()  # the bare prompt is each request's first row
+        # The bare prompt is each request's first row.
+        self.initial = torch.stack([taps.outputs[place][:: self._rows_each].float() for place in perturbed], dim=1)
         self.delta = torch.zeros_like(self.initial)
         self.losses, self.updates = [0.0] * len(tasks), [0] * len(tasks)
 
     def run(self, tick: Callable[[int], None]) -> None:
         settings = self._settings
-        radius = settings.clamp_norm_factor * self.initial.norm(dim=1)  # (requests,)
-        square = self.initial.norm(dim=1) ** 2
+        radius = settings.clamp_norm_factor * self.initial.norm(dim=2)  # (requests, modules)
+        square = self.initial.norm(dim=2) ** 2
         active = torch.arange(len(self._tasks), device=self.initial.device)
-        upper, places = self._upper, _places(self._tasks, active)
+        upper, places = self._upper, _places(self._tasks, active, settings.kl_position)
+        weight = torch.ones(len(active), device=active.device)  # of the target's loss
         mean = torch.zeros_like(self.delta)
         variance = torch.zeros_like(self.delta)
-        at_first: Tensor | None = None  # log p at the KL sequence's lookup before any update, (active, vocabulary)
+        at_first: Tensor | None = None  # log p at the KL sequence's place before any update, (active, vocabulary)
 
         for step in range(settings.steps):
             delta = self.delta[active].requires_grad_()
@@ -167,19 +196,24 @@ class _Descent:
                     at_first = now.detach()
                 # (labels,) -> (active,): the mean over contexts of the mean over target tokens
                 nll = -label_log_p.gather(1, places.ids[:, None])[:, 0] * places.weights
-                loss = torch.zeros(len(active), device=nll.device).index_add(0, places.owners, nll)
-                loss = loss + settings.kl_factor * (now.exp() * (now - at_first)).sum(-1)
-                loss = loss + settings.weight_decay * delta.norm(dim=1) / square[active]
+                loss = weight * torch.zeros(len(active), device=nll.device).index_add(0, places.owners, nll)
+                kl = settings.kl_factor * (now.exp() * (now - at_first)).sum(-1)
+                loss = loss + kl + settings.weight_decay * (delta.norm(dim=2) / square[active]).sum(1)
             self._note_losses(active, loss.detach(), step)
             going = loss.detach() >= settings.stop_loss
+            if self._settled_kl is not None:
+                missed = label_log_p.argmax(-1) != places.ids
+                first = torch.zeros(len(active), device=missed.device).index_add(0, places.owners, missed.float()) == 0
+                going &= ~(first & (kl.detach() <= self._settled_kl))
+                weight = torch.where(first, _SETTLED_WEIGHT, 1.0)
             if step == settings.steps - 1 or not bool(going.any()):
                 break
             (gradient,) = torch.autograd.grad(loss.sum(), delta)
             if not bool(going.all()):
-                active, gradient, at_first = active[going], gradient[going], at_first[going]
+                active, gradient, at_first, weight = active[going], gradient[going], at_first[going], weight[going]
                 each = torch.arange(self._rows_each, device=active.device)
                 upper = upper.select((going.nonzero() * self._rows_each + each).flatten())
-                places = _places(self._tasks, active)
+                places = _places(self._tasks, active, settings.kl_position)
                 tick(len(self._tasks) - len(active))
             mean[active] = _BETAS[0] * mean[active] + (1 - _BETAS[0]) * gradient
             variance[active] = _BETAS[1] * variance[active] + (1 - _BETAS[1]) * gradient**2
@@ -187,18 +221,20 @@ class _Descent:
             step_size = settings.learning_rate / (1 - _BETAS[0] ** (step + 1))
             scale = variance[active].sqrt() / (1 - _BETAS[1] ** (step + 1)) ** 0.5 + _EPSILON
             moved = self.delta[active] - step_size * mean[active] / scale
-            shrink = (radius[active] / moved.norm(dim=1)).clamp(max=1.0)
-            self.delta[active] = moved * shrink[:, None]
+            shrink = (radius[active] / moved.norm(dim=2)).clamp(max=1.0)
+            self.delta[active] = moved * shrink[:, :, None]
             for index in active.tolist():
                 self.updates[index] += 1
         tick(len(self._tasks))
 
     def _logits(self, upper: UpperBlocks, places: "_Places", delta: Tensor) -> Tensor:
-        """Logits at every label's place and then at every KL sequence's lookup, with δ added."""
-        spread = delta.repeat_interleave(self._rows_each, dim=0)  # (rows, hidden)
-        if self._mlp is None:
-            return upper.logits(_plus_at(upper.entering, 0, spread), places.rows, places.columns)
-        with _added_at(self._mlp, 0, spread):
+        """Logits at every label's place and then at every KL sequence's place, with δ added."""
+        spread = delta.repeat_interleave(self._rows_each, dim=0)  # (rows, modules, hidden)
+        if not self._modules:
+            return upper.logits(_plus_at(upper.entering, 0, spread[:, 0]), places.rows, places.columns)
+        with ExitStack() as stack:
+            for index, module in enumerate(self._modules):
+                stack.enter_context(_added_at(module, 0, spread[:, index]))
             return upper.logits(upper.entering, places.rows, places.columns)
 
     def _note_losses(self, active: Tensor, loss: Tensor, step: int) -> None:
@@ -213,7 +249,7 @@ class _Descent:
 
 @dataclass(frozen=True)
 class _Places:
-    """Where the loss looks: first every label's place, then every KL sequence's lookup; columns count from the lookup.
+    """Where the loss looks: first every label's place, then every KL sequence's one; columns count from the lookup.
 
     `ids`, `weights` and `owners` (the request, counted among the active ones) are the labels' only.
     """
@@ -225,9 +261,9 @@ class _Places:
     owners: Tensor
 
 
-def _places(tasks: Sequence[_Task], active: Tensor) -> _Places:
+def _places(tasks: Sequence[_Task], active: Tensor, kl_position: str) -> _Places:
     labels: list[tuple[int, int, int, float, int]] = []
-    essences: list[int] = []
+    essences: list[tuple[int, int]] = []
     row = 0
     for owner, index in enumerate(active.tolist()):
         task = tasks[index]
@@ -236,7 +272,8 @@ def _places(tasks: Sequence[_Task], active: Tensor) -> _Places:
             first = sequence.first_label - sequence.lookup
             labels += [(row, first + t, token, weight, owner) for t, token in enumerate(sequence.labels)]
             row += 1
-        essences.append(row)
+        last = len(task.essence.ids) - 1 - task.essence.lookup
+        essences.append((row, last if kl_position == "last" else 0))
         row += 1
     rows, columns, ids, weights, owners = zip(*labels, strict=True)
 
@@ -244,8 +281,8 @@ def _places(tasks: Sequence[_Task], active: Tensor) -> _Places:
         return torch.tensor(values, device=active.device)
 
     return _Places(
-        on_device((*rows, *essences)),
-        on_device((*columns, *[0] * len(essences))),
+        on_device((*rows, *(row for row, _ in essences))),
+        on_device((*columns, *(column for _, column in essences))),
         on_device(ids),
         on_device(weights),
         on_device(owners),
