@@ -1,4 +1,4 @@
-"""What ROME, R-ROME and MEMIT have in common: settings, contexts and covariance that belong to the editor object."""
+"""What ROME, MEMIT and their successors share: settings, contexts and covariance that belong to the editor object."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
@@ -25,7 +25,8 @@ class LocateOptimizeWrite(Generic[S]):
     """Base of the editors that find a key, optimise a value and write one onto the other.
 
     Contexts and covariance are taken from each model as the editor first meets it, and kept: a sequence of edits, where
-    the model changes from edit to edit, uses those of its beginning, as the references do.
+    the model changes from edit to edit, uses those of its beginning, as the references do. So `forget` meets the model,
+    and a run that was interrupted goes on with what it began with.
     """
 
     name: ClassVar[str]
@@ -94,12 +95,30 @@ class LocateOptimizeWrite(Generic[S]):
                 f"the editor {self.name} takes one edit request at a time and was given {len(requests)}; "
                 "choose an instance mode, or an editor that batches such as memit."
             )
-        return self._edit(lm, requests, self.settings(lm), progress)
+        settings = self.settings(lm)
+        self._meet(lm, settings)
+        return self._edit(lm, requests, settings, progress)
+
+    def forget(self, lm: LanguageModel) -> None:
+        """A sequence begins on the model as it is now."""
+        self._meet(lm, self.settings(lm))
+
+    def remember(self, lm: LanguageModel, requests: Sequence[EditRequest]) -> None:
+        """A step of a sequence is written."""
 
     def _edit(
         self, lm: LanguageModel, requests: Sequence[EditRequest], settings: S, progress: Progress | None
     ) -> Patch:
         raise NotImplementedError
+
+    def _layers(self, settings: S) -> tuple[int, ...]:
+        """The layers that are written, rising."""
+        raise NotImplementedError
+
+    def _meet(self, lm: LanguageModel, settings: S) -> None:
+        """Take from the model, unless that was done before, what all its edits share."""
+        self.contexts(lm)
+        self._covariance.factors(lm, self._layers(settings), settings)
 
     def _grouped(self, sampled: tuple[str, ...]) -> Contexts:
         """The bare prompt and the sampled prefixes, grouped for the editor's mean."""

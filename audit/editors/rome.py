@@ -2,13 +2,14 @@
 
 Section 3.1 reads one MLP as a key-value store W k = v and inserts k* ↦ v* while disturbing other keys least
 (equation 2): ΔW = Λ (C⁻¹k*)ᵀ. The code that was published takes the key k̄ averaged over prefix contexts for the
-direction C⁻¹k̄, and the key k₀ of the bare prompt for the residual and the denominator; so does this file. See
-`r_rome` for one key throughout.
+direction C⁻¹k̄, and the key k₀ of the bare prompt for the residual and the denominator; so does this file, unless
+`key_mode` asks for one key throughout: k̄ (R-ROME, see `r_rome`) or k₀ (p-ROME, arXiv 2403.07175).
 """
 
 from collections.abc import Sequence
 from typing import ClassVar
 
+import torch
 from torch import Tensor
 
 from audit.editors.contexts import Contexts
@@ -35,18 +36,20 @@ class Rome(LocateOptimizeWrite[RomeSettings]):
     def _grouped(self, sampled: tuple[str, ...]) -> Contexts:
         return Contexts((("", *sampled),))  # one group: a flat mean
 
+    def _layers(self, settings: RomeSettings) -> tuple[int, ...]:
+        return (settings.layer,)
+
     def _edit(
         self, lm: LanguageModel, requests: Sequence[EditRequest], settings: RomeSettings, progress: Progress | None
     ) -> Patch:
         contexts, layer = self.contexts(lm), settings.layer
         factor = self._covariance.factors(lm, [layer], settings)[layer]
-        mean_key = context_keys(lm, requests, contexts, layer, settings.token_budget)[0]  # k̄, (inner,)
-        direction = factor.solve(mean_key)  # C⁻¹k̄
-        left = direction / direction.norm()  # u
         values = optimize_values(lm, requests, contexts, layer=layer, site="mlp", settings=settings, progress=progress)
+        in_direction, key, current = self._keys(lm, requests[0], contexts, settings)
+        direction = factor.solve(in_direction)  # C⁻¹k, (inner,)
+        left = direction / direction.norm()  # u
         target = values.targets[0].double().to(left.device)  # v*, (hidden,)
 
-        key, current = self._key_and_output(lm, requests[0], mean_key, contexts, settings)
         overlap = key.double().to(left.device) @ left
         residual = target - current.double().to(left.device)
         right = residual / overlap  # equation 2: Λ
@@ -60,11 +63,23 @@ class Rome(LocateOptimizeWrite[RomeSettings]):
         transposed = frozenset({name}) if lm.anatomy.transposed else frozenset[str]()
         return WeightPatch({name: delta}, transposed, self._meta(settings, requests, values))
 
-    def _key_and_output(
-        self, lm: LanguageModel, request: EditRequest, mean_key: Tensor, contexts: Contexts, settings: RomeSettings
-    ) -> tuple[Tensor, Tensor]:
-        """The key that the update is normalised for, and what the down projection says to it now: the bare prompt's."""
-        return self._bare_key_and_output(lm, request, settings)
+    @torch.no_grad()
+    def _keys(
+        self, lm: LanguageModel, request: EditRequest, contexts: Contexts, settings: RomeSettings
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """The key of the direction, the key that the update is normalised for, and what the down projection says to the
+        latter now."""
+        mode, path = settings.key_mode, lm.anatomy.down_projections[settings.layer]
+        if mode == "prompt":
+            bare, current = self._bare_key_and_output(lm, request, settings)
+            return bare, bare, current
+        mean = context_keys(lm, [request], contexts, settings.layer, settings.token_budget)[0]  # k̄, (inner,)
+        if mode == "mean":
+            # The projection is affine, so its answer to the mean key is the mean of its answers.
+            down = lm.model.get_submodule(path)
+            weight = lm.model.get_parameter(f"{path}.weight")
+            return mean, mean, down(mean.to(weight)[None, :])[0].float()
+        return mean, *self._bare_key_and_output(lm, request, settings)
 
     def _bare_key_and_output(
         self, lm: LanguageModel, request: EditRequest, settings: RomeSettings

@@ -8,6 +8,7 @@ from torch import Tensor
 from audit.errors import AuditError
 
 _RIDGES = (1e-10, 1e-8, 1e-6, 1e-4)
+_NO_PIVOT = 1e-10  # keys come in float32, so what is left of an equal key is about 1e-14 of it
 
 
 def solving_device(device: torch.device) -> torch.device:
@@ -72,29 +73,71 @@ def factorize(moment: Tensor, ridge: float = 0.0) -> Factor:
     )
 
 
-def least_squares_directions(factor: Factor, keys: Tensor, weight: float) -> Tensor:
-    """(weight · C + K Kᵀ)⁻¹ K for keys K (inner, n): MEMIT's equation 14 without the residual.
-
-    By the identity of Woodbury this is C⁻¹K (weight · I + KᵀC⁻¹K)⁻¹, an n × n problem; with more requests than key
-    dimensions the inner × inner problem is the smaller one and is solved as it stands.
+@dataclass(frozen=True, eq=False)
+class PastKeys:
+    """Keys that were written earlier: as columns (inner, n) while they are no more than key dimensions, after that only
+    as their moment K_p K_pᵀ (inner, inner). All in float64, so what is kept stays bounded however long a sequence is.
     """
-    keys = keys.double()
-    if keys.shape[1] <= keys.shape[0]:
-        whitened = factor.solve(keys)  # (inner, n)
-        keys = keys.to(whitened.device)
-        small = weight * torch.eye(keys.shape[1]).to(whitened) + keys.T @ whitened
-        return torch.cholesky_solve(whitened.T, _positive(small, weight)).T
+
+    columns: Tensor
+    moment: Tensor | None = None
+
+    @classmethod
+    def none(cls, size: int) -> "PastKeys":
+        """Nothing was written yet."""
+        return cls(torch.zeros(size, 0, dtype=torch.float64))
+
+    def joined(self, keys: Tensor) -> "PastKeys":
+        """These and `keys` (inner, n)."""
+        keys = keys.double()
+        columns = torch.cat([self.columns.to(keys.device), keys], dim=1)
+        if self.moment is None and columns.shape[1] <= columns.shape[0]:
+            return PastKeys(columns)
+        moment = columns @ columns.T
+        return PastKeys(columns[:, :0], moment if self.moment is None else self.moment.to(moment.device) + moment)
+
+
+def least_squares_directions(
+    factor: Factor, keys: Tensor, weight: float, past: PastKeys | None = None, *, setting: str = "covariance_weight"
+) -> Tensor:
+    """(weight · C + K_p K_pᵀ + K Kᵀ)⁻¹ K for keys K and earlier keys K_p: MEMIT's equation 14 without the residual.
+
+    With G = [K_p K] the identity of Woodbury makes this the last columns of C⁻¹G (weight · I + GᵀC⁻¹G)⁻¹, a problem as
+    large as there are keys; with more keys than key dimensions the inner × inner problem is the smaller one and is
+    solved as it stands.
+
+    Args:
+        factor: of C.
+        keys: K, (inner, n).
+        weight: of C, at least 0.
+        past: K_p, none by default.
+        setting: what the user calls `weight`.
+
+    Raises:
+        AuditError: there is no unique solution; the sentence names `setting`.
+    """
+    count = keys.shape[1]
+    every = (past or PastKeys.none(len(keys))).joined(keys)
+    if every.moment is None:
+        stacked = every.columns  # G, (inner, past + n)
+        whitened = factor.solve(stacked)  # C⁻¹G
+        stacked = stacked.to(whitened.device)
+        eye = torch.eye(stacked.shape[1]).to(whitened)
+        small = weight * eye + stacked.T @ whitened
+        return whitened @ torch.cholesky_solve(eye[:, -count:].contiguous(), _positive(small, weight, setting))
     large = weight * factor.moment(len(keys), keys.device)
-    keys = keys.to(large.device)
-    return torch.cholesky_solve(keys, _positive(large + keys @ keys.T, weight))
+    keys = keys.double().to(large.device)
+    return torch.cholesky_solve(keys, _positive(large + every.moment.to(large.device), weight, setting))
 
 
-def _positive(matrix: Tensor, weight: float) -> Tensor:
+def _positive(matrix: Tensor, weight: float, setting: str) -> Tensor:
     lower: Tensor
     lower, failed = torch.linalg.cholesky_ex((matrix + matrix.T) / 2)
-    if int(failed) != 0:
+    pivots = lower.diagonal() ** 2
+    # Without a weight nothing but rounding keeps equal keys apart, and rounding is not to be written.
+    if int(failed) != 0 or (weight == 0 and bool(pivots.min() < _NO_PIVOT * pivots.max())):
         raise AuditError(
-            f"MEMIT's least squares has no unique solution with covariance_weight {weight:g}; "
-            "give a larger covariance_weight, or requests with different subjects."
+            f"the least squares of these requests has no unique solution with {setting} {weight:g}; "
+            f"give a larger {setting}, or requests with different subjects."
         )
     return lower
