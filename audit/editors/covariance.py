@@ -82,7 +82,8 @@ def measure_moments(
             with tapped(lm, len(group), inputs=tuple(paths.values()), stop=paths[deepest]) as taps:
                 run_body(lm, batch.ids, batch.mask, batch.positions)
             for layer, path in paths.items():
-                keys = taps.inputs[path][batch.mask.bool()].float()  # (tokens, inner)
+                seen = taps.inputs[path]  # (rows, columns, inner), on the device of its layer
+                keys = seen[batch.mask.bool().to(seen.device)].float()  # (tokens, inner)
                 sums[layer] += (keys.T @ keys).to(device=device, dtype=torch.float64)
                 probes = keys[:: max(1, len(keys) // _PROBES)][:_PROBES] if layer == deepest else probes
     counted = sum(len(row.ids) for row in rows)
@@ -139,20 +140,36 @@ class KeyCovariance:
             self._factors[lm] = self._prepare(lm, layers, settings)
         return self._factors[lm]
 
+    def moments(self, lm: LanguageModel, layers: Sequence[int], settings: ValueSettings) -> Mapping[int, Tensor]:
+        """C itself of each layer, (inner, inner), without a ridge; not kept, unlike the factors.
+
+        Raises:
+            AuditError: the corpus cannot be read.
+        """
+        if self._given is None and settings.covariance == "identity":
+            self.report = CovarianceReport("identity", 0, 0, None, 0.0)
+            return dict.fromkeys(layers, torch.eye(lm.anatomy.inner_size))
+        moments, origin = self._found(lm, layers, settings)
+        convergence = None if self._given is not None else moments.convergence
+        self.report = CovarianceReport(origin, moments.tokens, moments.texts, convergence, 0.0)
+        return moments.by_layer
+
     def _prepare(self, lm: LanguageModel, layers: Sequence[int], settings: ValueSettings) -> dict[int, Factor]:
         if self._given is None and settings.covariance == "identity":
             self.report = CovarianceReport("identity", 0, 0, None, 0.0)
             return dict.fromkeys(layers, IDENTITY)
-        if self._given is not None:
-            moments, origin = Moments(self._given, 0, 0, float("nan")), "given"
-        else:
-            moments, origin = self._measured(lm, layers, settings)
+        moments, origin = self._found(lm, layers, settings)
         device = solving_device(lm.device)
         factors = {layer: factorize(moments.by_layer[layer].to(device), settings.covariance_ridge) for layer in layers}
         ridge = max(factor.ridge for factor in factors.values())
         convergence = None if self._given is not None else moments.convergence
         self.report = CovarianceReport(origin, moments.tokens, moments.texts, convergence, ridge)
         return factors
+
+    def _found(self, lm: LanguageModel, layers: Sequence[int], settings: ValueSettings) -> tuple[Moments, str]:
+        if self._given is not None:
+            return Moments(self._given, 0, 0, float("nan")), "given"
+        return self._measured(lm, layers, settings)
 
     def _measured(self, lm: LanguageModel, layers: Sequence[int], settings: ValueSettings) -> tuple[Moments, str]:
         source = settings.covariance

@@ -1,8 +1,8 @@
 """MEMIT-seq: MEMIT for sequences of batches, which protects what its earlier steps wrote.
 
-MEMIT's least squares (arXiv 2210.07229, equation 14) knows old keys by λC only, so that a later batch may undo an earlier
-one. Here the keys K_p of all earlier steps stand beside them: ΔW = R [(λC + K_p K_pᵀ + K Kᵀ)⁻¹ K]ᵀ. They are read on the
-model that holds the step, right after it was written. The first step is MEMIT's own.
+MEMIT's least squares (arXiv 2210.07229, equation 14) knows old keys by λC only, so that a later batch may undo an
+earlier one. Here the keys K_p of all earlier steps stand beside them: ΔW = R [(λC + K_p K_pᵀ + K Kᵀ)⁻¹ K]ᵀ. They are
+read on the model that holds the step, right after it was written. The first step is MEMIT's own.
 """
 
 from typing import ClassVar
