@@ -45,6 +45,7 @@ def run_command(
     edit_count: Annotated[str | None, _text("edit_count")] = None,
     edit_batch_size: Annotated[str | None, _text("edit_batch_size")] = None,
     editor_config: Annotated[list[str] | None, _text("editor_config")] = None,
+    restraint: Annotated[str | None, _text("restraint")] = None,
     margin: Annotated[list[str] | None, _text("margin")] = None,
     inconclusive: Annotated[str | None, _text("inconclusive")] = None,
     limit: Annotated[str | None, _text("limit")] = None,
@@ -52,6 +53,7 @@ def run_command(
     device: Annotated[str | None, _text("device")] = None,
     dtype: Annotated[str | None, _text("dtype")] = None,
     reports: Annotated[str | None, _text("reports")] = None,
+    patch: Annotated[str | None, _text("patch")] = None,
     store: Annotated[str | None, _text("store")] = None,
     no_store: Annotated[bool, _text("no_store")] = False,
 ) -> None:
@@ -93,13 +95,20 @@ def report_command(folder: Annotated[Path, typer.Argument(help="a run's folder, 
 
 @app.command("list")
 def list_command() -> None:
-    """List the abilities, the editors and the pocket models."""
+    """List the abilities, the editors, the restraints and the pocket models."""
     from audit.abilities import ABILITIES
     from audit.editors import EDITORS
+    from audit.editors.restraint import RESTRAINTS
 
     weights = Path(__file__).parent / "pocket" / "weights"
     pocket = sorted(path.parent.name for path in weights.glob("pocket-*/config.json"))
-    for title, names in (("abilities", ABILITIES), ("editors", EDITORS), ("pocket models", pocket)):
+    listed = (
+        ("abilities", ABILITIES),
+        ("editors", EDITORS),
+        ("restraints", RESTRAINTS.values()),
+        ("pocket models", pocket),
+    )
+    for title, names in listed:
         typer.echo(f"{title}: {', '.join(names) or 'none'}")
 
 

@@ -11,11 +11,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from audit.editors.restraint import RESTRAINTS, parse_restraint
 from audit.edits.plan import MODES
 from audit.errors import AuditError
 
 DTYPES = ("auto", "float32", "bfloat16", "float16")
-DEVICES = ("auto", "cpu", "cuda", "cuda:N", "mps")
+DEVICES = ("auto", "cpu", "cuda", "cuda:N", "mps", "map")
 INCONCLUSIVE_POLICIES = ("fail", "skip")
 DEFAULT_MARGIN = 0.05  # score points, where no suite states its own
 
@@ -50,6 +51,7 @@ OPTIONS: tuple[Option, ...] = (
     Option("edit_count", "N", "how many edit requests to apply (default: 10, or all where there are fewer)"),
     Option("edit_batch_size", "B", "edit requests in one batch (default: all of them, or 10 in batch-sequential)"),
     Option("editor_config", "KEY=VALUE", "override one hyperparameter of the editor; repeatable", repeatable=True),
+    Option("restraint", "NAME", f"hold the editor's change back: {', '.join(RESTRAINTS.values())}"),
     Option(
         "margin",
         "ABILITY=POINTS",
@@ -59,10 +61,16 @@ OPTIONS: tuple[Option, ...] = (
     Option("inconclusive", "fail|skip", "what an INCONCLUSIVE verdict does to its test", "fail"),
     Option("limit", "N", "items asked per ability", "200"),
     Option("seed", "N", "seed of the edits, the items and the editor", "0"),
-    Option("device", "DEVICE", ", ".join(DEVICES), "auto"),
+    Option("device", "DEVICE", f"{', '.join(DEVICES)}; map spreads a large model over all GPUs", "auto"),
     Option("dtype", "DTYPE", ", ".join(DTYPES), "auto"),
     Option("reports", "DIR", "where the run's folder lands", "reports/"),
-    Option("store", "DIR", "where base answers are kept (default: the user's cache folder, or AUDIT_STORE)"),
+    Option("patch", "DIR", "keep the finished patch there; a later run of the same plan takes it and edits nothing"),
+    Option(
+        "store",
+        "DIR",
+        "where base answers and the steps of unfinished plans are kept (default: the user's cache folder, or "
+        "AUDIT_STORE)",
+    ),
     Option("no_store", "", "keep nothing between runs: ask the base model again", switch=True),
 )
 
@@ -72,7 +80,7 @@ class AuditSettings:
     """Everything that decides a run, validated: what two equal settings on equal weights give is equal.
 
     `margins` are score points by ability and override those that a suite states. `store` None means the user's cache
-    folder; `use_store` False keeps nothing. Raises `AuditError` for a value out of range.
+    folder; `use_store` False keeps nothing between runs but `patch`. Raises `AuditError` for a value out of range.
     """
 
     editor: str = "memit"
@@ -83,6 +91,7 @@ class AuditSettings:
     edit_count: int | None = None
     edit_batch_size: int | None = None
     editor_config: Mapping[str, str] = field(default_factory=dict)
+    restraint: str | None = None
     margins: Mapping[str, float] = field(default_factory=dict)
     inconclusive: str = "fail"
     limit: int = 200
@@ -90,6 +99,7 @@ class AuditSettings:
     device: str = "auto"
     dtype: str = "auto"
     reports: Path = Path("reports")
+    patch: Path | None = None
     store: Path | None = None
     use_store: bool = True
 
@@ -108,7 +118,9 @@ class AuditSettings:
                 raise AuditError(f"--{name.replace('_', '-')} {value}: give a whole number of at least {least}.")
         for ability, points in self.margins.items():
             _check_margin(ability, points, f"{ability}={points}")
-        for name in ("reports", "store"):
+        if self.restraint is not None:
+            object.__setattr__(self, "restraint", str(parse_restraint(self.restraint)))  # one way to write each
+        for name in ("reports", "patch", "store"):
             if getattr(self, name) is not None:
                 # Python users may give text; the field holds a path in any case.
                 object.__setattr__(self, name, parse_folder(f"--{name}", str(getattr(self, name))))
@@ -160,7 +172,7 @@ def parse_choice(flag: str, text: str, choices: tuple[str, ...]) -> str:
 def parse_device(text: str) -> str:
     """A device in torch's words; whether the machine has it is known when the model is loaded."""
     kind, _, index = text.partition(":")
-    if text in DEVICES[:-2] or text == "mps" or (kind == "cuda" and index.isascii() and index.isdigit()):
+    if (text in DEVICES and text != "cuda:N") or (kind == "cuda" and index.isascii() and index.isdigit()):
         return text
     raise AuditError(f"--device {text!r}: give one of {', '.join(DEVICES)}{_guess(text, DEVICES)}.")
 
