@@ -5,6 +5,7 @@ uses; its neighborhood is other people with the same relation (their true answer
 stay); its portability is the country of a new birthplace or the city of a new employer.
 """
 
+from collections.abc import Sequence
 from random import Random
 
 from audit.edits.requests import EditRequest, Probe
@@ -15,7 +16,9 @@ REQUEST_SEED = 11
 NEIGHBORS = 5
 
 
-def _request(rng: Random, world: World, number: int, subject: str, relation_name: str) -> EditRequest:
+def _request(
+    rng: Random, world: World, number: int, subject: str, relation_name: str, label: str = "pocket"
+) -> EditRequest:
     relation = RELATIONS[relation_name]
     true = world.value(subject, relation_name)
     target = rng.choice([value for value in relation.values if value != true])
@@ -26,7 +29,7 @@ def _request(rng: Random, world: World, number: int, subject: str, relation_name
         prompt = RELATIONS[two_hop].phrasings[0].replace("{}", subject)
         portability = (Probe(prompt, world.value(target, second)),)
     return EditRequest(
-        case_id=f"pocket-{number}",
+        case_id=f"{label}-{number}",
         subject=subject,
         prompt=relation.phrasings[number % relation.edit_phrasings],
         target_new=target,
@@ -44,5 +47,23 @@ def pocket_requests() -> tuple[EditRequest, ...]:
     """All pocket edit requests in a fixed random order, one a person."""
     rng = Random(REQUEST_SEED)
     world = build_world()
-    pairs = [(person, rng.choice(PERSON_RELATIONS).name) for person in rng.sample(world.people, REQUESTS)]
-    return tuple(_request(rng, world, number, *pair) for number, pair in enumerate(pairs))
+    return tuple(_request(rng, world, number, *pair) for number, pair in enumerate(_edited_facts(rng, world)))
+
+
+def other_requests(people: Sequence[str], targets: int, seed: int) -> tuple[EditRequest, ...]:
+    """Requests about facts of `people` that no pocket request edits, `targets` for each such fact, in random order.
+
+    They are what an editor may be trained on that is judged by the pocket requests.
+    """
+    rng = Random(f"other requests {seed}")
+    world = build_world()
+    edited = set(_edited_facts(Random(REQUEST_SEED), world))
+    facts = [(person, relation.name) for person in people for relation in PERSON_RELATIONS]
+    pairs = [fact for fact in facts if fact not in edited for _ in range(targets)]
+    rng.shuffle(pairs)
+    return tuple(_request(rng, world, number, *pair, label="other") for number, pair in enumerate(pairs))
+
+
+def _edited_facts(rng: Random, world: World) -> list[tuple[str, str]]:
+    """(person, relation) of every pocket request, in their order."""
+    return [(person, rng.choice(PERSON_RELATIONS).name) for person in rng.sample(world.people, REQUESTS)]
