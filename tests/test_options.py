@@ -79,14 +79,14 @@ def test_editor_config_keeps_equals_signs_in_values() -> None:
     assert parse_editor_config(["layers=3,4", "covariance=a=b"]) == {"layers": "3,4", "covariance": "a=b"}
 
 
-@pytest.mark.parametrize("text", ["auto", "cpu", "cuda", "cuda:0", "cuda:11", "mps"])
+@pytest.mark.parametrize("text", ["auto", "cpu", "cuda", "cuda:0", "cuda:11", "mps", "map"])
 def test_devices(text: str) -> None:
     assert parse_device(text) == text
 
 
 @pytest.mark.parametrize("text", ["", "gpu", "cuda:", "cuda:x", "cpu:0", "CUDA", "cuda:N"])
 def test_no_devices(text: str) -> None:
-    with pytest.raises(AuditError, match=r"--device .*: give one of auto, cpu, cuda, cuda:N, mps"):
+    with pytest.raises(AuditError, match=r"--device .*: give one of auto, cpu, cuda, cuda:N, mps, map"):
         parse_device(text)
 
 

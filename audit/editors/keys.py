@@ -30,7 +30,10 @@ def lookup_states(
     stop: str,
     token_budget: int,
 ) -> LookupStates:
-    """Run every sequence up to its lookup and up to module `stop`; nothing after either can matter."""
+    """Run every sequence up to its lookup and up to module `stop`; nothing after either can matter.
+
+    What modules on several devices said is handed back on `lm.device`.
+    """
     cut = [sequence.until_lookup() for sequence in sequences]
     found: dict[tuple[bool, str], list[Tensor]] = {(True, path): [] for path in inputs}
     found |= {(False, path): [] for path in outputs}
@@ -40,7 +43,7 @@ def lookup_states(
         with tapped(lm, len(group), inputs=inputs, outputs=outputs, stop=stop, column=rows.lookup) as taps:
             run_body(lm, rows.ids, rows.mask, rows.positions)
         for (is_input, path), parts in found.items():
-            parts.append((taps.inputs if is_input else taps.outputs)[path].float())
+            parts.append((taps.inputs if is_input else taps.outputs)[path].to(lm.device, torch.float32))
         order += group
     back = torch.tensor(order, device=lm.device).argsort()
     joined = {place: torch.cat(parts)[back] for place, parts in found.items()}

@@ -62,8 +62,12 @@ class UpperBlocks:
     tuple_length: int
 
     @classmethod
-    def prepared(cls, lm: LanguageModel, rows: AlignedRows, start: int) -> "UpperBlocks":
-        """Run the whole body once, without a gradient, and keep what the upper part needs."""
+    def prepared(cls, lm: LanguageModel, rows: AlignedRows, start: int, lower_only: bool = False) -> "UpperBlocks":
+        """Run the whole body once, without a gradient, and keep what the upper part needs.
+
+        With `lower_only` the pass ends where block `start` begins: enough for rows whose lookup is their first column,
+        as there is no prefix whose keys and values the upper part would need.
+        """
         anatomy = lm.anatomy
         lengths: list[int] = []
 
@@ -74,7 +78,7 @@ class UpperBlocks:
         cache = DynamicCache() if rows.lookup else None
         hook = lm.model.get_submodule(anatomy.blocks[0]).register_forward_hook(see)
         try:
-            with tapped(lm, len(rows.ids), inputs=[entry]) as taps:
+            with tapped(lm, len(rows.ids), inputs=[entry], stop=entry if lower_only else None) as taps:
                 run_body(lm, rows.ids, rows.mask, rows.positions, cache)
         finally:
             hook.remove()
@@ -84,16 +88,34 @@ class UpperBlocks:
             filled = [(layer.keys[:, :, : rows.lookup], layer.values[:, :, : rows.lookup]) for layer in layers]
             # Layers that are handed through never look at theirs; they share one so that only its length is there.
             prefix = [filled[min(max(index, start), len(filled) - 1)] for index in range(len(filled))]
-        return cls(lm, rows, start, taps.inputs[entry][:, rows.lookup :], tuple(prefix), lengths[0])
+        return cls(lm, rows, start, taps.inputs[entry][:, rows.lookup :], tuple(prefix), lengths[0] if lengths else 0)
+
+    def entered_at(self, start: int, entering: Tensor) -> "UpperBlocks":
+        """The same rows, entered at block `start` or higher: `entering` is what enters there from the lookup on.
+
+        Many starts then share the one pass that `prepared` made.
+        """
+        # As in `prepared`: handed-through layers share a pair, for its length alone.
+        last = len(self.prefix) - 1
+        prefix = tuple(self.prefix[min(max(index, start), last)] for index in range(len(self.prefix)))
+        return UpperBlocks(self.lm, self.rows, start, entering, prefix, self.tuple_length)
 
     def select(self, rows: Tensor) -> "UpperBlocks":
         """The same for some rows only."""
-        shared = {id(pair): (pair[0][rows], pair[1][rows]) for pair in self.prefix}
+
+        def chosen(tensor: Tensor) -> Tensor:
+            return tensor[rows.to(tensor.device)]  # each layer may be on a device of its own
+
+        shared = {id(pair): (chosen(pair[0]), chosen(pair[1])) for pair in self.prefix}
         prefix = tuple(shared[id(pair)] for pair in self.prefix)
-        return UpperBlocks(self.lm, self.rows.select(rows), self.start, self.entering[rows], prefix, self.tuple_length)
+        entering = chosen(self.entering)
+        return UpperBlocks(self.lm, self.rows.select(rows), self.start, entering, prefix, self.tuple_length)
 
     def logits(self, entering: Tensor, at_rows: Tensor, at_columns: Tensor) -> Tensor:
-        """Logits (places, vocabulary) in float32 at (row, column counted from the lookup), for a given `entering`."""
+        """Logits (places, vocabulary) in float32 at (row, column counted from the lookup), for a given `entering`.
+
+        They are on `lm.device`, wherever the head is.
+        """
         model, anatomy = self.lm.model, self.lm.anatomy
         entry = anatomy.blocks[self.start] if self.start < anatomy.depth else anatomy.final_norm
 
@@ -103,7 +125,8 @@ class UpperBlocks:
             return args, {**kwargs, "hidden_states": entering}
 
         def only_asked(_: nn.Module, args: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
-            return (args[0][at_rows, at_columns], *args[1:])  # (places, hidden_size)
+            hidden = args[0]
+            return (hidden[at_rows.to(hidden.device), at_columns.to(hidden.device)], *args[1:])  # (places, hidden_size)
 
         with ExitStack() as detours:
             for path in anatomy.blocks[: self.start]:
@@ -119,7 +142,7 @@ class UpperBlocks:
                 past_key_values=self._cache(),
                 use_cache=bool(self.prefix),
             )
-        return output.logits.float()  # type: ignore[no-any-return]
+        return output.logits.to(self.lm.device).float()  # type: ignore[no-any-return]
 
     def _cache(self) -> DynamicCache | None:
         """A fresh cache each time, as attention appends to what it is handed."""

@@ -68,9 +68,15 @@ def find_anatomy(model: PreTrainedModel) -> Anatomy:
     """Locate blocks, MLPs, attentions, down projections, final norm and embeddings of a decoder-only model.
 
     Raises:
-        AuditError: a part is missing, occurs twice (a mixture of experts) or is quantised; the sentence names it.
+        AuditError: the model is an encoder-decoder, a mixture of experts or not made of attention throughout, or a
+            part is missing, occurs twice or is quantised; the sentence names it.
     """
     family = type(model).__name__
+    if model.config.is_encoder_decoder:
+        raise AuditError(
+            f"{family} reads with an encoder and writes with a decoder, and has no one stack of blocks to edit; "
+            "choose a decoder-only model such as the GPT-2 or Llama family."
+        )
     hidden_size = int(model.config.get_text_config().hidden_size)
     embeddings = _path_of(model, model.get_input_embeddings())
     trunk_path = embeddings.rpartition(".")[0]
@@ -81,6 +87,12 @@ def find_anatomy(model: PreTrainedModel) -> Anatomy:
         _find_parts(block, f"{stack_path}.{index}", hidden_size, family)
         for index, block in enumerate(model.get_submodule(stack_path).children())
     ]
+    mixers = sorted({type(model.get_submodule(part.attention)).__name__ for part in parts})
+    if len(mixers) != 1:
+        raise AuditError(
+            f"the blocks of {family} mix positions in different ways ({', '.join(mixers)}), of which editors know "
+            "attention only; choose a model with attention in every block."
+        )
     downs = [model.get_submodule(part.down_projection) for part in parts]
     inner_sizes = {_sizes(down)[0] for down in downs}
     if len(inner_sizes) != 1:
@@ -133,7 +145,7 @@ def _find_parts(block: nn.Module, path: str, hidden_size: int, family: str) -> _
     if len(attentions) != 1:
         raise AuditError(
             f"block {path!r} of {family} has {len(attentions)} attention modules ({', '.join(attentions) or 'none'}) "
-            "where one was expected; choose a decoder-only model without cross-attention."
+            "where one was expected; choose a decoder-only model without cross-attention or a second mixer."
         )
     attention = attentions[0]
     # A query map may have the same shape as the output's, but it is registered before it.
@@ -157,11 +169,18 @@ def _find_parts(block: nn.Module, path: str, hidden_size: int, family: str) -> _
     if not downs:
         # Only here may the inner width equal the hidden one: then the map that comes last leads back.
         downs = [name for name, sizes in outside if sizes == (hidden_size, hidden_size)][1:][-1:]
-    if len(downs) != 1:
-        found = ", ".join(downs) if downs else "none"
+    # Experts are matrices in one tensor, beside a shared expert or alone, or maps of their own.
+    experts = [name for name, parameter in block.named_parameters() if parameter.dim() > 2]
+    experts = [name for name in experts if name.partition(".")[0] != attention]
+    if experts or len(downs) > 1:
         raise AuditError(
-            f"block {path!r} of {family} has {len(downs)} MLP down projections ({found}) where one was expected; "
-            "choose a dense model, as mixtures of experts are not supported."
+            f"block {path!r} of {family} has no single MLP down projection but several "
+            f"({', '.join(experts or downs)}), as a mixture of experts does; choose a dense model."
+        )
+    if not downs:
+        raise AuditError(
+            f"block {path!r} of {family} has no MLP down projection, a linear map from an inner width back to the "
+            "hidden one; choose a model with an MLP in every block."
         )
     weight = block.get_parameter(f"{downs[0]}.weight")
     if not weight.is_floating_point():

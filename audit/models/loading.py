@@ -34,6 +34,7 @@ from audit.models.language_model import LanguageModel
 
 POCKET_WEIGHTS = Path(__file__).resolve().parents[1] / "pocket" / "weights"
 POCKET_PREFIX = "pocket-"
+SPREAD = "map"
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 
 # transformers types these three loosely: what from_pretrained returns depends on its arguments.
@@ -55,7 +56,8 @@ def load_language_model(
     Args:
         name: `pocket-gpt2` or `pocket-llama`, a folder, or a hub id such as `openai-community/gpt2-xl`.
         revision: branch, tag or commit of a hub model; None takes the default branch. The commit is recorded.
-        device: `auto` (the first GPU if there is one, else the CPU) or any name that torch knows.
+        device: `auto` (the first GPU if there is one, else the CPU), `map` (spread over all GPUs as accelerate's
+            device map lays it out; the CPU where there are none) or any name that torch knows.
         dtype: `auto` (float32 for pocket models, else what the checkpoint says), `float32`, `bfloat16` or `float16`.
         allow_pickle_weights: also accept weights in the pickle format, which can run code; trust the source first.
 
@@ -63,7 +65,7 @@ def load_language_model(
         AuditError: the name leads nowhere, weights are missing, incomplete or not safetensors, the architecture is
             not one that can be audited, or device or dtype cannot be had.
     """
-    target = _parse_device(device)
+    target = None if device == SPREAD else _parse_device(device)
     precision = _parse_dtype(dtype)
     place = _locate(name, revision)
     if precision == "auto" and place.pocket:
@@ -72,14 +74,15 @@ def load_language_model(
         _require_safetensors(place.folder, name)
 
     tokenizer = _read_tokenizer(name, place)
-    model = _read_model(name, place, precision, allow_pickle_weights)
+    model = _read_model(name, place, precision, allow_pickle_weights, spread=target is None)
     rows = model.get_input_embeddings().weight.shape[0]
     if len(tokenizer) > rows:
         raise AuditError(
             f"the tokenizer of {name!r} knows {len(tokenizer)} tokens, but the model only {rows}; "
             "load the tokenizer that the model was trained with."
         )
-    model.to(target)
+    if target is not None:
+        model.to(target)
     model.eval().requires_grad_(False)
     return LanguageModel(name, place.commit, model, tokenizer, find_anatomy(model))
 
@@ -171,7 +174,7 @@ def _read_tokenizer(name: str, place: _Place) -> Any:
         ) from error
 
 
-def _read_model(name: str, place: _Place, dtype: torch.dtype | str, allow_pickle_weights: bool) -> Any:
+def _read_model(name: str, place: _Place, dtype: torch.dtype | str, allow_pickle_weights: bool, *, spread: bool) -> Any:
     try:
         with _quietly():
             model, report = _models.from_pretrained(
@@ -180,6 +183,7 @@ def _read_model(name: str, place: _Place, dtype: torch.dtype | str, allow_pickle
                 dtype=dtype,
                 use_safetensors=None if allow_pickle_weights else True,
                 trust_remote_code=False,  # the default would ask on a terminal
+                device_map="auto" if spread else None,
                 output_loading_info=True,
             )
     except (OSError, ValueError, KeyError, ImportError, RuntimeError, SafetensorError) as error:
@@ -193,6 +197,13 @@ def _read_model(name: str, place: _Place, dtype: torch.dtype | str, allow_pickle
         raise AuditError(
             f"the weights of {name!r} are incomplete: {len(absent)} tensors are missing, the first is {absent[0]!r}; "
             "copy or save the whole checkpoint again."
+        )
+    away = [tensor for tensor, parameter in model.named_parameters() if parameter.is_meta]
+    if away:
+        raise AuditError(
+            f"the model {name!r} does not fit into the memory of the GPUs: {len(away)} tensors, the first is "
+            f"{away[0]!r}, would have to stay outside, where they cannot be edited; choose the dtype bfloat16, more "
+            "GPUs, or the device cpu."
         )
     return model
 
@@ -217,7 +228,7 @@ def _parse_device(device: str) -> torch.device:
         torch.empty(0, device=parsed)
     except (RuntimeError, AssertionError, NotImplementedError) as error:
         raise AuditError(
-            f"the device {device!r} cannot be used here ({_first_line(error)}); choose auto, cpu or cuda."
+            f"the device {device!r} cannot be used here ({_first_line(error)}); choose auto, cpu, cuda or map."
         ) from None
     return parsed
 

@@ -1,5 +1,7 @@
 """Running only the upper part of a model gives what running all of it gives."""
 
+from collections.abc import Callable
+
 import pytest
 import torch
 
@@ -7,6 +9,7 @@ from audit.editors.sequences import align, essence_sequence, rewriting_sequence
 from audit.editors.upper_blocks import UpperBlocks, handing_through
 from audit.models.language_model import LanguageModel
 from tests.editors.plain import REQUESTS, perturbed_logits
+from tests.editors.tiny_families import FAMILIES
 
 ROWS = ("rewriting b", "rewriting a, prefixed", "essence d")
 
@@ -20,10 +23,12 @@ def prepared(lm: LanguageModel, start: int) -> tuple[list, UpperBlocks]:
     return sequences, UpperBlocks.prepared(lm, align(sequences, lm.device), start)
 
 
-@pytest.mark.parametrize("family", ["tiny_gpt2", "tiny_llama"])
+@pytest.mark.parametrize("family", FAMILIES)
 @pytest.mark.parametrize("start", [1, 2, 3])
-def test_logits_equal_those_of_the_whole_model(family: str, start: int, request: pytest.FixtureRequest) -> None:
-    lm: LanguageModel = request.getfixturevalue(family)
+def test_logits_equal_those_of_the_whole_model(
+    family: str, start: int, families: Callable[[str], LanguageModel]
+) -> None:
+    lm = families(family)
     sequences, upper = prepared(lm, start)
     deltas = torch.randn(3, lm.anatomy.hidden_size, generator=torch.Generator().manual_seed(1))
     entering = upper.entering.clone()

@@ -124,16 +124,52 @@ def test_an_inner_width_equal_to_the_hidden_one_is_no_obstacle() -> None:
     assert find_anatomy(model).down_projections == ("model.layers.0.mlp.down_proj", "model.layers.1.mlp.down_proj")
 
 
-def test_a_mixture_of_experts_is_refused_by_name() -> None:
-    model = build("Mixtral", LLAMA_LIKE | {"num_local_experts": 2, "num_experts_per_tok": 1})
-    with pytest.raises(AuditError, match=r"MixtralForCausalLM has \d+ MLP down projections.*mixtures of experts"):
-        find_anatomy(model)
+EXPERTS: dict[str, Any] = {"num_local_experts": 2, "num_experts_per_tok": 1}
+STATES: dict[str, Any] = {"vocab_size": 50, "hidden_size": 16, "num_hidden_layers": 2, "state_size": 4}
+T5: dict[str, Any] = {"vocab_size": 50, "d_model": 16, "d_kv": 8, "d_ff": 24, "num_layers": 2, "num_heads": 2}
+REFUSED: dict[str, tuple[str, dict[str, Any], str]] = {
+    "MixtralForCausalLM": (
+        "MixtralConfig",
+        LLAMA_LIKE | EXPERTS,
+        r"block 'model\.layers\.0' of MixtralForCausalLM has no single .* \(mlp\.experts.*\), as a mixture of experts",
+    ),
+    "Qwen2MoeForCausalLM": (  # one dense expert stands beside the others
+        "Qwen2MoeConfig",
+        LLAMA_LIKE | {"num_experts": 4, "moe_intermediate_size": 12, "shared_expert_intermediate_size": 20},
+        "as a mixture of experts does; choose a dense model",
+    ),
+    "DeepseekV3ForCausalLM": (  # its first block has one MLP, the others have experts
+        "DeepseekV3Config",
+        LLAMA_LIKE
+        | {"num_key_value_heads": 2, "first_k_dense_replace": 1, "moe_intermediate_size": 12, "n_routed_experts": 4}
+        | {"num_experts_per_tok": 2, "n_group": 1, "topk_group": 1},
+        r"block 'model\.layers\.1' of DeepseekV3ForCausalLM has no single .*, as a mixture of experts does",
+    ),
+    "T5ForConditionalGeneration": ("T5Config", T5, "reads with an encoder and writes with a decoder"),
+    "BertForMaskedLM": ("BertConfig", SMALL | {"intermediate_size": 24}, "has no list of transformer blocks beside"),
+    "MambaForCausalLM": ("MambaConfig", STATES, "of MambaForCausalLM has no MLP down projection"),
+    "JambaForCausalLM": (
+        "JambaConfig",
+        LLAMA_LIKE
+        | {"num_experts": 1, "attn_layer_period": 2, "attn_layer_offset": 1}
+        | {"use_mamba_kernels": False, "mamba_d_state": 4},
+        r"mix positions in different ways \(JambaAttention, JambaMambaMixer\)",
+    ),
+    "OPTForCausalLM": (  # as OPT-350m: norms after the blocks only, and a narrower embedding
+        "OPTConfig",
+        SMALL | {"ffn_dim": 24, "word_embed_proj_dim": 8, "do_layer_norm_before": False},
+        "OPTForCausalLM has no final norm beside its blocks",
+    ),
+}
 
 
-def test_a_model_without_blocks_beside_its_embedding_is_refused() -> None:
-    model = transformers.BertForMaskedLM(transformers.BertConfig(**SMALL, intermediate_size=24))
-    with pytest.raises(AuditError, match="BertForMaskedLM has no list of transformer blocks"):
-        find_anatomy(model)
+@pytest.mark.parametrize("model", REFUSED)
+def test_a_model_that_cannot_be_mapped_says_what_is_missing(model: str) -> None:
+    config, settings, sentence = REFUSED[model]
+    built = getattr(transformers, model)(getattr(transformers, config)(**settings))
+    with pytest.raises(AuditError, match=sentence) as refusal:
+        find_anatomy(built)
+    assert model in str(refusal.value) and "; choose a" in str(refusal.value)
 
 
 def test_a_missing_final_norm_is_named() -> None:

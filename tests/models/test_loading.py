@@ -57,6 +57,29 @@ def test_text_becomes_the_same_tokens_after_loading(tmp_path: Path, kind: Tokeni
         assert join(lm.tokenizer, prompt, target) == join(tokenizer, prompt, target)
 
 
+def test_a_model_is_spread_over_the_devices_that_there_are(saved: Path) -> None:
+    lm = load_language_model(str(saved), device="map", dtype="float32")
+    assert weights_fingerprint(lm) == weights_fingerprint(
+        load_language_model(str(saved), device="cpu", dtype="float32")
+    )
+    ids = torch.tensor([encode(lm.tokenizer, "Mara Lind was born in")], device=lm.device)
+    assert bool(lm.model(input_ids=ids).logits.isfinite().all())
+
+
+def test_a_model_that_is_kept_outside_the_devices_is_refused(saved: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What does not fit is left by accelerate as an empty shell, filled for each use."""
+    read = loading._models.from_pretrained
+
+    def too_large(*arguments: object, **settings: object) -> object:
+        model, report = read(*arguments, **settings)
+        model.model.layers[2].to("meta")
+        return model, report
+
+    monkeypatch.setattr(loading._models, "from_pretrained", too_large)
+    with pytest.raises(AuditError, match=r"does not fit .*: 9 tensors, the first is 'model\.layers\.2\."):
+        load_language_model(str(saved), device="map")
+
+
 @pytest.mark.parametrize(("dtype", "expected"), [("float32", torch.float32), ("bfloat16", torch.bfloat16)])
 def test_the_dtype_can_be_chosen(saved: Path, dtype: str, expected: torch.dtype) -> None:
     assert load_language_model(str(saved), device="cpu", dtype=dtype).dtype == expected

@@ -18,6 +18,7 @@ from audit.models.patches import (
     LowRankDelta,
     Originals,
     PatchSequence,
+    SparseDelta,
     WeightPatch,
     identity_patch,
     originals_kept,
@@ -97,6 +98,16 @@ def test_float64_factors_are_not_rounded_before_they_are_added() -> None:
     delta = random_delta(lm, dtype=torch.float64)
     with WeightPatch({name: delta}).applied(lm):
         assert torch.equal(lm.model.get_parameter(name), (weight.double() + delta.left @ delta.right).float())
+
+
+@pytest.mark.parametrize("kind", ["low rank", "dense", "sparse"])
+def test_a_change_goes_to_the_device_of_its_weight(kind: str) -> None:
+    """The meta device computes nothing, so what mixes it with another device is refused or stays behind."""
+    whole = torch.eye(4)[:, :3]
+    delta = {"low rank": LowRankDelta(torch.eye(4), whole), "dense": DenseDelta(whole), "sparse": SparseDelta.of(whole)}
+    change = delta[kind].change(False, torch.device("meta"))
+    assert change.is_meta and change.shape == whole.shape
+    assert torch.equal(delta[kind].change(False, torch.device("cpu")), whole)
 
 
 def test_tied_weights_are_one_tensor_and_return_as_one() -> None:
