@@ -12,7 +12,8 @@ after every update δ is pulled back onto the ball of radius clamp_norm_factor �
 what attention says and one for what the MLP says, each with its own decay and ball.
 
 All requests are optimised side by side; every row has its own loss, clamp and stopping, so the outcome is that of one
-by one. Only what lies above the perturbed place runs in each step, and requests that are done leave the batch.
+by one. Only what lies above the perturbed place runs in each step, requests that are done leave the batch, and no row
+says what another says already (see `value_rows`).
 """
 
 import math
@@ -27,9 +28,10 @@ from torch import Tensor, nn
 from audit.editors.contexts import Contexts
 from audit.editors.contract import Progress
 from audit.editors.hyperparameters import ValueSettings
-from audit.editors.sequences import EditSequence, align, essence_sequence, rewriting_sequence
+from audit.editors.sequences import EditSequence, align
 from audit.editors.taps import hidden_of, in_rows, run_body, tapped, with_hidden
 from audit.editors.upper_blocks import UpperBlocks
+from audit.editors.value_rows import Places, ValueTask, chunks
 from audit.edits.requests import EditRequest
 from audit.errors import AuditError
 from audit.models.language_model import LanguageModel
@@ -57,19 +59,6 @@ class OptimizedValues:
         return self.initial + self.delta
 
 
-@dataclass(frozen=True)
-class _Task:
-    """One request's sequences: every context's rewriting sequence, the bare prompt's first, and the KL sequence."""
-
-    case_id: str
-    rewriting: tuple[EditSequence, ...]
-    essence: EditSequence
-
-    @property
-    def rows(self) -> tuple[EditSequence, ...]:
-        return (*self.rewriting, self.essence)
-
-
 def optimize_values(
     lm: LanguageModel,
     requests: Sequence[EditRequest],
@@ -93,14 +82,7 @@ def optimize_values(
     Raises:
         AuditError: a loss is not finite; the sentence names the request.
     """
-    tasks = [
-        _Task(
-            request.case_id,
-            tuple(rewriting_sequence(lm, request, prefix) for prefix in contexts.prefixes),
-            essence_sequence(lm, request),
-        )
-        for request in requests
-    ]
+    tasks = [ValueTask.of(lm, request, contexts, settings) for request in requests]
     perturbed = _perturbed_modules(lm, layer, site)
     initial = torch.zeros(len(tasks), len(perturbed), lm.anatomy.hidden_size, device=lm.device)
     delta = torch.zeros_like(initial)
@@ -108,7 +90,7 @@ def optimize_values(
     done = 0
     # An MLP whose output is plainly added to the stream is perturbed by perturbing the block's output.
     inside = site == "branches" or (site == "mlp" and not _mlp_reaches_stream_unchanged(lm, layer))
-    for chunk in _chunks(tasks, settings.token_budget):
+    for chunk in chunks(tasks, settings.token_budget):
         descent = _Descent(lm, [tasks[index] for index in chunk], layer, perturbed, inside, settings, settled_kl)
 
         def tick(finished: int, before: int = done) -> None:
@@ -134,23 +116,6 @@ def _perturbed_modules(lm: LanguageModel, layer: int, site: Site) -> tuple[str, 
     return (anatomy.mlps[layer] if site == "mlp" else anatomy.blocks[layer],)
 
 
-def _chunks(tasks: Sequence[_Task], token_budget: int) -> Iterator[list[int]]:
-    """Consecutive requests whose aligned rows fit the budget; at least one a chunk."""
-    chunk: list[int] = []
-    rows = before = after = 0
-    for index, task in enumerate(tasks):
-        task_before = max(row.lookup for row in task.rows)
-        task_after = max(len(row.ids) - row.lookup for row in task.rows)
-        size = (rows + len(task.rows)) * (max(before, task_before) + max(after, task_after))
-        if chunk and size > token_budget:
-            yield chunk
-            chunk, rows, before, after = [], 0, 0, 0
-        chunk.append(index)
-        rows, before, after = rows + len(task.rows), max(before, task_before), max(after, task_after)
-    if chunk:
-        yield chunk
-
-
 class _Descent:
     """Adam on the δ of several requests at once; `initial`, `delta` (requests, modules, hidden), `losses` and `updates`
     hold the outcome."""
@@ -158,7 +123,7 @@ class _Descent:
     def __init__(
         self,
         lm: LanguageModel,
-        tasks: Sequence[_Task],
+        tasks: Sequence[ValueTask],
         layer: int,
         perturbed: Sequence[str],
         inside: bool,
@@ -170,9 +135,11 @@ class _Descent:
         rows = align([row for task in tasks for row in task.rows], lm.device)
         with tapped(lm, len(rows.ids), outputs=perturbed, column=rows.lookup) as taps:
             self._upper = UpperBlocks.prepared(lm, rows, start=layer if inside else layer + 1)
-        self._rows_each = len(tasks[0].rows)
-        # The bare prompt is each request's first row.
-        self.initial = torch.stack([taps.outputs[place][:: self._rows_each].float() for place in perturbed], dim=1)
+        sizes = torch.tensor([len(task.rows) for task in tasks], device=lm.device)
+        self._owners = torch.arange(len(tasks), device=lm.device).repeat_interleave(sizes)  # (rows,): whose row it is
+        first = sizes.cumsum(0) - sizes  # the bare prompt is each request's first row
+        bare = [taps.outputs[place].to(lm.device, torch.float32)[first] for place in perturbed]
+        self.initial = torch.stack(bare, dim=1)
         self.delta = torch.zeros_like(self.initial)
         self.losses, self.updates = [0.0] * len(tasks), [0] * len(tasks)
 
@@ -181,7 +148,7 @@ class _Descent:
         radius = settings.clamp_norm_factor * self.initial.norm(dim=2)  # (requests, modules)
         square = self.initial.norm(dim=2) ** 2
         active = torch.arange(len(self._tasks), device=self.initial.device)
-        upper, places = self._upper, _places(self._tasks, active, settings.kl_position)
+        upper, owners, places = self._upper, self._owners, Places.of(self._tasks, active)
         weight = torch.ones(len(active), device=active.device)  # of the target's loss
         mean = torch.zeros_like(self.delta)
         variance = torch.zeros_like(self.delta)
@@ -190,14 +157,16 @@ class _Descent:
         for step in range(settings.steps):
             delta = self.delta[active].requires_grad_()
             with torch.enable_grad():
-                log_p = self._logits(upper, places, delta).log_softmax(-1)  # (labels + active, vocabulary)
-                label_log_p, now = log_p[: len(places.ids)], log_p[len(places.ids) :]
+                log_p = self._logits(upper, places, delta.index_select(0, owners)).log_softmax(-1)
+                label_log_p, now = log_p[: len(places.ids)], log_p[len(places.ids) :]  # (labels or active, vocabulary)
                 if at_first is None:
                     at_first = now.detach()
                 # (labels,) -> (active,): the mean over contexts of the mean over target tokens
                 nll = -label_log_p.gather(1, places.ids[:, None])[:, 0] * places.weights
                 loss = weight * torch.zeros(len(active), device=nll.device).index_add(0, places.owners, nll)
-                kl = settings.kl_factor * (now.exp() * (now - at_first)).sum(-1)
+                kl = torch.zeros_like(loss)
+                if settings.kl_factor:
+                    kl = settings.kl_factor * (now.exp() * (now - at_first)).sum(-1)
                 loss = loss + kl + settings.weight_decay * (delta.norm(dim=2) / square[active]).sum(1)
             self._note_losses(active, loss.detach(), step)
             going = loss.detach() >= settings.stop_loss
@@ -210,10 +179,11 @@ class _Descent:
                 break
             (gradient,) = torch.autograd.grad(loss.sum(), delta)
             if not bool(going.all()):
-                active, gradient, at_first, weight = active[going], gradient[going], at_first[going], weight[going]
-                each = torch.arange(self._rows_each, device=active.device)
-                upper = upper.select((going.nonzero() * self._rows_each + each).flatten())
-                places = _places(self._tasks, active, settings.kl_position)
+                stay = going[owners]  # (rows,)
+                upper, owners = upper.select(stay.nonzero()[:, 0]), (going.cumsum(0) - 1)[owners[stay]]
+                active, gradient, weight = active[going], gradient[going], weight[going]
+                at_first = at_first[going] if settings.kl_factor else at_first
+                places = Places.of(self._tasks, active)
                 tick(len(self._tasks) - len(active))
             mean[active] = _BETAS[0] * mean[active] + (1 - _BETAS[0]) * gradient
             variance[active] = _BETAS[1] * variance[active] + (1 - _BETAS[1]) * gradient**2
@@ -227,9 +197,8 @@ class _Descent:
                 self.updates[index] += 1
         tick(len(self._tasks))
 
-    def _logits(self, upper: UpperBlocks, places: "_Places", delta: Tensor) -> Tensor:
-        """Logits at every label's place and then at every KL sequence's place, with δ added."""
-        spread = delta.repeat_interleave(self._rows_each, dim=0)  # (rows, modules, hidden)
+    def _logits(self, upper: UpperBlocks, places: Places, spread: Tensor) -> Tensor:
+        """Logits at every label's place, then at every KL sequence's, with `spread` (rows, modules, hidden) added."""
         if not self._modules:
             return upper.logits(_plus_at(upper.entering, 0, spread[:, 0]), places.rows, places.columns)
         with ExitStack() as stack:
@@ -247,48 +216,6 @@ class _Descent:
             self.losses[index] = value
 
 
-@dataclass(frozen=True)
-class _Places:
-    """Where the loss looks: first every label's place, then every KL sequence's one; columns count from the lookup.
-
-    `ids`, `weights` and `owners` (the request, counted among the active ones) are the labels' only.
-    """
-
-    rows: Tensor
-    columns: Tensor
-    ids: Tensor
-    weights: Tensor
-    owners: Tensor
-
-
-def _places(tasks: Sequence[_Task], active: Tensor, kl_position: str) -> _Places:
-    labels: list[tuple[int, int, int, float, int]] = []
-    essences: list[tuple[int, int]] = []
-    row = 0
-    for owner, index in enumerate(active.tolist()):
-        task = tasks[index]
-        for sequence in task.rewriting:
-            weight = 1 / len(sequence.labels) / len(task.rewriting)
-            first = sequence.first_label - sequence.lookup
-            labels += [(row, first + t, token, weight, owner) for t, token in enumerate(sequence.labels)]
-            row += 1
-        last = len(task.essence.ids) - 1 - task.essence.lookup
-        essences.append((row, last if kl_position == "last" else 0))
-        row += 1
-    rows, columns, ids, weights, owners = zip(*labels, strict=True)
-
-    def on_device(values: Sequence[float]) -> Tensor:
-        return torch.tensor(values, device=active.device)
-
-    return _Places(
-        on_device((*rows, *(row for row, _ in essences))),
-        on_device((*columns, *(column for _, column in essences))),
-        on_device(ids),
-        on_device(weights),
-        on_device(owners),
-    )
-
-
 @torch.no_grad()
 def _mlp_reaches_stream_unchanged(lm: LanguageModel, layer: int) -> bool:
     """Whether a vector added to the MLP's output comes out of its block as it is (no norm, no scaling in between)."""
@@ -297,8 +224,8 @@ def _mlp_reaches_stream_unchanged(lm: LanguageModel, layer: int) -> bool:
     with tapped(lm, 1, outputs=[mlp, block], stop=block, column=2) as plain:
         run_body(lm, rows.ids, rows.mask, rows.positions)
     # As large as what is there, so that rounding in half precision does not hide the answer.
-    probe = plain.outputs[block].float().norm() * torch.ones(1, 1, device=lm.device) / lm.anatomy.hidden_size**0.5
-    probe = probe * torch.linspace(-1, 1, lm.anatomy.hidden_size, device=lm.device)
+    size = float(plain.outputs[block].float().norm()) / lm.anatomy.hidden_size**0.5
+    probe = size * torch.linspace(-1, 1, lm.anatomy.hidden_size, device=plain.outputs[block].device)[None]
     with (
         tapped(lm, 1, outputs=[block], stop=block, column=2) as moved,
         _added_at(lm.model.get_submodule(mlp), 2, probe),
@@ -325,5 +252,5 @@ def _added_at(module: nn.Module, column: int, vectors: Tensor) -> Iterator[None]
 
 
 def _plus_at(hidden: Tensor, column: int, vectors: Tensor) -> Tensor:
-    moved = hidden[:, column] + vectors.to(hidden.dtype)
+    moved = hidden[:, column] + vectors.to(hidden)  # dtype and device of the module, wherever it is
     return torch.cat([hidden[:, :column], moved[:, None], hidden[:, column + 1 :]], dim=1)
