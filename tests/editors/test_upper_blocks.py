@@ -40,6 +40,18 @@ def test_logits_equal_those_of_the_whole_model(
         torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-4)
 
 
+@pytest.mark.parametrize("family", FAMILIES)
+def test_one_pass_serves_every_start(family: str, families: Callable[[str], LanguageModel]) -> None:
+    lm = families(family)
+    _, whole = prepared(lm, 0)
+    places = torch.arange(3)
+    for start in (1, 2, 3):
+        _, own = prepared(lm, start)
+        shared = whole.entered_at(start, own.entering)
+        expected = own.logits(own.entering, places, torch.zeros_like(places))
+        torch.testing.assert_close(shared.logits(own.entering, places, torch.zeros_like(places)), expected)
+
+
 @pytest.mark.parametrize("family", ["tiny_gpt2", "tiny_llama"])
 def test_selected_rows_answer_as_before(family: str, request: pytest.FixtureRequest) -> None:
     lm: LanguageModel = request.getfixturevalue(family)
