@@ -22,6 +22,7 @@ from typing import Any
 from torch import Tensor, nn
 from transformers import DynamicCache
 
+from audit.editors.lean_modules import only_at, shadowed
 from audit.editors.sequences import AlignedRows
 from audit.editors.taps import run_body, tapped
 from audit.models.language_model import LanguageModel
@@ -35,15 +36,8 @@ def handing_through(block: nn.Module, tuple_length: int) -> Iterator[None]:
         hidden = args[0] if args else kwargs["hidden_states"]
         return (hidden, *[None] * (tuple_length - 1)) if tuple_length else hidden
 
-    shadowed = block.__dict__.get("forward")
-    block.forward = forward
-    try:
+    with shadowed(block, forward):
         yield
-    finally:
-        if shadowed is None:
-            del block.forward
-        else:
-            block.forward = shadowed
 
 
 @dataclass(frozen=True, eq=False)
@@ -111,10 +105,11 @@ class UpperBlocks:
         entering = chosen(self.entering)
         return UpperBlocks(self.lm, self.rows.select(rows), self.start, entering, prefix, self.tuple_length)
 
-    def logits(self, entering: Tensor, at_rows: Tensor, at_columns: Tensor) -> Tensor:
+    def logits(self, entering: Tensor, at_rows: Tensor, at_columns: Tensor, lean: bool = False) -> Tensor:
         """Logits (places, vocabulary) in float32 at (row, column counted from the lookup), for a given `entering`.
 
-        They are on `lm.device`, wherever the head is.
+        They are on `lm.device`, wherever the head is. With `lean` the last block's MLP sees no other places either;
+        not for callers who look into it.
         """
         model, anatomy = self.lm.model, self.lm.anatomy
         entry = anatomy.blocks[self.start] if self.start < anatomy.depth else anatomy.final_norm
@@ -133,6 +128,9 @@ class UpperBlocks:
                 detours.enter_context(handing_through(model.get_submodule(path), self.tuple_length))
             entry_module = model.get_submodule(entry)
             detours.callback(entry_module.register_forward_pre_hook(enter, with_kwargs=True).remove)
+            if lean and self.start < anatomy.depth:
+                last = model.get_submodule(anatomy.mlps[-1])
+                detours.enter_context(only_at(last, len(entering), at_rows, at_columns))
             head: nn.Module = model.get_output_embeddings()  # type: ignore[no-untyped-call]
             detours.callback(head.register_forward_pre_hook(only_asked).remove)
             output = model(

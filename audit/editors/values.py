@@ -28,6 +28,7 @@ from torch import Tensor, nn
 from audit.editors.contexts import Contexts
 from audit.editors.contract import Progress
 from audit.editors.hyperparameters import ValueSettings
+from audit.editors.lean_modules import activations_fused
 from audit.editors.sequences import EditSequence, align
 from audit.editors.taps import hidden_of, in_rows, run_body, tapped, with_hidden
 from audit.editors.upper_blocks import UpperBlocks
@@ -91,13 +92,14 @@ def optimize_values(
     # An MLP whose output is plainly added to the stream is perturbed by perturbing the block's output.
     inside = site == "branches" or (site == "mlp" and not _mlp_reaches_stream_unchanged(lm, layer))
     for chunk in chunks(tasks, settings.token_budget):
-        descent = _Descent(lm, [tasks[index] for index in chunk], layer, perturbed, inside, settings, settled_kl)
 
         def tick(finished: int, before: int = done) -> None:
             if progress is not None:
                 progress(before + finished, len(tasks))
 
-        descent.run(tick)
+        with activations_fused(lm):
+            descent = _Descent(lm, [tasks[index] for index in chunk], layer, perturbed, inside, settings, settled_kl)
+            descent.run(tick)
         where = torch.tensor(chunk, device=lm.device)
         initial[where], delta[where] = descent.initial, descent.delta
         for place, index in enumerate(chunk):
@@ -200,11 +202,11 @@ class _Descent:
     def _logits(self, upper: UpperBlocks, places: Places, spread: Tensor) -> Tensor:
         """Logits at every label's place, then at every KL sequence's, with `spread` (rows, modules, hidden) added."""
         if not self._modules:
-            return upper.logits(_plus_at(upper.entering, 0, spread[:, 0]), places.rows, places.columns)
+            return upper.logits(_plus_at(upper.entering, 0, spread[:, 0]), places.rows, places.columns, lean=True)
         with ExitStack() as stack:
             for index, module in enumerate(self._modules):
                 stack.enter_context(_added_at(module, 0, spread[:, index]))
-            return upper.logits(upper.entering, places.rows, places.columns)
+            return upper.logits(upper.entering, places.rows, places.columns, lean=True)
 
     def _note_losses(self, active: Tensor, loss: Tensor, step: int) -> None:
         for index, value in zip(active.tolist(), loss.tolist(), strict=True):
