@@ -143,9 +143,9 @@ class Store:
             aside = path.with_name(f"{path.name}.{uuid4().hex}.tmp")
             try:
                 yield aside
-                _flush_to_disk(aside)
+                flush_to_disk(aside)
                 os.replace(aside, path)
-                _flush_to_disk(path.parent)
+                flush_to_disk(path.parent)
             finally:
                 aside.unlink(missing_ok=True)
 
@@ -177,7 +177,7 @@ def _header(key: str, body: bytes) -> bytes:
     return json.dumps({"key": key, "sha256": hashlib.sha256(body).hexdigest()}).encode()
 
 
-def _flush_to_disk(path: Path) -> None:
+def flush_to_disk(path: Path) -> None:
     """Wait until the disk holds a file's bytes, or a folder's names."""
     if path.is_dir() and os.name == "nt":
         return  # Windows opens no folders; its renames are durable by themselves

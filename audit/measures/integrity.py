@@ -17,8 +17,9 @@ import torch
 from audit.engine.forward import CausalForward
 from audit.engine.teacher import perplexity as perplexity  # measured with the same call on the untouched model
 from audit.models.language_model import LanguageModel
-from audit.models.patches import Originals, Patch, originals_kept
+from audit.models.patches import Originals, Patch, originals_kept, parameter_at
 from audit.models.tokens import encode
+from audit.models.total_change import total_changes
 
 LARGEST_RELATIVE_UPDATE = 1.0  # a change as large as the matrix itself
 LARGEST_PERPLEXITY_RATIO = 1.5  # +0.41 nats a token
@@ -49,7 +50,8 @@ class Integrity:
 
     `update_norms` maps each touched parameter to ||dW||_F / ||W||_F (infinite where the change is not finite);
     `perplexity_*` is exp(mean negative log-likelihood per predicted token) on a fixed text, None when no text was
-    given, NaN or infinite when the model's own numbers are.
+    given, NaN or infinite when the model's own numbers are. `rounding_loss` is the share of the update that weights in
+    half precision did not take, ||(W' - W) - dW|| / ||dW|| over all of them; None where no such weight was touched.
     """
 
     finite_weights: bool
@@ -58,6 +60,7 @@ class Integrity:
     perplexity_base: float | None
     perplexity_edited: float | None
     limits: IntegrityLimits = IntegrityLimits()
+    rounding_loss: float | None = None
 
     @property
     def largest_update(self) -> float:
@@ -73,12 +76,13 @@ class Integrity:
 
     @property
     def checks(self) -> tuple[IntegrityCheck, ...]:
-        """The four checks in the order of a report."""
+        """The four checks in the order of a report, and what rounding took where weights are in half precision."""
         return (
             _finite_check("finite weights", self.finite_weights, "touched weights"),
             _finite_check("finite logits", self.finite_logits, "logits"),
             self._update_check(),
             self._perplexity_check(),
+            *(() if self.rounding_loss is None else (_rounding_row(self.rounding_loss),)),
         )
 
     @property
@@ -119,12 +123,14 @@ def measure_integrity(
     originals: Originals,
     texts: Sequence[str] = (),
     *,
+    patch: Patch | None = None,
     base_perplexity: float | None = None,
     limits: IntegrityLimits | None = None,
 ) -> Integrity:
     """Examine the model as it is now, edited; `originals` hold what its touched weights were.
 
     Args:
+        patch: what was written, so that what rounding took can be told.
         texts: the fixed text, the same as for `base_perplexity`.
         base_perplexity: `perplexity` of the untouched model on `texts`.
     """
@@ -136,6 +142,7 @@ def measure_integrity(
         perplexity_base=base_perplexity if texts else None,
         perplexity_edited=perplexity(lm, texts) if texts and base_perplexity is not None else None,
         limits=limits or IntegrityLimits(),
+        rounding_loss=None if patch is None else rounding_loss(lm, patch, originals),
     )
 
 
@@ -146,7 +153,7 @@ def check_integrity(
     base = perplexity(lm, texts) if texts else None
     with originals_kept(lm) as originals:
         patch.write(lm, originals)
-        return measure_integrity(lm, originals, texts, base_perplexity=base, limits=limits)
+        return measure_integrity(lm, originals, texts, patch=patch, base_perplexity=base, limits=limits)
 
 
 def worst_of(measured: Sequence[Integrity]) -> Integrity:
@@ -162,6 +169,7 @@ def worst_of(measured: Sequence[Integrity]) -> Integrity:
         for name, norm in one.update_norms.items():
             norms[name] = max(norm, norms.get(name, 0.0))
     edited = [one.perplexity_edited for one in measured if one.perplexity_edited is not None]
+    lost = [one.rounding_loss for one in measured if one.rounding_loss is not None]
     return Integrity(
         finite_weights=all(one.finite_weights for one in measured),
         finite_logits=all(one.finite_logits for one in measured),
@@ -169,6 +177,7 @@ def worst_of(measured: Sequence[Integrity]) -> Integrity:
         perplexity_base=measured[0].perplexity_base,
         perplexity_edited=max(edited, key=lambda value: math.inf if math.isnan(value) else value, default=None),
         limits=measured[0].limits,
+        rounding_loss=max(lost, default=None),
     )
 
 
@@ -184,6 +193,25 @@ def relative_change(original: torch.Tensor, current: torch.Tensor) -> float:
     return change / norm
 
 
+def rounding_loss(lm: LanguageModel, patch: Patch, originals: Originals) -> float | None:
+    """||(W' - W) - dW||_F / ||dW||_F over the touched weights in half precision; of a sequence, dW is the sum.
+
+    None where there is no such weight, no change, or a change that is not finite.
+    """
+    now = {id(parameter_at(lm.model, name)): (original, current) for name, original, current in originals.touched()}
+    totals = total_changes(lm, patch)
+    lost = wanted = 0.0
+    for name, delta in totals.deltas.items():
+        original, current = now[id(parameter_at(lm.model, name))]
+        if torch.finfo(original.dtype).bits >= 32:
+            continue  # there it is about 1e-7 of the weight itself
+        change = delta.change(name in totals.transposed, torch.device("cpu")).double()
+        taken = current.cpu().double() - original.cpu().double()
+        lost += float((taken - change).square().sum())
+        wanted += float(change.square().sum())
+    return math.sqrt(lost / wanted) if wanted > 0 and math.isfinite(lost / wanted) else None
+
+
 def logits_finite(lm: LanguageModel, text: str) -> bool:
     """Whether every logit on the first tokens of `text` is finite."""
     ids = (encode(lm.tokenizer, text) or [0])[:PROBE_TOKENS]
@@ -195,3 +223,8 @@ def logits_finite(lm: LanguageModel, text: str) -> bool:
 def _finite_check(name: str, finite: bool, what: str) -> IntegrityCheck:
     sentence = f"All {what} are finite." if finite else f"Some {what} are NaN or infinite: the edited model is broken."
     return IntegrityCheck(name, finite, finite, sentence)
+
+
+def _rounding_row(loss: float) -> IntegrityCheck:
+    sentence = f"Rounding into half precision took {100 * loss:.3g} % of the update (no limit is set)."
+    return IntegrityCheck("rounding loss", loss, None, sentence)

@@ -13,7 +13,7 @@ def markdown(report: RunReport) -> str:
     """The whole report as GitHub-flavoured markdown."""
     header = report.header
     sections = [
-        f"# {report.outcome}: {header.editor} on {_code(header.model)}",
+        f"# {report.outcome}: {header.method} on {_code(header.model)}",
         report.verdict_line.rsplit(": ", 1)[1] + ".",
         "\n".join(f"- {line.removeprefix('audit: ')}" for line in header.lines()),
         *_abilities(report.abilities),

@@ -29,15 +29,23 @@ class RunHeader:
     dtype: str
     seed: int
     limit: int
+    restraint: str | None = None
+    patch_from: str | None = None  # the folder of an earlier run's patch, where nothing was edited in this one
+
+    @property
+    def method(self) -> str:
+        """The editor, and what holds its changes back."""
+        return f"{self.editor} + {self.restraint}" if self.restraint else self.editor
 
     def lines(self) -> list[str]:
         """The header as it stands above the tests and in every report."""
         model = f"{self.model} @ {self.revision}" if self.revision else self.model
-        return [
-            f"audit: {self.editor} edits {model}: {self.plan}, from {self.edits}",
+        lines = [
+            f"audit: {self.method} edits {model}: {self.plan}, from {self.edits}",
             f"audit: device {self.device}, dtype {self.dtype}, seed {self.seed}, "
             f"at most {self.limit} items per ability",
         ]
+        return [*lines, f"audit: patch from {self.patch_from}, nothing is edited"] if self.patch_from else lines
 
 
 @dataclass(frozen=True)
@@ -194,7 +202,7 @@ class RunReport:
         if self.failed_tests:
             parts.append(f"failed {', '.join(name.rsplit('::', 1)[-1] for name in self.failed_tests)}")
         header = self.header
-        return f"{self.outcome}: {header.editor} on {header.model}, {header.plan}: {', '.join(parts) or 'no verdict'}"
+        return f"{self.outcome}: {header.method} on {header.model}, {header.plan}: {', '.join(parts) or 'no verdict'}"
 
     def table(self, width: int = 100) -> str:
         """The summary as plain text, as the terminal shows it."""

@@ -123,7 +123,8 @@ def _edit_columns(scores: Sequence[EditScore]) -> list[Column]:
 
 
 def _integrity(rows: Sequence[IntegrityRow], verbosity: int) -> list[Text]:
-    """What is unsound in its own words; what is sound in one line, or in its own words at -v."""
+    """What is unsound in its own words; what is sound in one line, or in its own words at -v; so what has no
+    limit."""
     style = {True: ("sound", "green"), False: ("UNSOUND", "bold red"), None: ("noted", "")}
     told = [row for row in rows if verbosity > 0 or row.sound is False]
     lines = [Text.assemble(style[row.sound], f"  {row.sentence}") for row in told]
@@ -131,6 +132,9 @@ def _integrity(rows: Sequence[IntegrityRow], verbosity: int) -> list[Text]:
     if sound:
         brief = [row.check if isinstance(row.value, bool | None) else f"{row.check} {row.value:.3g}" for row in sound]
         lines.append(Text.assemble(("sound", "green"), f": {', '.join(brief)}"))
+    noted = [row for row in rows if row.sound is None and row.value is not None and row not in told]
+    if noted:
+        lines.append(Text(f"noted: {', '.join(f'{row.check} {row.value:.3g}' for row in noted)}"))
     return lines
 
 

@@ -8,7 +8,6 @@ Everything is done when it is first asked for, and once. The model is edited ins
 two calls its weights are what they were when it was loaded; `report` proves that by fingerprint.
 """
 
-import importlib.metadata
 import platform
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -24,6 +23,7 @@ from audit.abilities.contract import Ability, AskedItems, Item
 from audit.abilities.sources import PocketSource, Source, items
 from audit.editors import load_editor
 from audit.editors.contract import Editor
+from audit.editors.restraint import load_restraint
 from audit.edits.plan import EditPlan, make_plan
 from audit.edits.requests import EditRequest
 from audit.edits.sources import LoadedRequests, load_requests
@@ -36,11 +36,18 @@ from audit.options import DEFAULT_MARGIN, AuditSettings
 from audit.reports.run import AbilityRow, EditScore, IntegrityRow, RunHeader, RunReport, SkippedEdit
 from audit.session.asking import ENGINE_VERSION, Raw, answers_key, ask_raw, read_raw
 from audit.session.comparison import compare, records
-from audit.session.editing import EditedModel, apply_plan, measure_integrity_of, score_edits_of
+from audit.session.editing import (
+    EditedModel,
+    RestrainedEditor,
+    carry_out,
+    edited_models,
+    measure_integrity_of,
+    score_edits_of,
+)
+from audit.session.identity import plan_identity, versions
+from audit.session.plan_folder import KeptStep, PlanFolder
 from audit.session.reading import fixed_texts
 from audit.store import Store, default_store
-
-PACKAGES = ("torch", "transformers", "numpy", "scipy", "rouge-score", "model-edit-audit")
 
 Progress = Callable[[int, int], None]
 
@@ -83,7 +90,7 @@ class Audit:
     def prepare(self) -> None:
         """Load and check everything that can be wrong before anything long begins: the cheap things first."""
         self._loaded, self._editor, self.plan  # noqa: B018 - each is computed when first asked for
-        self._lm  # noqa: B018
+        self._lm, self._kept  # noqa: B018
 
     @cached_property
     def plan(self) -> EditPlan:
@@ -119,6 +126,8 @@ class Audit:
             dtype=str(self._lm.dtype).removeprefix("torch."),
             seed=self.settings.seed,
             limit=self.settings.limit,
+            restraint=self.settings.restraint,
+            patch_from=str(self.settings.patch) if self._kept is not None else None,
         )
 
     @property
@@ -133,23 +142,15 @@ class Audit:
 
     def signature(self, abilities: Sequence[str] = ()) -> str:
         """sha256 over all that the results depend on: settings, weights, edits, the editor's settings, versions."""
-        settings = getattr(self._editor, "settings", None)
         wanted = self.settings
         return content_fingerprint(
             {
-                "weights": self._weights,
-                "tokenizer": self._tokenizer,
-                "edits": self._drawn.fingerprint,
-                "plan": asdict(self.plan),
-                "editor": wanted.editor,
-                "editor_settings": repr(settings(self._lm)) if settings else "",
-                "restraint": wanted.restraint,
+                **self._identity,
                 "abilities": sorted(abilities),
                 "limit": wanted.limit,
                 "seed": wanted.seed,
                 "dtype": str(self._lm.dtype),
                 "engine": ENGINE_VERSION,
-                "package": _versions().get("model-edit-audit"),
             }
         )
 
@@ -210,7 +211,8 @@ class Audit:
                 "edits": self._drawn.fingerprint,
                 **({"patch": self._edited[0].patch.fingerprint} if len(self.__dict__.get("_edited", ())) == 1 else {}),
             },
-            versions={"python": platform.python_version(), **_versions()},
+            versions={"python": platform.python_version(), **versions()},
+            notes=self._notes(),
             items=tuple(item for one in kept for item in one),
         )
 
@@ -246,6 +248,25 @@ class Audit:
         return load_editor(wanted.editor, wanted.editor_config, wanted.seed, self._store)
 
     @cached_property
+    def _identity(self) -> dict[str, Any]:
+        fingerprints = {"weights": self._weights, "tokenizer": self._tokenizer, "edits": self._drawn.fingerprint}
+        return plan_identity(self._lm, self._editor, self.plan, self.settings, **fingerprints)
+
+    @cached_property
+    def _folder(self) -> PlanFolder | None:
+        """Where the patch, or the steps of a plan under way, are kept."""
+        if self.settings.patch is not None:
+            return PlanFolder(self.settings.patch, self._identity, stays=True)
+        if self._store is None or self.plan.batch_size == self.plan.count:
+            return None
+        return PlanFolder.in_store(self._store, self._identity)
+
+    @cached_property
+    def _kept(self) -> tuple[KeptStep, ...] | None:
+        """The finished patch of an earlier run, where `--patch` has one."""
+        return None if self.settings.patch is None or self._folder is None else self._folder.finished()
+
+    @cached_property
     def _lm(self) -> LanguageModel:
         self.requests  # noqa: B018 - a count that the source cannot fill is cheaper to find out than a model is to load
         wanted = self.settings
@@ -264,7 +285,18 @@ class Audit:
     def _edited(self) -> tuple[EditedModel, ...]:
         self._weights  # noqa: B018 - what the weights were before anything touched them
         with self._timed("editing"), self._stage(f"{self._editor.name} edits") as done:
-            return apply_plan(self._lm, self._editor, self.plan, self.requests, done)
+            if self._kept is not None:
+                return edited_models(self._kept, self.plan, self.requests)
+            wanted = self.settings
+            restraint = None if wanted.restraint is None else load_restraint(wanted.restraint, wanted.seed)
+            editor = RestrainedEditor(self._lm, self._editor, restraint, self._weights)
+            return carry_out(editor, self.plan, self.requests, done, folder=self._folder, versions=versions())
+
+    def _notes(self) -> tuple[str, ...]:
+        resumed = sum(model.resumed for model in self.__dict__.get("_edited", ()))
+        if not resumed:
+            return ()
+        return (f"edits: {resumed} of {self.plan.count} were taken over from a run that was interrupted",)
 
     def _both(self, name: str) -> tuple[Ability, AskedItems, tuple[AskedItems, ...], bool]:
         """The ability, the base answers, those of each edited model, and whether the base ones came from the store."""
@@ -322,13 +354,3 @@ class Audit:
 
 def _unwatched(done: int, total: int) -> None:
     """Nobody watches."""
-
-
-def _versions() -> dict[str, str]:
-    found: dict[str, str] = {}
-    for package in PACKAGES:
-        try:
-            found[package] = importlib.metadata.version(package)
-        except importlib.metadata.PackageNotFoundError:
-            continue  # run from a clone that was not installed
-    return found
