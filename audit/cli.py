@@ -1,7 +1,6 @@
 """The `audit` command: the same audit as the suites', without pytest. Torch is imported by `audit run` only."""
 
 import functools
-import os
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -12,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from audit.commands.grid import grid
+from audit.commands.train_mend import train_mend
 from audit.errors import AuditError
 from audit.options import OPTIONS, Option, settings_from
 
@@ -124,6 +124,7 @@ def _in_one_sentence(command: Callable[..., None]) -> Callable[..., None]:
 
 
 app.command("grid")(_in_one_sentence(grid))
+app.command("train-mend")(_in_one_sentence(train_mend))
 
 
 def main() -> None:
@@ -153,11 +154,9 @@ def _show(report: "RunReport") -> None:
 
 def _watcher() -> Any:
     """Progress on a terminal, nothing elsewhere."""
-    if not sys.stderr.isatty() or os.environ.get("TERM") == "dumb":
-        return None
-    from audit.reports.progress import TerminalProgress
+    from audit.reports.progress import on_terminal
 
-    return TerminalProgress(sys.stderr, color="NO_COLOR" not in os.environ)
+    return on_terminal(sys.stderr)
 
 
 @contextmanager

@@ -259,11 +259,15 @@ class MendTrainer:
             loss = settings.edit_weight * edit + settings.locality_weight * locality
             (loss / settings.accumulate).backward()  # type: ignore[no-untyped-call]
         norm = torch.nn.utils.clip_grad_norm_(self.network.parameters(), settings.clip)
-        if not bool(norm.isfinite()):
-            raise AuditError(
-                f"the training's gradient is not finite at step {self.step}; lower network_step or first_rate."
-            )
+        self._require_finite(float(norm))
         self.adam.step()
+
+    def _require_finite(self, value: float) -> None:
+        if not math.isfinite(value):
+            raise AuditError(
+                f"a loss or gradient of the training is not finite at step {self.step}; "
+                "lower network_step or first_rate."
+            )
 
     def _drawn_group(self, rng: Random, size: int) -> list[EditRequest]:
         """Requests of different subjects, so that none contradicts another."""
@@ -295,6 +299,7 @@ class MendTrainer:
                 likely.append(float((losses < math.log(2)).float().mean()))
                 locality.append(float(divergence(self.lm, updates, texts, settings.text_tokens)))
         found = Validation(self.step, _mean(edit), _mean(locality), _mean(likely))
+        self._require_finite(found.total(settings))
         if all(found.total(settings) < earlier.total(settings) for earlier in self.history):
             self.best = {name: x.detach().clone() for name, x in self.network.state_dict().items()}
         self.history.append(found)

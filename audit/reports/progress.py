@@ -1,11 +1,14 @@
 """Progress while editing and answering: one transient line on a terminal, nothing anywhere else."""
 
+import os
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from typing import TextIO
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+SPEED_PERIOD = 1800.0  # seconds looked back on for the time left: one step of an edit plan can take minutes
 
 Suspend = Callable[[], AbstractContextManager[None]]
 
@@ -52,7 +55,9 @@ class TerminalProgress:
                 BarColumn(bar_width=24),
                 MofNCompleteColumn(),
                 TimeRemainingColumn(),
+                TextColumn("left"),
                 console=console,
+                speed_estimate_period=SPEED_PERIOD,
                 transient=True,
                 refresh_per_second=4,
             ) as bars:
@@ -65,3 +70,10 @@ class TerminalProgress:
             if column:
                 self._stream.write(f"\x1b[1A\x1b[{column}C")  # one line up, then back to where the line stopped
                 self._stream.flush()
+
+
+def on_terminal(stream: TextIO) -> TerminalProgress | None:
+    """Progress where `stream` is a terminal, None elsewhere."""
+    if not stream.isatty() or os.environ.get("TERM") == "dumb":
+        return None
+    return TerminalProgress(stream, color="NO_COLOR" not in os.environ)
