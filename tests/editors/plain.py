@@ -60,6 +60,7 @@ def optimize_plainly(
     """ROME's and MEMIT's value optimisation for one request: (initial, delta, updates)."""
     rewriting = [rewriting_sequence(lm, request, prefix) for prefix in contexts.prefixes]
     essence = essence_sequence(lm, request)
+    held = len(essence.ids) - 1 if settings.kl_position == "last" else essence.lookup
     initial = states_at(lm, path, rewriting[0])[1]
     delta = torch.zeros_like(initial, requires_grad=True)
     adam = torch.optim.Adam([delta], lr=settings.learning_rate)
@@ -72,7 +73,7 @@ def optimize_plainly(
             log_p = perturbed_logits(lm, path, sequence, delta).log_softmax(-1)
             chosen = [log_p[sequence.first_label + t, label] for t, label in enumerate(sequence.labels)]
             losses.append(-torch.stack(chosen).mean())
-        now = perturbed_logits(lm, path, essence, delta).log_softmax(-1)[essence.lookup]
+        now = perturbed_logits(lm, path, essence, delta).log_softmax(-1)[held]
         at_first = now.detach() if at_first is None else at_first
         kl = torch.nn.functional.kl_div(at_first[None], now[None], log_target=True, reduction="batchmean")
         decay = settings.weight_decay * delta.norm() / initial.norm() ** 2

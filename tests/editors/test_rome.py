@@ -15,6 +15,7 @@ from audit.models.fingerprints import weights_fingerprint
 from audit.models.language_model import LanguageModel
 from audit.models.patches import LowRankDelta, Patch, WeightPatch
 from tests.editors.plain import CONTEXTS, REQUESTS, relative_error, states_at
+from tests.tiny_models import build_tiny_gpt2
 
 CONFIG = {"layer": "1", "steps": "5"}
 
@@ -55,7 +56,33 @@ def test_r_rome_stores_its_key_exactly(family: str, moments: dict[int, Tensor], 
     wanted = target(lm, rome)
     assert relative_error(down_output(lm, key), wanted) > 0.01  # it did not say so before
     with rome.edit(lm, REQUESTS[:1]).applied(lm):
-        assert relative_error(down_output(lm, key), wanted) < 1e-4
+        assert relative_error(down_output(lm, key), wanted) < 1e-5
+
+
+def test_r_rome_is_rome_with_the_mean_key_everywhere(tiny_gpt2: LanguageModel, moments: dict[int, Tensor]) -> None:
+    one = only_delta(editor(RRome, tiny_gpt2, moments).edit(tiny_gpt2, REQUESTS[:1]))
+    other = only_delta(editor(Rome, tiny_gpt2, moments, key_mode="mean").edit(tiny_gpt2, REQUESTS[:1]))
+    assert torch.equal(one.left, other.left) and torch.equal(one.right, other.right)
+
+
+@pytest.mark.parametrize("family", ["tiny_gpt2", "tiny_llama"])
+def test_p_rome_is_the_bare_prompts_key_everywhere(
+    family: str, moments: dict[int, Tensor], request: pytest.FixtureRequest
+) -> None:
+    lm: LanguageModel = request.getfixturevalue(family)
+    p_rome = editor(Rome, lm, moments, key_mode="prompt")
+    key = states_at(lm, lm.anatomy.down_projections[1], prompt_sequence(lm, REQUESTS[0]))[0]
+    wanted = target(lm, p_rome)
+    patch = p_rome.edit(lm, REQUESTS[:1])
+    direction = torch.linalg.solve(moments[lm.anatomy.inner_size].double(), key.double())
+    assert relative_error(only_delta(patch).right[0], direction / direction.norm()) < 1e-4
+    with patch.applied(lm):
+        assert relative_error(down_output(lm, key), wanted) < 1e-5
+
+
+def test_a_half_precision_model_keeps_its_mean_key(moments: dict[int, Tensor]) -> None:
+    half = build_tiny_gpt2(dtype=torch.bfloat16)
+    assert bool(only_delta(editor(RRome, half, moments).edit(half, REQUESTS[:1])).left.isfinite().all())
 
 
 @pytest.mark.parametrize("family", ["tiny_gpt2", "tiny_llama"])

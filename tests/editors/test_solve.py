@@ -60,3 +60,6 @@ def test_equal_keys_without_weight_are_refused() -> None:
     K = torch.ones(4, 2)
     with pytest.raises(AuditError, match="covariance_weight"):
         least_squares_directions(IDENTITY, K, 0.0)
+    rounded = torch.randn(6, 1, generator=torch.Generator().manual_seed(0)) * torch.tensor([[1.0, 1.0 + 1e-7]])
+    with pytest.raises(AuditError, match="give a larger relaxation, or requests with different subjects"):
+        least_squares_directions(IDENTITY, rounded, 0.0, setting="relaxation")

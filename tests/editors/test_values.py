@@ -41,6 +41,19 @@ def test_the_batch_equals_the_plain_form_one_by_one(
         assert values.updates[row] == updates
 
 
+@pytest.mark.parametrize("family", ["tiny_gpt2", "tiny_llama"])
+def test_what_is_held_fast_can_be_what_follows_the_whole_essence_prompt(
+    family: str, request: pytest.FixtureRequest
+) -> None:
+    lm: LanguageModel = request.getfixturevalue(family)
+    settings = replace(SETTINGS, kl_position="last", kl_factor=1.0)
+    values = optimized(lm, settings)
+    assert relative_error(values.delta, optimized(lm, replace(settings, kl_position="lookup")).delta) > 1e-3
+    for row, case in enumerate(REQUESTS):
+        delta = optimize_plainly(lm, case, CONTEXTS, lm.anatomy.blocks[1], settings)[1]
+        assert relative_error(values.delta[row], delta) < 1e-3
+
+
 @pytest.mark.parametrize("budget", [1, 150, 400])
 def test_the_token_budget_changes_nothing(tiny_llama: LanguageModel, budget: int) -> None:
     whole, parts = optimized(tiny_llama), optimized(tiny_llama, replace(SETTINGS, token_budget=budget))
