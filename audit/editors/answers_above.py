@@ -27,7 +27,8 @@ class AnswersAbove:
     """`seen` (rows, columns, inner) and `said` (rows, columns, hidden) are the down projection's input and output.
 
     Column 0 is the last prompt token, and column t predicts the target's token t; shorter targets are followed by
-    padding. `at_rows`, `at_columns`, `labels` and `weights` are (labels,): where the loss looks, for what, how much.
+    padding. `at_rows`, `at_columns`, `labels` and `weights` are (labels,): where the loss looks, for what, and how
+    much. All are on `lm.device`, wherever the layer is.
     """
 
     upper: UpperBlocks
@@ -55,7 +56,7 @@ class AnswersAbove:
         at_rows, at_columns, labels, weights = (
             torch.tensor(values, device=lm.device) for values in zip(*found, strict=True)
         )
-        seen, said = taps.inputs[down][:, aligned.lookup :], taps.outputs[down][:, aligned.lookup :]
+        seen, said = (tap[down][:, aligned.lookup :].to(lm.device) for tap in (taps.inputs, taps.outputs))
         return cls(upper, lm.model.get_submodule(down), seen, said, at_rows, at_columns, labels, weights)
 
     @property
@@ -66,21 +67,22 @@ class AnswersAbove:
     def losses(self, saying: Callable[[Tensor, Tensor], Tensor]) -> Tensor:
         """−log p of each row's target, the mean over its tokens: (rows,) in float32.
 
-        `saying` gets what the down projection sees and says, (rows, columns, width) each, and gives what it is to say.
+        `saying` gets what the down projection sees and says, (rows, columns, width) each, on `lm.device`, and gives
+        what it is to say.
         """
+        device, rows = self.labels.device, len(self.seen)
 
         def replace(_: nn.Module, args: tuple[Any, ...], output: Tensor) -> Tensor:
-            seen, said = in_rows(args[0], len(self.seen)), in_rows(output, len(self.seen))
-            return saying(seen, said).to(output.dtype).view(output.shape)
+            said = saying(in_rows(args[0], rows).to(device), in_rows(output, rows).to(device))
+            return said.to(output.device, output.dtype).view(output.shape)
 
         hook = self.down.register_forward_hook(replace)
         try:
             logits = self.upper.logits(self.upper.entering, self.at_rows, self.at_columns)  # (labels, vocabulary)
         finally:
             hook.remove()
-        nll = nn.functional.cross_entropy(logits, self.labels.to(logits.device), reduction="none")
-        losses = torch.zeros(len(self.seen), device=nll.device)
-        return losses.index_add(0, self.at_rows.to(nll.device), nll * self.weights.to(nll.device))
+        nll = nn.functional.cross_entropy(logits, self.labels, reduction="none")
+        return torch.zeros(rows, device=device).index_add(0, self.at_rows, nll * self.weights)
 
 
 def aligned_sequences(rows: Sequence[TargetRow]) -> list[EditSequence]:

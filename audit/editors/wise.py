@@ -152,7 +152,7 @@ class Wise(GradientEditor[WiseSettings]):
             rows = align([sequences[index] for index in group], lm.device)
             with tapped(lm, len(group), inputs=[down], stop=down) as taps:
                 run_body(lm, rows.ids, rows.mask, rows.positions)
-            found.append(taps.inputs[down][(rows.mask > 0) & (rows.positions > 0)].float())
+            found.append(taps.inputs[down].to(lm.device)[(rows.mask > 0) & (rows.positions > 0)].float())
         return torch.cat(found)
 
 

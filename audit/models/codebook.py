@@ -119,13 +119,15 @@ class Codebook:
         return entries
 
     def put_on(self, lm: LanguageModel) -> Callable[[], None]:
+        values = self.values.to(lm.device)
+
         def replace(_: nn.Module, args: tuple[Tensor, ...], output: Tensor) -> Tensor | None:
             entries = self.chosen(args[0].detach().flatten(0, -2)).view(args[0].shape[:-1])
             hit = entries >= 0
             if not bool(hit.any()):
                 return None
             replaced = output.clone()
-            replaced[hit] = self.values.to(output.device, output.dtype)[entries[hit]]
+            replaced[hit] = values[entries[hit]].to(output.device, output.dtype)
             return replaced
 
         return module_at(lm.model, self.module).register_forward_hook(replace).remove

@@ -103,17 +103,19 @@ class SideMemory:
         return self.ratio * float((self.activations @ self.change.T).norm(dim=-1).min())
 
     def put_on(self, lm: LanguageModel) -> Callable[[], None]:
+        if not len(self.shards) or self.threshold == 0:
+            return lambda: None
+        change, threshold = self.change.to(lm.device), self.threshold
+
         def reroute(_: nn.Module, args: tuple[Tensor, ...], output: Tensor) -> Tensor | None:
-            shift = args[0].float() @ self.change.to(output.device).T  # (..., outputs): a (W' − W)ᵀ
-            side = (shift.norm(dim=-1) >= self.threshold) & (self.threshold > 0)
+            shift = args[0].float() @ change.to(output.device).T  # (..., outputs): a (W' − W)ᵀ
+            side = shift.norm(dim=-1) >= threshold  # (...)
             if not bool(side.any()):
                 return None
             rerouted = output.clone()
             rerouted[side] = (output[side].float() + shift[side]).to(output.dtype)
             return rerouted
 
-        if not len(self.shards):
-            return lambda: None
         return module_at(lm.model, self.module).register_forward_hook(reroute).remove
 
 
