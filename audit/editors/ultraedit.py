@@ -81,9 +81,10 @@ class UltraEditSettings(EditorSettings):
         for part in self.maps.split("+"):
             kind, _, layers = part.strip().partition(":")
             low, dash, high = layers.partition("-")
-            numbers = low.isdecimal() and (high.isdecimal() if dash else True)
-            require(numbers and kind in _KINDS, "maps", self.maps, "kinds and layers such as gate:11-15+up:18-24")
-            found.update(((kind, layer), None) for layer in range(int(low), int(high if dash else low) + 1))
+            high = high if dash else low
+            rising = low.isdecimal() and high.isdecimal() and int(low) <= int(high)
+            require(rising and kind in _KINDS, "maps", self.maps, "kinds and layers such as gate:11-15+up:18-24")
+            found.update(((kind, layer), None) for layer in range(int(low), int(high) + 1))
         return tuple(found)
 
 
