@@ -115,4 +115,5 @@ def test_the_list_names_what_there_is() -> None:
     text = RUNNER.invoke(app, ["list"]).stdout
     assert f"abilities: {', '.join(ABILITIES)}" in text
     assert "memit" in text
+    assert "restraints: rect:SHARE, random:SHARE, prune or prune:ALPHA" in text
     assert "pocket models: " in text

@@ -1,6 +1,7 @@
 """Progress while editing and answering: one transient line on a terminal, nothing anywhere else."""
 
 import os
+import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from typing import TextIO
@@ -36,11 +37,13 @@ class TerminalProgress:
         suspend: Suspend = _nothing_suspended,
         column: Callable[[], int] = lambda: 0,
         color: bool = True,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._stream = stream
         self._suspend = suspend
         self._column = column
         self._color = color
+        self._clock = clock
 
     @contextmanager
     def stage(self, name: str) -> Iterator[Callable[[int, int], None]]:
@@ -58,6 +61,7 @@ class TerminalProgress:
                 TextColumn("left"),
                 console=console,
                 speed_estimate_period=SPEED_PERIOD,
+                get_time=self._clock,
                 transient=True,
                 refresh_per_second=4,
             ) as bars:

@@ -17,6 +17,7 @@ from audit.measures.integrity import (
 )
 from audit.models.fingerprints import weights_fingerprint
 from audit.models.patches import DenseDelta, LowRankDelta, PatchSequence, WeightPatch, identity_patch
+from tests.tiny_models import build_tiny_llama
 
 if TYPE_CHECKING:
     from audit.models.language_model import LanguageModel
@@ -150,3 +151,31 @@ def test_the_worst_of_several() -> None:
     assert not worst_of([sound(), sound(finite_logits=False)]).finite_logits
     with pytest.raises(ValueError, match="no edited model"):
         worst_of([])
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+@pytest.mark.parametrize("steps", [1, 3])
+def test_what_rounding_took_is_told_for_half_precision(dtype: torch.dtype, steps: int) -> None:
+    lm = build_tiny_llama(dtype=dtype)
+    weight = lm.model.get_parameter(WEIGHT).detach().double()
+    noise = torch.randn(weight.shape, generator=torch.Generator().manual_seed(0))
+    step = WeightPatch({WEIGHT: DenseDelta(1e-3 * noise)})
+    found = check_integrity(lm, PatchSequence((step,) * steps))
+    wanted = steps * 1e-3 * noise.double()
+    taken = weight.clone()
+    for _ in range(steps):
+        taken = (taken.float() + 1e-3 * noise).to(dtype).double()
+    assert found.rounding_loss == pytest.approx(float((taken - weight - wanted).norm() / wanted.norm()), rel=1e-6)
+    assert 0.001 < found.rounding_loss < 2
+    row = found.checks[-1]
+    assert (row.name, row.sound) == ("rounding loss", None)
+    assert row.sentence.startswith(f"Rounding into half precision took {100 * found.rounding_loss:.3g} % of the update")
+    assert found.sound
+
+
+def test_nothing_is_told_of_rounding_where_it_is_none_or_not_a_number(tiny_llama: "LanguageModel") -> None:
+    assert check_integrity(tiny_llama, scaled(tiny_llama, 0.1)).rounding_loss is None  # float32
+    half = build_tiny_llama(dtype=torch.bfloat16)
+    assert check_integrity(half, identity_patch()).rounding_loss is None
+    assert check_integrity(half, scaled(half, math.nan)).rounding_loss is None
+    assert worst_of([sound(), sound(rounding_loss=0.2), sound(rounding_loss=0.1)]).rounding_loss == 0.2

@@ -6,6 +6,7 @@ import pytest
 
 # Imported here once: a run inside this process forgets whatever it imports itself.
 import tests.plugin.fake_audit  # noqa: F401
+from tests.small_audit import SmallWorld
 
 ROOT = Path(__file__).resolve().parents[2]
 CONFTEST = """
@@ -22,6 +23,11 @@ from audit.verdicts import PASS
 
 def test_{ability}(degradation):
     assert degradation("{ability}", max_drop=0.05) == PASS
+"""
+
+EDITED = """
+def test_it_was_edited(edit_scores, integrity):
+    assert edit_scores and integrity
 """
 
 
@@ -46,6 +52,28 @@ class Suites:
         """The same in a process of its own."""
         self.write(abilities)
         return self.pytester.runpytest_subprocess("-p", "no:cacheprovider", *options)
+
+
+class RealSuites:
+    """Runs pytest, with the real audit, on a small world and on two tests that ask no ability."""
+
+    def __init__(self, pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> None:
+        self._pytester = pytester
+        self._monkeypatch = monkeypatch
+        pytester.makepyfile(test_edited=EDITED)
+
+    def run(self, world: SmallWorld, *options: str) -> pytest.RunResult:
+        self._monkeypatch.setenv("AUDIT_TEST_ROWS", str(world.rows))
+        plugins = ("-p", "audit.plugin", "-p", "tests.plugin.on_rows", "-p", "no:cacheprovider")
+        own = ("--model", str(world.model), "--edits", str(world.edits), "--device", "cpu", "--limit", "4")
+        return self._pytester.runpytest_inprocess(*plugins, *own, *options)
+
+
+@pytest.fixture
+def real_suites(pytester: pytest.Pytester, suites: Suites, monkeypatch: pytest.MonkeyPatch) -> RealSuites:
+    pytester.makeconftest("")
+    monkeypatch.setenv("AUDIT_STORE", str(pytester.path / "store"))
+    return RealSuites(pytester, monkeypatch)
 
 
 @pytest.fixture

@@ -16,8 +16,8 @@ def test_settings(audit_run):
 """
 OPTIONS = """
 --editor rome --model ./mine --revision v2 --edits zsre.json --edit-mode batch-sequential --edit-count 20
---edit-batch-size 5 --editor-config layers=3,4 --editor-config steps=5 --margin ner=3pp --margin nli=0.02
---inconclusive skip --limit 50 --seed 7 --device cuda:1 --dtype bfloat16 --reports out
+--edit-batch-size 5 --editor-config layers=3,4 --editor-config steps=5 --restraint prune:2.0 --margin ner=3pp
+--margin nli=0.02 --inconclusive skip --limit 50 --seed 7 --device cuda:1 --dtype bfloat16 --reports out --patch mine
 """
 SETTINGS: dict[str, Any] = {
     "editor": "rome",
@@ -35,6 +35,8 @@ SETTINGS: dict[str, Any] = {
     "device": "cuda:1",
     "dtype": "bfloat16",
     "reports": Path("out"),
+    "restraint": "prune:2",
+    "patch": Path("mine"),
 }
 
 

@@ -21,6 +21,18 @@ def test_a_stage_is_shown_and_the_cursor_returns_to_where_the_line_stopped() -> 
     assert text.endswith("\x1b[1A\x1b[26C")
 
 
+def test_the_time_left_is_shown_although_a_step_takes_minutes() -> None:
+    now = [0.0]
+    stream = io.StringIO()
+    with TerminalProgress(stream, clock=lambda: now[0]).stage("rome edits") as done:
+        done(500, 1000)  # taken over from an interrupted run: no measure of speed
+        for step in range(1, 4):
+            now[0] = 120.0 * step
+            done(500 + step, 1000)
+    text = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", stream.getvalue())
+    assert "503/1000 16:34:00 left" in text
+
+
 def test_at_the_left_edge_the_cursor_is_left_alone() -> None:
     stream = io.StringIO()
     with TerminalProgress(stream).stage("editing"):
