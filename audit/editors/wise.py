@@ -26,6 +26,7 @@ from audit.editors.published import GPT2_XL, GPT_J, LLAMA_3_8B, LLAMA_7B, MISTRA
 from audit.editors.sequences import EditSequence, align, within_budget
 from audit.editors.taps import run_body, tapped
 from audit.edits.requests import EditRequest
+from audit.errors import AuditError
 from audit.models.language_model import LanguageModel
 from audit.models.patches import ModulePatch, Patch, originals_kept
 from audit.models.side_memory import SideMemory, slot_of
@@ -85,8 +86,9 @@ class WiseSettings(EditorSettings):
         require(0 <= self.layer < depth, "layer", self.layer, f"a layer between 0 and {depth - 1}")
         for name in ("steps", "save_freq", "merge_freq", "other_texts", "other_tokens", "token_budget"):
             require(getattr(self, name) >= 1, name, getattr(self, name), "at least 1")
-        for name in ("mask_ratio", "ratio", "density"):
+        for name in ("mask_ratio", "density"):
             require(0 < getattr(self, name) <= 1, name, getattr(self, name), "a number above 0 and up to 1")
+        require(0 < self.ratio < 1, "ratio", self.ratio, "a number between 0 and 1")  # at 1, rounding would decide
         for name in ("near", "far", "gap", "stop_loss"):
             value = getattr(self, name)
             require(math.isfinite(value) and value >= 0, name, value, "a number of at least 0")
@@ -153,7 +155,13 @@ class Wise(GradientEditor[WiseSettings]):
             with tapped(lm, len(group), inputs=[down], stop=down) as taps:
                 run_body(lm, rows.ids, rows.mask, rows.positions)
             found.append(taps.inputs[down].to(lm.device)[(rows.mask > 0) & (rows.positions > 0)].float())
-        return torch.cat(found)
+        others = torch.cat(found) if found else torch.zeros(0, lm.anatomy.inner_size)
+        if not len(others):
+            raise AuditError(
+                f"the model {lm.name} writes no text for the editor {self.name} to keep as it is; "
+                "give a larger other_texts or other_tokens."
+            )
+        return others
 
 
 def random_mask(shape: tuple[int, ...], ratio: float, seed: int) -> Tensor:
