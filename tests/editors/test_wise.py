@@ -158,6 +158,12 @@ def test_settings_out_of_range_and_no_request_are_refused(tiny_gpt2: LanguageMod
             Wise({key: value}).edit(tiny_gpt2, REQUESTS[:1])
 
 
+def test_a_model_that_writes_nothing_is_refused(tiny_gpt2: LanguageModel, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("audit.editors.wise.sample_prefixes", lambda *_: ("", ""))
+    with pytest.raises(AuditError, match="writes no text for the editor wise to keep as it is"):
+        Wise(QUICK).edit(tiny_gpt2, REQUESTS[:1])
+
+
 def test_one_seed_one_memory(tiny_gpt2: LanguageModel) -> None:
     state = torch.get_rng_state()
     patches = [Wise(QUICK, seed=seed).edit(tiny_gpt2, REQUESTS[:2]) for seed in (0, 0, 1)]
