@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from audit.commands.grid import grid
+from audit.commands.locate import locate
 from audit.commands.train_mend import train_mend
 from audit.errors import AuditError
 from audit.options import OPTIONS, Option, settings_from
@@ -124,6 +125,7 @@ def _in_one_sentence(command: Callable[..., None]) -> Callable[..., None]:
 
 
 app.command("grid")(_in_one_sentence(grid))
+app.command("locate")(_in_one_sentence(locate))
 app.command("train-mend")(_in_one_sentence(train_mend))
 
 

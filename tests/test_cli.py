@@ -117,3 +117,37 @@ def test_the_list_names_what_there_is() -> None:
     assert "memit" in text
     assert "restraints: rect:SHARE, random:SHARE, prune or prune:ALPHA" in text
     assert "pocket models: " in text
+
+
+def test_locate_traces_a_model_and_leaves_its_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from audit.measures import causal_tracing, locate
+    from audit.models import loading
+    from tests.tiny_models import build_tiny_gpt2
+
+    lm = build_tiny_gpt2()
+    monkeypatch.setattr(loading, "load_language_model", lambda name, **_: lm)
+    monkeypatch.setattr(locate, "recalled", lambda _, facts: facts)  # a random model knows nothing
+    result = RUNNER.invoke(app, "locate --model tiny --count 3 --seed 4 --noise-samples 2 --store kept".split())
+    assert result.exit_code == 0, result.output
+    assert "tiny-gpt2 recalls 3 of the 3 facts asked (pocket)" in result.stdout
+    assert "Recommended: layer=" in result.stdout
+    folder = tmp_path / "reports" / "locate-tiny"
+    assert sorted(file.name for file in folder.iterdir()) == [
+        "causal-tracing.png",
+        "causal-tracing.svg",
+        "locate.json",
+        "table.md",
+    ]
+    assert causal_tracing.ROLES[2] in (folder / "table.md").read_text(encoding="utf-8")
+    assert list((tmp_path / "kept").rglob("*.json"))
+
+
+def test_locate_says_in_one_sentence_what_is_wrong(tmp_path: Path) -> None:
+    for typed, sentence in (
+        ("--device gpu", "audit: --device 'gpu': give one of auto"),
+        ("--facts nowhere.jsonl", "audit: --edits 'nowhere.jsonl' is no known name and no file"),
+        ("--model ./nowhere", "audit: there is no model folder './nowhere'"),
+    ):
+        result = RUNNER.invoke(app, ["locate", *typed.split()])
+        assert (result.exit_code, result.stderr[: len(sentence)]) == (2, sentence)
+    assert not (tmp_path / "reports").exists()

@@ -3,17 +3,19 @@
     settings = resolve(MemitSettings, "memit", lm, {"layers": (3, 4, 5), "clamp_norm_factor": 1.5})
 
 A value comes from the first of: the user's override, `edit_hyperparameters.json` beside the model's weights (measured
-for that model), the published table, the model's depth.
+for that model), the published table, the model's depth. Before the depth decides on the layers, those that causal
+tracing located in this model (`audit locate`) do, for the editors that write where a fact is recalled.
 """
 
 import json
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, fields
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, ClassVar, TypeVar, get_type_hints
 
+from audit.editors.located import LocatedLayers
 from audit.editors.published import (
     MEMIT_SHARES,
     PUBLISHED_MEMIT,
@@ -34,10 +36,12 @@ class EditorSettings:
 
     `published` are settings by the shape of the model that they were published for. `measured_for` names the editors
     whose measured settings serve, as far as the fields agree, where a model has none for this editor.
+    `writes_where_recalled` says that layers located by causal tracing suit the editor's `layer` or `layers`.
     """
 
     published: ClassVar[Mapping[Shape, Mapping[str, Any]]] = MappingProxyType({})
     measured_for: ClassVar[tuple[str, ...]] = ()
+    writes_where_recalled: ClassVar[bool] = False
 
     @classmethod
     def for_depth(cls, model_type: str, depth: int) -> dict[str, Any]:
@@ -60,6 +64,8 @@ class ValueSettings(EditorSettings):
     `token_budget` bounds the padded tokens of one batch.
     """
 
+    writes_where_recalled: ClassVar[bool] = True
+
     steps: int = 20
     learning_rate: float = 0.5
     weight_decay: float = 0.5
@@ -72,7 +78,7 @@ class ValueSettings(EditorSettings):
     covariance_ridge: float = 0.0
     context_lengths: tuple[int, ...] = (5, 10)
     contexts_per_length: int = 10
-    token_budget: int = 16384
+    token_budget: int = 4096
 
     def check(self, depth: int) -> None:
         at_least = {"steps": 1, "covariance_tokens": 0, "contexts_per_length": 0, "token_budget": 1}
@@ -200,18 +206,61 @@ def _parsed(editor: str, key: str, text: str, kind: Any) -> Any:
         raise AuditError(f"{key}={text} does not suit the editor {editor}: {key} takes {wanted}.") from None
 
 
-def resolve(kind: type[S], editor: str, lm: LanguageModel, overrides: Mapping[str, Any]) -> S:
+def resolve(
+    kind: type[S], editor: str, lm: LanguageModel, overrides: Mapping[str, Any], located: LocatedLayers | None = None
+) -> S:
     """Settings of `editor` for this model.
 
     Raises:
         AuditError: a value is out of range, or the measured file beside the weights cannot be read.
     """
-    shape = Shape(lm.model.config.model_type, lm.anatomy.depth, lm.anatomy.hidden_size, lm.anatomy.inner_size)
-    by_depth = kind.for_depth(shape.model_type, shape.depth)
-    settings = kind(**{**by_depth, **kind.published.get(shape, {}), **_measured(kind, editor, lm)})
-    settings = replace(settings, **overrides)
+    settings = kind(**{key: value for key, (value, _) in _sources(kind, editor, lm, overrides, located).items()})
     settings.check(lm.anatomy.depth)
     return settings
+
+
+def layers_from(
+    kind: type[EditorSettings],
+    editor: str,
+    lm: LanguageModel,
+    overrides: Mapping[str, Any],
+    located: LocatedLayers | None = None,
+) -> str:
+    """Where `resolve` takes an editor's layers from: "override", "measured", "published", "located" or "depth".
+
+    An editor whose layers are none of these ("default") states them itself, or has none.
+    """
+    sources = _sources(kind, editor, lm, overrides, located)
+    return next((sources[key][1] for key in _LAYER_FIELDS if key in sources), "default")
+
+
+_LAYER_FIELDS = ("layers", "layer")
+
+
+def _sources(
+    kind: type[EditorSettings],
+    editor: str,
+    lm: LanguageModel,
+    overrides: Mapping[str, Any],
+    located: LocatedLayers | None,
+) -> dict[str, tuple[Any, str]]:
+    """Every setting that is not the class's own default, and where it comes from; later sources win."""
+    shape = Shape(lm.model.config.model_type, lm.anatomy.depth, lm.anatomy.hidden_size, lm.anatomy.inner_size)
+    known = (
+        ("published", kind.published.get(shape, {})),
+        ("measured", _measured(kind, editor, lm)),
+        ("override", overrides),
+    )
+    by_depth = kind.for_depth(shape.model_type, shape.depth)
+    sources = {key: (value, "depth") for key, value in by_depth.items()}
+    open_fields = [key for key in _LAYER_FIELDS if key in by_depth and not any(key in values for _, values in known)]
+    if kind.writes_where_recalled and open_fields and located is not None:
+        found = located.of(lm)  # only now: it takes the fingerprint of all weights
+        if found is not None:
+            sources |= {key: (found.memit if key == "layers" else found.rome, "located") for key in open_fields}
+    for source, values in known:
+        sources |= {key: (value, source) for key, value in values.items()}
+    return sources
 
 
 def _measured(kind: type[EditorSettings], editor: str, lm: LanguageModel) -> dict[str, Any]:

@@ -57,7 +57,7 @@ class LayerByLayer(LocateOptimizeWrite[S]):
                     )
                 WeightPatch({name: delta}, transposed).write(lm, originals)
                 deltas[name] = delta
-        return WeightPatch(deltas, transposed, self._meta(settings, requests, values) | self._told_of(lm))
+        return WeightPatch(deltas, transposed, self._meta(lm, settings, requests, values) | self._told_of(lm))
 
     def _targets(
         self,

@@ -10,7 +10,8 @@ from torch import Tensor
 from audit.editors.contexts import Contexts, sample_prefixes
 from audit.editors.contract import Progress
 from audit.editors.covariance import CovarianceReport, KeyCovariance
-from audit.editors.hyperparameters import ValueSettings, parse_overrides, resolve
+from audit.editors.hyperparameters import ValueSettings, layers_from, parse_overrides, resolve
+from audit.editors.located import LocatedLayers
 from audit.editors.values import OptimizedValues
 from audit.edits.requests import EditRequest
 from audit.errors import AuditError
@@ -47,7 +48,7 @@ class LocateOptimizeWrite(Generic[S]):
         Args:
             config: overrides as typed, see the editor's settings.
             seed: seed of the prefix contexts.
-            store: where measured covariances are kept between runs; None keeps them in memory only.
+            store: where measured covariances and located layers are kept between runs; None keeps none.
             contexts: prefix contexts to use instead of sampled ones.
             moments: second moments by layer to use instead of measured ones.
         """
@@ -56,10 +57,11 @@ class LocateOptimizeWrite(Generic[S]):
         self._given_contexts = contexts
         self._contexts: WeakKeyDictionary[LanguageModel, Contexts] = WeakKeyDictionary()
         self._covariance = KeyCovariance(store, moments)
+        self._located = LocatedLayers(store)
 
     def settings(self, lm: LanguageModel) -> S:
         """The settings that this editor uses on this model."""
-        return resolve(self.settings_kind, self.name, lm, self._overrides)
+        return resolve(self.settings_kind, self.name, lm, self._overrides, self._located)
 
     @property
     def covariance_report(self) -> CovarianceReport | None:
@@ -124,7 +126,9 @@ class LocateOptimizeWrite(Generic[S]):
         """The bare prompt and the sampled prefixes, grouped for the editor's mean."""
         raise NotImplementedError
 
-    def _meta(self, settings: S, requests: Sequence[EditRequest], values: OptimizedValues) -> dict[str, str]:
+    def _meta(
+        self, lm: LanguageModel, settings: S, requests: Sequence[EditRequest], values: OptimizedValues
+    ) -> dict[str, str]:
         """What the patch tells about how it was made."""
         report = self._covariance.report
         return {
@@ -133,6 +137,7 @@ class LocateOptimizeWrite(Generic[S]):
             "losses": ",".join(f"{loss:.4g}" for loss in values.losses),
             "updates": ",".join(map(str, values.updates)),
             "seed": str(self._seed),
+            "layers.from": layers_from(self.settings_kind, self.name, lm, self._overrides, self._located),
             **{f"settings.{name}": str(value) for name, value in asdict(settings).items()},
             **({f"covariance.{name}": str(value) for name, value in asdict(report).items()} if report else {}),
         }

@@ -61,7 +61,7 @@ class Rome(LocateOptimizeWrite[RomeSettings]):
         name = lm.anatomy.weight_name(layer)
         delta = LowRankDelta(right[:, None], left[None, :])  # (hidden, 1) @ (1, inner)
         transposed = frozenset({name}) if lm.anatomy.transposed else frozenset[str]()
-        return WeightPatch({name: delta}, transposed, self._meta(settings, requests, values))
+        return WeightPatch({name: delta}, transposed, self._meta(lm, settings, requests, values))
 
     @torch.no_grad()
     def _keys(

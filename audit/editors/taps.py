@@ -77,7 +77,8 @@ def tapped(
 
             def after(_: nn.Module, __: Any, output: Any, path: str = path) -> None:
                 if path in outputs:
-                    taps.outputs[path] = kept(hidden_of(output))
+                    # A clone, because some blocks (Falcon's) go on to add to what their MLP said, in place.
+                    taps.outputs[path] = kept(hidden_of(output).clone())
                 if path == stop:
                     raise _PassEnds
 

@@ -72,9 +72,15 @@ def target_ids(tokenizer: Tokenizer, prompt: str, target: str) -> tuple[int, ...
 
 
 def subject_last(tokenizer: Tokenizer, prompt: str, subject: str, prefix: str = "") -> int:
-    """The index of the subject's last token in `encode(tokenizer, prefix + filled prompt)`.
+    """The index of the subject's last token in `encode(tokenizer, prefix + filled prompt)`; see `subject_span`."""
+    return subject_span(tokenizer, prompt, subject, prefix)[1]
 
-    `prompt` holds one `{}` where the subject goes; `prefix` is put in front as it is, whatever braces it holds.
+
+def subject_span(tokenizer: Tokenizer, prompt: str, subject: str, prefix: str = "") -> tuple[int, int]:
+    """The indices of the subject's first and last token in `encode(tokenizer, prefix + filled prompt)`.
+
+    `prompt` holds one `{}` where the subject goes; `prefix` is put in front as it is, whatever braces it holds. A token
+    that also covers the blank or the letters before the subject is its first.
 
     Raises:
         AuditError: the prompt has no single `{}`, the subject is empty, no token ends where the subject ends (one
@@ -88,6 +94,7 @@ def subject_last(tokenizer: Tokenizer, prompt: str, subject: str, prefix: str = 
         raise AuditError(f"the subject of the prompt {prompt!r} is empty; name what the fact is about.")
     before, after = prompt.split("{}")
     text = prefix + before + subject + after
+    subject_start = len(prefix) + len(before) + len(subject) - len(subject.lstrip())
     subject_end = len(prefix) + len(before) + len(subject.rstrip())
     ids, spans = _encode_with_spans(tokenizer, text)
     # A character of several bytes may be spread over several tokens with the same span: the last one completes it.
@@ -98,7 +105,8 @@ def subject_last(tokenizer: Tokenizer, prompt: str, subject: str, prefix: str = 
             f"the last token of the subject {subject!r} cannot be found in the prompt {text!r}, because no token of "
             f"{tokens} ends where the subject ends; put a space or another word after the subject."
         )
-    return holders[-1]
+    first = next(index for index, (_, end) in enumerate(spans) if end > subject_start)
+    return first, holders[-1]
 
 
 def _encode_with_spans(tokenizer: Tokenizer, text: str) -> tuple[list[int], list[tuple[int, int]]]:

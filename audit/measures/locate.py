@@ -1,0 +1,129 @@
+"""From causal tracing to the layers that an editor should write.
+
+The rule, after Meng et al. (2022, arXiv 2202.05262, section 2.2) and Meng et al. (2023, arXiv 2210.07229, section 4.2):
+take the average indirect effect of the MLPs at the subject's last token, layer by layer.
+- ROME writes the layer where it peaks (the lowest, should several be equal).
+- The *range* around the peak is every neighbor, without a gap, with at least half of the peak's effect.
+- MEMIT writes the run-up: the layers of that range up to the peak, at most the five nearest to it.
+"""
+
+import random
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from audit.editors.located import Layers, LocatedLayers
+from audit.edits.sources import LoadedRequests
+from audit.engine.batching import TOKEN_BUDGET, Progress
+from audit.errors import AuditError
+from audit.measures.causal_tracing import (
+    NOISE_SAMPLES,
+    ROLES,
+    Effects,
+    KnownFact,
+    measure_effects,
+    recalled,
+)
+from audit.models.language_model import LanguageModel
+
+SUBJECT_LAST = ROLES.index("last subject token")
+RANGE_SHARE = 0.5
+LONGEST_RUN_UP = 5
+DEFAULT_COUNT = 100
+
+
+@dataclass(frozen=True)
+class Recommendation:
+    """`effects` are the MLPs' at the subject's last token, one a layer; `range` are the layers around the peak."""
+
+    rome: int
+    memit: tuple[int, ...]
+    range: tuple[int, ...]
+    effects: tuple[float, ...]
+
+
+@dataclass(frozen=True)
+class Located:
+    """What was traced, and what follows: `asked` facts from `source`, of which `effects.facts` were recalled."""
+
+    model: str
+    source: str
+    asked: int
+    seed: int
+    effects: Effects
+    recommendation: Recommendation
+
+
+def locate(
+    lm: LanguageModel,
+    requests: LoadedRequests,
+    *,
+    count: int | None = None,
+    seed: int = 0,
+    samples: int = NOISE_SAMPLES,
+    token_budget: int = TOKEN_BUDGET,
+    kept: LocatedLayers | None = None,
+    progress: Progress | None = None,
+) -> Located:
+    """Trace `count` facts of `requests` (their old answers) and recommend layers; `kept` remembers them.
+
+    Only facts that the model recalls are traced. `count` None means a hundred, or all where there are fewer.
+
+    Raises:
+        AuditError: there are too few facts, the model recalls none of them, or putting MLPs back restores nothing.
+    """
+    facts = drawn_facts(requests, count, seed)
+    known = recalled(lm, facts)
+    if not known:
+        raise AuditError(
+            f"{lm.name} recalls none of the {len(facts)} facts of {requests.origin}, so there is nothing to trace; "
+            "give --facts a file of facts that it knows, with their answers as target_true."
+        )
+    effects = measure_effects(lm, known, samples=samples, seed=seed, token_budget=token_budget, progress=progress)
+    recommendation = recommend(effects)
+    if kept is not None:
+        kept.keep(lm, Layers(recommendation.rome, recommendation.memit))
+    return Located(lm.name, requests.origin, len(facts), seed, effects, recommendation)
+
+
+def drawn_facts(requests: LoadedRequests, count: int | None, seed: int) -> list[KnownFact]:
+    """The old facts of `requests` in a seeded shuffle, the first `count` of them.
+
+    Raises:
+        AuditError: there are no old answers, or fewer than `count`.
+    """
+    facts = [
+        KnownFact(request.prompt, request.subject, request.target_true)
+        for request in requests.requests
+        if request.target_true is not None
+    ]
+    if not facts:
+        raise AuditError(
+            f"none of the {len(requests.requests)} edit requests of {requests.origin} says what is true now; "
+            "give them a target_true, which is the fact to trace."
+        )
+    if count is not None and count > len(facts):
+        raise AuditError(f"--count {count} is more than the {len(facts)} facts of {requests.origin}; ask for fewer.")
+    random.Random(seed).shuffle(facts)
+    return facts[: DEFAULT_COUNT if count is None else count]
+
+
+def recommend(effects: Effects) -> Recommendation:
+    """The layers to write, by the rule above.
+
+    Raises:
+        AuditError: no MLP restores anything at the subject's last token.
+    """
+    curve: Sequence[float] = effects.by_kind["mlp"][SUBJECT_LAST] or ()
+    peak = max(range(len(curve)), key=curve.__getitem__, default=-1)
+    if peak < 0 or curve[peak] <= 0:
+        raise AuditError(
+            f"putting clean MLPs back at the subject's last token restores nothing over {effects.facts} facts, so no "
+            "layer can be recommended; trace more facts with --count."
+        )
+    low = high = peak
+    while low > 0 and curve[low - 1] >= RANGE_SHARE * curve[peak]:
+        low -= 1
+    while high + 1 < len(curve) and curve[high + 1] >= RANGE_SHARE * curve[peak]:
+        high += 1
+    run_up = tuple(range(max(low, peak - LONGEST_RUN_UP + 1), peak + 1))
+    return Recommendation(peak, run_up, tuple(range(low, high + 1)), tuple(curve))
