@@ -38,7 +38,7 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
-from audit.editors.attribution import AnsweredPrompt, attribute_neurons, both_ends, midpoints
+from audit.editors.attribution import AnsweredPrompt, Place, attribute_neurons, both_ends, midpoints
 from audit.editors.contract import Progress
 from audit.editors.hyperparameters import EditorSettings, parse_overrides, require, resolve
 from audit.editors.published import GPT_J, Shape
@@ -48,7 +48,7 @@ from audit.engine.batching import require_room
 from audit.engine.forward import CausalForward
 from audit.errors import AuditError
 from audit.models.language_model import LanguageModel
-from audit.models.patches import LowRankDelta, Patch, WeightPatch
+from audit.models.patches import LowRankDelta, WeightPatch
 from audit.models.tokens import join
 from audit.store import Store
 
@@ -109,7 +109,7 @@ class KnowledgeNeurons:
         alone_at_nothing = settings.mode == "toolkit" and _is_gated(lm)
         return KnowledgeNeuronSettings(**{**asdict(settings), "steps": 1 if alone_at_nothing else 20})
 
-    def edit(self, lm: LanguageModel, requests: Sequence[EditRequest], progress: Progress | None = None) -> Patch:
+    def edit(self, lm: LanguageModel, requests: Sequence[EditRequest], progress: Progress | None = None) -> WeightPatch:
         """A patch that adds one vector, in proportion, to the columns of the neurons; the model stays as it is.
 
         Where no neuron's score is above zero (the old answer's probability is 0), the patch changes nothing.
@@ -164,13 +164,7 @@ class KnowledgeNeurons:
         """Attr of every neuron, the mean over the answer's tokens: (prompts, depth, inner)."""
         for steps in prompts:
             require_room(lm, max((step.ids for step in steps), key=len), f"edit {request.case_id!r}", request.question)
-        by_step = attribute_neurons(
-            lm,
-            [step for steps in prompts for step in steps],
-            place="key" if settings.mode == "toolkit" else "value",
-            alphas=both_ends(settings.steps) if settings.mode == "toolkit" else midpoints(settings.steps),
-            token_budget=settings.token_budget,
-        )
+        by_step = self._attributed(lm, [step for steps in prompts for step in steps], settings)
         if not bool(by_step.isfinite().all()):
             raise AuditError(
                 f"the neurons' scores for edit {request.case_id!r} are not finite; load the model with dtype float32."
@@ -179,6 +173,14 @@ class KnowledgeNeurons:
         for steps, scores in zip(prompts, torch.split(by_step, [len(steps) for steps in prompts]), strict=True):
             means.append(scores.sum(0) / sum(len(step.answers) for step in steps))
         return torch.stack(means)
+
+    def _attributed(
+        self, lm: LanguageModel, steps: Sequence[AnsweredPrompt], settings: KnowledgeNeuronSettings
+    ) -> Tensor:
+        """Attr of every neuron, the sum over each step's answers: (steps, depth, inner)."""
+        place: Place = "key" if settings.mode == "toolkit" else "value"
+        alphas = both_ends(settings.steps) if settings.mode == "toolkit" else midpoints(settings.steps)
+        return attribute_neurons(lm, steps, place=place, alphas=alphas, token_budget=settings.token_budget)
 
     def _meta(self, request: EditRequest, settings: KnowledgeNeuronSettings, kept: Tensor) -> dict[str, str]:
         places = kept.nonzero().tolist()
