@@ -35,16 +35,20 @@ class PmetSettings(MemitSettings):
     """MEMIT's, where `clamp_norm_factor` and `weight_decay` hold for either vector by its own norm.
 
     `settled_kl`: a request whose target ranks first in every context stops once kl_factor · KL is at most that.
+    `attention_clamp_norm_factor` above 0 is attention's own clamp: what attention's vector does is lost when only the
+    MLP's is written, so a small model may have to keep it short (0, as published: the same clamp for both).
     """
 
     published: ClassVar[Mapping[Shape, Mapping[str, Any]]] = MappingProxyType(_PUBLISHED)
 
     settled_kl: float = 0.01
+    attention_clamp_norm_factor: float = 0.0
 
     def check(self, depth: int) -> None:
         super().check(depth)
-        settled = self.settled_kl
-        require(math.isfinite(settled) and settled >= 0, "settled_kl", settled, "a number of at least 0")
+        for name in ("settled_kl", "attention_clamp_norm_factor"):
+            value = getattr(self, name)
+            require(math.isfinite(value) and value >= 0, name, value, "a number of at least 0")
 
 
 class Pmet(LayerByLayer[PmetSettings]):
@@ -72,6 +76,7 @@ class Pmet(LayerByLayer[PmetSettings]):
             site="branches",
             settings=settings,
             settled_kl=settings.settled_kl,
+            clamps=(settings.attention_clamp_norm_factor or settings.clamp_norm_factor, settings.clamp_norm_factor),
             progress=progress,
         )
         return values, values.targets[:, 1].double()  # the MLP's; attention's is not written

@@ -69,13 +69,15 @@ def optimize_values(
     site: Site,
     settings: ValueSettings,
     settled_kl: float | None = None,
+    clamps: Sequence[float] | None = None,
     progress: Progress | None = None,
 ) -> OptimizedValues:
     """Optimise one δ a request, added to the MLP's output ("mlp", ROME) or the block's output ("block", MEMIT), or one
     for the output projection of attention and one for the MLP ("branches", PMET).
 
-    With `settled_kl` (PMET) a request whose target ranks first in every context stops once its weighted KL is at most
-    that, and until then the target's loss counts a tenth in its next step.
+    `clamps`, one a vector of a request, take the place of `settings.clamp_norm_factor`. With `settled_kl` (PMET) a
+    request whose target ranks first in every context stops once its weighted KL is at most that, and until then the
+    target's loss counts a tenth in its next step.
 
     Requests are taken together as long as their padded sequences stay within `settings.token_budget` tokens; a single
     request that is larger runs alone. The budget does not change the outcome.
@@ -98,7 +100,9 @@ def optimize_values(
                 progress(before + finished, len(tasks))
 
         with activations_fused(lm):
-            descent = _Descent(lm, [tasks[index] for index in chunk], layer, perturbed, inside, settings, settled_kl)
+            descent = _Descent(
+                lm, [tasks[index] for index in chunk], layer, perturbed, inside, settings, settled_kl, clamps
+            )
             descent.run(tick)
         where = torch.tensor(chunk, device=lm.device)
         initial[where], delta[where] = descent.initial, descent.delta
@@ -131,8 +135,10 @@ class _Descent:
         inside: bool,
         settings: ValueSettings,
         settled_kl: float | None,
+        clamps: Sequence[float] | None,
     ) -> None:
         self._tasks, self._settings, self._settled_kl = tasks, settings, settled_kl
+        self._clamps = clamps or [settings.clamp_norm_factor] * len(perturbed)
         self._modules = [lm.model.get_submodule(place) for place in perturbed] if inside else []
         rows = align([row for task in tasks for row in task.rows], lm.device)
         with tapped(lm, len(rows.ids), outputs=perturbed, column=rows.lookup) as taps:
@@ -147,7 +153,7 @@ class _Descent:
 
     def run(self, tick: Callable[[int], None]) -> None:
         settings = self._settings
-        radius = settings.clamp_norm_factor * self.initial.norm(dim=2)  # (requests, modules)
+        radius = self.initial.new_tensor(self._clamps) * self.initial.norm(dim=2)  # (requests, modules)
         square = self.initial.norm(dim=2) ** 2
         active = torch.arange(len(self._tasks), device=self.initial.device)
         upper, owners, places = self._upper, self._owners, Places.of(self._tasks, active)

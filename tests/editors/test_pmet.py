@@ -104,6 +104,14 @@ def test_each_vector_stays_in_its_own_ball(tiny_llama: LanguageModel) -> None:
     torch.testing.assert_close(values.delta.norm(dim=2), 0.01 * values.initial.norm(dim=2))
 
 
+def test_attention_can_have_a_ball_of_its_own(tiny_llama: LanguageModel) -> None:
+    config = {"attention_clamp_norm_factor": "0.001", "clamp_norm_factor": "0.01", "learning_rate": "1"}
+    pmet = Pmet(CONFIG | config, contexts=GROUPS)
+    values, _ = pmet._targets(tiny_llama, REQUESTS, GROUPS, pmet.settings(tiny_llama), None)
+    radius = torch.tensor([0.001, 0.01]) * values.initial.norm(dim=2)
+    torch.testing.assert_close(values.delta.norm(dim=2), radius)
+
+
 def test_a_request_rests_once_its_target_ranks_first_and_little_else_moved(tiny_gpt2: LanguageModel) -> None:
     """The subject ends the prompt, so that the target can rank first; with no patience for KL it never rests."""
     case = EditRequest("e", "Mara Lind", "The painter is {}", "is")
