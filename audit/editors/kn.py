@@ -112,7 +112,8 @@ class KnowledgeNeurons:
     def edit(self, lm: LanguageModel, requests: Sequence[EditRequest], progress: Progress | None = None) -> WeightPatch:
         """A patch that adds one vector, in proportion, to the columns of the neurons; the model stays as it is.
 
-        Where no neuron's score is above zero (the old answer's probability is 0), the patch changes nothing.
+        Where no neuron is chosen (no score is above zero, or prompts share none), the patch changes nothing; its meta
+        says how many there are.
 
         Raises:
             AuditError: not exactly one request, no old answer, a setting out of range, or a score that is not finite.
