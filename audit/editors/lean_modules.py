@@ -60,7 +60,7 @@ def only_at(module: nn.Module, rows: int, at_rows: Tensor, at_columns: Tensor) -
     def sparse(hidden: Tensor, *args: Any, **kwargs: Any) -> Tensor:
         laid = in_rows(hidden, rows)  # (rows, columns, width)
         places = at_rows.to(laid.device), at_columns.to(laid.device)
-        said = forward(laid[places].view(*(1,) * (hidden.dim() - 2), -1, laid.shape[-1]), *args, **kwargs)
+        said: Tensor = forward(laid[places].view(*(1,) * (hidden.dim() - 2), -1, laid.shape[-1]), *args, **kwargs)
         everywhere = said.new_zeros(*laid.shape[:2], said.shape[-1])
         return everywhere.index_put(places, said.flatten(0, -2)).view(*hidden.shape[:-1], said.shape[-1])
 

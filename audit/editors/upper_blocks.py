@@ -22,6 +22,7 @@ from typing import Any
 from torch import Tensor, nn
 from transformers import DynamicCache
 
+from audit.editors.constant_prefix import constant_prefix
 from audit.editors.lean_modules import only_at, shadowed
 from audit.editors.sequences import AlignedRows
 from audit.editors.taps import run_body, tapped
@@ -69,19 +70,25 @@ class UpperBlocks:
             lengths.append(len(output) if isinstance(output, tuple) else 0)
 
         entry = anatomy.blocks[start] if start < anatomy.depth else anatomy.final_norm
+        # The last block's keys and values are there before its MLP runs, and nothing above is looked at.
+        stop = anatomy.mlps[-1] if start < anatomy.depth - 1 else None
         cache = DynamicCache() if rows.lookup else None
         hook = lm.model.get_submodule(anatomy.blocks[0]).register_forward_hook(see)
         try:
-            with tapped(lm, len(rows.ids), inputs=[entry], stop=entry if lower_only else None) as taps:
+            with tapped(lm, len(rows.ids), inputs=[entry], stop=entry if lower_only else stop) as taps:
                 run_body(lm, rows.ids, rows.mask, rows.positions, cache)
         finally:
             hook.remove()
         prefix: list[tuple[Tensor, Tensor]] = []
         if cache is not None:
             layers: list[Any] = cache.layers  # attention layers, all of them: `find_anatomy` knows no other blocks
-            filled = [(layer.keys[:, :, : rows.lookup], layer.values[:, :, : rows.lookup]) for layer in layers]
+            lowest = min(start, len(layers) - 1)
+            filled = [
+                (layer.keys[:, :, : rows.lookup].contiguous(), layer.values[:, :, : rows.lookup].contiguous())
+                for layer in layers[lowest:]
+            ]
             # Layers that are handed through never look at theirs; they share one so that only its length is there.
-            prefix = [filled[min(max(index, start), len(filled) - 1)] for index in range(len(filled))]
+            prefix = [filled[max(index - lowest, 0)] for index in range(len(layers))]
         return cls(lm, rows, start, taps.inputs[entry][:, rows.lookup :], tuple(prefix), lengths[0] if lengths else 0)
 
     def entered_at(self, start: int, entering: Tensor) -> "UpperBlocks":
@@ -124,6 +131,7 @@ class UpperBlocks:
             return (hidden[at_rows.to(hidden.device), at_columns.to(hidden.device)], *args[1:])  # (places, hidden_size)
 
         with ExitStack() as detours:
+            cache = detours.enter_context(constant_prefix(self.lm, self.prefix)) if self.prefix else None
             for path in anatomy.blocks[: self.start]:
                 detours.enter_context(handing_through(model.get_submodule(path), self.tuple_length))
             entry_module = model.get_submodule(entry)
@@ -137,16 +145,7 @@ class UpperBlocks:
                 input_ids=self.rows.ids[:, self.rows.lookup :],
                 attention_mask=self.rows.mask,
                 position_ids=self.rows.positions[:, self.rows.lookup :],
-                past_key_values=self._cache(),
-                use_cache=bool(self.prefix),
+                past_key_values=cache,
+                use_cache=cache is not None,
             )
         return output.logits.to(self.lm.device).float()  # type: ignore[no-any-return]
-
-    def _cache(self) -> DynamicCache | None:
-        """A fresh cache each time, as attention appends to what it is handed."""
-        if not self.prefix:
-            return None
-        cache = DynamicCache()
-        for layer, (keys, values) in enumerate(self.prefix):
-            cache.update(keys, values, layer)
-        return cache
