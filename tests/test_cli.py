@@ -120,10 +120,12 @@ def test_the_list_names_what_there_is() -> None:
 
 
 def test_locate_traces_a_model_and_leaves_its_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from audit.commands.locate import DEFAULT_SAMPLES
     from audit.measures import causal_tracing, locate
     from audit.models import loading
     from tests.tiny_models import build_tiny_gpt2
 
+    assert DEFAULT_SAMPLES == causal_tracing.NOISE_SAMPLES  # said twice, so that --help needs no torch
     lm = build_tiny_gpt2()
     monkeypatch.setattr(loading, "load_language_model", lambda name, **_: lm)
     monkeypatch.setattr(locate, "recalled", lambda _, facts: facts)  # a random model knows nothing
