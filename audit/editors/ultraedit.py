@@ -7,7 +7,7 @@ move its output by v = −lr ‖ĥ‖² ĝ wherever h goes in. With the h as row
     ΔWᵀ = (HᵀH + I)⁻¹ HᵀV
 
 where H is not normalised and W is (out, in). The statistics go on over the steps of a sequence ("lifelong
-normalisation"); maps of one shape share them, as in the published code.
+normalisation").
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -55,6 +55,10 @@ class UltraEditSettings(EditorSettings):
     """`maps` are the MLP's linear maps that are edited, with their layers, as in gate:11-15+up:18-24: "up" and "gate"
     lead into the MLP (the gate where there are two such maps, registered first), "down" leads out of it.
 
+    `statistics` says whose rows are normalised together: those of one "map", or those of all edited maps of one
+    "shape", as in the published code. The latter takes the layers' differences for differences between tokens, which
+    ruins an edit of a single token; in large batches the two differ less.
+
     `learning_rate` is lr above; `token_budget` bounds the padded tokens of one micro-batch and changes nothing else.
     """
 
@@ -62,6 +66,7 @@ class UltraEditSettings(EditorSettings):
 
     maps: str = "down:0"
     learning_rate: float = 1e-6
+    statistics: str = "map"
     token_budget: int = 16384
 
     @classmethod
@@ -72,6 +77,7 @@ class UltraEditSettings(EditorSettings):
         require(self.token_budget >= 1, "token_budget", self.token_budget, "at least 1")
         rate = self.learning_rate
         require(isfinite(rate) and rate > 0, "learning_rate", rate, "a number above 0")
+        require(self.statistics in ("map", "shape"), "statistics", self.statistics, "map or shape")
         wanted = f"maps with layers between 0 and {depth - 1}, such as down:3-5 or gate:2+up:3-4"
         require(all(0 <= layer < depth for _, layer in self.places()), "maps", self.maps, wanted)
 
@@ -128,8 +134,7 @@ def _root_mean_square(rows: Tensor) -> Tensor:
     return rows.square().mean(1, keepdim=True).sqrt()
 
 
-Sizes = tuple[int, int]  # (in, out) of a linear map
-Statistics = Mapping[Sizes, RunningStatistics]
+Statistics = Mapping[str, RunningStatistics]  # by the map's path, or by its shape in words
 
 
 @dataclass(frozen=True, eq=False)
@@ -165,7 +170,7 @@ class UltraEdit(GradientEditor[UltraEditSettings]):
                 with torch.no_grad():
                     parameter.copy_(weight)
             features = editing_features(lm, requests, maps, settings.token_budget)
-        statistics = _extended(before.statistics, lm, features)
+        statistics = _extended(before.statistics, lm, features, settings)
         self._sequences[lm] = _Sequence(statistics, _edited_weights(lm, maps))
 
     def _edit(
@@ -177,12 +182,14 @@ class UltraEdit(GradientEditor[UltraEditSettings]):
     ) -> Patch:
         maps = edited_maps(lm, settings)
         features = editing_features(lm, requests, maps, settings.token_budget)
-        statistics = _extended(self._known(lm), lm, features)
+        statistics = _extended(self._known(lm), lm, features, settings)
         deltas: dict[str, Delta] = {}
         for path in maps:
-            width, _ = sizes = map_sizes(lm, path)
+            width, _ = map_sizes(lm, path)
             H = features[path][:, :width].double()  # (tokens, in)
-            h, g = statistics[sizes].normalise(features[path], width)  # ĥ (tokens, in), ĝ (tokens, out)
+            h, g = statistics[_whose(lm, path, settings)].normalise(
+                features[path], width
+            )  # ĥ (tokens, in), ĝ (tokens, out)
             V = -settings.learning_rate * h.square().sum(1, keepdim=True) * g  # (tokens, out)
             deltas[f"{path}.weight"] = _least_squares(H, V, is_transposed(lm, path))
         transposed = frozenset(f"{path}.weight" for path in maps if is_transposed(lm, path))
@@ -241,13 +248,20 @@ def editing_features(
     return {path: torch.cat([rows for _, rows in sorted(parts, key=itemgetter(0))]) for path, parts in found.items()}
 
 
-def _extended(known: Statistics, lm: LanguageModel, features: Mapping[str, Tensor]) -> dict[Sizes, RunningStatistics]:
-    """`known` and all the rows of `features`; maps of one shape share their statistics."""
+def _extended(
+    known: Statistics, lm: LanguageModel, features: Mapping[str, Tensor], settings: UltraEditSettings
+) -> dict[str, RunningStatistics]:
+    """`known` and all the rows of `features`."""
     statistics = dict(known)
     for path, rows in features.items():
-        sizes, new = map_sizes(lm, path), RunningStatistics.of(rows)
-        statistics[sizes] = statistics[sizes] + new if sizes in statistics else new
+        whose, new = _whose(lm, path, settings), RunningStatistics.of(rows)
+        statistics[whose] = statistics[whose] + new if whose in statistics else new
     return statistics
+
+
+def _whose(lm: LanguageModel, path: str, settings: UltraEditSettings) -> str:
+    """What the statistics that serve the map at `path` are called."""
+    return path if settings.statistics == "map" else "{} to {}".format(*map_sizes(lm, path))
 
 
 def _least_squares(H: Tensor, V: Tensor, transposed: bool) -> Delta:

@@ -127,12 +127,16 @@ def test_a_single_token_is_scaled_as_it_cannot_be_centred(tiny_gpt2: LanguageMod
     assert relative_error(change, v.T @ h / (1 + h.square().sum())) < 1e-3
 
 
-def test_maps_of_one_shape_share_their_statistics(tiny_gpt2: LanguageModel) -> None:
-    patch = UltraEdit({"maps": "down:0+down:2", "learning_rate": "0.05"}).edit(tiny_gpt2, REQUESTS)
+def test_statistics_are_a_maps_own_or_shared_by_maps_of_one_shape(tiny_gpt2: LanguageModel) -> None:
+    config = {"maps": "down:0+down:2", "learning_rate": "0.05"}
+    own = changes_of(UltraEdit(config).edit(tiny_gpt2, REQUESTS))
+    shared = changes_of(UltraEdit(config | {"statistics": "shape"}).edit(tiny_gpt2, REQUESTS))
+    names = [tiny_gpt2.anatomy.weight_name(layer) for layer in (0, 2)]
     pairs = [features_plainly(tiny_gpt2, REQUESTS, tiny_gpt2.anatomy.down_projections[layer]) for layer in (0, 2)]
     seen = torch.cat([pairs[0][0], pairs[1][0]]), torch.cat([pairs[0][1], pairs[1][1]])
-    for (h, g), change in zip(pairs, changes_of(patch).values(), strict=True):
-        assert relative_error(change, change_plainly(h, g, 0.05, seen)) < 1e-3
+    for (h, g), name in zip(pairs, names, strict=True):
+        assert relative_error(own[name], change_plainly(h, g, 0.05)) < 1e-3
+        assert relative_error(shared[name], change_plainly(h, g, 0.05, seen)) < 1e-3
 
 
 @settings(max_examples=50)
@@ -248,3 +252,5 @@ def test_settings_out_of_range_are_refused() -> None:
         UltraEditSettings(maps="down:3").check(3)
     with pytest.raises(AuditError, match=r"learning_rate is 0\.0: give a number above 0"):
         UltraEditSettings(learning_rate=0.0).check(3)
+    with pytest.raises(AuditError, match="statistics is layer: give map or shape"):
+        UltraEditSettings(statistics="layer").check(3)
