@@ -6,7 +6,7 @@ deepest; ten to twenty tokens a key dimension are enough (arXiv 2506.04226), whi
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from weakref import WeakKeyDictionary
 
 import torch
@@ -118,6 +118,26 @@ def _relative_change(half: Tensor, full: Tensor, probes: Tensor, ridge: float) -
     return float(((before - after).norm(dim=0) / after.norm(dim=0)).mean())
 
 
+class _Factors(dict[int, Factor]):
+    """Factors by layer, each made when it is first asked for, so that none takes memory while values are optimised.
+
+    A layer's second moment is let go once it is factorised; whoever gave it may hold it still.
+    """
+
+    def __init__(
+        self, moments: Mapping[int, Tensor], ridge: float, device: torch.device, told: Callable[[float], None]
+    ) -> None:
+        super().__init__()
+        self._moments, self._ridge, self._device, self._told = dict(moments), ridge, device, told
+
+    def __missing__(self, layer: int) -> Factor:
+        factor = factorize(self._moments[layer].to(self._device), self._ridge)
+        del self._moments[layer]
+        self[layer] = factor
+        self._told(factor.ridge)
+        return factor
+
+
 class KeyCovariance:
     """The covariances of one editor, measured on each model as the editor first meets it, and kept.
 
@@ -131,10 +151,10 @@ class KeyCovariance:
         self.report: CovarianceReport | None = None
 
     def factors(self, lm: LanguageModel, layers: Sequence[int], settings: ValueSettings) -> dict[int, Factor]:
-        """The factor of C of each layer.
+        """The factor of C of each layer, made when it is first looked up; that raises where C cannot be factorised.
 
         Raises:
-            AuditError: the corpus cannot be read, or C cannot be factorised.
+            AuditError: the corpus cannot be read.
         """
         if lm not in self._factors:
             self._factors[lm] = self._prepare(lm, layers, settings)
@@ -159,12 +179,13 @@ class KeyCovariance:
             self.report = CovarianceReport("identity", 0, 0, None, 0.0)
             return dict.fromkeys(layers, IDENTITY)
         moments, origin = self._found(lm, layers, settings)
-        device = solving_device(lm.device)
-        factors = {layer: factorize(moments.by_layer[layer].to(device), settings.covariance_ridge) for layer in layers}
-        ridge = max(factor.ridge for factor in factors.values())
         convergence = None if self._given is not None else moments.convergence
-        self.report = CovarianceReport(origin, moments.tokens, moments.texts, convergence, ridge)
-        return factors
+        self.report = CovarianceReport(origin, moments.tokens, moments.texts, convergence, 0.0)
+        return _Factors(moments.by_layer, settings.covariance_ridge, solving_device(lm.device), self._tell_ridge)
+
+    def _tell_ridge(self, ridge: float) -> None:
+        if self.report is not None:
+            self.report = replace(self.report, ridge=max(ridge, self.report.ridge))
 
     def _found(self, lm: LanguageModel, layers: Sequence[int], settings: ValueSettings) -> tuple[Moments, str]:
         if self._given is not None:

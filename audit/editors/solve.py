@@ -55,16 +55,17 @@ def factorize(moment: Tensor, ridge: float = 0.0) -> Factor:
     Raises:
         AuditError: C is not finite, or no ridge up to 1e-4 makes it positive definite.
     """
-    moment = moment.double()
-    if not bool(torch.isfinite(moment).all()):
+    moment = moment.to(torch.float64, copy=True)
+    if not bool(moment.sum().isfinite()):  # a sum is finite only if all of its terms are
         raise AuditError(
             "the covariance of the keys holds values that are not finite; load the model with dtype float32."
         )
-    moment = (moment + moment.T) / 2
-    scale = float(moment.diagonal().mean())
+    diagonal = moment.diagonal().clone()
+    scale = float(diagonal.mean())
     for tried in (ridge, *(larger for larger in _RIDGES if larger > ridge)):
-        shifted = moment if tried == 0 else moment + tried * scale * torch.eye(len(moment)).to(moment)
-        lower, failed = torch.linalg.cholesky_ex(shifted)
+        # In place, as C is large. Cholesky reads the lower half only, so nothing needs to be symmetrised.
+        moment.diagonal().copy_(diagonal + tried * scale)
+        lower, failed = torch.linalg.cholesky_ex(moment)
         if int(failed) == 0:
             return Factor(lower, tried)
     raise AuditError(

@@ -7,13 +7,13 @@ import torch
 
 from audit.editors.covariance import KeyCovariance, measure_moments
 from audit.editors.hyperparameters import ValueSettings
-from audit.editors.solve import factorize
+from audit.editors.solve import Factor, factorize
 from audit.errors import AuditError
 from audit.models.language_model import LanguageModel
 from audit.models.patches import originals_kept
 from audit.models.tokens import encode
 from audit.store import Store
-from tests.tiny_models import CORPUS
+from tests.tiny_models import CORPUS, build_tiny_gpt2
 
 
 def brute_force(lm: LanguageModel, texts: tuple[str, ...], layer: int) -> torch.Tensor:
@@ -73,12 +73,32 @@ def test_the_store_gives_the_same_moments_without_measuring(
     settings = ValueSettings(covariance=str(corpus_file), covariance_tokens=400)
     first = KeyCovariance(store)
     factors = first.factors(tiny_gpt2, (0, 1), settings)
+    lowers = {layer: factors[layer].lower for layer in (0, 1)}
     monkeypatch.setattr("audit.editors.covariance.measure_moments", lambda *_: pytest.fail("measured again"))
     second = KeyCovariance(store)
     kept = second.factors(tiny_gpt2, (0, 1), settings)
+    again = {layer: kept[layer].lower for layer in (0, 1)}
     assert second.report == first.report
-    for layer, factor in factors.items():
-        torch.testing.assert_close(kept[layer].lower, factor.lower, rtol=0, atol=0)
+    for layer, lower in lowers.items():
+        torch.testing.assert_close(again[layer], lower, rtol=0, atol=0)
+
+
+def test_factors_are_made_when_they_are_asked_for_and_kept(
+    tiny_gpt2: LanguageModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made: list[Factor] = []
+
+    def counted(moment: torch.Tensor, ridge: float) -> Factor:
+        made.append(factorize(moment, ridge))
+        return made[-1]
+
+    monkeypatch.setattr("audit.editors.covariance.factorize", counted)
+    covariance = KeyCovariance(None, given={0: torch.eye(128), 1: torch.eye(128)})
+    factors = covariance.factors(tiny_gpt2, (0, 1), ValueSettings())
+    assert not made
+    assert factors[1] is factors[1] and len(made) == 1
+    other = build_tiny_gpt2(seed=1)
+    assert covariance.factors(other, (0, 1), ValueSettings())[1] is not factors[1]  # what was given serves all models
 
 
 def test_what_was_measured_on_something_else_is_not_taken(
@@ -138,5 +158,5 @@ def test_the_report_tells_a_ridge(tiny_gpt2: LanguageModel) -> None:
     moments = measure_moments(tiny_gpt2, CORPUS, (1,), tokens=20)  # far fewer than 128 key dimensions
     assert factorize(moments.by_layer[1]).ridge > 0
     covariance = KeyCovariance(None, given=moments.by_layer)
-    covariance.factors(tiny_gpt2, (1,), ValueSettings())
+    covariance.factors(tiny_gpt2, (1,), ValueSettings())[1]
     assert covariance.report is not None and covariance.report.ridge > 0
