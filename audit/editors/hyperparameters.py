@@ -100,8 +100,8 @@ class RomeSettings(ValueSettings):
     """`layer` is the block whose MLP is written, counted from 0.
 
     `key_mode` says which key stands where: "original" (the mean over contexts in the direction, the bare prompt's in
-    the residual and the denominator), "mean" (the mean everywhere, R-ROME) or "prompt" (the bare prompt's everywhere,
-    p-ROME).
+    the residual and the denominator), "consistent" (the mean everywhere, R-ROME) or "prompt" (the bare prompt's
+    everywhere, p-ROME).
     """
 
     published: ClassVar[Mapping[Shape, Mapping[str, Any]]] = PUBLISHED_ROME
@@ -117,8 +117,8 @@ class RomeSettings(ValueSettings):
     def check(self, depth: int) -> None:
         super().check(depth)
         require(0 <= self.layer < depth, "layer", self.layer, f"a layer between 0 and {depth - 1}")
-        known = self.key_mode in ("original", "mean", "prompt")
-        require(known, "key_mode", repr(self.key_mode), "original, mean or prompt")
+        known = self.key_mode in ("original", "consistent", "prompt")
+        require(known, "key_mode", repr(self.key_mode), "original, consistent or prompt")
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,7 @@ from audit.editors.rome import Rome
 class RRomeSettings(RomeSettings):
     """ROME's, published and measured ones too, with one key throughout."""
 
-    key_mode: str = "mean"
+    key_mode: str = "consistent"
 
 
 class RRome(Rome):

@@ -74,7 +74,7 @@ class Rome(LocateOptimizeWrite[RomeSettings]):
             bare, current = self._bare_key_and_output(lm, request, settings)
             return bare, bare, current
         mean = context_keys(lm, [request], contexts, settings.layer, settings.token_budget)[0]  # k̄, (inner,)
-        if mode == "mean":
+        if mode == "consistent":
             # The projection is affine, so its answer to the mean key is the mean of its answers.
             down = lm.model.get_submodule(path)
             weight = lm.model.get_parameter(f"{path}.weight")

@@ -120,7 +120,7 @@ def test_an_editor_without_settings_says_so() -> None:
         (RomeSettings(kl_factor=-1.0), "kl_factor is -1.0"),
         (RomeSettings(context_lengths=(0,)), "context_lengths"),
         (RomeSettings(kl_position="first"), "kl_position is 'first': give lookup or last"),
-        (RomeSettings(key_mode="bare"), "key_mode is 'bare': give original, mean or prompt"),
+        (RomeSettings(key_mode="bare"), "key_mode is 'bare': give original, consistent or prompt"),
         (MemitSettings(layers=()), "rising layers"),
         (MemitSettings(layers=(3, 2)), "rising layers between 0 and 5"),
         (MemitSettings(layers=(2, 6)), "rising layers"),

@@ -61,7 +61,7 @@ def test_r_rome_stores_its_key_exactly(family: str, moments: dict[int, Tensor], 
 
 def test_r_rome_is_rome_with_the_mean_key_everywhere(tiny_gpt2: LanguageModel, moments: dict[int, Tensor]) -> None:
     one = only_delta(editor(RRome, tiny_gpt2, moments).edit(tiny_gpt2, REQUESTS[:1]))
-    other = only_delta(editor(Rome, tiny_gpt2, moments, key_mode="mean").edit(tiny_gpt2, REQUESTS[:1]))
+    other = only_delta(editor(Rome, tiny_gpt2, moments, key_mode="consistent").edit(tiny_gpt2, REQUESTS[:1]))
     assert torch.equal(one.left, other.left) and torch.equal(one.right, other.right)
 
 
