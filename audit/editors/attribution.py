@@ -76,7 +76,7 @@ def attribute_neurons(
         rows = align([sequences[index] for index in group], lm.device)
         inputs, outputs = (paths, ()) if place == "value" else ((), paths)
         with tapped(lm, len(group), inputs=(*blocks, *inputs), outputs=outputs, column=rows.lookup) as taps:
-            whole = UpperBlocks.prepared(lm, rows, start=0)
+            whole = UpperBlocks.prepared(lm, rows, start=0, whole=True)
         seen = taps.inputs if place == "value" else taps.outputs
         answers = [prompts[index].answers for index in group]
         batch = max(1, token_budget // rows.ids.shape[1])

@@ -57,11 +57,14 @@ class UpperBlocks:
     tuple_length: int
 
     @classmethod
-    def prepared(cls, lm: LanguageModel, rows: AlignedRows, start: int, lower_only: bool = False) -> "UpperBlocks":
+    def prepared(
+        cls, lm: LanguageModel, rows: AlignedRows, start: int, *, lower_only: bool = False, whole: bool = False
+    ) -> "UpperBlocks":
         """Run the whole body once, without a gradient, and keep what the upper part needs.
 
         With `lower_only` the pass ends where block `start` begins: enough for rows whose lookup is their first column,
-        as there is no prefix whose keys and values the upper part would need.
+        as there is no prefix whose keys and values the upper part would need. With `whole` it runs to its end, for
+        callers whose own taps look into the last MLP.
         """
         anatomy = lm.anatomy
         lengths: list[int] = []
@@ -71,7 +74,7 @@ class UpperBlocks:
 
         entry = anatomy.blocks[start] if start < anatomy.depth else anatomy.final_norm
         # The last block's keys and values are there before its MLP runs, and nothing above is looked at.
-        stop = anatomy.mlps[-1] if start < anatomy.depth - 1 else None
+        stop = anatomy.mlps[-1] if start < anatomy.depth - 1 and not whole else None
         cache = DynamicCache() if rows.lookup else None
         hook = lm.model.get_submodule(anatomy.blocks[0]).register_forward_hook(see)
         try:
