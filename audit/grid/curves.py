@@ -96,7 +96,7 @@ def _panel(
         rows = [result.row(ability) for result in cells]
         if all(row is not None for row in rows):
             scores = [rows[0].base, *(row.edited for row in rows)]  # type: ignore[union-attr]
-            axes.plot(counts, scores, marker="o", markersize=3, color=colors[ability], label=ability)  # type: ignore[arg-type]
+            axes.plot(counts, scores, marker="o", markersize=3, color=colors[ability], label=ability)
     efficacy = [(result.cell.count, result.immediate_efficacy) for result in cells]
     known = [(count, value) for count, value in efficacy if value is not None]
     if known:
