@@ -7,8 +7,10 @@ import torch
 from torch import Tensor
 
 from audit.editors.contexts import Contexts
-from audit.editors.sequences import EditSequence, align, prompt_sequence, within_budget
-from audit.editors.taps import run_body, tapped
+from audit.editors.lean_modules import activations_fused
+from audit.editors.sequences import EditSequence, prompt_sequence, within_budget
+from audit.editors.shared_beginnings import begin
+from audit.editors.taps import tapped
 from audit.edits.requests import EditRequest
 from audit.models.language_model import LanguageModel
 
@@ -39,9 +41,12 @@ def lookup_states(
     found |= {(False, path): [] for path in outputs}
     order: list[int] = []
     for group in within_budget(cut, token_budget):
-        rows = align([cut[index] for index in group], lm.device)
-        with tapped(lm, len(group), inputs=inputs, outputs=outputs, stop=stop, column=rows.lookup) as taps:
-            run_body(lm, rows.ids, rows.mask, rows.positions)
+        begun = begin(lm, [cut[index] for index in group], stop)
+        with (
+            activations_fused(lm),
+            tapped(lm, len(group), inputs=inputs, outputs=outputs, stop=stop, column=begun.rows.lookup) as taps,
+        ):
+            begun.run(lm)
         for (is_input, path), parts in found.items():
             parts.append((taps.inputs if is_input else taps.outputs)[path].to(lm.device, torch.float32))
         order += group

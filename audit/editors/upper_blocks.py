@@ -25,7 +25,8 @@ from transformers import DynamicCache
 from audit.editors.constant_prefix import constant_prefix
 from audit.editors.lean_modules import only_at, shadowed
 from audit.editors.sequences import AlignedRows
-from audit.editors.taps import run_body, tapped
+from audit.editors.shared_beginnings import BegunRows
+from audit.editors.taps import tapped
 from audit.models.language_model import LanguageModel
 
 
@@ -58,13 +59,19 @@ class UpperBlocks:
 
     @classmethod
     def prepared(
-        cls, lm: LanguageModel, rows: AlignedRows, start: int, *, lower_only: bool = False, whole: bool = False
+        cls,
+        lm: LanguageModel,
+        rows: AlignedRows | BegunRows,
+        start: int,
+        *,
+        lower_only: bool = False,
+        whole: bool = False,
     ) -> "UpperBlocks":
         """Run the whole body once, without a gradient, and keep what the upper part needs.
 
-        With `lower_only` the pass ends where block `start` begins: enough for rows whose lookup is their first column,
-        as there is no prefix whose keys and values the upper part would need. With `whole` it runs to its end, for
-        callers whose own taps look into the last MLP.
+        Rows may have been begun already. With `lower_only` the pass ends where block `start` begins: enough for rows
+        whose lookup is their first column, as there is no prefix whose keys and values the upper part would need. With
+        `whole` it runs to its end, for callers whose own taps look into the last MLP.
         """
         anatomy = lm.anatomy
         lengths: list[int] = []
@@ -75,11 +82,15 @@ class UpperBlocks:
         entry = anatomy.blocks[start] if start < anatomy.depth else anatomy.final_norm
         # The last block's keys and values are there before its MLP runs, and nothing above is looked at.
         stop = anatomy.mlps[-1] if start < anatomy.depth - 1 and not whole else None
-        cache = DynamicCache() if rows.lookup else None
+        begun = rows if isinstance(rows, BegunRows) else BegunRows(rows, None)
+        rows, cache = begun.rows, begun.cache
+        before = rows.mask.shape[1] - rows.ids.shape[1] + rows.lookup  # columns before the lookup
+        if cache is None and before:
+            cache = DynamicCache()
         hook = lm.model.get_submodule(anatomy.blocks[0]).register_forward_hook(see)
         try:
             with tapped(lm, len(rows.ids), inputs=[entry], stop=entry if lower_only else stop) as taps:
-                run_body(lm, rows.ids, rows.mask, rows.positions, cache)
+                begun.run(lm, cache)
         finally:
             hook.remove()
         prefix: list[tuple[Tensor, Tensor]] = []
@@ -87,7 +98,7 @@ class UpperBlocks:
             layers: list[Any] = cache.layers  # attention layers, all of them: `find_anatomy` knows no other blocks
             lowest = min(start, len(layers) - 1)
             filled = [
-                (layer.keys[:, :, : rows.lookup].contiguous(), layer.values[:, :, : rows.lookup].contiguous())
+                (layer.keys[:, :, :before].contiguous(), layer.values[:, :, :before].contiguous())
                 for layer in layers[lowest:]
             ]
             # Layers that are handed through never look at theirs; they share one so that only its length is there.

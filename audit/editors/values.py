@@ -30,6 +30,7 @@ from audit.editors.contract import Progress
 from audit.editors.hyperparameters import ValueSettings
 from audit.editors.lean_modules import activations_fused
 from audit.editors.sequences import EditSequence, align
+from audit.editors.shared_beginnings import begin
 from audit.editors.taps import hidden_of, in_rows, run_body, tapped, with_hidden
 from audit.editors.upper_blocks import UpperBlocks
 from audit.editors.value_rows import Places, ValueTask, chunks
@@ -140,9 +141,9 @@ class _Descent:
         self._tasks, self._settings, self._settled_kl = tasks, settings, settled_kl
         self._clamps = clamps or [settings.clamp_norm_factor] * len(perturbed)
         self._modules = [lm.model.get_submodule(place) for place in perturbed] if inside else []
-        rows = align([row for task in tasks for row in task.rows], lm.device)
-        with tapped(lm, len(rows.ids), outputs=perturbed, column=rows.lookup) as taps:
-            self._upper = UpperBlocks.prepared(lm, rows, start=layer if inside else layer + 1)
+        begun = begin(lm, [row for task in tasks for row in task.rows], stop=lm.anatomy.mlps[-1])
+        with tapped(lm, len(begun.rows.ids), outputs=perturbed, column=begun.rows.lookup) as taps:
+            self._upper = UpperBlocks.prepared(lm, begun, start=layer if inside else layer + 1)
         sizes = torch.tensor([len(task.rows) for task in tasks], device=lm.device)
         self._owners = torch.arange(len(tasks), device=lm.device).repeat_interleave(sizes)  # (rows,): whose row it is
         first = sizes.cumsum(0) - sizes  # the bare prompt is each request's first row
