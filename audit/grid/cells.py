@@ -74,12 +74,12 @@ def paper_cells(models: Sequence[str]) -> tuple[Cell, ...]:
         for editor in ("mend", "memit"):
             cells += [Cell(model, editor, "", "instance-single", 1, 5)]
             cells += [Cell(model, editor, "", "instance-sequential", 1, count) for count in (1, 4, 10, 20, 50)]
-            cells += [Cell(model, editor, "", "batch-single", count, count) for count in (10, 50, 100, 200)]
-            cells += [Cell(model, editor, "", "batch-sequential", 10, count) for count in (20, 50, 100, 200)]
+            cells += [Cell(model, editor, "", "batch-single", count, count) for count in (10, 50, 100)]
+            cells += [Cell(model, editor, "", "batch-sequential", 10, count) for count in (20, 50, 100)]
             cells += [Cell(model, editor, "", "batch-sequential", 50, count) for count in (100, 200)]
         for restraint in ("rect:0.4", "rect:0.2", "random:0.4", "prune"):
-            cells += [Cell(model, "rome", restraint, "instance-sequential", 1, count) for count in (10, 20, 50, 100)]
-            cells += [Cell(model, "memit", restraint, "batch-sequential", 10, count) for count in (50, 100)]
+            cells += [Cell(model, "rome", restraint, "instance-sequential", 1, count) for count in (20, 50, 100)]
+            cells += [Cell(model, "memit", restraint, "batch-sequential", 10, 100)]
     return tuple(cells)
 
 
