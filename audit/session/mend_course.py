@@ -66,6 +66,10 @@ def follow(course: MendCourse, watcher: TerminalProgress | None = None) -> Train
         "base": weights_fingerprint(lm),
         "training": {
             "lessons": lessons.origin,
+            "held_out": {
+                "validation": sorted({request.subject for request in lessons.validation}),
+                "test": sorted({request.subject for request in lessons.test}),
+            },
             "steps": trainer.step,
             "seconds": round(trainer.seconds, 1),
             "seed": course.seed,
