@@ -14,6 +14,7 @@ from torch import Tensor
 
 from audit.editors.corpora import WIKIPEDIA, open_corpus
 from audit.editors.hyperparameters import ValueSettings
+from audit.editors.lean_modules import activations_fused
 from audit.editors.sequences import EditSequence, align, within_budget
 from audit.editors.solve import IDENTITY, Factor, factorize, solving_device
 from audit.editors.taps import run_body, tapped
@@ -79,12 +80,15 @@ def measure_moments(
         half = sums[deepest].clone()  # before the second part: the sum over the first
         for group in within_budget(part, _TOKENS_A_BATCH):
             batch = align([part[index] for index in group], lm.device)
-            with tapped(lm, len(group), inputs=tuple(paths.values()), stop=paths[deepest]) as taps:
+            with (
+                activations_fused(lm),
+                tapped(lm, len(group), inputs=tuple(paths.values()), stop=paths[deepest]) as taps,
+            ):
                 run_body(lm, batch.ids, batch.mask, batch.positions)
             for layer, path in paths.items():
                 seen = taps.inputs[path]  # (rows, columns, inner), on the device of its layer
                 keys = seen[batch.mask.bool().to(seen.device)].float()  # (tokens, inner)
-                sums[layer] += (keys.T @ keys).to(device=device, dtype=torch.float64)
+                sums[layer] += (keys.T @ keys).to(device)  # widened as it is added
                 probes = keys[:: max(1, len(keys) // _PROBES)][:_PROBES] if layer == deepest else probes
     counted = sum(len(row.ids) for row in rows)
     counted_half = sum(len(row.ids) for row in rows[: len(rows) // 2])

@@ -1,0 +1,61 @@
+"""Modules that do less work say the same, and are as they were afterwards."""
+
+import pytest
+import torch
+from torch import Tensor, nn
+from transformers.activations import NewGELUActivation
+
+from audit.editors.constant_prefix import constant_prefix
+from audit.editors.lean_modules import activations_fused, only_at, shadowed
+from audit.models.language_model import LanguageModel
+
+
+def test_fused_activations_and_their_gradients_are_the_spelled_out_ones(tiny_gpt2: LanguageModel) -> None:
+    (activation, *_) = (module for module in tiny_gpt2.model.modules() if isinstance(module, NewGELUActivation))
+    x = torch.linspace(-6, 6, 1001, requires_grad=True)
+
+    def answer() -> tuple[Tensor, Tensor]:
+        said = activation(x)
+        return said.detach(), torch.autograd.grad(said.sum(), x)[0]
+
+    expected = answer()
+    with activations_fused(tiny_gpt2):
+        found = answer()
+        assert "forward" in activation.__dict__
+    assert "forward" not in activation.__dict__
+    for left, right in zip(found, expected, strict=True):
+        torch.testing.assert_close(left, right, rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("in_one_row", [False, True])
+def test_an_mlp_speaks_only_where_it_is_asked(in_one_row: bool) -> None:
+    mlp = nn.Sequential(nn.Linear(4, 8), nn.Tanh(), nn.Linear(8, 3))
+    hidden = torch.randn(2, 5, 4)
+    at_rows, at_columns = torch.tensor([0, 1, 1]), torch.tensor([4, 0, 2])
+    expected = torch.zeros(2, 5, 3)
+    expected[at_rows, at_columns] = mlp(hidden)[at_rows, at_columns]
+    given = hidden.view(-1, 4) if in_one_row else hidden
+    with only_at(mlp, 2, at_rows, at_columns):
+        torch.testing.assert_close(mlp(given), expected.view(*given.shape[:-1], 3))
+    assert "forward" not in mlp.__dict__
+
+
+def test_shadows_are_taken_away_in_turn_and_after_errors() -> None:
+    module = nn.Identity()
+    one = torch.ones(1)
+    with shadowed(module, lambda x: x + 1):
+        with pytest.raises(KeyError), shadowed(module, lambda x: x + 2):
+            assert module(one) == 3
+            raise KeyError
+        assert module(one) == 2
+    assert module(one) == 1
+
+
+def test_the_attention_is_as_before_after_a_constant_prefix(tiny_llama: LanguageModel) -> None:
+    config = tiny_llama.model.config
+    before = config._attn_implementation
+    keys = torch.zeros(1, 2, 3, 8)
+    with pytest.raises(KeyError), constant_prefix(tiny_llama, [(keys, keys)] * 3) as cache:
+        assert config._attn_implementation != before and cache.get_seq_length() == 3
+        raise KeyError
+    assert config._attn_implementation == before
