@@ -49,6 +49,11 @@ def shared_lengths(beginnings: Sequence[tuple[int, ...]]) -> list[int]:
         if len(group) == 1:
             lengths[group[0]] = depth
             return 0
+        # Where all go on alike, further is always better; so the recursion is as deep as beginnings part, not as long.
+        shortest = min(len(beginnings[index]) for index in group)
+        first = beginnings[group[0]]
+        while depth < shortest and all(beginnings[index][depth] == first[depth] for index in group):
+            depth += 1
         cut = [index for index in group if len(beginnings[index]) == depth]
         longer = [index for index in group if len(beginnings[index]) > depth]
         parts = [list(part) for _, part in groupby(longer, key=lambda index: beginnings[index][depth])]

@@ -76,3 +76,7 @@ def test_rows_that_share_little_are_run_whole(tiny_llama: LanguageModel) -> None
     sequences = [prompt_sequence(tiny_llama, case) for case in REQUESTS]
     begun = begin(tiny_llama, sequences, stop=tiny_llama.anatomy.blocks[1])
     assert begun.cache is None and begun.rows.ids.shape == begun.rows.mask.shape
+
+
+def test_beginnings_may_be_as_long_as_a_context() -> None:
+    assert shared_lengths([tuple(range(5000))] * 3 + [tuple(range(2500))]) == [5000, 5000, 5000, 2500]
