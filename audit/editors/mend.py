@@ -6,7 +6,7 @@ are edits whose updates add up. The network belongs to one model's weights; `aud
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import ClassVar
 from weakref import WeakKeyDictionary
@@ -16,7 +16,7 @@ from torch import Tensor
 
 from audit.editors.contract import Progress
 from audit.editors.hyperparameters import EditorSettings, parse_overrides, require, resolve
-from audit.editors.mend_network import TrainedNetwork
+from audit.editors.mend_network import TrainedNetwork, network_fingerprint
 from audit.editors.rank_one_gradients import gradient_factors, is_transposed, target_rows
 from audit.edits.requests import EditRequest
 from audit.engine.batching import pack
@@ -30,10 +30,12 @@ from audit.store import Store
 
 @dataclass(frozen=True)
 class MendSettings(EditorSettings):
-    """`weights` is the folder of the trained network ("": the model's own folder); `token_budget` bounds the padded
-    tokens of one backward pass. Layers and all else come with the trained network."""
+    """`weights` is the folder of the trained network ("": the model's own folder); `network` is the sha256 of its
+    tensors, found there (where it is set, it must be that one); `token_budget` bounds the padded tokens of one backward
+    pass. Layers and all else come with the trained network."""
 
     weights: str = ""
+    network: str = ""
     token_budget: int = 4096
 
     def check(self, depth: int) -> None:
@@ -57,8 +59,16 @@ class Mend:
         self._trained: WeakKeyDictionary[LanguageModel, TrainedNetwork] = WeakKeyDictionary()
 
     def settings(self, lm: LanguageModel) -> MendSettings:
-        """The settings that this editor uses on this model."""
-        return resolve(MendSettings, self.name, lm, self._overrides)
+        """The settings that this editor uses on this model; `network` stays empty where there is none yet.
+
+        Raises:
+            AuditError: another network was asked for than the folder holds.
+        """
+        settings = resolve(MendSettings, self.name, lm, self._overrides)
+        found = network_fingerprint(self._folder(lm, settings))
+        wanted = settings.network
+        require(wanted in ("", found), "network", wanted, f"{found or 'none'}, or another folder as weights")
+        return replace(settings, network=found)
 
     def edit(self, lm: LanguageModel, requests: Sequence[EditRequest], progress: Progress | None = None) -> Patch:
         """A patch with the sum of every request's update; the model's weights stay as they are.
@@ -94,7 +104,7 @@ class Mend:
             errors = torch.cat([delta for _, delta in ordered])  # (tokens of all requests, out)
             deltas[f"{path}.weight"] = trained.network.delta(path, inputs.cpu(), errors.cpu())
         transposed = frozenset(f"{path}.weight" for path in maps if is_transposed(lm, path))
-        return WeightPatch(deltas, transposed, self._meta(settings, requests, trained, losses))
+        return WeightPatch(deltas, transposed, self._meta(settings, requests, losses))
 
     def forget(self, lm: LanguageModel) -> None:
         """Meet a model that no edit has touched: find the network beside it, and check that it was trained for it.
@@ -104,7 +114,7 @@ class Mend:
         """
         self._trained.pop(lm, None)
         train = f"audit train-mend --model {lm.name}"
-        folder = Path(self.settings(lm).weights or str(lm.model.config.name_or_path)).expanduser()
+        folder = self._folder(lm, self.settings(lm))
         try:
             trained = TrainedNetwork.load(folder)
         except (FileNotFoundError, NotADirectoryError):
@@ -127,12 +137,12 @@ class Mend:
     def remember(self, lm: LanguageModel, requests: Sequence[EditRequest]) -> None:
         """Nothing is carried from step to step but the model itself."""
 
+    @staticmethod
+    def _folder(lm: LanguageModel, settings: MendSettings) -> Path:
+        return Path(settings.weights or str(lm.model.config.name_or_path)).expanduser()
+
     def _meta(
-        self,
-        settings: MendSettings,
-        requests: Sequence[EditRequest],
-        trained: TrainedNetwork,
-        losses: Mapping[int, float],
+        self, settings: MendSettings, requests: Sequence[EditRequest], losses: Mapping[int, float]
     ) -> dict[str, str]:
         """What the patch tells about how it was made."""
         return {
@@ -140,6 +150,5 @@ class Mend:
             "requests": ",".join(request.case_id for request in requests),
             "losses": ",".join(f"{losses[index]:.4g}" for index in range(len(requests))),
             "seed": str(self._seed),
-            "network": str(trained.card["tensors"]),
             **{f"settings.{name}": str(value) for name, value in asdict(settings).items()},
         }

@@ -226,3 +226,11 @@ class TrainedNetwork:
                 f"audit train-mend --model MODEL --out {folder}."
             ) from error
         return cls(network.requires_grad_(False), card)
+
+
+def network_fingerprint(folder: Path) -> str:
+    """The sha256 that the card in `folder` tells of its tensors; "" where there is no card that tells it."""
+    try:
+        return str(json.loads((folder / CARD_FILE).read_text(encoding="utf-8"))["tensors"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return ""

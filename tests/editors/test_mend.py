@@ -1,6 +1,7 @@
 """MEND as an editor: it needs its own network, adds up what requests say, and leaves the model as it was."""
 
 import json
+import math
 from collections.abc import Callable
 from pathlib import Path
 
@@ -10,12 +11,14 @@ from torch import Tensor
 
 from audit.editors.contract import RemembersSteps
 from audit.editors.mend import Mend
-from audit.editors.mend_network import CARD_FILE, MendNetwork, TrainedNetwork
+from audit.editors.mend_network import CARD_FILE, TENSORS_FILE, MendNetwork, TrainedNetwork
 from audit.editors.rank_one_gradients import gradient_factors, map_sizes, mlp_maps, row_losses, target_rows
+from audit.edits.sources import load_requests
 from audit.errors import AuditError
 from audit.models.deltas import LowRankDelta
 from audit.models.fingerprints import weights_fingerprint
 from audit.models.language_model import LanguageModel
+from audit.models.loading import POCKET_WEIGHTS, load_language_model
 from audit.models.originals import originals_kept
 from audit.models.patches import Patch, WeightPatch, load_patch
 from tests.editors.plain import REQUESTS
@@ -102,6 +105,17 @@ def test_a_patch_tells_how_it_was_made_and_comes_back(tiny_gpt2: LanguageModel, 
     assert load_patch(tmp_path / "patch").fingerprint == patch.fingerprint
 
 
+def test_the_settings_name_the_network_so_that_another_one_is_another_plan(
+    tiny_gpt2: LanguageModel, tmp_path: Path
+) -> None:
+    first = mend(network_for(tiny_gpt2, tmp_path)).settings(tiny_gpt2).network
+    again = mend(network_for(tiny_gpt2, tmp_path, rate=1e-3)).settings(tiny_gpt2).network
+    assert first and again and first != again
+    assert mend(tmp_path / "nowhere").settings(tiny_gpt2).network == ""
+    with pytest.raises(AuditError, match=rf"network is {first}: give {again}, or another folder"):
+        mend(tmp_path, network=first).edit(tiny_gpt2, REQUESTS[:1])
+
+
 def test_progress_counts_requests(tiny_gpt2: LanguageModel, tmp_path: Path) -> None:
     seen: list[tuple[int, int]] = []
     mend(network_for(tiny_gpt2, tmp_path)).edit(tiny_gpt2, REQUESTS, lambda done, total: seen.append((done, total)))
@@ -157,3 +171,17 @@ def test_a_spoilt_network_and_an_empty_batch_are_refused(tiny_gpt2: LanguageMode
         mend(folder).edit(tiny_gpt2, REQUESTS[:1])
     with pytest.raises(AuditError, match="token_budget is 0"):
         mend(folder, token_budget="0").edit(tiny_gpt2, REQUESTS[:1])
+
+
+@pytest.mark.parametrize("name", ["pocket-gpt2", "pocket-llama"])
+def test_the_network_that_ships_with_a_pocket_model_edits_it(name: str) -> None:
+    lm = load_language_model(name, device="cpu")
+    folder = POCKET_WEIGHTS / name
+    card = json.loads((folder / CARD_FILE).read_text())
+    assert card["base"] == weights_fingerprint(lm) and (folder / TENSORS_FILE).stat().st_size < 3e6
+    held_out = {person for part in card["training"]["held_out"].values() for person in part}
+    requests = [request for request in load_requests("pocket").requests if request.subject in held_out][:10]
+    rows = target_rows(lm, [(request.question, request.target_new) for request in requests])
+    with Mend().edit(lm, requests).applied(lm):
+        likely = row_losses(lm, rows) < math.log(2)
+    assert float(likely.float().mean()) >= 0.8
