@@ -16,6 +16,7 @@ from audit.grid.cells import Series
 from audit.grid.results import CellResult, abilities_of, by_series
 
 PANELS_A_ROW = 4
+SMALL_BATCH = 10  # sequences of larger batches are drawn apart from those of smaller ones
 FORMATS = ("png", "svg")
 EFFICACY_STYLE = {"color": "black", "linestyle": "--", "linewidth": 1.4}
 
@@ -56,7 +57,8 @@ def ability_panels(model: str, results: Sequence[CellResult]) -> Figure:
     figure.legend(handles, labels, loc="lower center", ncols=len(labels), frameon=False)
     items = max((row.n for result in results for row in result.report.abilities), default=0)
     figure.suptitle(f"{model}: eight abilities after editing (at most {items} items an ability)")
-    figure.tight_layout(rect=(0, 0.9 / (2.9 * rows + 1.1) * 0.5, 1, 1))
+    height = 2.9 * rows + 1.1  # inches: room for the legend below and the title above
+    figure.tight_layout(rect=(0, 0.45 / height, 1, 1 - 0.15 / height))
     return figure
 
 
@@ -74,7 +76,7 @@ def mean_drops(model: str, results: Sequence[CellResult]) -> Figure:
             counts,
             [result.mean_drop for result in cells],
             color=colors[one.editor],
-            linestyle=dashes.get(one.mode, "-."),
+            linestyle=dashes.get(one.mode, "-") if one.batch_size <= SMALL_BATCH else "-.",
             marker=marks.get(one.restraint, "x"),
             label=one.title,
         )
