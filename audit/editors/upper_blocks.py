@@ -20,12 +20,11 @@ from dataclasses import dataclass
 from typing import Any
 
 from torch import Tensor, nn
-from transformers import DynamicCache
 
 from audit.editors.constant_prefix import constant_prefix
 from audit.editors.lean_modules import only_at, shadowed
 from audit.editors.sequences import AlignedRows
-from audit.editors.shared_beginnings import BegunRows
+from audit.editors.shared_beginnings import BegunRows, not_begun
 from audit.editors.taps import tapped
 from audit.models.language_model import LanguageModel
 
@@ -82,27 +81,17 @@ class UpperBlocks:
         entry = anatomy.blocks[start] if start < anatomy.depth else anatomy.final_norm
         # The last block's keys and values are there before its MLP runs, and nothing above is looked at.
         stop = anatomy.mlps[-1] if start < anatomy.depth - 1 and not whole else None
-        begun = rows if isinstance(rows, BegunRows) else BegunRows(rows, None)
-        rows, cache = begun.rows, begun.cache
-        before = rows.mask.shape[1] - rows.ids.shape[1] + rows.lookup  # columns before the lookup
-        if cache is None and before:
-            cache = DynamicCache()
+        begun = rows if isinstance(rows, BegunRows) else not_begun(rows)
+        rows = begun.rows
+        lowest = min(start, anatomy.depth - 1)
         hook = lm.model.get_submodule(anatomy.blocks[0]).register_forward_hook(see)
         try:
             with tapped(lm, len(rows.ids), inputs=[entry], stop=entry if lower_only else stop) as taps:
-                begun.run(lm, cache)
+                kept = begun.run(lm, lowest if begun.before else None)
         finally:
             hook.remove()
-        prefix: list[tuple[Tensor, Tensor]] = []
-        if cache is not None:
-            layers: list[Any] = cache.layers  # attention layers, all of them: `find_anatomy` knows no other blocks
-            lowest = min(start, len(layers) - 1)
-            filled = [
-                (layer.keys[:, :, :before].contiguous(), layer.values[:, :, :before].contiguous())
-                for layer in layers[lowest:]
-            ]
-            # Layers that are handed through never look at theirs; they share one so that only its length is there.
-            prefix = [filled[max(index - lowest, 0)] for index in range(len(layers))]
+        # Layers that are handed through never look at theirs; they share one so that only its length is there.
+        prefix = [kept[max(index - lowest, 0)] for index in range(anatomy.depth)] if kept else []
         return cls(lm, rows, start, taps.inputs[entry][:, rows.lookup :], tuple(prefix), lengths[0] if lengths else 0)
 
     def entered_at(self, start: int, entering: Tensor) -> "UpperBlocks":

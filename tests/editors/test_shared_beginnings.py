@@ -48,7 +48,7 @@ def test_what_follows_a_shared_beginning_has_the_states_of_whole_rows(
     sequences = sequences_of(lm)
     begun = begin(lm, sequences, stop=block)
     windowed = getattr(lm.model.config, "sliding_window", None) is not None
-    assert (begun.cache is None) == windowed  # padding would widen what a window looks back over
+    assert (not begun.texts) == windowed  # padding would widen what a window looks back over
     with tapped(lm, len(sequences), inputs=[down], outputs=[block], stop=block, column=begun.rows.lookup) as taps:
         begun.run(lm)
     for row, sequence in enumerate(sequences):
@@ -75,7 +75,7 @@ def test_the_upper_blocks_go_on_from_shared_beginnings(
 def test_rows_that_share_little_are_run_whole(tiny_llama: LanguageModel) -> None:
     sequences = [prompt_sequence(tiny_llama, case) for case in REQUESTS]
     begun = begin(tiny_llama, sequences, stop=tiny_llama.anatomy.blocks[1])
-    assert begun.cache is None and begun.rows.ids.shape == begun.rows.mask.shape
+    assert not begun.texts and begun.rows.ids.shape == begun.rows.mask.shape
 
 
 def test_beginnings_may_be_as_long_as_a_context() -> None:
