@@ -55,8 +55,9 @@ class _LengthOnly(DynamicCache):
     @classmethod
     def of(cls, prefix: Prefix) -> "_LengthOnly":
         cache = cls()
-        for layer, (keys, values) in enumerate(prefix):
-            DynamicCache.update(cache, keys[:1, :1, :, :1], values[:1, :1, :, :1], layer)
+        keys, values = (part[:1, :1, :, :1] for part in prefix[0])  # as long as those of any layer
+        for layer in range(len(prefix)):
+            DynamicCache.update(cache, keys, values, layer)
         return cache
 
     def update(

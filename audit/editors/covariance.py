@@ -29,6 +29,7 @@ LONGEST_TEXT = 1024  # tokens; longer texts are cut
 TOKENS_A_DIMENSION = 20
 _TOKENS_A_BATCH = 4096  # of which every layer's keys are held at once
 _PROBES = 16
+_KEPT_SHARE = 0.6  # factors that take more than this share of the weights' memory are made anew for each batch
 
 
 @dataclass(frozen=True, eq=False)
@@ -123,21 +124,28 @@ def _relative_change(half: Tensor, full: Tensor, probes: Tensor, ridge: float) -
 
 
 class _Factors(dict[int, Factor]):
-    """Factors by layer, each made when it is first asked for, so that none takes memory while values are optimised.
+    """Factors by layer, each made when it is asked for, so that none takes memory while values are optimised.
 
-    A layer's second moment is let go once it is factorised; whoever gave it may hold it still.
+    With `keep` a factor takes the place of its second moment, which is let go (whoever gave it may hold it still);
+    else it is made anew each time.
     """
 
     def __init__(
-        self, moments: Mapping[int, Tensor], ridge: float, device: torch.device, told: Callable[[float], None]
+        self,
+        moments: Mapping[int, Tensor],
+        ridge: float,
+        device: torch.device,
+        keep: bool,
+        told: Callable[[float], None],
     ) -> None:
         super().__init__()
-        self._moments, self._ridge, self._device, self._told = dict(moments), ridge, device, told
+        self._moments, self._ridge, self._device, self._keep, self._told = dict(moments), ridge, device, keep, told
 
     def __missing__(self, layer: int) -> Factor:
         factor = factorize(self._moments[layer].to(self._device), self._ridge)
-        del self._moments[layer]
-        self[layer] = factor
+        if self._keep:
+            del self._moments[layer]
+            self[layer] = factor
         self._told(factor.ridge)
         return factor
 
@@ -185,7 +193,10 @@ class KeyCovariance:
         moments, origin = self._found(lm, layers, settings)
         convergence = None if self._given is not None else moments.convergence
         self.report = CovarianceReport(origin, moments.tokens, moments.texts, convergence, 0.0)
-        return _Factors(moments.by_layer, settings.covariance_ridge, solving_device(lm.device), self._tell_ridge)
+        weights = sum(parameter.nbytes for parameter in lm.model.parameters())
+        keep = 8 * len(layers) * lm.anatomy.inner_size**2 <= _KEPT_SHARE * weights
+        device = solving_device(lm.device)
+        return _Factors(moments.by_layer, settings.covariance_ridge, device, keep, self._tell_ridge)
 
     def _tell_ridge(self, ridge: float) -> None:
         if self.report is not None:

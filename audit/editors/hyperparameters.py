@@ -78,7 +78,7 @@ class ValueSettings(EditorSettings):
     covariance_ridge: float = 0.0
     context_lengths: tuple[int, ...] = (5, 10)
     contexts_per_length: int = 10
-    token_budget: int = 4096
+    token_budget: int = 2048
 
     def check(self, depth: int) -> None:
         at_least = {"steps": 1, "covariance_tokens": 0, "contexts_per_length": 0, "token_budget": 1}

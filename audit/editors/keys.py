@@ -66,9 +66,28 @@ def context_keys(
     The mean is taken inside each group of contexts and then over the groups: with one group this is ROME's flat mean,
     with the bare prompt as a group of its own it is MEMIT's, where the bare prompt weighs one half.
     """
+    return context_states(lm, requests, contexts, layer, token_budget).mean
+
+
+@dataclass(frozen=True)
+class ContextStates:
+    """Keys over contexts, `mean`, and of the bare prompt, `bare`, both (requests, inner_size) in float32; and what the
+    down projection says to the latter, `said` (requests, hidden_size)."""
+
+    mean: Tensor
+    bare: Tensor
+    said: Tensor
+
+
+def context_states(
+    lm: LanguageModel, requests: Sequence[EditRequest], contexts: Contexts, layer: int, token_budget: int
+) -> ContextStates:
+    """Each request's averaged key, as in `context_keys`, and its bare prompt's key and answer, in one pass."""
     down = lm.anatomy.down_projections[layer]
     sequences = [prompt_sequence(lm, request, prefix) for request in requests for prefix in contexts.prefixes]
-    states = lookup_states(lm, sequences, inputs=[down], stop=down, token_budget=token_budget).inputs[down]
-    by_context = states.view(len(requests), len(contexts.prefixes), -1)  # (requests, contexts, inner)
-    weights = torch.tensor(contexts.weights, device=states.device)  # (contexts,)
-    return torch.einsum("rci,c->ri", by_context, weights)
+    states = lookup_states(lm, sequences, inputs=[down], outputs=[down], stop=down, token_budget=token_budget)
+    count = len(contexts.prefixes)
+    by_context = states.inputs[down].view(len(requests), count, -1)  # (requests, contexts, inner)
+    weights = torch.tensor(contexts.weights, device=by_context.device)  # (contexts,)
+    mean = torch.einsum("rci,c->ri", by_context, weights)
+    return ContextStates(mean, by_context[:, 0], states.outputs[down][::count])

@@ -15,9 +15,8 @@ from torch import Tensor
 from audit.editors.contexts import Contexts
 from audit.editors.contract import Progress
 from audit.editors.hyperparameters import RomeSettings
-from audit.editors.keys import context_keys, lookup_states
+from audit.editors.keys import context_states
 from audit.editors.locate_optimize_write import LocateOptimizeWrite
-from audit.editors.sequences import prompt_sequence
 from audit.editors.values import optimize_values
 from audit.edits.requests import EditRequest
 from audit.errors import AuditError
@@ -71,26 +70,12 @@ class Rome(LocateOptimizeWrite[RomeSettings]):
         latter now."""
         mode, path = settings.key_mode, lm.anatomy.down_projections[settings.layer]
         if mode == "prompt":
-            bare, current = self._bare_key_and_output(lm, request, settings)
-            return bare, bare, current
-        mean = context_keys(lm, [request], contexts, settings.layer, settings.token_budget)[0]  # k̄, (inner,)
+            contexts = Contexts((("",),))
+        states = context_states(lm, [request], contexts, settings.layer, settings.token_budget)
+        mean, bare, said = states.mean[0], states.bare[0], states.said[0]  # k̄ and k₀ (inner,), W k₀ (hidden,)
         if mode == "consistent":
             # The projection is affine, so its answer to the mean key is the mean of its answers.
             down = lm.model.get_submodule(path)
             weight = lm.model.get_parameter(f"{path}.weight")
             return mean, mean, down(mean.to(weight)[None, :])[0].float()
-        return mean, *self._bare_key_and_output(lm, request, settings)
-
-    def _bare_key_and_output(
-        self, lm: LanguageModel, request: EditRequest, settings: RomeSettings
-    ) -> tuple[Tensor, Tensor]:
-        down = lm.anatomy.down_projections[settings.layer]
-        states = lookup_states(
-            lm,
-            [prompt_sequence(lm, request)],
-            inputs=[down],
-            outputs=[down],
-            stop=down,
-            token_budget=settings.token_budget,
-        )
-        return states.inputs[down][0], states.outputs[down][0]
+        return mean, bare, said

@@ -93,12 +93,16 @@ def test_factors_are_made_when_they_are_asked_for_and_kept(
         return made[-1]
 
     monkeypatch.setattr("audit.editors.covariance.factorize", counted)
-    covariance = KeyCovariance(None, given={0: torch.eye(128), 1: torch.eye(128)})
-    factors = covariance.factors(tiny_gpt2, (0, 1), ValueSettings())
+    given = {layer: torch.eye(128) for layer in range(3)}
+    covariance = KeyCovariance(None, given=given)
+    factors = covariance.factors(tiny_gpt2, (1,), ValueSettings())
     assert not made
     assert factors[1] is factors[1] and len(made) == 1
     other = build_tiny_gpt2(seed=1)
-    assert covariance.factors(other, (0, 1), ValueSettings())[1] is not factors[1]  # what was given serves all models
+    assert covariance.factors(other, (1,), ValueSettings())[1] is not factors[1]  # what was given serves all models
+    # Three layers' factors would take more memory than the tiny model itself.
+    many = KeyCovariance(None, given=given).factors(tiny_gpt2, (0, 1, 2), ValueSettings())
+    assert many[1] is not many[1] and torch.equal(many[1].lower, factors[1].lower)
 
 
 def test_what_was_measured_on_something_else_is_not_taken(
