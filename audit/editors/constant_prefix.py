@@ -5,7 +5,7 @@
 
 An ordinary cache copies what it holds beside what is new, in every layer of every pass, and the backward pass fills
 gradients for it that nobody reads. Here the earlier columns are constants: scores are computed for the two parts apart
-and meet in one softmax. Models that do not take transformers' SDPA attention get the ordinary cache.
+and meet in one softmax (few columns are joined all the same, and handed to SDPA itself). Models that do not take transformers' SDPA attention get the ordinary cache.
 """
 
 from collections.abc import Iterator, Sequence
@@ -23,6 +23,7 @@ from audit.models.language_model import LanguageModel
 Prefix = Sequence[tuple[Tensor, Tensor]]
 
 _NAME = "constant-prefix"
+_SMALL = 1 << 16  # entries of a layer's earlier keys that are few enough to be joined
 _prefix: ContextVar[Prefix] = ContextVar("_prefix")
 
 
@@ -79,7 +80,14 @@ def _attend(
     layer: Any = module.layer_idx
     keys, values = _prefix.get()[layer]  # (rows, key-value heads, before, width)
     rows, heads, columns, width = query.shape
-    before = keys.shape[2]
+    before, sharing = keys.shape[2], heads // key.shape[1]
+    if keys.numel() < _SMALL:
+        # Little is copied here, and one kernel takes less time than the many below take to start.
+        key, value = torch.cat([keys, key], dim=2), torch.cat([values, value], dim=2)
+        if sharing > 1:
+            key, value = key.repeat_interleave(sharing, dim=1), value.repeat_interleave(sharing, dim=1)
+        said = nn.functional.scaled_dot_product_attention(query, key, value, attn_mask=attention_mask, scale=scaling)
+        return said.transpose(1, 2).contiguous(), None
     # Query heads that share a key-value head stand one after another: (rows, key-value heads, group · columns, width)
     grouped = query.reshape(rows, key.shape[1], -1, width) * (width**-0.5 if scaling is None else scaling)
     scores = torch.cat([grouped @ keys.transpose(2, 3), grouped @ key.transpose(2, 3)], dim=-1)

@@ -16,7 +16,11 @@ BEFORE, COLUMNS = 4, 3
 
 
 @pytest.mark.parametrize("family", FAMILIES)
-def test_a_constant_prefix_is_an_ordinary_cache(family: str, families: Callable[[str], LanguageModel]) -> None:
+@pytest.mark.parametrize("joined_below", [0, 1 << 16])
+def test_a_constant_prefix_is_an_ordinary_cache(
+    family: str, joined_below: int, families: Callable[[str], LanguageModel], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("audit.editors.constant_prefix._SMALL", joined_below)
     lm = families(family)
     ids = torch.randint(3, 200, (3, BEFORE + COLUMNS), generator=torch.Generator().manual_seed(0))
     mask = torch.ones_like(ids)
