@@ -5,7 +5,8 @@
 
 An ordinary cache copies what it holds beside what is new, in every layer of every pass, and the backward pass fills
 gradients for it that nobody reads. Here the earlier columns are constants: scores are computed for the two parts apart
-and meet in one softmax (few columns are joined all the same, and handed to SDPA itself). Models that do not take transformers' SDPA attention get the ordinary cache.
+and meet in one softmax (few columns are joined all the same, and handed to SDPA itself). Models that do not take
+transformers' SDPA attention get the ordinary cache.
 """
 
 from collections.abc import Iterator, Sequence
