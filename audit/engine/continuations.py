@@ -1,6 +1,6 @@
 """Log-probabilities of given tokens, teacher-forced: what ranking, edit success and perplexity have in common."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -50,8 +50,12 @@ def score_continuations(
     *,
     token_budget: int,
     progress: Progress | None = None,
+    scored: Callable[[Mapping[int, list[ScoredTokens]]], None] | None = None,
 ) -> list[list[ScoredTokens]]:
-    """Score continuations; what the members of a group have in common before their scored tokens is computed once."""
+    """Score continuations; what the members of a group have in common before their scored tokens is computed once.
+
+    `scored` is told of every group that is complete, batch by batch, by the group's number.
+    """
     found: dict[tuple[int, int], ScoredTokens] = {}
     vocabulary = int(lm.model.config.get_text_config().vocab_size)
     forward = CausalForward(lm)
@@ -75,12 +79,22 @@ def score_continuations(
             else:
                 scores = _score_whole(forward, continuations)
             found.update(zip(rows, scores, strict=True))
+            if scored is not None:
+                scored(_complete(found, groups, {group for group, _ in rows}))
             if progress is not None:
                 progress(len(found), in_all)
 
         batches = pack([cost(work) for work in works], token_budget, [len(work.members) for work in works])
         run_batches(batches, run)
     return [[found[g, m] for m in range(len(group))] for g, group in enumerate(groups)]
+
+
+def _complete(
+    found: Mapping[tuple[int, int], ScoredTokens], groups: Sequence[Sequence[Continuation]], which: Iterable[int]
+) -> dict[int, list[ScoredTokens]]:
+    """Those of the groups all of whose members are scored."""
+    members = {g: [found.get((g, m)) for m in range(len(groups[g]))] for g in sorted(which)}
+    return {g: [one for one in of if one is not None] for g, of in members.items() if None not in of}
 
 
 def _split_work(groups: Sequence[Sequence[Continuation]]) -> tuple[list[_Work], list[_Work]]:

@@ -1,6 +1,7 @@
 """Greedy answers in batches: the same text for a prompt, whichever prompts it is computed with."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
 
 import torch
 from transformers import PreTrainedTokenizerBase
@@ -12,7 +13,22 @@ from audit.errors import AuditError
 from audit.models.language_model import LanguageModel
 from audit.models.tokens import encode
 
-_BROKEN = -1  # stands for a next token where no logit was finite
+BROKEN = -1  # stands for a next token where no logit was finite
+
+
+@dataclass(frozen=True)
+class Generated:
+    """An answer: its text, and the ids of the tokens it was written in.
+
+    `ids` end with the token that ended the answer (an end of text, or the one that completed a stop string), so they
+    say how an equal model would write it. They are empty where the model's logits stopped being finite.
+    """
+
+    text: str
+    ids: tuple[int, ...]
+
+
+Answered = Callable[[Mapping[int, Generated]], None]  # called batch by batch: number of the prompt -> its answer
 
 
 def generate(
@@ -23,43 +39,78 @@ def generate(
     token_budget: int = TOKEN_BUDGET,
     progress: Progress | None = None,
 ) -> list[str]:
+    """The texts of `write_answers`, in the order of the prompts."""
+    answers = write_answers(lm, prompts, decoding, token_budget=token_budget, progress=progress)
+    return [answer.text for answer in answers]
+
+
+def write_answers(
+    lm: LanguageModel,
+    prompts: Sequence[str],
+    decoding: Decoding,
+    *,
+    begun: Mapping[int, Sequence[int]] | None = None,
+    token_budget: int = TOKEN_BUDGET,
+    progress: Progress | None = None,
+    answered: Answered | None = None,
+) -> list[Generated]:
     """Continue every prompt greedily; return the new text alone, in the order of the prompts.
 
     A text ends before the first stop string, before an end-of-text token, after `decoding.max_new_tokens`, or at the
     end of the model's context. It is "" when the model's logits stop being finite on the way (a collapsed edit).
     A batch holds at most `token_budget` tokens (prompt, padding and answer); identical prompts are computed once.
 
+    Args:
+        begun: by number of the prompt, tokens that its answer is known to begin with and that do not end it; the model
+            goes on after them.
+        answered: told of every finished batch, before the next one begins.
+
     Raises:
         AuditError: a prompt is empty or leaves no room for an answer in the context; it is named by its number.
     """
     if decoding.max_new_tokens < 1:
         raise AuditError(f"max_new_tokens must be at least 1, not {decoding.max_new_tokens}; an answer needs a token.")
-    rows: dict[tuple[int, ...], list[int]] = {}  # token ids -> the prompts that read so
+    rows: dict[tuple[tuple[int, ...], tuple[int, ...]], list[int]] = {}  # (prompt, begun) -> the prompts that read so
     for number, prompt in enumerate(prompts):
-        ids = tuple(encode(lm.tokenizer, lm.asked(prompt)))
-        require_room(lm, ids, f"Prompt {number}", prompt, new_tokens=1)
-        rows.setdefault(ids, []).append(number)
+        ids = prompt_ids(lm, prompt, f"Prompt {number}")
+        rows.setdefault((ids, tuple((begun or {}).get(number, ()))), []).append(number)
 
     contents = list(rows)
-    limit = context_length(lm)
-    room = [
-        decoding.max_new_tokens if limit is None else min(decoding.max_new_tokens, limit - len(ids)) for ids in contents
-    ]
-    batches = pack([len(ids) + new for ids, new in zip(contents, room, strict=True)], token_budget)
-    answers: dict[int, str] = {}
+    room = [answer_room(lm, ids, decoding) for ids, _ in contents]
+    batches = pack([len(ids) + new for (ids, _), new in zip(contents, room, strict=True)], token_budget)
+    answers: dict[int, Generated] = {}
     forward = CausalForward(lm)
     stopping = StopStrings(lm.tokenizer, decoding.stop)
     ends = end_tokens(lm)
 
     def run(batch: list[int]) -> None:
-        texts = _generate_batch(forward, [contents[i] for i in batch], [room[i] for i in batch], stopping, ends)
-        for i, text in zip(batch, texts, strict=True):
-            answers.update(dict.fromkeys(rows[contents[i]], text))
+        found = _generate_batch(forward, [contents[i] for i in batch], [room[i] for i in batch], stopping, ends)
+        fresh = {number: one for i, one in zip(batch, found, strict=True) for number in rows[contents[i]]}
+        answers.update(fresh)
+        if answered is not None:
+            answered(fresh)
         if progress is not None:
             progress(len(answers), len(prompts))
 
     run_batches(batches, run)
     return [answers[number] for number in range(len(prompts))]
+
+
+def prompt_ids(lm: LanguageModel, prompt: str, what: str) -> tuple[int, ...]:
+    """The tokens that the model is asked with; `what` names the prompt in an error.
+
+    Raises:
+        AuditError: the prompt is empty or leaves no room for an answer in the context.
+    """
+    ids = tuple(encode(lm.tokenizer, lm.asked(prompt)))
+    require_room(lm, ids, what, prompt, new_tokens=1)
+    return ids
+
+
+def answer_room(lm: LanguageModel, ids: Sequence[int], decoding: Decoding) -> int:
+    """How many tokens the answer to a prompt of these ids may have."""
+    limit = context_length(lm)
+    return decoding.max_new_tokens if limit is None else min(decoding.max_new_tokens, limit - len(ids))
 
 
 def end_tokens(lm: LanguageModel) -> frozenset[int]:
@@ -113,27 +164,28 @@ class StopStrings:
 
 def _generate_batch(
     forward: CausalForward,
-    prompts: Sequence[Sequence[int]],
+    rows_begun: Sequence[tuple[Sequence[int], Sequence[int]]],
     room: Sequence[int],
     stopping: StopStrings,
     ends: frozenset[int],
-) -> list[str]:
-    """Answer prompts together; row i gets at most room[i] tokens. Rows that finish leave the batch."""
-    texts: list[str | None] = [None] * len(prompts)
-    written: list[list[int]] = [[] for _ in prompts]
-    rows = list(range(len(prompts)))  # rows[k] is the prompt in the k-th row of the tensors
-    ids, prompt_mask = padded(prompts, "left", forward.device)  # (rows, width) twice
-    width = ids.shape[1]
-    mask = torch.nn.functional.pad(prompt_mask, (0, max(room)), value=1)  # (rows, width + room)
+) -> list[Generated]:
+    """Answer (prompt, begun) rows together; row i gets at most room[i] tokens. Rows that finish leave the batch."""
+    texts: list[str | None] = [None] * len(rows_begun)
+    written = [list(begun) for _, begun in rows_begun]
+    rows = list(range(len(rows_begun)))  # rows[k] is the prompt in the k-th row of the tensors
+    ids, prompt_mask = padded([[*prompt, *begun] for prompt, begun in rows_begun], "left", forward.device)
+    width = ids.shape[1]  # ids and prompt_mask are (rows, width)
+    steps = max(new - len(begun) for new, (_, begun) in zip(room, rows_begun, strict=True))
+    mask = torch.nn.functional.pad(prompt_mask, (0, steps), value=1)  # (rows, width + steps)
     cache = forward.new_cache()
 
-    for step in range(max(room)):
+    for step in range(steps):
         logits = forward(ids, mask[:, : width + step], cache, keep=1)[:, -1]  # (rows, vocabulary)
         best, tokens = logits.max(dim=-1)  # (rows,) twice; NaN wins every maximum, so `best` shows it
-        tokens = tokens.masked_fill(~best.isfinite(), _BROKEN)
+        tokens = tokens.masked_fill(~best.isfinite(), BROKEN)
         for row, token in zip(rows, tokens.tolist(), strict=True):
             if texts[row] is None:
-                texts[row] = _next_token(written[row], token, room[row], stopping, ends)
+                texts[row] = next_token(written[row], token, room[row], stopping, ends)
 
         alive = [k for k, row in enumerate(rows) if texts[row] is None]
         if not alive:
@@ -145,16 +197,20 @@ def _generate_batch(
             cache.batch_select_indices(staying)
             rows = [rows[k] for k in alive]
         ids = tokens.clamp(min=0).unsqueeze(1)  # (rows, 1)
-    return [text if text is not None else "" for text in texts]
+    return [Generated(text or "", tuple(ids)) for text, ids in zip(texts, written, strict=True)]
 
 
-def _next_token(written: list[int], token: int, room: int, stopping: StopStrings, ends: frozenset[int]) -> str | None:
-    """Add a token to a row; return the row's whole text if that ends it, else None."""
-    if token == _BROKEN:
+def next_token(written: list[int], token: int, room: int, stopping: StopStrings, ends: frozenset[int]) -> str | None:
+    """Add a token to an answer; return the whole text if that ends it, else None.
+
+    `token` is `BROKEN` where no logit was finite: the answer is then empty, and so is `written`.
+    """
+    if token == BROKEN:
+        written.clear()
         return ""
-    if token in ends:
-        return stopping.cut(stopping.decode(written))[0]
     written.append(token)
+    if token in ends:
+        return stopping.cut(stopping.decode(written[:-1]))[0]
     if len(written) < room and not stopping.may_complete(token):
         return None
     text, stopped = stopping.cut(stopping.decode(written))

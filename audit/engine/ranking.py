@@ -1,6 +1,6 @@
 """Which continuation a model likes best: the log-likelihood of every choice after its prompt."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from math import fsum, isfinite
 
 from audit.engine.batching import TOKEN_BUDGET, Progress, require_room
@@ -17,12 +17,14 @@ def rank(
     *,
     token_budget: int = TOKEN_BUDGET,
     progress: Progress | None = None,
+    answered: Callable[[Mapping[int, list[float]]], None] | None = None,
 ) -> list[list[float]]:
     """The log-likelihood of each of a prompt's choices: natural, summed over its tokens, not divided by their number.
 
     Prompt and choice are tokenised jointly, with one space between them that belongs to the choice. Returns one list a
     prompt, in the order of its choices; a value is NaN when the model's logits were not finite. A batch holds about
-    `token_budget` tokens; the beginning that a prompt's choices share is computed once. `progress` counts choices.
+    `token_budget` tokens; the beginning that a prompt's choices share is computed once. `progress` counts choices;
+    `answered` is told of every finished batch, by number of the prompt, before the next one begins.
 
     Raises:
         AuditError: a prompt has no choices, or prompt and choice do not fit into the context.
@@ -34,7 +36,12 @@ def rank(
         groups.append(
             [joined(lm, prompt, option, f"Prompt {number} with choice {i}") for i, option in enumerate(options)]
         )
-    scores = score_continuations(lm, groups, token_budget=token_budget, progress=progress)
+
+    def scored(fresh: Mapping[int, list[ScoredTokens]]) -> None:
+        if answered is not None:
+            answered({number: [summed(tokens) for tokens in group] for number, group in fresh.items()})
+
+    scores = score_continuations(lm, groups, token_budget=token_budget, progress=progress, scored=scored)
     return [[summed(tokens) for tokens in group] for group in scores]
 
 
