@@ -1,4 +1,4 @@
-"""How a weight changes: by low-rank factors, in every entry, or in a few entries."""
+"""How a weight changes: by low-rank factors, in every entry, in a few entries, or into another weight altogether."""
 
 from dataclasses import dataclass
 
@@ -97,11 +97,36 @@ class SparseDelta:
         return flat.view(shape)
 
 
-Delta = LowRankDelta | DenseDelta | SparseDelta
+@dataclass(frozen=True, eq=False)
+class Replacement:
+    """New content in place of the old, stored as the parameter itself is stored (any shape).
+
+    A weight that somebody else edited has to arrive bit for bit, and adding a rounded difference may miss the last bit.
+    """
+
+    content: Tensor
+
+    def parts(self) -> dict[str, Tensor]:
+        return {"content": self.content}
+
+    def shape(self, transposed: bool) -> tuple[int, ...]:
+        return tuple(self.content.shape)
+
+    def change(self, transposed: bool, device: torch.device) -> Tensor:
+        """Refused: how much is changed depends on the weight that is replaced, which a delta does not know."""
+        raise AuditError(
+            "a patch that replaces weights says what they become and not by how much they change, so its change can "
+            "be neither summed nor restrained; use a patch of differences, such as an editor makes."
+        )
+
+
+Delta = LowRankDelta | DenseDelta | SparseDelta | Replacement
 
 
 def delta_from(parts: dict[str, Tensor]) -> Delta:
     """The delta that has these `parts`."""
     if "values" in parts:
         return DenseDelta(**parts)
+    if "content" in parts:
+        return Replacement(**parts)
     return SparseDelta(**parts) if "entries" in parts else LowRankDelta(**parts)

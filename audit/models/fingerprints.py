@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from torch import Tensor
+from transformers import PreTrainedTokenizerBase
 
 from audit.models.language_model import LanguageModel
 from audit.store import hash_tensors
@@ -21,7 +22,11 @@ def weights_fingerprint(lm: LanguageModel) -> str:
 
 def tokenizer_fingerprint(lm: LanguageModel) -> str:
     """sha256 over everything that decides how text becomes ids and back; padding and truncation do not count."""
-    tokenizer = lm.tokenizer
+    return content_fingerprint(tokenizer_rules(lm.tokenizer))
+
+
+def tokenizer_rules(tokenizer: PreTrainedTokenizerBase) -> dict[str, Any]:
+    """What `tokenizer_fingerprint` is taken over, as JSON holds it."""
     if tokenizer.is_fast:
         rules = json.loads(tokenizer.backend_tokenizer.to_str())
         # A call that pads leaves its setting behind in the tokenizer: state, not rules.
@@ -34,7 +39,7 @@ def tokenizer_fingerprint(lm: LanguageModel) -> str:
         "eos": tokenizer.eos_token_id,
         "unknown": tokenizer.unk_token_id,
     }
-    return content_fingerprint({"rules": rules, "specials": specials})
+    return {"rules": rules, "specials": specials}
 
 
 def content_fingerprint(content: Any) -> str:

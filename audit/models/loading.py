@@ -125,9 +125,17 @@ def _locate(name: str, revision: str | None) -> _Place:
 
 def _pin_commit(name: str, revision: str | None) -> str:
     """The commit that `revision` of a hub model stands for, from the hub or, without a connection, from its cache."""
+    with hub_sentences(name, revision):
+        config = hf_hub_download(name, "config.json", revision=revision)
+    return Path(config).parent.name  # <cache>/models--owner--name/snapshots/<commit>/config.json
+
+
+@contextmanager
+def hub_sentences(name: str, revision: str | None) -> Iterator[None]:
+    """Whatever the hub answers in place of the files of `name` becomes an `AuditError` of one sentence."""
     wanted = f"{name!r}" if revision is None else f"{name!r} at revision {revision!r}"
     try:
-        config = hf_hub_download(name, "config.json", revision=revision)
+        yield
     except HFValidationError:
         raise AuditError(
             f"{name!r} is neither a folder nor a hub id; write `owner/model`, or one of: "
@@ -153,7 +161,6 @@ def _pin_commit(name: str, revision: str | None) -> str:
     except HfHubHTTPError as error:
         reason = str(error).splitlines()[0]
         raise AuditError(f"the hub refused the model {wanted} ({reason}); try again later.") from error
-    return Path(config).parent.name  # <cache>/models--owner--name/snapshots/<commit>/config.json
 
 
 def _require_safetensors(folder: Path, name: str) -> None:

@@ -23,6 +23,7 @@ from audit.errors import AuditError
 from audit.models.deltas import Delta as Delta
 from audit.models.deltas import DenseDelta as DenseDelta
 from audit.models.deltas import LowRankDelta as LowRankDelta
+from audit.models.deltas import Replacement as Replacement
 from audit.models.deltas import SparseDelta as SparseDelta
 from audit.models.deltas import delta_from
 from audit.models.fingerprints import content_fingerprint
@@ -83,7 +84,7 @@ class WeightPatch:
             yield
 
     def write(self, lm: LanguageModel, originals: Originals) -> None:
-        """Add every delta; in float32 at least, rounded once into the weight's dtype.
+        """Add every delta, in float32 at least, rounded once into the weight's dtype; a replacement is copied.
 
         Raises:
             AuditError: the model has no such parameter, or its shape differs; nothing is written then.
@@ -93,6 +94,9 @@ class WeightPatch:
         for name, delta in self.deltas.items():
             weight = originals.keep(name)
             with torch.no_grad():
+                if isinstance(delta, Replacement):
+                    weight.copy_(delta.content)
+                    continue
                 change = delta.change(name in self.transposed, weight.device)
                 wide = torch.promote_types(torch.promote_types(weight.dtype, change.dtype), torch.float32)
                 weight.copy_(weight.to(wide) + change.to(wide))

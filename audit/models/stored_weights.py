@@ -1,0 +1,245 @@
+"""Weights that lie in safetensors files, laid beside the tensors of a loaded model, one tensor in memory at a time.
+
+    files = weight_files(folder, name)
+    changed = replacements(lm, files, name)  # what differs from the model, by the model's own parameter names
+
+The files' headers (names, shapes, dtypes) are checked as a whole before the first value is read.
+"""
+
+import json
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from itertools import groupby
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from torch import Tensor, nn
+
+from audit.errors import AuditError
+from audit.models.deltas import DenseDelta, Replacement
+from audit.models.language_model import LanguageModel
+
+WEIGHTS_FILE, INDEX_FILE = "model.safetensors", "model.safetensors.index.json"
+PICKLES = ("*.bin", "*.pt", "*.pth", "*.ckpt", "*.pkl")
+FLOATS = {"F64": torch.float64, "F32": torch.float32, "F16": torch.float16, "BF16": torch.bfloat16}
+# Constant tables that older checkpoints store and the models of today compute.
+TABLES = (r"(^|\.)rotary_emb\.inv_freq$", r"(^|\.)attn\.masked_bias$", r"(^|\.)position_ids$")
+_BITS = {8: torch.int64, 4: torch.int32, 2: torch.int16}
+
+
+@dataclass(frozen=True)
+class StoredTensor:
+    """A tensor in a file: `name` is the file's word for it, `dtype` safetensors' own (F32, BF16, ...)."""
+
+    name: str
+    file: Path
+    shape: tuple[int, ...]
+    dtype: str
+
+
+class Places:
+    """The tensors of a model under every name that a file may have for them: with the trunk's prefix or without."""
+
+    def __init__(self, lm: LanguageModel) -> None:
+        self._tensors: dict[str, Tensor] = lm.model.state_dict(keep_vars=True)
+        self._prefix = f"{lm.model.base_model_prefix}."
+        self._first: dict[int, str] = {}
+        self._count: dict[int, int] = {}
+        for name, tensor in self._tensors.items():
+            self._first.setdefault(id(tensor), name)
+            self._count[id(tensor)] = self._count.get(id(tensor), 0) + 1
+
+    def names(self) -> tuple[str, ...]:
+        """Every distinct tensor once; tied ones under their first name."""
+        return tuple(self._first.values())
+
+    def find(self, name: str) -> str | None:
+        """The model's (first) name of what a file calls `name`; None where the model has no such tensor."""
+        for candidate in (name, self._prefix + name, name.removeprefix(self._prefix)):
+            if candidate in self._tensors:
+                return self._first[id(self._tensors[candidate])]
+        return None
+
+    def at(self, name: str) -> Tensor:
+        return self._tensors[name].detach()
+
+    def tied(self, name: str) -> bool:
+        """Whether the model uses the tensor in several places."""
+        return self._count[id(self._tensors[name])] > 1
+
+    def writable(self, name: str) -> bool:
+        """Whether it is a parameter; patches write no buffers."""
+        return isinstance(self._tensors[name], nn.Parameter)
+
+
+def weight_files(folder: Path, name: str) -> tuple[Path, ...]:
+    """The safetensors files of a checkpoint's folder: one, or the shards that its index names.
+
+    Raises:
+        AuditError: there are none, there are pickles only, or a shard is missing.
+    """
+    if (folder / WEIGHTS_FILE).is_file():
+        return (folder / WEIGHTS_FILE,)
+    if (folder / INDEX_FILE).is_file():
+        shards = tuple(folder / shard for shard in sorted(set(_weight_map(folder / INDEX_FILE).values())))
+        for shard in shards:
+            if not shard.is_file():
+                raise AuditError(f"the checkpoint {name!r} lacks {shard.name}; copy the whole folder again.")
+        return shards
+    refuse_pickles(sorted(file for pattern in PICKLES for file in folder.glob(pattern)), name)
+    raise AuditError(f"the checkpoint {name!r} holds no {WEIGHTS_FILE}; save the model again with save_pretrained.")
+
+
+def refuse_pickles(files: Sequence[Path], name: str) -> None:
+    """AuditError if there is any of the files."""
+    if files:
+        raise AuditError(
+            f"the weights of {name!r} are a pickle ({files[0].name}), which can run code; save them as safetensors, "
+            "for example by save_pretrained."
+        )
+
+
+def headers(files: Sequence[Path], name: str) -> tuple[StoredTensor, ...]:
+    """What the files hold, without reading a value.
+
+    Raises:
+        AuditError: a file cannot be read, a tensor is there twice, or one is not stored as floating-point numbers.
+    """
+    found: dict[str, StoredTensor] = {}
+    for file in files:
+        with opened(file) as content:
+            for key in content.keys():  # noqa: SIM118 - not a mapping
+                view = content.get_slice(key)
+                tensor = StoredTensor(key, file, tuple(view.get_shape()), view.get_dtype())
+                if key in found:
+                    raise AuditError(f"{name!r} stores {key} twice, in {found[key].file.name} and {file.name}.")
+                found[key] = tensor
+    return tuple(found.values())
+
+
+def replacements(lm: LanguageModel, files: Sequence[Path], name: str) -> dict[str, Replacement]:
+    """What a whole checkpoint holds in other bits than `lm`, in the dtype of `lm`.
+
+    Raises:
+        AuditError: tensors are missing, too many, of another shape or of no floating-point dtype, a buffer differs, or
+            tied weights are stored in two versions.
+    """
+    places = Places(lm)
+    stored = _matched(places, _without_tables(lm, places, headers(files, name)), name, "the base model")
+    absent = sorted(set(places.names()) - {place for place, _ in stored})
+    if absent:
+        raise AuditError(
+            f"the checkpoint {name!r} lacks {len(absent)} tensors of the base model, the first is {absent[0]!r}; "
+            "save or copy the whole checkpoint again."
+        )
+    changed: dict[str, Replacement] = {}
+    seen: dict[str, str] = {}
+    for tensor, place, values in _read(stored):
+        base = places.at(place)
+        content = values.to(base.dtype)
+        now = changed[place].content if place in changed else base.cpu()
+        same = same_bits(content, now)
+        if place in seen and not same:
+            raise AuditError(
+                f"the checkpoint {name!r} stores {seen[place]} and {tensor.name} differently, but the base model has "
+                "one weight for both; untie them in the base model (tie_word_embeddings), or tie them in the "
+                "checkpoint."
+            )
+        seen[place] = tensor.name
+        if not same:
+            if not places.writable(place):
+                raise AuditError(
+                    f"the checkpoint {name!r} changes the buffer {place}, which is no weight; only weights are audited."
+                )
+            changed[place] = Replacement(content)
+    return {place: changed[place] for place in places.names() if place in changed}
+
+
+def differences(lm: LanguageModel, file: Path, name: str) -> dict[str, DenseDelta]:
+    """The tensors of one file, to be added to the weights that they name; those that are zero throughout left out.
+
+    Raises:
+        AuditError: the model lacks a weight, its shape differs, or two tensors are for one weight.
+    """
+    places = Places(lm)
+    deltas: dict[str, DenseDelta] = {}
+    seen: dict[str, str] = {}
+    for tensor, place, values in _read(_matched(places, headers((file,), name), name, "the base model")):
+        if place in seen:
+            raise AuditError(
+                f"{name!r} changes {place} twice, as {seen[place]} and as {tensor.name}, which the base model ties; "
+                "leave one of the two out."
+            )
+        if not places.writable(place):
+            raise AuditError(f"{name!r} changes the buffer {place}, which is no weight; leave it out.")
+        seen[place] = tensor.name
+        if bool(values.any()):  # NaN counts as change
+            deltas[place] = DenseDelta(values)
+    return deltas
+
+
+def same_bits(one: Tensor, other: Tensor) -> bool:
+    """Whether two tensors of one dtype and shape are equal bit for bit: NaN equals itself, and 0 is not −0."""
+    bits = _BITS[one.element_size()]
+    return torch.equal(one.contiguous().view(bits), other.contiguous().view(bits))
+
+
+@contextmanager
+def opened(file: Path) -> Iterator[Any]:
+    """A safetensors file, mapped and not read; AuditError when it is none."""
+    try:
+        with safe_open(file, framework="pt") as content:
+            yield content
+    except (SafetensorError, OSError) as error:
+        raise AuditError(f"{file} cannot be read as safetensors ({error}); save or copy it again.") from error
+
+
+def _matched(places: Places, stored: Sequence[StoredTensor], name: str, whose: str) -> list[tuple[str, StoredTensor]]:
+    """Each stored tensor with the model's name for it, its dtype and shape checked."""
+    found = [(places.find(tensor.name), tensor) for tensor in stored]
+    unknown = sorted(tensor.name for place, tensor in found if place is None)
+    if unknown:
+        raise AuditError(
+            f"{name!r} holds {len(unknown)} tensors that {whose} does not have, the first is {unknown[0]!r}; name the "
+            "model that was edited."
+        )
+    matched = [(place, tensor) for place, tensor in found if place is not None]
+    for place, tensor in matched:
+        if tensor.dtype not in FLOATS:
+            raise AuditError(
+                f"{name!r} stores {tensor.name} as {tensor.dtype}; save it without quantisation, in "
+                f"{', '.join(str(dtype).removeprefix('torch.') for dtype in FLOATS.values())}."
+            )
+        if tensor.shape != tuple(places.at(place).shape):
+            raise AuditError(
+                f"{name!r} holds {tensor.name} of shape {tensor.shape}, where {whose} has "
+                f"{tuple(places.at(place).shape)}; name the model that was edited."
+            )
+    return matched
+
+
+def _read(stored: Sequence[tuple[str, StoredTensor]]) -> Iterator[tuple[StoredTensor, str, Tensor]]:
+    """One tensor after another, file by file."""
+    for file, group in groupby(sorted(stored, key=lambda pair: str(pair[1].file)), key=lambda pair: pair[1].file):
+        with opened(file) as content:
+            for place, tensor in group:
+                yield tensor, place, content.get_tensor(tensor.name)
+
+
+def _without_tables(lm: LanguageModel, places: Places, stored: Sequence[StoredTensor]) -> list[StoredTensor]:
+    """Without the constant tables that transformers passes over as well."""
+    ignored = [*(lm.model._keys_to_ignore_on_load_unexpected or ()), *TABLES]
+    tables = re.compile("|".join(f"(?:{pattern})" for pattern in ignored))
+    return [tensor for tensor in stored if places.find(tensor.name) is not None or not tables.search(tensor.name)]
+
+
+def _weight_map(index: Path) -> Mapping[str, str]:
+    try:
+        content = json.loads(index.read_text(encoding="utf-8"))
+        return {str(tensor): str(file) for tensor, file in content["weight_map"].items()}
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise AuditError(f"{index} cannot be read ({error}); copy the whole checkpoint again.") from error
