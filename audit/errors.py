@@ -6,3 +6,7 @@ class AuditError(Exception):
 
     The plugin turns it into pytest's usage exit code, the command line into exit code 2; neither shows a traceback.
     """
+
+
+class UnaskedError(AuditError):
+    """One ability's questions cannot be had or asked. The others go on; the run as a whole cannot pass."""

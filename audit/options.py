@@ -18,6 +18,7 @@ from audit.errors import AuditError
 DTYPES = ("auto", "float32", "bfloat16", "float16")
 DEVICES = ("auto", "cpu", "cuda", "cuda:N", "mps", "map")
 INCONCLUSIVE_POLICIES = ("fail", "skip")
+PROTOCOLS = ("standard", "gu2024")
 DEFAULT_MARGIN = 0.05  # score points, where no suite states its own
 
 
@@ -46,7 +47,10 @@ OPTIONS: tuple[Option, ...] = (
     Option("editor", "NAME", "the method that edits: a built-in name or package.module:Class", "memit"),
     Option("model", "NAME", "a pocket model, a local folder or a hub id", "pocket-llama"),
     Option("revision", "REV", "the branch, tag or commit of a hub model"),
-    Option("edits", "NAME|FILE", "what to edit: 'pocket' or a file of edit requests", "pocket"),
+    Option(
+        "edited", "PATH|HUB-ID", "audit this edited checkpoint, adapter or patch of the model in place of an editor"
+    ),
+    Option("edits", "NAME|FILE", "what to edit, or what a checkpoint was edited with: 'pocket' or a file", "pocket"),
     Option("edit_mode", "MODE", f"{', '.join(MODES)} (default: what suits the editor and the count)"),
     Option("edit_count", "N", "how many edit requests to apply (default: 10, or all where there are fewer)"),
     Option("edit_batch_size", "B", "edit requests in one batch (default: all of them, or 10 in batch-sequential)"),
@@ -59,6 +63,10 @@ OPTIONS: tuple[Option, ...] = (
         repeatable=True,
     ),
     Option("inconclusive", "fail|skip", "what an INCONCLUSIVE verdict does to its test", "fail"),
+    Option("data", "pocket|hub|DIR", "where the questions come from: a folder holds one file a data set", "pocket"),
+    Option("protocol", "NAME", f"how they are asked and scored: {', '.join(PROTOCOLS)}", "standard"),
+    Option("shots", "N", "worked examples from the training split before each question", "0"),
+    Option("chat_template", "", "ask through the tokenizer's chat template", switch=True),
     Option("limit", "N", "items asked per ability", "200"),
     Option("seed", "N", "seed of the edits, the items and the editor", "0"),
     Option("device", "DEVICE", f"{', '.join(DEVICES)}; map spreads a large model over all GPUs", "auto"),
@@ -68,10 +76,10 @@ OPTIONS: tuple[Option, ...] = (
     Option(
         "store",
         "DIR",
-        "where base answers and the steps of unfinished plans are kept (default: the user's cache folder, or "
-        "AUDIT_STORE)",
+        "where answers, patches and unfinished plans are kept (default: the user's cache folder, or AUDIT_STORE)",
     ),
     Option("no_store", "", "keep nothing between runs: ask the base model again", switch=True),
+    Option("no_reuse", "", "compute every answer of an edited model from nothing, for comparison", switch=True),
 )
 
 
@@ -79,14 +87,18 @@ OPTIONS: tuple[Option, ...] = (
 class AuditSettings:
     """Everything that decides a run, validated: what two equal settings on equal weights give is equal.
 
-    `margins` are score points by ability and override those that a suite states. `store` None means the user's cache
-    folder; `use_store` False keeps nothing between runs but `patch`. Raises `AuditError` for a value out of range.
+    `edited` is a checkpoint that takes the editor's place; `edits` None means the pocket world's for an editor and none
+    for a checkpoint; `data` is "pocket", "hub" or a folder. `margins` are score points by ability and override those
+    that a suite states. `store` None means the user's cache folder; `use_store` False keeps nothing between runs but
+    `patch`; `reuse` False computes every edited model's answers from nothing. Raises `AuditError` for a value out of
+    range.
     """
 
     editor: str = "memit"
     model: str = "pocket-llama"
     revision: str | None = None
-    edits: str = "pocket"
+    edits: str | None = None
+    edited: str | None = None
     edit_mode: str | None = None
     edit_count: int | None = None
     edit_batch_size: int | None = None
@@ -94,6 +106,10 @@ class AuditSettings:
     restraint: str | None = None
     margins: Mapping[str, float] = field(default_factory=dict)
     inconclusive: str = "fail"
+    data: str = "pocket"
+    protocol: str = "standard"
+    shots: int = 0
+    chat_template: bool = False
     limit: int = 200
     seed: int = 0
     device: str = "auto"
@@ -102,20 +118,26 @@ class AuditSettings:
     patch: Path | None = None
     store: Path | None = None
     use_store: bool = True
+    reuse: bool = True
 
     def __post_init__(self) -> None:
-        for name in ("editor", "model", "edits"):
-            if not getattr(self, name).strip():
+        for name in ("editor", "model", "edits", "edited", "data"):
+            if getattr(self, name) is not None and not getattr(self, name).strip():
                 raise AuditError(f"--{name} is empty: give a name, or leave the option out for its default.")
         if self.edit_mode is not None:
             parse_choice("--edit-mode", self.edit_mode, MODES)
         parse_choice("--inconclusive", self.inconclusive, INCONCLUSIVE_POLICIES)
         parse_choice("--dtype", self.dtype, DTYPES)
+        parse_choice("--protocol", self.protocol, PROTOCOLS)
         parse_device(self.device)
-        for name, least in (("edit_count", 1), ("edit_batch_size", 1), ("limit", 1), ("seed", 0)):
+        for name, least in (("edit_count", 1), ("edit_batch_size", 1), ("limit", 1), ("seed", 0), ("shots", 0)):
             value = getattr(self, name)
             if value is not None and value < least:
                 raise AuditError(f"--{name.replace('_', '-')} {value}: give a whole number of at least {least}.")
+        if self.shots and self.protocol != "standard":
+            raise AuditError(f"--shots {self.shots}: {self.protocol} asks without examples; leave one of the two out.")
+        if self.edited is not None:
+            self._refuse_editing()
         for ability, points in self.margins.items():
             _check_margin(ability, points, f"{ability}={points}")
         if self.restraint is not None:
@@ -124,6 +146,15 @@ class AuditSettings:
             if getattr(self, name) is not None:
                 # Python users may give text; the field holds a path in any case.
                 object.__setattr__(self, name, parse_folder(f"--{name}", str(getattr(self, name))))
+
+    def _refuse_editing(self) -> None:
+        """A checkpoint is edited already: nothing that says how to edit goes with it."""
+        for name in ("edit_mode", "edit_batch_size", "editor_config", "restraint", "patch"):
+            if getattr(self, name):
+                raise AuditError(
+                    f"--{name.replace('_', '-')} says how to edit, but --edited {self.edited} is edited already: "
+                    "leave one of the two out."
+                )
 
 
 def settings_from(typed: Mapping[str, Any]) -> AuditSettings:
@@ -138,7 +169,7 @@ def settings_from(typed: Mapping[str, Any]) -> AuditSettings:
         match name:
             case "edit_count" | "edit_batch_size" | "limit":
                 fields[name] = parse_whole(flag, value, 1)
-            case "seed":
+            case "seed" | "shots":
                 fields[name] = parse_whole(flag, value, 0)
             case "margin":
                 fields["margins"] = parse_margins(value)
@@ -146,6 +177,10 @@ def settings_from(typed: Mapping[str, Any]) -> AuditSettings:
                 fields[name] = parse_editor_config(value)
             case "no_store":
                 fields["use_store"] = not value
+            case "no_reuse":
+                fields["reuse"] = not value
+            case "chat_template":
+                fields[name] = value
             case _:
                 fields[name] = value.strip()
     if not fields.get("use_store", True) and "store" in fields:

@@ -13,7 +13,7 @@ import json
 import os
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from uuid import uuid4
@@ -149,15 +149,20 @@ class Store:
             finally:
                 aside.unlink(missing_ok=True)
 
-    @contextmanager
-    def _usable(self) -> Iterator[None]:
-        try:
-            yield
-        except OSError as error:
-            raise AuditError(
-                f"the store at {self.root} cannot be used ({error.strerror or error}); "
-                f"free some space or set {STORE_VARIABLE} to a folder that you may write."
-            ) from error
+    def _usable(self) -> AbstractContextManager[None]:
+        return usable(self.root)
+
+
+@contextmanager
+def usable(root: Path) -> Iterator[None]:
+    """While inside, what the system refuses about files under `root` becomes one sentence."""
+    try:
+        yield
+    except OSError as error:
+        raise AuditError(
+            f"the store at {root} cannot be used ({error.strerror or error}); "
+            f"free some space or set {STORE_VARIABLE} to a folder that you may write."
+        ) from error
 
 
 def hash_tensors(named: "Iterable[tuple[str, Tensor]]") -> str:

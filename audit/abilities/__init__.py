@@ -1,4 +1,4 @@
-"""The eight abilities, one file each, and the one table that names them."""
+"""The eight abilities, one file each, under two protocols, and the tables that name them."""
 
 from importlib import import_module
 
@@ -16,11 +16,29 @@ ABILITIES: dict[str, str] = {
     "sentiment": "audit.abilities.sentiment:Sentiment",
 }
 
+# How the abilities are asked and scored: ours, and that of Gu et al. (2024).
+PROTOCOLS: dict[str, dict[str, str]] = {
+    "standard": ABILITIES,
+    "gu2024": {
+        "reasoning": "audit.abilities.gu2024.reasoning:Reasoning",
+        "nli": "audit.abilities.gu2024.nli:NLI",
+        "open_qa": "audit.abilities.gu2024.open_qa:OpenQA",
+        "closed_qa": "audit.abilities.gu2024.closed_qa:ClosedQA",
+        "dialogue": "audit.abilities.gu2024.dialogue:Dialogue",
+        "summarization": "audit.abilities.gu2024.summarization:Summarization",
+        "ner": "audit.abilities.gu2024.ner:NER",
+        "sentiment": "audit.abilities.gu2024.sentiment:Sentiment",
+    },
+}
 
-def load_ability(name: str) -> Ability:
+
+def load_ability(name: str, protocol: str = "standard") -> Ability:
     """A fresh ability object (it owns its caches), or `AuditError` that lists the names there are."""
-    if name not in ABILITIES:
-        raise AuditError(f"there is no ability {name!r}; choose from {', '.join(ABILITIES)}")
-    module, class_name = ABILITIES[name].split(":")
+    if protocol not in PROTOCOLS:
+        raise AuditError(f"there is no protocol {protocol!r}; choose from {', '.join(PROTOCOLS)}")
+    table = PROTOCOLS[protocol]
+    if name not in table:
+        raise AuditError(f"there is no ability {name!r}; choose from {', '.join(table)}")
+    module, class_name = table[name].split(":")
     ability: Ability = getattr(import_module(module), class_name)()
     return ability

@@ -17,6 +17,7 @@ class ClosedQA:
     title = "Closed-domain QA"
     data_name = "boolq"
     metric = "accuracy"
+    protocol = "standard"
     decoding: Decoding | None = Decoding(24)
 
     def item(self, row: Row, key: str) -> Item:

@@ -79,9 +79,15 @@ class Ability(Protocol):
 
 @dataclass(frozen=True)
 class AskedItems:
-    """Items of one ability with answers and scores of one model state, in item order."""
+    """Items of one ability with answers and scores of one model state, in item order.
+
+    `raw` is what the engine gave for each: a text with its token ids, or the log-likelihood of every choice.
+    `from_store` counts the answers that an earlier run had given.
+    """
 
     ability: str
     items: tuple[Item, ...]
     answers: tuple[Answer, ...]
     scores: tuple[Score, ...]
+    raw: tuple[Any, ...] = ()
+    from_store: int = 0

@@ -21,6 +21,7 @@ class Dialogue:
     title = "Dialogue"
     data_name = "mutual"
     metric = "R4@1"
+    protocol = "standard"
     decoding: Decoding | None = None
 
     def item(self, row: Row, key: str) -> Item:

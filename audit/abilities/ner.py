@@ -29,6 +29,7 @@ class NER:
     title = "Named entities"
     data_name = "conll2003"
     metric = "entity-level F1"
+    protocol = "standard"
     decoding: Decoding | None = Decoding(48)
 
     def item(self, row: Row, key: str) -> Item:

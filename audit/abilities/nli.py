@@ -19,6 +19,7 @@ class NLI:
     title = "Natural language inference"
     data_name = "rte"
     metric = "accuracy"
+    protocol = "standard"
     decoding: Decoding | None = Decoding(24)
 
     def item(self, row: Row, key: str) -> Item:

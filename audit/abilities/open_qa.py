@@ -14,6 +14,7 @@ class OpenQA:
     title = "Open-domain QA"
     data_name = "nq_open"
     metric = "exact match"
+    protocol = "standard"
     decoding: Decoding | None = Decoding(16)
 
     def item(self, row: Row, key: str) -> Item:

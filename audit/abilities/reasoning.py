@@ -25,6 +25,7 @@ class Reasoning:
     title = "Reasoning"
     data_name = "gsm8k"
     metric = "solve rate"
+    protocol = "standard"
     decoding: Decoding | None = Decoding(256, stop=("\nQuestion:",))
 
     def item(self, row: Row, key: str) -> Item:

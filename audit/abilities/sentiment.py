@@ -14,6 +14,7 @@ class Sentiment:
     title = "Sentiment"
     data_name = "sst2"
     metric = "accuracy"
+    protocol = "standard"
     decoding: Decoding | None = Decoding(8)
 
     def item(self, row: Row, key: str) -> Item:

@@ -57,6 +57,11 @@ class FolderSource:
         return [_row(path, number, line) for number, line in enumerate(lines, start=1) if line.strip()]
 
 
+def source_of_data(data: str) -> Source:
+    """The source that `--data` names: the pocket world or a folder."""
+    return PocketSource() if data == "pocket" else FolderSource(Path(data).expanduser())
+
+
 def _row(path: Path, number: int, line: str) -> Row:
     try:
         row = json.loads(line)

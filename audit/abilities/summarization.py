@@ -20,6 +20,7 @@ class Summarization:
     title = "Summarization"
     data_name = "samsum"
     metric = "mean of ROUGE-1/2/L"
+    protocol = "standard"
     decoding: Decoding | None = Decoding(48)
 
     def item(self, row: Row, key: str) -> Item:

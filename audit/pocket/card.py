@@ -27,7 +27,7 @@ from audit.models.language_model import LanguageModel
 from audit.models.loading import POCKET_WEIGHTS, load_language_model, pocket_names
 from audit.pocket.corpus import fact_text
 from audit.pocket.world import Fact, build_world
-from audit.session.asking import ask_raw, read_raw
+from audit.session.asking import ask
 from audit.verdicts.intervals import f1_of
 
 CARD = "card.json"
@@ -61,7 +61,7 @@ def measure_abilities(lm: LanguageModel, limit: int | None) -> dict[str, Ability
     for name in ABILITIES:
         ability = load_ability(name)
         questions = items(ability, PocketSource(), limit, SAMPLE_SEED)
-        asked = read_raw(ability, questions, ask_raw(lm, ability, questions))
+        asked = ask(lm, ability, questions)
         n = len(questions)
         if asked.scores[0].counts:  # a corpus metric: pool true positives, false positives and misses
             mean = float(f1_of(np.sum([score.counts for score in asked.scores], axis=0, dtype=np.float64)))

@@ -31,11 +31,21 @@ class RunHeader:
     limit: int
     restraint: str | None = None
     patch_from: str | None = None  # the folder of an earlier run's patch, where nothing was edited in this one
+    data: str = "pocket"
+    protocol: str = "standard"
+    shots: int = 0
+    chat_template: bool = False
 
     @property
     def method(self) -> str:
         """The editor, and what holds its changes back."""
         return f"{self.editor} + {self.restraint}" if self.restraint else self.editor
+
+    @property
+    def asked_how(self) -> str:
+        """The protocol, and what stands around each question: "protocol standard, 5 shots, chat template"."""
+        shots = f", {self.shots} shot{'s' if self.shots != 1 else ''}" if self.shots else ""
+        return f"protocol {self.protocol}{shots}{', chat template' if self.chat_template else ''}"
 
     def lines(self) -> list[str]:
         """The header as it stands above the tests and in every report."""
@@ -43,7 +53,7 @@ class RunHeader:
         lines = [
             f"audit: {self.method} edits {model}: {self.plan}, from {self.edits}",
             f"audit: device {self.device}, dtype {self.dtype}, seed {self.seed}, "
-            f"at most {self.limit} items per ability",
+            f"at most {self.limit} items per ability from {self.data}, {self.asked_how}",
         ]
         return [*lines, f"audit: patch from {self.patch_from}, nothing is edited"] if self.patch_from else lines
 
@@ -179,15 +189,20 @@ class RunReport:
     notes: tuple[str, ...] = ()
     failed_tests: tuple[str, ...] = ()  # those that failed for another reason than an ability's verdict
     items: tuple[ItemRecord, ...] = ()
+    unasked: Mapping[str, str] = field(default_factory=dict)  # abilities that could not be asked, and why
     folder: str | None = None  # where it was written
 
     @property
     def outcome(self) -> str:
-        """FAIL if an ability, a check of the weights or another test fails; else INCONCLUSIVE if any is; else PASS."""
+        """FAIL if an ability, a check of the weights or another test fails; else INCONCLUSIVE if any is; else PASS.
+
+        An ability that was not asked is not known to have been retained: with one, no run passes.
+        """
         outcomes = {row.outcome for row in self.abilities}
         if FAIL in outcomes or self.failed_tests or any(row.sound is False for row in self.integrity):
             return FAIL
-        return INCONCLUSIVE if INCONCLUSIVE in outcomes or not self.abilities else PASS
+        undecided = INCONCLUSIVE in outcomes or bool(self.unasked) or not self.abilities
+        return INCONCLUSIVE if undecided else PASS
 
     def count(self, outcome: str) -> int:
         return sum(row.outcome == outcome for row in self.abilities)
@@ -196,6 +211,8 @@ class RunReport:
     def verdict_line(self) -> str:
         """One line: the outcome and what it is made of."""
         parts = [f"{self.count(word)} {word}" for word in (PASS, FAIL, INCONCLUSIVE) if self.count(word)]
+        if self.unasked:
+            parts.append(f"not asked {', '.join(self.unasked)}")
         unsound = [row.check for row in self.integrity if row.sound is False]
         if unsound:
             parts.append(f"unsound {' and '.join(unsound)}")

@@ -1,62 +1,130 @@
 """Asking a model an ability's items: prompts in, raw output of the engine, parsed answers and scores out.
 
-Only the raw output (texts, or log-likelihoods of choices) is ever stored, under a key that holds all it depends on; so
-a better parser or metric reads old answers anew, and other weights never get them.
+Only the raw output is ever kept, under the fingerprints of the question and of the model's state; so a better parser or
+metric reads old answers anew, and other weights never get them. Every batch is kept as it finishes.
 """
 
-from collections.abc import Sequence
-from dataclasses import asdict
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import nullcontext
+from dataclasses import asdict, dataclass
 from typing import Any
 
 from audit.abilities.choices import best_choice
 from audit.abilities.contract import Ability, AskedItems, Item
-from audit.engine.generation import generate
+from audit.answer_log import AnswerLog
+from audit.engine.generation import Generated, write_answers
 from audit.engine.ranking import rank
-from audit.models.fingerprints import content_fingerprint
+from audit.models.fingerprints import content_fingerprint, tokenizer_fingerprint, weights_fingerprint
 from audit.models.language_model import LanguageModel
+from audit.models.patches import Patch
 
 # Raise it whenever the engine may give another answer to the same question, so that stored answers are asked again.
-ENGINE_VERSION = 1
+ENGINE_VERSION = 2
 
-Raw = list[Any]  # one text an item, or one list of log-likelihoods an item
+Raw = Any  # {"text": ..., "ids": [...]} of a written answer, or the log-likelihood of every choice
+Progress = Callable[[int, int], None]
 
 
-def ask_raw(lm: LanguageModel, ability: Ability, items: Sequence[Item], progress: Any = None) -> Raw:
-    """What the engine gives back for each item, in order: a text, or the log-likelihood of every choice."""
-    prompts = [ability.prompt(item) for item in items]
+@dataclass(frozen=True, eq=False)
+class KnownModel:
+    """A model with the fingerprints of what was loaded; never its name, for an edited model has the same."""
+
+    lm: LanguageModel
+    weights: str
+    tokenizer: str
+
+    @classmethod
+    def of(cls, lm: LanguageModel) -> "KnownModel":
+        return cls(lm, weights_fingerprint(lm), tokenizer_fingerprint(lm))
+
+    def state(self, patch: Patch | None = None) -> str:
+        """sha256 over all that an answer depends on besides the question; `patch` is what is done to the model."""
+        return content_fingerprint(
+            {
+                "engine": ENGINE_VERSION,
+                "weights": self.weights,
+                "tokenizer": self.tokenizer,
+                "patch": None if patch is None else patch.fingerprint,
+                "dtype": str(self.lm.dtype),
+                "device": self.lm.device.type,
+            }
+        )
+
+
+def ask(
+    lm: LanguageModel,
+    ability: Ability,
+    items: Sequence[Item],
+    *,
+    patch: Patch | None = None,
+    log: AnswerLog | None = None,
+    progress: Progress | None = None,
+) -> AskedItems:
+    """Ask the model, with `patch` applied, what its log does not hold yet, and read all answers.
+
+    `log` is that of the model's state with the patch (`KnownModel.state`); each batch is added as it finishes.
+    """
+    questions = [question_fingerprint(ability, item) for item in items]
+    answers: dict[str, Raw] = {}
+    if log is not None:
+        held = log.known()
+        answers = {question: held[question] for question in questions if question in held}
+    missing = {question: item for question, item in zip(questions, items, strict=True) if question not in answers}
+    from_store = sum(question in answers for question in questions)
+    if missing:
+        names = list(missing)
+
+        def answered(fresh: Mapping[int, Raw]) -> None:
+            batch = {names[number]: answer for number, answer in fresh.items()}
+            answers.update(batch)
+            if log is not None:
+                log.add(batch)
+
+        def further(done: int, total: int) -> None:
+            if progress is not None:
+                progress(from_store + done * len(missing) // total, from_store + len(missing))
+
+        with nullcontext() if patch is None else patch.applied(lm):
+            _ask(lm, ability, list(missing.values()), answered, further)
+    return read_raw(ability, items, [answers[question] for question in questions], from_store)
+
+
+def read_raw(ability: Ability, items: Sequence[Item], raw: Sequence[Raw], from_store: int = 0) -> AskedItems:
+    """Parse and score raw output; `from_store` is how many of the answers were there already."""
     if ability.decoding is None:
-        return list(rank(lm, prompts, [item.choices for item in items], progress=progress))
-    return list(generate(lm, prompts, ability.decoding, progress=progress))
-
-
-def read_raw(ability: Ability, items: Sequence[Item], raw: Raw) -> AskedItems:
-    """Parse and score raw output."""
-    texts = raw if ability.decoding is not None else [best_choice(i, r) for i, r in zip(items, raw, strict=True)]
+        texts = [best_choice(item, one) for item, one in zip(items, raw, strict=True)]
+    else:
+        texts = [one["text"] for one in raw]
     answers = tuple(ability.parse(text) for text in texts)
     scores = tuple(ability.score(item, answer) for item, answer in zip(items, answers, strict=True))
-    return AskedItems(ability.name, tuple(items), answers, scores)
+    return AskedItems(ability.name, tuple(items), answers, scores, tuple(raw), from_store)
 
 
-def answers_key(lm: LanguageModel, weights: str, tokenizer: str, ability: Ability, items: Sequence[Item]) -> str:
-    """The store's key of an ability's raw output: sha256 over everything that decides it.
-
-    `weights` and `tokenizer` are fingerprints of what is loaded, never names: an edited model has the same name.
-    """
-    return content_fingerprint(
-        {
-            "kind": "raw answers",
-            "engine": ENGINE_VERSION,
-            "weights": weights,
-            "tokenizer": tokenizer,
-            "dtype": str(lm.dtype),
-            "device": lm.device.type,
-            "ability": ability.name,
-            "decoding": None if ability.decoding is None else asdict(ability.decoding),
-            "questions": [[ability.prompt(item), list(item.choices)] for item in items],
-        }
-    )
+def question_fingerprint(ability: Ability, item: Item) -> str:
+    """sha256 over what the engine is asked: the prompt, and the choices or how to decode."""
+    decoding = None if ability.decoding is None else asdict(ability.decoding)
+    return content_fingerprint([ability.prompt(item), list(item.choices), decoding])
 
 
 def items_fingerprint(ability: Ability, items: Sequence[Item]) -> str:
     """sha256 over the questions and what counts as right, in order."""
     return content_fingerprint([[i.key, ability.prompt(i), list(i.choices), list(i.gold), i.cluster] for i in items])
+
+
+def _ask(
+    lm: LanguageModel,
+    ability: Ability,
+    items: Sequence[Item],
+    answered: Callable[[Mapping[int, Raw]], None],
+    progress: Progress,
+) -> None:
+    """Hand the raw output of every batch to `answered`, by number of the item."""
+    prompts = [ability.prompt(item) for item in items]
+    if ability.decoding is None:
+        rank(lm, prompts, [item.choices for item in items], progress=progress, answered=answered)
+        return
+
+    def written(fresh: Mapping[int, Generated]) -> None:
+        answered({number: {"text": one.text, "ids": list(one.ids)} for number, one in fresh.items()})
+
+    write_answers(lm, prompts, ability.decoding, progress=progress, answered=written)

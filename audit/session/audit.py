@@ -11,7 +11,7 @@ two calls its weights are what they were when it was loaded; `report` proves tha
 import platform
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from dataclasses import asdict
 from datetime import UTC, datetime
 from functools import cached_property
@@ -19,33 +19,25 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from audit.abilities import ABILITIES, load_ability
-from audit.abilities.contract import Ability, AskedItems, Item
-from audit.abilities.sources import PocketSource, Source, items
-from audit.editors import load_editor
-from audit.editors.contract import Editor
-from audit.editors.restraint import load_restraint
-from audit.edits.plan import EditPlan, make_plan
+from audit.abilities.contract import Ability, AskedItems
+from audit.abilities.sources import Source, items, source_of_data
+from audit.answer_log import AnswerLog
 from audit.edits.requests import EditRequest
-from audit.edits.sources import LoadedRequests, load_requests
+from audit.errors import AuditError, UnaskedError
 from audit.measures.edit_success import EditScores
 from audit.measures.integrity import Integrity
-from audit.models.fingerprints import content_fingerprint, tokenizer_fingerprint, weights_fingerprint
+from audit.models.fingerprints import content_fingerprint, weights_fingerprint
 from audit.models.language_model import LanguageModel
 from audit.models.loading import load_language_model
+from audit.models.patches import Patch
 from audit.options import DEFAULT_MARGIN, AuditSettings
 from audit.reports.run import AbilityRow, EditScore, IntegrityRow, RunHeader, RunReport, SkippedEdit
-from audit.session.asking import ENGINE_VERSION, Raw, answers_key, ask_raw, read_raw
+from audit.session.asking import ENGINE_VERSION, KnownModel, ask
+from audit.session.changes import Changes, Told, changes_of
 from audit.session.comparison import compare, records
-from audit.session.editing import (
-    EditedModel,
-    RestrainedEditor,
-    carry_out,
-    edited_models,
-    measure_integrity_of,
-    score_edits_of,
-)
-from audit.session.identity import plan_identity, versions
-from audit.session.plan_folder import KeptStep, PlanFolder
+from audit.session.edit_measures import measure_integrity_of, score_edits_of
+from audit.session.editing import EditedModel
+from audit.session.identity import versions
 from audit.session.reading import fixed_texts
 from audit.store import Store, default_store
 
@@ -80,60 +72,58 @@ class Audit:
         if settings is not None and options:
             raise TypeError("give settings, or options by name, not both")
         self.settings = settings or AuditSettings(**options)
-        self.source = source or PocketSource()
+        self.source = source or source_of_data(self.settings.data)
         self.watcher = watcher
         self.started = datetime.now(UTC)
         self.seconds: dict[str, float] = {}
+        self.unasked: dict[str, str] = {}  # abilities that could not be asked, with the reason
         self._rows: dict[str, AbilityRow] = {}
-        self._asked: dict[str, tuple[Ability, AskedItems, tuple[AskedItems, ...], bool]] = {}
+        self._asked: dict[str, tuple[Ability, AskedItems, tuple[AskedItems, ...]]] = {}
+        self._logs: dict[str, AnswerLog] = {}
 
     def prepare(self) -> None:
         """Load and check everything that can be wrong before anything long begins: the cheap things first."""
-        self._loaded, self._editor, self.plan  # noqa: B018 - each is computed when first asked for
-        self._lm, self._kept  # noqa: B018
+        self.changes.prepare()
+        self._told  # noqa: B018 - computed when first asked for
 
     @cached_property
-    def plan(self) -> EditPlan:
-        """How many requests go into the model at once."""
-        wanted = self.settings
-        return make_plan(
-            wanted.edit_mode,
-            wanted.edit_count,
-            wanted.edit_batch_size,
-            self._editor.name,
-            self._editor.batches,
-            seed=wanted.seed,
-            available=len(self._loaded.requests),
-        )
+    def changes(self) -> Changes:
+        """What is done to the model: the edits of a plan, or a checkpoint that somebody else edited."""
+        return changes_of(self.settings, self._store)
 
-    @cached_property
+    @property
     def requests(self) -> tuple[EditRequest, ...]:
         """The edit requests of this run, in the order in which they are applied."""
-        return self._drawn.requests
+        return self.changes.requests
 
     @cached_property
     def header(self) -> RunHeader:
         """What is audited and how."""
+        told, wanted = self._told, self.settings
         return RunHeader(
             started=self.started.isoformat(timespec="seconds"),
-            model=self.settings.model,
-            revision=self._lm.revision,
-            editor=self.settings.editor,
-            edits=self._loaded.origin,
-            plan=self.plan.sentence(),
-            edit_count=self.plan.count,
-            device=str(self._lm.device),
-            dtype=str(self._lm.dtype).removeprefix("torch."),
-            seed=self.settings.seed,
-            limit=self.settings.limit,
-            restraint=self.settings.restraint,
-            patch_from=str(self.settings.patch) if self._kept is not None else None,
+            model=wanted.model,
+            revision=self.lm.revision,
+            editor=told.method,
+            edits=told.origin,
+            plan=told.plan,
+            edit_count=told.edit_count,
+            device=str(self.lm.device),
+            dtype=str(self.lm.dtype).removeprefix("torch."),
+            seed=wanted.seed,
+            limit=wanted.limit,
+            restraint=told.restraint,
+            patch_from=told.patch_from,
+            data=self.source.name,
+            protocol=wanted.protocol,
+            shots=wanted.shots,
+            chat_template=wanted.chat_template,
         )
 
     @property
     def lm(self) -> LanguageModel:
         """The model; unedited, since edits live inside context managers only."""
-        return self._lm
+        return self._known.lm
 
     @property
     def edited(self) -> tuple[EditedModel, ...]:
@@ -145,11 +135,15 @@ class Audit:
         wanted = self.settings
         return content_fingerprint(
             {
-                **self._identity,
+                **self.changes.identity(self._known),
                 "abilities": sorted(abilities),
+                "data": self.source.name,
+                "protocol": wanted.protocol,
+                "shots": wanted.shots,
+                "chat template": wanted.chat_template,
                 "limit": wanted.limit,
                 "seed": wanted.seed,
-                "dtype": str(self._lm.dtype),
+                "dtype": str(self.lm.dtype),
                 "engine": ENGINE_VERSION,
             }
         )
@@ -160,12 +154,16 @@ class Audit:
         return bool(self._rows) or "edit_scores" in self.__dict__ or "integrity" in self.__dict__
 
     def verdict(self, ability: str, max_drop: float = DEFAULT_MARGIN) -> AbilityRow:
-        """Judge one ability; `max_drop` is the margin in score points unless the settings have another for it."""
+        """Judge one ability; `max_drop` is the margin in score points unless the settings have another for it.
+
+        Raises:
+            UnaskedError: this ability's questions cannot be had or asked; others may go on, but the run cannot pass.
+        """
         margin = self.settings.margins.get(ability, max_drop)
         row = self._rows.get(ability)
         if row is None or row.margin != margin:
-            asked, base, edited, from_store = self._both(ability)
-            row = compare(asked, base, edited, margin=margin, seed=self.settings.seed, base_from_store=from_store)
+            asked, base, edited = self._both(ability)
+            row = compare(asked, base, edited, margin=margin, seed=self.settings.seed)
             self._rows[ability] = row
         return row
 
@@ -174,46 +172,50 @@ class Audit:
         """Whether the edits took, carried over and stayed local, before and after."""
         edited = self._edited
         with self._timed("edit scores"), self._stage("asking about the edits") as done:
-            return score_edits_of(self._lm, edited, done)
+            return score_edits_of(self._known, edited, self._log_of, done)
 
     @cached_property
     def integrity(self) -> Integrity:
         """Whether the edited weights are sound; of several edited models, the worst."""
         edited = self._edited
         with self._timed("integrity"), self._stage("integrity"):
-            return measure_integrity_of(self._lm, edited, fixed_texts(self.settings.model))
+            return measure_integrity_of(self._known, edited, fixed_texts(self.settings.model), self._log_of)
 
     def run(self, abilities: Sequence[str] | None = None, max_drop: float = DEFAULT_MARGIN) -> RunReport:
         """Measure everything (or just these abilities, and the edit itself) and report."""
         self.prepare()
         for ability in abilities or ABILITIES:
             if ability not in self._rows:  # a margin that was asked for before stands
-                self.verdict(ability, max_drop)
-        self.edit_scores, self.integrity  # noqa: B018 - each is measured when first asked for
+                with suppress(UnaskedError):  # the report tells of it
+                    self.verdict(ability, max_drop)
+        self.integrity  # noqa: B018 - measured when first asked for
+        if self.requests:
+            self.edit_scores  # noqa: B018
         return self.report()
 
     def report(self) -> RunReport:
         """All that was measured so far, and the proof that the weights are what they were."""
         order = {name: place for place, name in enumerate(ABILITIES)}
         rows = sorted(self._rows.values(), key=lambda row: order.get(row.ability, len(order)))
-        kept = [records(ability, base, edited) for ability, base, edited, _ in self._asked.values()]
+        kept = [records(ability, base, edited) for ability, base, edited in self._asked.values()]
         return RunReport(
             header=self.header,
             abilities=tuple(rows),
             edit_scores=self.edit_score_rows() if "edit_scores" in self.__dict__ else (),
             integrity=(*(self.integrity_rows() if "integrity" in self.__dict__ else ()), self._reverted()),
-            skipped=tuple(SkippedEdit(s.file, s.line, s.field, s.reason) for s in self._loaded.skipped),
+            skipped=tuple(SkippedEdit(s.file, s.line, s.field, s.reason) for s in self.changes.skipped),
             seconds=self.seconds,
             settings={key: str(v) if isinstance(v, Path) else v for key, v in asdict(self.settings).items()},
             fingerprints={
-                "weights": self._weights,
-                "tokenizer": self._tokenizer,
-                "edits": self._drawn.fingerprint,
+                "weights": self._known.weights,
+                "tokenizer": self._known.tokenizer,
+                "edits": self.changes.requests_fingerprint,
                 **({"patch": self._edited[0].patch.fingerprint} if len(self.__dict__.get("_edited", ())) == 1 else {}),
             },
             versions={"python": platform.python_version(), **versions()},
             notes=self._notes(),
             items=tuple(item for one in kept for item in one),
+            unasked=self.unasked,
         )
 
     def edit_score_rows(self) -> tuple[EditScore, ...]:
@@ -229,110 +231,76 @@ class Audit:
         return tuple(IntegrityRow(c.name, c.value, c.sound, c.sentence) for c in self.integrity.checks)
 
     @cached_property
-    def _loaded(self) -> LoadedRequests:
-        return load_requests(self.settings.edits)
-
-    @cached_property
-    def _drawn(self) -> LoadedRequests:
-        return self._loaded.draw(self.plan.count, self.settings.seed)
-
-    @cached_property
     def _store(self) -> Store | None:
         if not self.settings.use_store:
             return None
         return default_store() if self.settings.store is None else Store(self.settings.store)
 
     @cached_property
-    def _editor(self) -> Editor:
-        wanted = self.settings
-        return load_editor(wanted.editor, wanted.editor_config, wanted.seed, self._store)
-
-    @cached_property
-    def _identity(self) -> dict[str, Any]:
-        fingerprints = {"weights": self._weights, "tokenizer": self._tokenizer, "edits": self._drawn.fingerprint}
-        return plan_identity(self._lm, self._editor, self.plan, self.settings, **fingerprints)
-
-    @cached_property
-    def _folder(self) -> PlanFolder | None:
-        """Where the patch, or the steps of a plan under way, are kept."""
-        if self.settings.patch is not None:
-            return PlanFolder(self.settings.patch, self._identity, stays=True)
-        if self._store is None or self.plan.batch_size == self.plan.count:
-            return None
-        return PlanFolder.in_store(self._store, self._identity)
-
-    @cached_property
-    def _kept(self) -> tuple[KeptStep, ...] | None:
-        """The finished patch of an earlier run, where `--patch` has one."""
-        return None if self.settings.patch is None or self._folder is None else self._folder.finished()
-
-    @cached_property
-    def _lm(self) -> LanguageModel:
+    def _known(self) -> KnownModel:
+        """The model, and what its weights were before anything touched them."""
         self.requests  # noqa: B018 - a count that the source cannot fill is cheaper to find out than a model is to load
         wanted = self.settings
         with self._timed("loading"):
-            return load_language_model(wanted.model, revision=wanted.revision, device=wanted.device, dtype=wanted.dtype)
+            return KnownModel.of(
+                load_language_model(wanted.model, revision=wanted.revision, device=wanted.device, dtype=wanted.dtype)
+            )
 
     @cached_property
-    def _weights(self) -> str:
-        return weights_fingerprint(self._lm)
-
-    @cached_property
-    def _tokenizer(self) -> str:
-        return tokenizer_fingerprint(self._lm)
+    def _told(self) -> Told:
+        return self.changes.told(self._known)
 
     @cached_property
     def _edited(self) -> tuple[EditedModel, ...]:
-        self._weights  # noqa: B018 - what the weights were before anything touched them
-        with self._timed("editing"), self._stage(f"{self._editor.name} edits") as done:
-            if self._kept is not None:
-                return edited_models(self._kept, self.plan, self.requests)
-            wanted = self.settings
-            restraint = None if wanted.restraint is None else load_restraint(wanted.restraint, wanted.seed)
-            editor = RestrainedEditor(self._lm, self._editor, restraint, self._weights)
-            return carry_out(editor, self.plan, self.requests, done, folder=self._folder, versions=versions())
+        with self._timed("editing"), self._stage(f"{self._told.method} edits") as done:
+            return self.changes.models(self._known, done)
+
+    def _log_of(self, patch: Patch | None) -> AnswerLog | None:
+        """The answers kept for the model with a patch."""
+        if self._store is None:
+            return None
+        state = self._known.state(patch)
+        return self._logs.setdefault(state, AnswerLog.of(self._store, state))
 
     def _notes(self) -> tuple[str, ...]:
+        notes = []
         resumed = sum(model.resumed for model in self.__dict__.get("_edited", ()))
-        if not resumed:
-            return ()
-        return (f"edits: {resumed} of {self.plan.count} were taken over from a run that was interrupted",)
+        if resumed:
+            notes.append(f"edits: {resumed} of {len(self.requests)} were taken over from a run that was interrupted")
+        asked = [one for _, base, edited in self._asked.values() for one in (base, *edited)]
+        from_store = sum(one.from_store for one in asked)
+        if from_store:
+            count = sum(len(one.answers) for one in asked)
+            notes.append(f"answers: {from_store} of {count} had been given in earlier runs")
+        return tuple(notes)
 
-    def _both(self, name: str) -> tuple[Ability, AskedItems, tuple[AskedItems, ...], bool]:
-        """The ability, the base answers, those of each edited model, and whether the base ones came from the store."""
+    def _both(self, name: str) -> tuple[Ability, AskedItems, tuple[AskedItems, ...]]:
+        """The ability, the base answers, and those of each edited model."""
         if name not in self._asked:
-            ability = load_ability(name)
-            questions = items(ability, self.source, self.settings.limit, self.settings.seed)
-            base, from_store = self._base_raw(ability, questions)
-            edited: list[AskedItems] = []
-            for number, model in enumerate(self._edited, start=1):
-                which = f" {number}/{len(self._edited)}" if len(self._edited) > 1 else ""
-                stage = self._stage(f"{name}, edited{which}")
-                with self._timed("edited answers"), stage as done, model.patch.applied(self._lm):
-                    raw = ask_raw(self._lm, ability, questions, done)
-                edited.append(read_raw(ability, questions, raw))
-            self._asked[name] = (ability, read_raw(ability, questions, base), tuple(edited), from_store)
+            models = self._edited
+            try:
+                self._asked[name] = self._ask_both(name, models)
+            except AuditError as error:
+                self.unasked[name] = str(error)
+                raise UnaskedError(f"{name} was not asked: {error}") from error
         return self._asked[name]
 
-    def _base_raw(self, ability: Ability, questions: tuple[Item, ...]) -> tuple[Raw, bool]:
-        """The base model's raw output, and whether it came from the store."""
-        computed = False
-
-        def compute() -> Raw:
-            nonlocal computed
-            computed = True
-            with self._stage(f"{ability.name}, base") as done:
-                return ask_raw(self._lm, ability, questions, done)
-
-        with self._timed("base answers"):
-            if self._store is None:
-                return compute(), False
-            key = answers_key(self._lm, self._weights, self._tokenizer, ability, questions)
-            raw: Raw = self._store.get_or_compute(key, compute)
-            return raw, not computed
+    def _ask_both(self, name: str, models: Sequence[EditedModel]) -> tuple[Ability, AskedItems, tuple[AskedItems, ...]]:
+        wanted = self.settings
+        ability = load_ability(name)
+        questions = items(ability, self.source, wanted.limit, wanted.seed)
+        with self._timed("base answers"), self._stage(f"{name}, base") as done:
+            base = ask(self.lm, ability, questions, log=self._log_of(None), progress=done)
+        edited: list[AskedItems] = []
+        for number, model in enumerate(models, start=1):
+            which = f" {number}/{len(models)}" if len(models) > 1 else ""
+            with self._timed("edited answers"), self._stage(f"{name}, edited{which}") as done:
+                log = self._log_of(model.patch)
+                edited.append(ask(self.lm, ability, questions, patch=model.patch, log=log, progress=done))
+        return ability, base, tuple(edited)
 
     def _reverted(self) -> IntegrityRow:
-        same = weights_fingerprint(self._lm) == self._weights
+        same = weights_fingerprint(self.lm) == self._known.weights
         sentence = (
             "After the run the weights are what they were before it, bit for bit."
             if same

@@ -17,7 +17,6 @@ def compare(
     *,
     margin: float,
     seed: int,
-    base_from_store: bool,
 ) -> AbilityRow:
     """Judge the drop from `base` to the mean over the `edited` models (one, unless edits were made one at a time).
 
@@ -61,7 +60,7 @@ def compare(
         base_unparseable=_unparseable([base], n),
         edited_unparseable=_unparseable(edited, n),
         items_fingerprint=items_fingerprint(ability, items),
-        base_from_store=base_from_store,
+        base_from_store=base.from_store == n,
         sentence=verdict.sentence,
         beside={
             metric: (_mean_beside([base], metric), _mean_beside(edited, metric)) for metric in base.scores[0].beside

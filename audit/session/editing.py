@@ -1,23 +1,13 @@
-"""Carrying out an edit plan, and measuring the edits themselves in the models that came of it."""
+"""Carrying out an edit plan: the models that it leads to, as patches over the untouched one."""
 
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import nullcontext
 from dataclasses import dataclass, field, replace
 
 from audit.editors.contract import Editor, RemembersSteps
 from audit.editors.restraint import Restraint
 from audit.edits.plan import EditPlan
 from audit.edits.requests import EditRequest
-from audit.measures.edit_success import (
-    REWRITE,
-    EditQuestion,
-    EditReply,
-    EditScores,
-    ask_edits,
-    edit_questions,
-    score_edits,
-)
-from audit.measures.integrity import Integrity, measure_integrity, perplexity, worst_of
+from audit.measures.edit_success import REWRITE, EditQuestion, EditReply, ask_edits, edit_questions
 from audit.models.language_model import LanguageModel
 from audit.models.patches import ModulePatch, Patch, PatchSequence, WeightPatch, originals_kept, without_replaced
 from audit.session.plan_folder import KeptStep, PlanFolder
@@ -85,13 +75,13 @@ def carry_out(
 ) -> tuple[EditedModel, ...]:
     """The models that the plan leads to: one, or one a request under instance-single. The model is left as it was.
 
-    With a `folder`, what it holds of this very plan is not done again, and each step is kept there as it finishes.
-    `versions` are told in the finished plan's description.
+    With a `folder`, what it holds of this very plan is not done again, each step is kept there as it finishes, and a
+    run that finds another at the same plan waits for its patch. `versions` are told in the finished plan's description.
     """
     steps = plan.steps(requests)
-    with nullcontext(False) if folder is None else folder.alone() as ours:
-        if folder is None or not ours:  # another run does the same plan just now, and keeps it
-            return _models(restrained_editor, plan, steps, progress, None)
+    if folder is None:
+        return _models(restrained_editor, plan, steps, progress, None)
+    with folder.alone():
         kept = folder.finished()
         if kept is not None:
             return edited_models(kept, plan, requests)
@@ -184,37 +174,3 @@ def _pile_up(
             immediate |= replies
     patch = restrained_editor.after_plan(PatchSequence(without_replaced(patches)))
     return EditedModel(patch, requests, immediate, resumed)
-
-
-def score_edits_of(lm: LanguageModel, models: Sequence[EditedModel], progress: Progress) -> EditScores:
-    """The edits' own scores; each request is asked of the model that holds it."""
-    questions = {model: edit_questions(model.requests) for model in models}
-    everything = tuple(dict.fromkeys(question for asked in questions.values() for question in asked))
-    total = 2 * len(everything)
-    done = 0
-
-    def further(count: int, _: int) -> None:
-        progress(done + count, total)
-
-    base = ask_edits(lm, everything, progress=further)
-    done = len(everything)
-    edited: dict[EditQuestion, EditReply] = {}
-    immediate: dict[EditQuestion, EditReply] = {}
-    for model, asked in questions.items():
-        with model.patch.applied(lm):
-            edited |= ask_edits(lm, asked, progress=further)
-        immediate |= model.immediate
-        done += len(asked)
-    return score_edits(base, edited, immediate or None)
-
-
-def measure_integrity_of(lm: LanguageModel, models: Sequence[EditedModel], texts: Sequence[str]) -> Integrity:
-    """Whether the edited models are sound; of several, the worst. `texts` is what perplexity is measured on."""
-    base = perplexity(lm, texts)
-    measured: list[Integrity] = []
-    for model in models:
-        with originals_kept(lm) as originals:
-            model.patch.write(lm, originals)
-            found = measure_integrity(lm, originals, texts, patch=model.patch, base_perplexity=base)
-            measured.append(found)
-    return worst_of(measured)

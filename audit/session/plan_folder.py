@@ -5,8 +5,8 @@
     DIR/patch.json, ...       the finished patch, for `load_patch(DIR)`; of instance-single one a request, DIR/00000/
 
 A step is written aside, flushed and renamed, so it is there whole or not at all; plan.json says that the plan is
-finished only after the patch is there. With `--patch DIR` the folder stays; else it lies in the store and goes when the
-plan is finished.
+finished only after the patch is there. With `--patch DIR` the folder is the user's, and nothing in it is lost; else it
+lies in the store, which gives up patches that are large or were not used for long.
 """
 
 import itertools
@@ -15,13 +15,13 @@ import os
 import shutil
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
-from filelock import FileLock, Timeout
+from filelock import FileLock
 
 from audit.edits.requests import EditRequest
 from audit.errors import AuditError
@@ -33,7 +33,8 @@ from audit.store import Store, flush_to_disk
 FORMAT = "model-edit-audit plan 1"
 PLAN_FILE, STEP_FILE, STEPS, LOCK = "plan.json", "step.json", "steps", ".lock"
 STORE_FOLDER = "plans"
-ABANDONED_AFTER = 30 * 24 * 3600.0  # seconds until an unfinished plan in the store is given up
+ABANDONED_AFTER = 30 * 24 * 3600.0  # seconds until a plan in the store that nobody asked for is given up
+LARGEST_KEPT = 2 << 30  # bytes of a finished patch that the store keeps
 
 
 @dataclass(frozen=True, eq=False)
@@ -53,50 +54,59 @@ class PlanFolder:
     Args:
         root: the folder; made when something is first kept.
         identity: with the key "weights" for the fingerprint of the untouched model.
-        stays: whether the finished patch is kept there (`--patch`), or the folder goes with the plan's end.
+        in_store: whether it lies in the store, where what cannot be used counts as missing; a user's folder
+            (`--patch`) that cannot be used is an error.
     """
 
-    def __init__(self, root: Path, identity: Mapping[str, Any], *, stays: bool) -> None:
+    def __init__(self, root: Path, identity: Mapping[str, Any], *, in_store: bool = False) -> None:
         self.root = root
-        self.stays = stays
+        self._in_store = in_store
         self._identity: dict[str, Any] = json.loads(json.dumps({"format": FORMAT, **identity}))
 
     @classmethod
     def in_store(cls, store: Store, identity: Mapping[str, Any]) -> "PlanFolder":
-        """The folder in the store for the steps of an unfinished plan."""
-        return cls(store.root / STORE_FOLDER / content_fingerprint(identity)[:32], identity, stays=False)
+        """The plan's folder in the store."""
+        return cls(store.root / STORE_FOLDER / content_fingerprint(identity)[:32], identity, in_store=True)
 
     def finished(self) -> tuple[KeptStep, ...] | None:
         """The models of the finished plan: one, or one a request under instance-single; None if it is not finished.
 
         Raises:
-            AuditError: the folder is another plan's, holds something else, or the patch in it is spoilt.
+            AuditError: a user's folder is another plan's, holds something else, or the patch in it is spoilt.
         """
         plan = self._read_plan()
         if plan is None or not plan.get("finished"):
             return None
         try:
-            return tuple(self._finished_model(model) for model in plan["models"])
-        except (KeyError, TypeError) as error:
-            raise self._useless(f"its {PLAN_FILE} lacks or misnames a field ({error})") from None
+            try:
+                models = tuple(self._finished_model(model) for model in plan["models"])
+            except (KeyError, TypeError) as error:
+                raise self._useless(f"its {PLAN_FILE} lacks or misnames a field ({error})") from None
+        except AuditError:
+            if self._in_store:
+                (self.root / PLAN_FILE).unlink(missing_ok=True)
+                return None
+            raise
+        if self._in_store:
+            os.utime(self.root / PLAN_FILE)  # it was used
+        return models
 
     @contextmanager
-    def alone(self) -> Iterator[bool]:
-        """Alone among all runs on this folder. Where it stays, wait for that; else say at once whether it is so."""
+    def alone(self) -> Iterator[None]:
+        """Alone among all runs on this folder, once those that came before are done."""
         lock = FileLock(self.root / LOCK)
         with self._usable():
             self.root.mkdir(parents=True, exist_ok=True)
-            with suppress(Timeout):
-                lock.acquire(timeout=-1 if self.stays else 0)
+            lock.acquire()
         try:
-            yield lock.is_locked
+            yield
         finally:
-            lock.release()  # nothing where it was not acquired
+            lock.release()
 
     def begin(self, requests: Sequence[EditRequest]) -> None:
         """Claim the folder for this plan; call it alone, before the first step."""
         with self._usable():
-            if not self.stays:
+            if self._in_store:
                 _remove_abandoned(self.root)
             if self._read_plan() is None:
                 shutil.rmtree(self.root / STEPS, ignore_errors=True)
@@ -149,11 +159,8 @@ class PlanFolder:
                 (self._step(number) / name).unlink(missing_ok=True)
 
     def finish(self, models: Sequence[tuple[KeptStep, Sequence[EditRequest]]], versions: Mapping[str, str]) -> None:
-        """Keep the finished plan's models, each with its requests, if the folder stays; the steps go in any case."""
+        """Keep the finished plan's models, each with its requests; the steps go."""
         with self._usable():
-            if not self.stays:
-                shutil.rmtree(self.root, ignore_errors=True)
-                return
             told: list[dict[str, Any]] = []
             for number, (model, requests) in enumerate(models):
                 assert model.patch is not None
@@ -164,7 +171,12 @@ class PlanFolder:
                 fingerprint = model.patch.fingerprint
                 replies = _plain(model.immediate)
                 told.append({"folder": folder, "patch": fingerprint, "case_ids": case_ids, "immediate": replies})
-            self._write_plan({"finished": True, "versions": dict(versions), "models": told})
+            if self._in_store and _bytes(self.root) > LARGEST_KEPT:
+                for one in told:
+                    for name in (DESCRIPTION_FILE, TENSORS_FILE):
+                        (self.root / one["folder"] / name).unlink(missing_ok=True)
+            else:
+                self._write_plan({"finished": True, "versions": dict(versions), "models": told})
             shutil.rmtree(self.root / STEPS, ignore_errors=True)
 
     def _finished_model(self, model: Mapping[str, Any]) -> KeptStep:
@@ -195,16 +207,16 @@ class PlanFolder:
             theirs: dict[str, Any] = plan["identity"]
             differing = [key for key in {**self._identity, **theirs} if theirs.get(key) != self._identity.get(key)]
         except (FileNotFoundError, NotADirectoryError):
-            if self.stays and _holds_other_files(self.root):
+            if not self._in_store and _holds_other_files(self.root):
                 raise self._useless(f"it holds other files and no {PLAN_FILE}") from None
             return None
         except (OSError, ValueError, KeyError, TypeError, AttributeError):
-            if self.stays:
+            if not self._in_store:
                 raise self._useless(f"its {PLAN_FILE} cannot be read") from None
             return None
         if not differing:
             return dict(plan)
-        if self.stays:
+        if not self._in_store:
             verb = "differs" if len(differing) == 1 else "differ"
             raise self._useless(f"it holds the patch of another plan ({', '.join(differing)} {verb})")
         return None
@@ -224,7 +236,7 @@ class PlanFolder:
 
     @contextmanager
     def _usable(self) -> Iterator[None]:
-        remedy = "give another --patch folder" if self.stays else "free some space, or use --no-store"
+        remedy = "free some space, or use --no-store" if self._in_store else "give another --patch folder"
         try:
             yield
         except OSError as error:
@@ -264,10 +276,16 @@ def _holds_other_files(root: Path) -> bool:
     return root.is_dir() and any(x.name not in ours and not x.name.startswith(PLAN_FILE) for x in root.iterdir())
 
 
+def _bytes(root: Path) -> int:
+    """Of all tensors in `root` and below, the steps' aside."""
+    files = (path for path in root.rglob(TENSORS_FILE) if STEPS not in path.relative_to(root).parts)
+    return sum(path.stat().st_size for path in files)
+
+
 def _remove_abandoned(root: Path) -> None:
-    """Delete what interrupted plans left in the store, if nobody went on with them for a month."""
+    """Delete the plans in the store that nobody went on with, or asked for, for a month."""
     oldest = time.time() - ABANDONED_AFTER
     for folder in root.parent.iterdir():
-        steps = folder / STEPS
-        if folder != root and steps.is_dir() and steps.stat().st_mtime < oldest:
+        seen = [place.stat().st_mtime for place in (folder / STEPS, folder / PLAN_FILE) if place.exists()]
+        if folder != root and seen and max(seen) < oldest:
             shutil.rmtree(folder, ignore_errors=True)
