@@ -16,6 +16,7 @@ import torch
 
 from audit.engine.forward import CausalForward
 from audit.engine.teacher import perplexity as perplexity  # measured with the same call on the untouched model
+from audit.models.deltas import Replacement
 from audit.models.language_model import LanguageModel
 from audit.models.patches import Originals, Patch, originals_kept, parameter_at
 from audit.models.tokens import encode
@@ -203,8 +204,8 @@ def rounding_loss(lm: LanguageModel, patch: Patch, originals: Originals) -> floa
     lost = wanted = 0.0
     for name, delta in totals.deltas.items():
         original, current = now[id(parameter_at(lm.model, name))]
-        if torch.finfo(original.dtype).bits >= 32:
-            continue  # there it is about 1e-7 of the weight itself
+        if torch.finfo(original.dtype).bits >= 32 or isinstance(delta, Replacement):
+            continue  # there it is about 1e-7 of the weight itself; a replacement is written as it is
         change = delta.change(name in totals.transposed, torch.device("cpu")).double()
         taken = current.cpu().double() - original.cpu().double()
         lost += float((taken - change).square().sum())

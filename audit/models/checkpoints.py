@@ -4,8 +4,8 @@
     with patch.applied(lm):
         ...  # the very weights of that checkpoint, with no second model in memory
 
-It may be a whole checkpoint (a folder that save_pretrained wrote, sharded or not, or a hub id), a patch that was saved
-here, or one safetensors file of differences. Only tensors that differ are kept.
+It may be a whole checkpoint (a folder that save_pretrained wrote, sharded or not, or a hub id), a LoRA adapter, a patch
+that was saved here, or one safetensors file of differences. Only tensors that differ are kept.
 """
 
 from dataclasses import dataclass
@@ -14,6 +14,8 @@ from pathlib import Path
 from huggingface_hub import snapshot_download
 
 from audit.errors import AuditError
+from audit.models.adapters import CONFIG_FILE as ADAPTER_FILE
+from audit.models.adapters import adapter_patch
 from audit.models.compatibility import CONFIG_FILE, check_architecture, check_tokenizer
 from audit.models.fingerprints import weights_fingerprint
 from audit.models.language_model import LanguageModel
@@ -21,7 +23,6 @@ from audit.models.loading import POCKET_WEIGHTS, hub_sentences, pocket_names
 from audit.models.patches import DESCRIPTION_FILE, Patch, PatchSequence, WeightPatch, load_patch
 from audit.models.stored_weights import PICKLES, differences, refuse_pickles, replacements, weight_files
 
-ADAPTER_FILE = "adapter_config.json"
 PLAN_FILE = "plan.json"
 # Of a hub repository, only what is read here: no weights in other formats.
 WANTED_FILES = ("*.json", "*.txt", "*.model", "model*.safetensors", "adapter_model.safetensors", "*deltas.safetensors")
@@ -65,7 +66,10 @@ def open_checkpoint(lm: LanguageModel, source: str, *, revision: str | None = No
     if place.is_file():
         return EditedCheckpoint(source, "differences", commit, _read_differences(lm, place, source))
     if (place / DESCRIPTION_FILE).is_file() or (place / PLAN_FILE).is_file():
+        _check_plan(place, source)
         return EditedCheckpoint(source, "patch", commit, load_patch(place, base=weights_fingerprint(lm)))
+    if (place / ADAPTER_FILE).is_file():
+        return EditedCheckpoint(source, "adapter", commit, adapter_patch(lm, place, source))
     if (place / CONFIG_FILE).is_file():
         check_architecture(lm, place, source)
         check_tokenizer(lm, place, source)
@@ -98,6 +102,19 @@ def _locate(source: str, revision: str | None) -> tuple[Path, str | None]:
     with hub_sentences(source, revision):
         folder = snapshot_download(source, revision=revision, allow_patterns=list(WANTED_FILES))
     return Path(folder), Path(folder).name  # <cache>/models--owner--name/snapshots/<commit>
+
+
+def _check_plan(folder: Path, source: str) -> None:
+    """AuditError unless the plan whose folder this is, if it is one, has ended in one patch."""
+    if (folder / DESCRIPTION_FILE).is_file():
+        return
+    patches = sorted(file.parent.name for file in folder.glob(f"[0-9]*/{DESCRIPTION_FILE}"))
+    if patches:
+        raise AuditError(
+            f"{source!r} holds {len(patches)} patches, one for each request; name one of them, such as "
+            f"{source.rstrip('/')}/{patches[0]}."
+        )
+    raise AuditError(f"the edit plan in {source!r} is not finished; run it again with the same options.")
 
 
 def _read_differences(lm: LanguageModel, file: Path, source: str) -> WeightPatch:

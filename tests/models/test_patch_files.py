@@ -12,7 +12,16 @@ from torch import Tensor
 
 from audit.errors import AuditError
 from audit.models.fingerprints import weights_fingerprint
-from audit.models.patches import Delta, DenseDelta, LowRankDelta, Patch, PatchSequence, WeightPatch, load_patch
+from audit.models.patches import (
+    Delta,
+    DenseDelta,
+    LowRankDelta,
+    Patch,
+    PatchSequence,
+    Replacement,
+    WeightPatch,
+    load_patch,
+)
 from tests.tiny_models import build_tiny_gpt2
 
 numbers = st.floats(width=32, allow_nan=True, allow_infinity=True)
@@ -29,7 +38,8 @@ def deltas(draw: st.DrawFn) -> Delta:
 
     if draw(st.booleans()):
         return LowRankDelta(matrix(outputs, rank), matrix(rank, inputs))
-    return DenseDelta(matrix(outputs, inputs).to(draw(st.sampled_from([torch.float32, torch.bfloat16]))))
+    kind = draw(st.sampled_from([DenseDelta, Replacement]))
+    return kind(matrix(outputs, inputs).to(draw(st.sampled_from([torch.float32, torch.bfloat16]))))
 
 
 names = st.text(alphabet="abh.0:/ é", min_size=1, max_size=12)
