@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 Row = Mapping[str, Any]
 
@@ -41,8 +41,10 @@ class Answer:
 
 @dataclass(frozen=True)
 class Score:
-    """`value` in [0, 1]; corpus metrics (entity F1) also keep `counts` = (true positives, false positives, misses).
+    """`value` in [0, 1]; corpus metrics also keep `counts`, which are summed over the items.
 
+    Three counts are (true positives, false positives, misses) of a corpus F1; an even number of them is a pair (found,
+    there to be found) for every class, of a recall by class.
     `beside` holds further numbers worth showing (token F1, the three ROUGE values); no verdict reads them.
     """
 
@@ -58,6 +60,7 @@ class Ability(Protocol):
     title: str
     data_name: str
     metric: str
+    protocol: str  # how it is asked and scored: "standard" or "gu2024"
     decoding: Decoding | None  # None: the items carry choices, to be ranked
 
     def item(self, row: Row, key: str) -> Item:
@@ -75,6 +78,18 @@ class Ability(Protocol):
     def floor(self, items: Sequence[Item]) -> float:
         """What a model that cannot do the task scores on these items (majority class, best constant, or 0)."""
         ...
+
+
+@runtime_checkable
+class AsksSeveral(Protocol):
+    """An ability that asks several questions about one row; they share the row's cluster."""
+
+    def several(self, row: Row, key: str) -> tuple[Item, ...]: ...
+
+
+def questions(ability: Ability, row: Row, key: str) -> tuple[Item, ...]:
+    """The items that a row becomes: one, unless the ability asks several about it."""
+    return ability.several(row, key) if isinstance(ability, AsksSeveral) else (ability.item(row, key),)
 
 
 @dataclass(frozen=True)

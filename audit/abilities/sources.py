@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Protocol
 
 from audit.abilities import load_ability
-from audit.abilities.contract import Ability, Item, Row
+from audit.abilities.contract import Ability, Item, Row, questions
 from audit.errors import AuditError
 
 
@@ -89,4 +89,4 @@ def items(ability: Ability, source: Source, limit: int | None, seed: int) -> tup
         return hashlib.sha256(f"{seed}:{ability.name}:{index}".encode()).digest()
 
     order = sorted(range(len(rows)), key=place)[:limit]
-    return tuple(ability.item(rows[index], f"{ability.name}/{index}") for index in order)
+    return tuple(item for index in order for item in questions(ability, rows[index], f"{ability.name}/{index}"))

@@ -112,8 +112,9 @@ def _said(item: Item, text: str) -> str:
 
 
 def _mean_counts(models: Sequence[AskedItems], n: int) -> list[list[float]]:
-    """(n, 3): true positives, false positives and misses of each item, averaged over the models."""
-    return [[sum(asked.scores[k].counts[c] for asked in models) / len(models) for c in range(3)] for k in range(n)]
+    """(n, counts): what each item adds to a corpus metric, averaged over the models."""
+    columns = range(len(models[0].scores[0].counts))
+    return [[sum(asked.scores[k].counts[c] for asked in models) / len(models) for c in columns] for k in range(n)]
 
 
 def _mean_beside(models: Sequence[AskedItems], metric: str) -> float:

@@ -108,6 +108,17 @@ def f1_of(sums: Floats) -> Floats:
     return np.divide(doubled, whole, out=np.zeros_like(whole), where=whole > 0)
 
 
+def recall_by_class_of(sums: Floats) -> Floats:
+    """(..., 2 classes) sums of (found, there to be found) for every class -> (...) mean recall over the classes.
+
+    A class of which nothing is there to be found is left out of the mean.
+    """
+    found, there = sums[..., 0::2], sums[..., 1::2]  # (..., classes)
+    recall = np.divide(found, there, out=np.zeros_like(there), where=there > 0)
+    classes = (there > 0).sum(axis=-1)
+    return np.asarray(recall.sum(axis=-1) / np.maximum(classes, 1))
+
+
 def paired_bootstrap(
     base: Floats, edited: Floats, statistic: Callable[[Floats], Floats], alpha: float = 0.05, seed: int = 0
 ) -> tuple[Limits, float]:

@@ -22,6 +22,7 @@ from audit.verdicts.intervals import (
     f1_of,
     mean_of,
     paired_bootstrap,
+    recall_by_class_of,
     resolution,
     tango,
     wilson_lower,
@@ -58,8 +59,9 @@ def judge(
     """Judge the drop from `base` to `edited`: (n,) scores in [0, 1] of the same items, in the same order.
 
     `clusters` names each item's source (items that share one are not independent). With `base_counts` and
-    `edited_counts`, (n, 3) of (true positives, false positives, misses), the score is corpus F1 and the (n,) scores
-    only tell which items changed. `alpha` is one-sided.
+    `edited_counts` the score is a corpus metric of their sums and the (n,) scores only tell which items changed: (n, 3)
+    of (true positives, false positives, misses) are for F1, (n, 2 classes) of (found, there to be found) for the mean
+    recall over the classes. `alpha` is one-sided.
 
     0/1 scores without shared sources: Tango's interval (Wilson's for the base). 0/1 scores with shared sources: cluster
     bootstrap, never narrower than Tango's interval on the items. All others: paired bootstrap over clusters.
@@ -73,7 +75,9 @@ def judge(
 
     if base_counts is not None and edited_counts is not None:
         tables = _counts(base_counts, len(before)), _counts(edited_counts, len(before))
-        evidence = _bootstrapped(*tables, f1_of, codes, alpha, seed)
+        if tables[0].shape != tables[1].shape:
+            raise ValueError(f"counts of shapes {tables[0].shape} and {tables[1].shape}; count the same in both models")
+        evidence = _bootstrapped(*tables, f1_of if tables[0].shape[1] == 3 else recall_by_class_of, codes, alpha, seed)
     elif base_counts is not None or edited_counts is not None:
         raise ValueError("counts of only one model; give base_counts and edited_counts, or neither")
     elif np.isin(before, (0, 1)).all() and np.isin(after, (0, 1)).all():
@@ -240,8 +244,11 @@ def _scores(values: Sequence[float] | Floats, whose: str) -> Floats:
 
 def _counts(values: ArrayLike, n: int) -> Floats:
     counts = np.asarray(values, dtype=np.float64)
-    if counts.shape != (n, 3) or not np.isfinite(counts).all() or counts.min() < 0:
-        raise ValueError(f"counts of shape {counts.shape} for {n} items; give (n, 3) counts, none negative")
+    fits = (
+        counts.ndim == 2 and len(counts) == n and (counts.shape[1] == 3 or counts.shape[1] % 2 == 0 < counts.shape[1])
+    )
+    if not fits or not np.isfinite(counts).all() or counts.min() < 0:
+        raise ValueError(f"counts of shape {counts.shape} for {n} items; give (n, 3) or pairs, none negative")
     return counts
 
 

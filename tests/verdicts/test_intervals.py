@@ -12,6 +12,7 @@ from audit.verdicts.intervals import (
     mean_of,
     normal_quantile,
     paired_bootstrap,
+    recall_by_class_of,
     resolution,
     smallest_margin,
     tango,
@@ -168,3 +169,8 @@ def test_the_smallest_margin_is_that_of_the_power_formula(n, discordance, expect
 def test_the_smallest_margin_is_never_below_the_resolution():
     assert smallest_margin(100, 0.0) == resolution(100)
     assert smallest_margin(400, 0.1, alpha=0.05 / 8) > smallest_margin(400, 0.1)
+
+
+def test_recall_by_class_weighs_classes_alike_and_leaves_out_absent_ones():
+    sums = np.array([[9, 90, 1, 1, 0, 0], [0, 0, 0, 0, 0, 0]], dtype=float)
+    assert recall_by_class_of(sums).tolist() == pytest.approx([(0.1 + 1.0) / 2, 0.0])

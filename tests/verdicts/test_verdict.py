@@ -142,6 +142,19 @@ def test_singleton_clusters_are_no_clusters():
     assert judge(*scores, margin=0.05, floor=0.5, clusters=[f"k{index}" for index in range(100)]) == alone
 
 
+def test_recall_by_class_comes_from_pairs_of_counts():
+    base_counts = np.array([[1, 1, 0, 0], [0, 0, 1, 1]] * 100)
+    edited_counts = base_counts.copy()
+    edited_counts[1::2, 2] = 0  # one of the two classes is never found any more
+    clusters = [str(k // 2) for k in range(200)]
+    values = base_counts[:, ::2].sum(axis=1), edited_counts[:, ::2].sum(axis=1)
+    verdict = judge(
+        *values, margin=0.05, floor=0.0, clusters=clusters, base_counts=base_counts, edited_counts=edited_counts
+    )
+    assert (verdict.base, verdict.edited, verdict.drop) == (1.0, 0.5, 0.5)
+    assert (verdict.outcome, verdict.clusters, verdict.right_to_wrong) == ("FAIL", 100, 100)
+
+
 def test_corpus_f1_comes_from_the_counts():
     base_counts = np.tile([2, 0, 0], (300, 1))
     edited_counts = base_counts.copy()
@@ -180,8 +193,9 @@ def test_no_items_are_refused():
         ([1.5], [1.0], {}, "1.5 among the base"),
         ([1.0], [1.0], {"clusters": ["a", "b"]}, "2 cluster keys"),
         ([1.0], [1.0], {"base_counts": [[1, 0, 0]]}, "only one model"),
-        ([1.0], [1.0], {"base_counts": [[1, 0]], "edited_counts": [[1, 0]]}, r"give \(n, 3\)"),
+        ([1.0], [1.0], {"base_counts": [[1] * 5], "edited_counts": [[1] * 5]}, r"give \(n, 3\)"),
         ([1.0], [1.0], {"base_counts": [[1, 0, 0]], "edited_counts": [[1, 0, -1]]}, "none negative"),
+        ([1.0], [1.0], {"base_counts": [[1, 0, 0]], "edited_counts": [[1, 1]]}, "count the same in both"),
     ],
 )
 def test_a_callers_mistake_is_named(base, edited, more, message):

@@ -1,0 +1,103 @@
+"""The two protocols side by side: one table each, scores in [0, 1], and the real slices through the paper's words."""
+
+import json
+from dataclasses import asdict
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from audit import options
+from audit.abilities import ABILITIES, PROTOCOLS, load_ability
+from audit.abilities.contract import Row, questions
+from audit.abilities.sources import FolderSource, items
+from audit.errors import AuditError, UnaskedError
+from tests.abilities.gu2024.test_reading import ROWS, SENTENCE
+from tests.abilities.test_real_slices import REAL
+from tests.small_audit import abilities, write_lines
+
+needs_slices = pytest.mark.skipif(not REAL.is_dir(), reason=f"no slices of the real data sets in {REAL}")
+ASKED_ROWS = {**ROWS, "ner": SENTENCE}
+
+
+def test_both_protocols_have_all_eight_and_the_options_offer_both() -> None:
+    assert [list(table) for table in PROTOCOLS.values()] == [list(ABILITIES)] * 2
+    assert tuple(PROTOCOLS) == options.PROTOCOLS
+
+
+@pytest.mark.parametrize("name", ABILITIES)
+def test_an_ability_says_which_protocol_it_follows(name: str) -> None:
+    standard, paper = load_ability(name), load_ability(name, "gu2024")
+    assert (standard.protocol, paper.protocol) == ("standard", "gu2024")
+    assert (paper.name, paper.title, paper.data_name) == (standard.name, standard.title, standard.data_name)
+    assert paper.decoding is not None
+
+
+def test_unknown_names_are_one_sentence() -> None:
+    with pytest.raises(AuditError, match=r"^there is no protocol 'gu2023'; choose from standard, gu2024$"):
+        load_ability("ner", "gu2023")
+    with pytest.raises(AuditError, match=r"^there is no ability 'maths'; choose from reasoning, nli"):
+        load_ability("maths", "gu2024")
+
+
+@pytest.mark.parametrize("name", ABILITIES)
+@settings(max_examples=25, deadline=None)
+@given(
+    st.text(max_size=40) | st.sampled_from([" True False", " ABCD", " yes", " 5 15", "Mara Velden Kelm", " positive"])
+)
+def test_scores_lie_between_0_and_1_and_the_unparseable_scores_nothing(name: str, said: str) -> None:
+    ability = load_ability(name, "gu2024")
+    for item in questions(ability, ASKED_ROWS[name], "k"):
+        answer = ability.parse(said)
+        score = ability.score(item, answer)
+        assert 0 <= score.value <= 1
+        assert answer.parseable or score.value == 0 or not item.gold  # of a type that the sentence lacks
+        assert all(found <= there for found, there in zip(score.counts[::2], score.counts[1::2], strict=True))
+        json.dumps([asdict(item), asdict(answer), asdict(score)])
+
+
+def test_a_limit_counts_rows_so_sentences_and_not_prompts(tmp_path: Path) -> None:
+    write_lines(tmp_path / "conll2003.jsonl", abilities()["conll2003"])
+    found = items(load_ability("ner", "gu2024"), FolderSource(tmp_path), 5, 0)
+    assert (len(found), len({item.cluster for item in found})) == (20, 5)
+    whole = items(load_ability("ner"), FolderSource(tmp_path), 5, 0)
+    assert [item.cluster for item in found[::4]] == [item.cluster for item in whole]  # the same sentences
+
+
+@needs_slices
+@pytest.mark.parametrize("name", [name for name in ABILITIES if name != "open_qa"])
+def test_every_real_row_is_asked_in_the_papers_words_and_its_gold_is_right(name: str) -> None:
+    ability = load_ability(name, "gu2024")
+    found = items(ability, FolderSource(REAL), None, 0)
+    assert len(found) == (800 if name == "ner" else 200)
+    for item in found:
+        assert ability.prompt(item)
+        said = "\n".join(item.gold) if name == "ner" else f" {item.gold[0]}"
+        assert ability.score(item, ability.parse(said)).value == pytest.approx(1.0), item.key
+
+
+@needs_slices
+def test_the_real_nq_has_no_passage_and_with_one_its_golds_are_found() -> None:
+    ability = load_ability("open_qa", "gu2024")
+    with pytest.raises(UnaskedError, match="no column 'document' or 'passage'"):
+        items(ability, FolderSource(REAL), None, 0)
+    rows: list[Row] = list(FolderSource(REAL).rows("open_qa"))
+    for number, row in enumerate(rows):
+        item = ability.item({**row, "document": "a passage"}, str(number))
+        for gold in item.gold:
+            assert ability.score(item, ability.parse(f" I think it is {gold}, of course")).value == 1.0, gold
+
+
+@needs_slices
+def test_nearly_every_real_gold_number_stands_in_its_prompt() -> None:
+    ability = load_ability("reasoning", "gu2024")
+    found = items(ability, FolderSource(REAL), None, 0)
+    assert sum(item.gold[0] in ability.prompt(item) for item in found) >= 195
+
+
+@needs_slices
+def test_floors_of_the_real_slices_are_no_lower_than_one_constant_answer() -> None:
+    for name, low, high in (("reasoning", 0.03, 0.3), ("dialogue", 0.26, 0.35), ("nli", 0.5, 0.6)):
+        ability = load_ability(name, "gu2024")
+        assert low < ability.floor(items(ability, FolderSource(REAL), None, 0)) < high, name
