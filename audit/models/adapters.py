@@ -9,7 +9,7 @@ biases and an untied head, take the place of the base model's.
 
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -79,7 +79,7 @@ def adapter_patch(lm: LanguageModel, folder: Path, name: str) -> WeightPatch:
         if bool(delta.left.any()) and bool(delta.right.any()):
             deltas[place] = delta
             transposed |= {place} if turned else set()
-    deltas |= _whole(places, tensors, name)
+    deltas |= _whole(places, tensors, deltas.keys(), name)
     return WeightPatch(deltas, frozenset(transposed))
 
 
@@ -169,7 +169,7 @@ def _check_fit(
         )
 
 
-def _whole(places: Places, tensors: Mapping[str, Tensor], name: str) -> dict[str, Delta]:
+def _whole(places: Places, tensors: Mapping[str, Tensor], adapted: Collection[str], name: str) -> dict[str, Delta]:
     """What peft saved as it is: biases, modules to save, and copies of embeddings."""
     changed: dict[str, Delta] = {}
     for key, values in tensors.items():
@@ -183,10 +183,10 @@ def _whole(places: Places, tensors: Mapping[str, Tensor], name: str) -> dict[str
         content = values.to(places.at(place).dtype)
         if same_bits(content, places.at(place).cpu()):
             continue
-        if places.tied(place) or ".base_layer." in key:
+        if places.tied(place) or place in adapted:
             raise AuditError(
-                f"the adapter {name!r} holds another {plain} than the base model, beside or in place of a weight that "
-                "the base model ties or adapts; merge the adapter and name the folder of the merged model."
+                f"the adapter {name!r} holds another {plain} than the base model, where that is tied or "
+                "adapted as well; merge the adapter and name the folder of the merged model."
             )
         changed[place] = Replacement(content)
     return changed
