@@ -6,7 +6,7 @@
 Both shadow a module's `forward` and take the shadow away on the way out.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from typing import Any
 
@@ -14,21 +14,8 @@ from torch import Tensor, nn
 from transformers.activations import FastGELUActivation, NewGELUActivation
 
 from audit.editors.taps import in_rows
+from audit.models.detours import shadowed
 from audit.models.language_model import LanguageModel
-
-
-@contextmanager
-def shadowed(module: nn.Module, forward: Callable[..., Any]) -> Iterator[None]:
-    """While inside, `module` runs `forward`; its hooks run as ever."""
-    before = module.__dict__.get("forward")
-    module.forward = forward
-    try:
-        yield
-    finally:
-        if before is None:
-            del module.forward
-        else:
-            module.forward = before
 
 
 @contextmanager

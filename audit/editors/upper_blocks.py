@@ -14,31 +14,19 @@ Columns before the lookup do not depend on what happens at the lookup (causality
 and only the columns from the lookup on are run.
 """
 
-from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import Any
 
 from torch import Tensor, nn
 
 from audit.editors.constant_prefix import constant_prefix
-from audit.editors.lean_modules import only_at, shadowed
+from audit.editors.lean_modules import only_at
 from audit.editors.sequences import AlignedRows
 from audit.editors.shared_beginnings import BegunRows, not_begun
 from audit.editors.taps import tapped
+from audit.models.detours import entered_with, handing_through, tuple_length
 from audit.models.language_model import LanguageModel
-
-
-@contextmanager
-def handing_through(block: nn.Module, tuple_length: int) -> Iterator[None]:
-    """While inside, `block` returns the hidden state that it is given (in a tuple, where the family wants one)."""
-
-    def forward(*args: Any, **kwargs: Any) -> Any:
-        hidden = args[0] if args else kwargs["hidden_states"]
-        return (hidden, *[None] * (tuple_length - 1)) if tuple_length else hidden
-
-    with shadowed(block, forward):
-        yield
 
 
 @dataclass(frozen=True, eq=False)
@@ -76,7 +64,7 @@ class UpperBlocks:
         lengths: list[int] = []
 
         def see(_: nn.Module, __: Any, output: Any) -> None:
-            lengths.append(len(output) if isinstance(output, tuple) else 0)
+            lengths.append(tuple_length(output))
 
         entry = anatomy.blocks[start] if start < anatomy.depth else anatomy.final_norm
         # The last block's keys and values are there before its MLP runs, and nothing above is looked at.
@@ -124,11 +112,6 @@ class UpperBlocks:
         model, anatomy = self.lm.model, self.lm.anatomy
         entry = anatomy.blocks[self.start] if self.start < anatomy.depth else anatomy.final_norm
 
-        def enter(_: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[Any, dict[str, Any]]:
-            if args:
-                return (entering, *args[1:]), kwargs
-            return args, {**kwargs, "hidden_states": entering}
-
         def only_asked(_: nn.Module, args: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
             hidden = args[0]
             return (hidden[at_rows.to(hidden.device), at_columns.to(hidden.device)], *args[1:])  # (places, hidden_size)
@@ -137,8 +120,7 @@ class UpperBlocks:
             cache = detours.enter_context(constant_prefix(self.lm, self.prefix)) if self.prefix else None
             for path in anatomy.blocks[: self.start]:
                 detours.enter_context(handing_through(model.get_submodule(path), self.tuple_length))
-            entry_module = model.get_submodule(entry)
-            detours.callback(entry_module.register_forward_pre_hook(enter, with_kwargs=True).remove)
+            detours.enter_context(entered_with(model.get_submodule(entry), entering))
             if lean and self.start < anatomy.depth:
                 last = model.get_submodule(anatomy.mlps[-1])
                 detours.enter_context(only_at(last, len(entering), at_rows, at_columns))

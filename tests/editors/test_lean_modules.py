@@ -6,7 +6,7 @@ from torch import Tensor, nn
 from transformers.activations import NewGELUActivation
 
 from audit.editors.constant_prefix import constant_prefix
-from audit.editors.lean_modules import activations_fused, only_at, shadowed
+from audit.editors.lean_modules import activations_fused, only_at
 from audit.models.language_model import LanguageModel
 
 
@@ -38,17 +38,6 @@ def test_an_mlp_speaks_only_where_it_is_asked(in_one_row: bool) -> None:
     with only_at(mlp, 2, at_rows, at_columns):
         torch.testing.assert_close(mlp(given), expected.view(*given.shape[:-1], 3))
     assert "forward" not in mlp.__dict__
-
-
-def test_shadows_are_taken_away_in_turn_and_after_errors() -> None:
-    module = nn.Identity()
-    one = torch.ones(1)
-    with shadowed(module, lambda x: x + 1):
-        with pytest.raises(KeyError), shadowed(module, lambda x: x + 2):
-            assert module(one) == 3
-            raise KeyError
-        assert module(one) == 2
-    assert module(one) == 1
 
 
 def test_the_attention_is_as_before_after_a_constant_prefix(tiny_llama: LanguageModel) -> None:
