@@ -41,6 +41,7 @@ def run_command(
     editor: Annotated[str | None, _text("editor")] = None,
     model: Annotated[str | None, _text("model")] = None,
     revision: Annotated[str | None, _text("revision")] = None,
+    edited: Annotated[str | None, _text("edited")] = None,
     edits: Annotated[str | None, _text("edits")] = None,
     edit_mode: Annotated[str | None, _text("edit_mode")] = None,
     edit_count: Annotated[str | None, _text("edit_count")] = None,
@@ -49,6 +50,10 @@ def run_command(
     restraint: Annotated[str | None, _text("restraint")] = None,
     margin: Annotated[list[str] | None, _text("margin")] = None,
     inconclusive: Annotated[str | None, _text("inconclusive")] = None,
+    data: Annotated[str | None, _text("data")] = None,
+    protocol: Annotated[str | None, _text("protocol")] = None,
+    shots: Annotated[str | None, _text("shots")] = None,
+    chat_template: Annotated[bool, _text("chat_template")] = False,
     limit: Annotated[str | None, _text("limit")] = None,
     seed: Annotated[str | None, _text("seed")] = None,
     device: Annotated[str | None, _text("device")] = None,
@@ -57,15 +62,18 @@ def run_command(
     patch: Annotated[str | None, _text("patch")] = None,
     store: Annotated[str | None, _text("store")] = None,
     no_store: Annotated[bool, _text("no_store")] = False,
+    no_reuse: Annotated[bool, _text("no_reuse")] = False,
 ) -> None:
     """Edit a model, ask before and after, print the verdicts and write the report.
 
     Margins are 0.05 score points unless --margin says otherwise. Exit code: 0 PASS, 1 FAIL, 2 a wrong option,
     3 INCONCLUSIVE (0 under --inconclusive skip).
     """
-    typed: dict[str, Any] = {name: value for name, value in locals().items() if name in BY_NAME}
+    given = {name: value for name, value in locals().items() if name in BY_NAME}
     with _one_sentence():
-        settings = settings_from({**typed, "no_store": no_store or None})
+        settings = settings_from(
+            {name: value or None if BY_NAME[name].switch else value for name, value in given.items()}
+        )
         asked = _known_abilities(abilities or [])
         from audit.session import Audit  # brings torch
 

@@ -50,7 +50,9 @@ OPTIONS: tuple[Option, ...] = (
     Option(
         "edited", "PATH|HUB-ID", "audit this edited checkpoint, adapter or patch of the model in place of an editor"
     ),
-    Option("edits", "NAME|FILE", "what to edit, or what a checkpoint was edited with: 'pocket' or a file", "pocket"),
+    Option(
+        "edits", "NAME|FILE", "what to edit: 'pocket' or a file (default: pocket, or what --edited holds is not known)"
+    ),
     Option("edit_mode", "MODE", f"{', '.join(MODES)} (default: what suits the editor and the count)"),
     Option("edit_count", "N", "how many edit requests to apply (default: 10, or all where there are fewer)"),
     Option("edit_batch_size", "B", "edit requests in one batch (default: all of them, or 10 in batch-sequential)"),

@@ -14,6 +14,7 @@ ROOT = Path(__file__).resolve().parents[1]
 FLOORS: tuple[tuple[str, ...], ...] = (
     ("audit.errors",),
     ("audit.store",),
+    ("audit.answer_log",),
     ("audit.pocket",),
     ("audit.models",),
     ("audit.edits",),

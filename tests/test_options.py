@@ -27,7 +27,7 @@ def test_nothing_typed_is_all_defaults() -> None:
 
 
 def test_every_option_has_a_setting() -> None:
-    other = {"margin": "margins", "no_store": "use_store"}
+    other = {"margin": "margins", "no_store": "use_store", "no_reuse": "reuse"}
     assert {other.get(option.name, option.name) for option in OPTIONS} == set(AuditSettings.__dataclass_fields__)
 
 

@@ -11,6 +11,7 @@ import torch
 
 from audit import Audit
 from audit.abilities import ABILITIES
+from audit.engine.generation import write_answers
 from audit.errors import AuditError
 from audit.models.fingerprints import weights_fingerprint
 from audit.models.patches import DenseDelta, WeightPatch
@@ -107,9 +108,9 @@ def test_a_run_keeps_the_margins_that_were_asked_for_before(options: dict[str, A
 def test_the_weights_are_what_they_were_whatever_was_done(options: dict[str, Any], editor: str, plan: Any) -> None:
     config = QUICK if editor in ("rome", "memit") else {}
     audit = Audit(**options | {"limit": 4, "editor": editor, "editor_config": config} | plan)
-    before = weights_fingerprint(audit._lm)
+    before = weights_fingerprint(audit.lm)
     report = audit.run(["sentiment", "dialogue"])
-    assert weights_fingerprint(audit._lm) == before == report.fingerprints["weights"]
+    assert weights_fingerprint(audit.lm) == before == report.fingerprints["weights"]
     restored = report.integrity[-1]
     assert (restored.check, restored.sound) == ("weights restored", True)
 
@@ -141,14 +142,52 @@ def test_base_answers_are_asked_once_for_the_same_weights(options: dict[str, Any
     assert first.verdict("open_qa").items_fingerprint == second.verdict("open_qa").items_fingerprint
 
 
-@pytest.mark.parametrize(
-    "other",
-    [{"limit": 59}, {"seed": 1}, {"use_store": False}, {"dtype": "bfloat16"}],
-    ids=lambda other: next(iter(other)),
-)
-def test_other_questions_or_weights_are_asked_anew(options: dict[str, Any], other: dict[str, Any]) -> None:
+@pytest.mark.parametrize("other", [{"limit": 7}, {"seed": 1}], ids=["fewer", "in another order"])
+def test_a_question_that_was_answered_is_not_asked_again(options: dict[str, Any], other: dict[str, Any]) -> None:
+    Audit(**options).verdict("open_qa")  # all the questions there are
+    assert Audit(**options | other).verdict("open_qa").base_from_store is True
+
+
+def test_only_what_was_never_asked_is_asked(options: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    Audit(**options | {"limit": 7}).verdict("open_qa")
+    undisturbed = Audit(**options | {"use_store": False}).run(["open_qa"])
+    asked: list[int] = []
+
+    def counting(lm: Any, prompts: Sequence[str], *rest: Any, **more: Any) -> Any:
+        asked.append(len(prompts))
+        return write_answers(lm, prompts, *rest, **more)
+
+    monkeypatch.setattr("audit.session.asking.write_answers", counting)
+    report = Audit(**options).run(["open_qa"])
+    assert asked == [53, 53]  # base and edited
+    assert answers(report) == answers(undisturbed)
+    assert "answers: 14 of 120 had been given in earlier runs" in report.notes
+
+
+@pytest.mark.parametrize("other", [{"use_store": False}, {"dtype": "bfloat16"}], ids=lambda other: next(iter(other)))
+def test_other_weights_are_asked_anew(options: dict[str, Any], other: dict[str, Any]) -> None:
     Audit(**options).verdict("open_qa")
     assert Audit(**options | other).verdict("open_qa").base_from_store is False
+
+
+@pytest.mark.parametrize(
+    "plan", [{"editor": "memit"}, {"editor": "rome", "edit_mode": "instance-single"}, {"editor": "grace"}]
+)
+def test_a_second_run_never_runs_the_model(
+    options: dict[str, Any], plan: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    wanted = options | {"edit_count": 2, "limit": 4, "editor_config": {} if plan["editor"] == "grace" else QUICK} | plan
+    first = Audit(**wanted).run()
+
+    def refuse(*_: Any, **__: Any) -> None:
+        raise AssertionError("the model ran")
+
+    monkeypatch.setattr("transformers.GPT2LMHeadModel.forward", refuse)
+    second = Audit(**wanted).run()
+    assert answers(second) == answers(first)
+    assert second.edit_scores == first.edit_scores
+    assert second.integrity == first.integrity
+    assert second.fingerprints == first.fingerprints
 
 
 def test_a_model_of_the_same_name_with_other_weights_gets_none_of_the_old_answers(
@@ -165,8 +204,8 @@ def test_a_model_of_the_same_name_with_other_weights_gets_none_of_the_old_answer
 
 def test_a_spoilt_entry_of_the_store_is_asked_again(options: dict[str, Any], tmp_path: Path) -> None:
     before = Audit(**options).verdict("open_qa")
-    for entry in (tmp_path / "store").rglob("*.json"):
-        entry.write_bytes(entry.read_bytes()[:-9] + b"tampered]")
+    for entry in (tmp_path / "store").rglob("*.jsonl"):
+        entry.write_bytes(entry.read_bytes().replace(b'"text": "', b'"text": "not '))
     after = Audit(**options).verdict("open_qa")
     assert (after.base_from_store, after.base) == (False, before.base)
 
@@ -182,10 +221,10 @@ def test_not_a_number_is_caught_by_integrity_and_abilities(options: dict[str, An
 
 def test_an_editor_that_breaks_leaves_the_weights_alone(options: dict[str, Any]) -> None:
     audit = Audit(**options | {"editor": f"{__name__}:Clumsy", "edit_mode": "instance-sequential"})
-    before = weights_fingerprint(audit._lm)
+    before = weights_fingerprint(audit.lm)
     with pytest.raises(AuditError, match="case-1 cannot be edited"):
         audit.verdict("open_qa")
-    assert weights_fingerprint(audit._lm) == before
+    assert weights_fingerprint(audit.lm) == before
 
 
 def test_two_runs_say_the_same(options: dict[str, Any]) -> None:
@@ -220,7 +259,7 @@ def test_a_watcher_sees_every_stage(options: dict[str, Any]) -> None:
             self.stages.append(name)
 
     Audit(**options | {"limit": 4}, watcher=Watcher()).run(["nli"])
-    assert Watcher.stages == ["nli, base", "identity edits", "nli, edited", "asking about the edits", "integrity"]
+    assert Watcher.stages == ["identity edits", "nli, base", "nli, edited", "integrity", "asking about the edits"]
 
 
 @pytest.mark.parametrize(

@@ -83,8 +83,8 @@ def apply(
         assert not lm.attached
 
 
-def the_folder(lm: LanguageModel, root: Path, *, stays: bool = False, **more: Any) -> PlanFolder:
-    return PlanFolder(root, {"weights": weights_fingerprint(lm), **more}, stays=stays)
+def the_folder(lm: LanguageModel, root: Path, *, in_store: bool = True, **more: Any) -> PlanFolder:
+    return PlanFolder(root, {"weights": weights_fingerprint(lm), **more}, in_store=in_store)
 
 
 def said(models: Sequence[EditedModel]) -> list[tuple[str, Mapping[EditQuestion, EditReply]]]:
@@ -113,7 +113,8 @@ def test_an_interrupted_plan_goes_on_where_it_stopped_bit_for_bit(
     assert said(resumed) == said(undisturbed)
     assert editor.edits == len(plan.steps(REQUESTS)) - 2 + 1  # the first step was made again, for the editor's sake
     assert [model.resumed for model in resumed] == [2 * plan.batch_size]
-    assert not folder.root.exists()
+    assert steps_of(folder.root) == []
+    assert folder.finished() is not None
 
 
 def test_models_that_are_edited_alone_are_kept_too(tiny_gpt2: LanguageModel, tmp_path: Path) -> None:
@@ -209,12 +210,13 @@ def test_modules_that_were_replaced_leave_the_disk(tiny_gpt2: LanguageModel, tmp
     assert said(resumed) == said(apply(tiny_gpt2, Sticker(), plan))
 
 
+@pytest.mark.parametrize("in_store", [True, False], ids=["store", "folder"])
 @pytest.mark.parametrize("kind", [Nudge, Sticker])
 @pytest.mark.parametrize("plan", [*PLANS.values(), EditPlan("batch-single", 6, 6)], ids=[*PLANS, "at once"])
 def test_a_finished_patch_is_taken_as_it_is(
-    kind: type[Nudge], plan: EditPlan, tiny_gpt2: LanguageModel, tmp_path: Path
+    in_store: bool, kind: type[Nudge], plan: EditPlan, tiny_gpt2: LanguageModel, tmp_path: Path
 ) -> None:
-    folder = the_folder(tiny_gpt2, tmp_path / "patch", stays=True)
+    folder = the_folder(tiny_gpt2, tmp_path / "patch", in_store=in_store)
     made = apply(tiny_gpt2, kind(), plan, folder)
     editor = kind()
     taken = apply(tiny_gpt2, editor, plan, folder)
@@ -248,7 +250,7 @@ def test_every_patch_tells_what_model_it_was_made_for(tiny_gpt2: LanguageModel) 
     assert pruned.patch.patches[0].meta["base"] == weights  # type: ignore[attr-defined]
 
 
-@pytest.mark.parametrize(
+SPOILT = pytest.mark.parametrize(
     ("spoil", "complaint"),
     [
         (lambda root: flip_a_bit(root / "00002" / "deltas.safetensors"), "save it again"),
@@ -258,10 +260,13 @@ def test_every_patch_tells_what_model_it_was_made_for(tiny_gpt2: LanguageModel) 
     ],
     ids="patch plan.json no-plan.json exchanged".split(),
 )
+
+
+@SPOILT
 def test_a_spoilt_patch_is_refused_in_one_sentence_and_left_alone(
     spoil: Callable[[Path], None], complaint: str, tiny_gpt2: LanguageModel, tmp_path: Path
 ) -> None:
-    folder = the_folder(tiny_gpt2, tmp_path / "patch", stays=True)
+    folder = the_folder(tiny_gpt2, tmp_path / "patch", in_store=False)
     apply(tiny_gpt2, Nudge(), PLANS["one by one"], folder)
     spoil(folder.root)
     before = contents(folder.root)
@@ -272,12 +277,35 @@ def test_a_spoilt_patch_is_refused_in_one_sentence_and_left_alone(
     assert contents(folder.root) == before
 
 
+@SPOILT
+def test_a_spoilt_patch_in_the_store_is_made_again(
+    spoil: Callable[[Path], None], complaint: str, tiny_gpt2: LanguageModel, tmp_path: Path
+) -> None:
+    folder = the_folder(tiny_gpt2, tmp_path / "patch")
+    made = apply(tiny_gpt2, Nudge(), PLANS["one by one"], folder)
+    spoil(folder.root)
+    editor = Nudge()
+    assert said(apply(tiny_gpt2, editor, PLANS["one by one"], folder)) == said(made)
+    assert editor.edits == len(REQUESTS)
+    assert folder.finished() is not None
+
+
+def test_a_patch_that_is_large_does_not_stay_in_the_store(
+    tiny_gpt2: LanguageModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("audit.session.plan_folder.LARGEST_KEPT", 100)
+    folder = the_folder(tiny_gpt2, tmp_path / "patch")
+    apply(tiny_gpt2, Nudge(), PLANS["one by one"], folder)
+    assert folder.finished() is None
+    assert not list(folder.root.rglob("*.safetensors"))
+
+
 @pytest.mark.parametrize("finished", [True, False])
 def test_the_patch_of_another_plan_is_refused_with_what_differs(
     finished: bool, tiny_gpt2: LanguageModel, tmp_path: Path
 ) -> None:
     plan, root = PLANS["one by one"], tmp_path / "patch"
-    mine = the_folder(tiny_gpt2, root, stays=True, editor="nudge", seed=0)
+    mine = the_folder(tiny_gpt2, root, in_store=False, editor="nudge", seed=0)
     if finished:
         apply(tiny_gpt2, Nudge(), plan, mine)
     else:
@@ -285,7 +313,7 @@ def test_the_patch_of_another_plan_is_refused_with_what_differs(
             apply(tiny_gpt2, interrupted_at(Nudge(), 3), plan, mine)
     before = contents(root)
     for other, words in (({"seed": 1}, "(seed differs)"), ({"seed": 1, "editor": "rome"}, "(editor, seed differ)")):
-        theirs = the_folder(tiny_gpt2, root, stays=True, **({"editor": "nudge"} | other))
+        theirs = the_folder(tiny_gpt2, root, in_store=False, **({"editor": "nudge"} | other))
         with pytest.raises(AuditError) as caught:
             apply(tiny_gpt2, Nudge(), plan, theirs)
         assert str(caught.value) == (
@@ -298,7 +326,7 @@ def test_the_patch_of_another_plan_is_refused_with_what_differs(
 def test_a_plan_that_was_interrupted_while_it_was_finishing_is_finished(
     tiny_gpt2: LanguageModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    plan, folder = PLANS["one by one"], the_folder(tiny_gpt2, tmp_path / "patch", stays=True)
+    plan, folder = PLANS["one by one"], the_folder(tiny_gpt2, tmp_path / "patch", in_store=False)
 
     def breaking(self: PlanFolder, content: Any) -> None:
         if content["finished"]:
@@ -320,25 +348,12 @@ def contents(root: Path) -> dict[str, bytes]:
     return {str(path): path.read_bytes() for path in root.rglob("*") if path.is_file() and path.name != ".lock"}
 
 
-def test_a_second_run_of_the_same_plan_does_not_touch_the_steps_of_the_first(
-    tiny_gpt2: LanguageModel, tmp_path: Path
-) -> None:
-    plan, folder = PLANS["one by one"], the_folder(tiny_gpt2, tmp_path / "plan")
-    with pytest.raises(StoppedError):
-        apply(tiny_gpt2, interrupted_at(Nudge(), 3), plan, folder)
-    before = contents(folder.root)
-    with FileLock(folder.root / ".lock"):
-        models = apply(tiny_gpt2, Nudge(), plan, the_folder(tiny_gpt2, folder.root))
-    assert models[0].resumed == 0
-    assert contents(folder.root) == before
-
-
 SECOND = (
     KILLED.replace("class Killed", "class Other")
     .replace("self.edits == 2", "False")
     .replace(
         'Killed(), PLANS["one by one"], the_folder(lm, Path(sys.argv[1]))',
-        'Diary(), PLANS["one by one"], the_folder(lm, Path(sys.argv[1]), stays=True)',
+        'Diary(), PLANS["one by one"], the_folder(lm, Path(sys.argv[1]), in_store=False)',
     )
 )
 
@@ -354,11 +369,11 @@ def test_a_second_run_waits_for_the_patch_of_the_first_and_takes_it(tiny_gpt2: L
             with pytest.raises(subprocess.TimeoutExpired):
                 second.wait(timeout=0.5)
             waiting.release()
-            first = apply(tiny_gpt2, Diary(), PLANS["one by one"], the_folder(tiny_gpt2, root, stays=True))
+            first = apply(tiny_gpt2, Diary(), PLANS["one by one"], the_folder(tiny_gpt2, root, in_store=False))
             assert second.wait(timeout=300) == 0, second.stderr and second.stderr.read().decode()
         finally:
             second.kill()
-    taken = the_folder(tiny_gpt2, root, stays=True).finished()
+    taken = the_folder(tiny_gpt2, root, in_store=False).finished()
     assert taken is not None
     assert [step.patch.fingerprint for step in taken if step.patch] == [model.patch.fingerprint for model in first]
 
@@ -370,9 +385,10 @@ def test_plans_that_nobody_went_on_with_leave_the_store(tiny_gpt2: LanguageModel
         with pytest.raises(StoppedError):
             apply(tiny_gpt2, interrupted_at(Nudge(), 2), plan, folder)
     long_ago = time.time() - ABANDONED_AFTER - 60
-    os.utime(old.root / "steps", (long_ago, long_ago))
+    for place in ("steps", "plan.json"):
+        os.utime(old.root / place, (long_ago, long_ago))
     apply(tiny_gpt2, Nudge(), plan, new)
-    assert [folder.root.exists() for folder in (old, fresh, new)] == [False, True, False]
+    assert [folder.root.exists() for folder in (old, fresh, new)] == [False, True, True]
 
 
 def test_progress_starts_with_what_was_done_before(tiny_gpt2: LanguageModel, tmp_path: Path) -> None:
@@ -384,10 +400,12 @@ def test_progress_starts_with_what_was_done_before(tiny_gpt2: LanguageModel, tmp
     assert shown == [(2, 6), (3, 6), (4, 6), (5, 6), (6, 6)]
 
 
-@pytest.mark.parametrize("stays", [True, False])
-def test_a_folder_that_cannot_be_written_is_one_sentence(stays: bool, tiny_gpt2: LanguageModel, tmp_path: Path) -> None:
+@pytest.mark.parametrize("in_store", [True, False])
+def test_a_folder_that_cannot_be_written_is_one_sentence(
+    in_store: bool, tiny_gpt2: LanguageModel, tmp_path: Path
+) -> None:
     (tmp_path / "file").write_text("", encoding="utf-8")
-    folder = the_folder(tiny_gpt2, tmp_path / "file" / "plan", stays=stays)
+    folder = the_folder(tiny_gpt2, tmp_path / "file" / "plan", in_store=in_store)
     with pytest.raises(AuditError, match=r"the edit plan cannot be kept in .* \(.*\); "):
         apply(tiny_gpt2, Nudge(), PLANS["one by one"], folder)
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, Protocol
 
-from audit.editors import load_editor
+from audit.editors import EDITORS, load_editor
 from audit.editors.contract import Editor
 from audit.editors.restraint import load_restraint
 from audit.edits.plan import EditPlan, make_plan
@@ -20,7 +20,7 @@ from audit.edits.sources import LoadedRequests, load_requests
 from audit.options import AuditSettings
 from audit.session.asking import KnownModel
 from audit.session.editing import EditedModel, RestrainedEditor, carry_out, edited_models
-from audit.session.identity import plan_identity, versions
+from audit.session.identity import plan_identity, source_fingerprint, versions
 from audit.session.plan_folder import KeptStep, PlanFolder
 from audit.store import Store
 
@@ -164,7 +164,10 @@ class PlannedEdits:
             if self._settings.patch is not None:
                 folder = PlanFolder(self._settings.patch, identity)
             elif self._store is not None:
-                folder = PlanFolder.in_store(self._store, identity)
+                # Somebody else's editor may be another from one run to the next, and nothing here would tell.
+                ours = self._settings.editor in EDITORS
+                identity = {**identity, "source": source_fingerprint()}
+                folder = PlanFolder.in_store(self._store, identity, patch_stays=ours)
             self._folders[known.weights] = folder
         return self._folders[known.weights]
 

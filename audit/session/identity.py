@@ -1,7 +1,9 @@
 """What makes a plan the same plan, and a run the same run: everything that a patch depends on, by name."""
 
+import hashlib
 import importlib.metadata
 from dataclasses import asdict
+from pathlib import Path
 from typing import Any
 
 from audit.editors.contract import Editor
@@ -40,6 +42,16 @@ def plan_identity(
         "restraint": wanted.restraint,
         "package version": versions().get(PACKAGE),
     }
+
+
+def source_fingerprint() -> str:
+    """sha256 over the package's own code that makes patches: whoever changes an editor gets none of its old ones."""
+    package = Path(__file__).resolve().parents[1]
+    digest = hashlib.sha256()
+    for path in sorted(path for room in ("editors", "models", "edits") for path in (package / room).rglob("*.py")):
+        digest.update(f"{path.relative_to(package)}\n".encode())
+        digest.update(path.read_bytes())
+    return digest.hexdigest()
 
 
 def versions() -> dict[str, str]:

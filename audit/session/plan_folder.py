@@ -56,17 +56,22 @@ class PlanFolder:
         identity: with the key "weights" for the fingerprint of the untouched model.
         in_store: whether it lies in the store, where what cannot be used counts as missing; a user's folder
             (`--patch`) that cannot be used is an error.
+        patch_stays: whether the patch of a finished plan is kept, or only steps until the plan is finished.
     """
 
-    def __init__(self, root: Path, identity: Mapping[str, Any], *, in_store: bool = False) -> None:
+    def __init__(
+        self, root: Path, identity: Mapping[str, Any], *, in_store: bool = False, patch_stays: bool = True
+    ) -> None:
         self.root = root
         self._in_store = in_store
+        self._patch_stays = patch_stays
         self._identity: dict[str, Any] = json.loads(json.dumps({"format": FORMAT, **identity}))
 
     @classmethod
-    def in_store(cls, store: Store, identity: Mapping[str, Any]) -> "PlanFolder":
+    def in_store(cls, store: Store, identity: Mapping[str, Any], *, patch_stays: bool = True) -> "PlanFolder":
         """The plan's folder in the store."""
-        return cls(store.root / STORE_FOLDER / content_fingerprint(identity)[:32], identity, in_store=True)
+        root = store.root / STORE_FOLDER / content_fingerprint(identity)[:32]
+        return cls(root, identity, in_store=True, patch_stays=patch_stays)
 
     def finished(self) -> tuple[KeptStep, ...] | None:
         """The models of the finished plan: one, or one a request under instance-single; None if it is not finished.
@@ -161,6 +166,9 @@ class PlanFolder:
     def finish(self, models: Sequence[tuple[KeptStep, Sequence[EditRequest]]], versions: Mapping[str, str]) -> None:
         """Keep the finished plan's models, each with its requests; the steps go."""
         with self._usable():
+            if not self._patch_stays:
+                _empty(self.root)
+                return
             told: list[dict[str, Any]] = []
             for number, (model, requests) in enumerate(models):
                 assert model.patch is not None
@@ -172,11 +180,9 @@ class PlanFolder:
                 replies = _plain(model.immediate)
                 told.append({"folder": folder, "patch": fingerprint, "case_ids": case_ids, "immediate": replies})
             if self._in_store and _bytes(self.root) > LARGEST_KEPT:
-                for one in told:
-                    for name in (DESCRIPTION_FILE, TENSORS_FILE):
-                        (self.root / one["folder"] / name).unlink(missing_ok=True)
-            else:
-                self._write_plan({"finished": True, "versions": dict(versions), "models": told})
+                _empty(self.root)
+                return
+            self._write_plan({"finished": True, "versions": dict(versions), "models": told})
             shutil.rmtree(self.root / STEPS, ignore_errors=True)
 
     def _finished_model(self, model: Mapping[str, Any]) -> KeptStep:
@@ -274,6 +280,15 @@ def _holds_other_files(root: Path) -> bool:
     """Whether somebody else put something into the folder; half a plan.json may be what a killed run left."""
     ours = (LOCK, STEPS)
     return root.is_dir() and any(x.name not in ours and not x.name.startswith(PLAN_FILE) for x in root.iterdir())
+
+
+def _empty(root: Path) -> None:
+    """Delete everything but the lock, which other runs may be waiting for."""
+    for path in root.iterdir():
+        if path.is_dir():
+            shutil.rmtree(path, ignore_errors=True)
+        elif path.name != LOCK:
+            path.unlink()
 
 
 def _bytes(root: Path) -> int:

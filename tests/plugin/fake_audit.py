@@ -49,6 +49,7 @@ class FakeAudit:
         self.rows[ability] = replace(ROWS[ability], margin=self.settings.margins.get(ability, max_drop))
         return self.rows[ability]
 
+    requests = ("one", "two")
     edit_scores = SimpleNamespace(efficacy_autoregressive=SimpleNamespace(value=0.98))
     integrity = SimpleNamespace(sound=True)
 

@@ -1,0 +1,66 @@
+"""`kill -9` at any moment: what a run had answered is kept, and the resumed run says what an undisturbed one says."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[1]
+
+# One process with one thread, so that it may fork: each child asks, and is killed while it does.
+SCRIPT = """
+import functools, json, os, random, signal, sys, time
+from pathlib import Path
+import torch
+torch.set_num_threads(1)
+from audit.abilities import load_ability
+from audit.abilities.sources import PocketSource, items
+from audit.answer_log import AnswerLog
+from audit.models.patches import DenseDelta, WeightPatch
+from audit.session import asking
+from tests.small_audit import build
+
+small = Path(sys.argv[1])
+from audit.models.loading import load_language_model
+world = build(small)
+lm = load_language_model(str(world.model))
+asking.write_answers = functools.partial(asking.write_answers, token_budget=256)
+asking.rank = functools.partial(asking.rank, token_budget=256)
+weight = lm.anatomy.weight_name(0)
+noise = torch.randn(lm.model.get_parameter(weight).shape, generator=torch.Generator().manual_seed(0))
+patch = WeightPatch({weight: DenseDelta(0.2 * noise)})
+questions = {name: (load_ability(name), items(load_ability(name), world.source, 60, 0)) for name in ("open_qa", "dialogue")}
+
+def run(folder):
+    found = []
+    for name, (ability, asked) in questions.items():
+        for state, change in (("base", None), ("edited", patch)):
+            log = AnswerLog(folder / state)
+            found.append(asking.ask(lm, ability, asked, patch=change, log=log).raw)
+    return json.dumps(found)
+
+began = time.perf_counter()
+undisturbed = run(small / "undisturbed")
+whole = time.perf_counter() - began
+chance, sizes = random.Random(0), []
+for _ in range(20):
+    child = os.fork()
+    if child == 0:
+        run(small / "killed")
+        os._exit(0)
+    time.sleep(chance.uniform(0, whole / 4))
+    os.kill(child, signal.SIGKILL)
+    os.waitpid(child, 0)
+    sizes.append(sum(len(AnswerLog(small / "killed" / state).known()) for state in ("base", "edited")))
+print(json.dumps({"sizes": sizes, "same": run(small / "killed") == undisturbed}))
+"""
+
+
+def test_twenty_random_kills_change_no_answer(tmp_path: Path) -> None:
+    command = [sys.executable, "-c", SCRIPT, str(tmp_path)]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stderr
+    said = json.loads(done.stdout.splitlines()[-1])
+    assert said["same"]
+    assert said["sizes"] == sorted(said["sizes"])
+    assert len(set(said["sizes"])) > 3, "the kills came too early or too late to mean anything"
