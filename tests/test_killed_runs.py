@@ -29,7 +29,8 @@ asking.rank = functools.partial(asking.rank, token_budget=256)
 weight = lm.anatomy.weight_name(0)
 noise = torch.randn(lm.model.get_parameter(weight).shape, generator=torch.Generator().manual_seed(0))
 patch = WeightPatch({weight: DenseDelta(0.2 * noise)})
-questions = {name: (load_ability(name), items(load_ability(name), world.source, 60, 0)) for name in ("open_qa", "dialogue")}
+abilities = {name: load_ability(name) for name in ("open_qa", "dialogue")}
+questions = {name: (ability, items(ability, world.source, 60, 0)) for name, ability in abilities.items()}
 
 def run(folder):
     found = []
