@@ -74,6 +74,7 @@ def report_from_json(text: str, *, origin: str, folder: str | None = None) -> Ru
             command=document["command"],
             notes=tuple(document["notes"]),
             failed_tests=tuple(document["failed_tests"]),
+            unasked=document.get("unasked", {}),  # reports written before there was a reason not to ask lack it
             folder=folder,
         )
     except (KeyError, TypeError) as error:
@@ -82,7 +83,7 @@ def report_from_json(text: str, *, origin: str, folder: str | None = None) -> Ru
 
 def items_from_jsonl(text: str) -> tuple[ItemRecord, ...]:
     """The items that `items_jsonl` wrote."""
-    return tuple(_item(json.loads(line)) for line in text.splitlines())
+    return tuple(_item(json.loads(line)) for line in text.split("\n") if line)  # answers may hold other line breaks
 
 
 def _item(row: dict[str, Any]) -> ItemRecord:

@@ -18,6 +18,16 @@ def test_what_is_written_is_read_back() -> None:
     assert items_from_jsonl(items_jsonl(REPORT.items)) == REPORT.items
 
 
+def test_what_was_not_asked_is_read_back() -> None:
+    report = replace(REPORT, unasked={"ner": "no such file"}, items=())
+    assert report_from_json(verdict_json(report), origin="x") == report
+
+
+def test_an_item_may_hold_any_line_break() -> None:
+    items = tuple(replace(item, prompt="one\u2028two\x85three\nfour") for item in REPORT.items)
+    assert items_from_jsonl(items_jsonl(items)) == items
+
+
 def test_the_document_holds_what_judging_and_repeating_take() -> None:
     document = verdict_document(REPORT)
     assert document["schema_version"] == SCHEMA_VERSION

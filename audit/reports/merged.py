@@ -1,0 +1,107 @@
+"""One report of several: processes that audited the same model, each with tests of its own, report as one.
+
+report = merged([unpacked(text) for text in texts])    # texts: `packed(report)` of each process
+"""
+
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import fields, replace
+from typing import Any
+
+from audit.abilities import ABILITIES
+from audit.errors import AuditError
+from audit.reports.json_report import items_from_jsonl, items_jsonl, report_from_json, verdict_json
+from audit.reports.run import FAIL, INCONCLUSIVE, PASS, AbilityRow, IntegrityRow, RunHeader, RunReport
+
+WORST_FIRST = (FAIL, INCONCLUSIVE, PASS)
+
+
+def packed(report: RunReport) -> str:
+    """The report with its items as one text of ASCII, for another process."""
+    return json.dumps([verdict_json(report), items_jsonl(report.items)])
+
+
+def unpacked(text: str) -> RunReport:
+    """The report that `packed` wrote."""
+    report, items = json.loads(text)
+    return replace(report_from_json(report, origin="another process"), items=items_from_jsonl(items))
+
+
+def merged(reports: Sequence[RunReport]) -> RunReport:
+    """What all of them found. A stage took as long as it took the slowest process: that is what was waited for.
+
+    Abilities, edit scores, checks, notes, items and failed tests are united. Where two judged the same ability under
+    different margins, the worse outcome stands; where two made the same check of the weights, the unsound one.
+
+    Raises:
+        AuditError: the reports tell of different audits.
+    """
+    assert reports
+    rows: dict[str, AbilityRow] = {}
+    for row in (row for report in reports for row in report.abilities):
+        rows[row.ability] = min(rows.get(row.ability, row), row, key=lambda one: WORST_FIRST.index(one.outcome))
+    checks: dict[str, IntegrityRow] = {}
+    for check in (check for report in reports for check in report.integrity):
+        if check.check not in checks or check.sound is False:
+            checks[check.check] = check
+    stages = dict.fromkeys(stage for report in reports for stage in report.seconds)
+    items = {(item.ability, item.key): item for report in reports for item in report.items}
+    return RunReport(
+        header=_one_header([report.header for report in reports]),
+        abilities=tuple(sorted(rows.values(), key=lambda row: _place(row.ability))),
+        edit_scores=tuple(
+            {(score.measure, score.protocol): score for report in reports for score in report.edit_scores}.values()
+        ),
+        integrity=tuple(checks.values()),
+        skipped=_united(report.skipped for report in reports),
+        seconds={stage: max(report.seconds.get(stage, 0.0) for report in reports) for stage in stages},
+        settings=_agreed("settings", [report.settings for report in reports]),
+        fingerprints=_agreed("fingerprints", [report.fingerprints for report in reports]),
+        versions=_agreed("versions", [report.versions for report in reports]),
+        command=next((report.command for report in reports if report.command), ""),
+        notes=_united(report.notes for report in reports),
+        failed_tests=_united(report.failed_tests for report in reports),
+        items=tuple(sorted(items.values(), key=lambda item: _place(item.ability))),
+        unasked={ability: reason for report in reports for ability, reason in report.unasked.items()},
+    )
+
+
+def _one_header(headers: Sequence[RunHeader]) -> RunHeader:
+    """The header of all: since when, on which devices, and from a kept patch only where nobody edited."""
+    patches = [header.patch_from for header in headers]
+    one = replace(
+        headers[0],
+        started=min(header.started for header in headers),
+        device=", ".join(sorted({header.device for header in headers})),
+        patch_from=None if None in patches else patches[0],
+    )
+    for name in (part.name for part in fields(RunHeader) if part.name not in ("started", "device", "patch_from")):
+        told = {getattr(header, name) for header in headers}
+        if len(told) > 1:
+            raise _contradiction(name, told)
+    return one
+
+
+def _agreed(what: str, told: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """The mappings united; a key may not have two values."""
+    united: dict[str, Any] = {}
+    for one in told:
+        for key, value in one.items():
+            if united.setdefault(key, value) != value:
+                raise _contradiction(f"{what} ({key})", (united[key], value))
+    return united
+
+
+def _contradiction(what: str, told: Iterable[Any]) -> AuditError:
+    values = " and ".join(sorted(map(repr, told)))
+    return AuditError(f"the processes did not audit the same thing: their {what} are {values}; run the audit in one.")
+
+
+def _united(told: Iterable[Sequence[Any]]) -> tuple[Any, ...]:
+    return tuple(dict.fromkeys(one for several in told for one in several))
+
+
+def _place(ability: str) -> tuple[int, str]:
+    """The usual order of abilities; what is not among the eight comes behind."""
+    names = list(ABILITIES)
+    return (names.index(ability), "") if ability in names else (len(names), ability)
