@@ -165,6 +165,16 @@ def usable(root: Path) -> Iterator[None]:
         ) from error
 
 
+def content_fingerprint(content: Any) -> str:
+    """sha256 over JSON content; the order of a mapping's keys does not count, that of a list does.
+
+    Raises:
+        TypeError: JSON cannot hold the content.
+    """
+    canonical = json.dumps(content, sort_keys=True, separators=(",", ":"))
+    return hashlib.sha256(canonical.encode()).hexdigest()
+
+
 def hash_tensors(named: "Iterable[tuple[str, Tensor]]") -> str:
     """sha256 over name, dtype, shape and bytes of each tensor, in the order of the names."""
     import torch

@@ -1,6 +1,5 @@
 """sha256 over content: the only keys that caches know, and the proof that editing left no trace."""
 
-import hashlib
 import json
 from collections.abc import Iterator
 from typing import Any
@@ -9,6 +8,7 @@ from torch import Tensor
 from transformers import PreTrainedTokenizerBase
 
 from audit.models.language_model import LanguageModel
+from audit.store import content_fingerprint as content_fingerprint
 from audit.store import hash_tensors
 
 
@@ -40,16 +40,6 @@ def tokenizer_rules(tokenizer: PreTrainedTokenizerBase) -> dict[str, Any]:
         "unknown": tokenizer.unk_token_id,
     }
     return {"rules": rules, "specials": specials}
-
-
-def content_fingerprint(content: Any) -> str:
-    """sha256 over JSON content; the order of a mapping's keys does not count, that of a list does.
-
-    Raises:
-        TypeError: JSON cannot hold the content.
-    """
-    canonical = json.dumps(content, sort_keys=True, separators=(",", ":"))
-    return hashlib.sha256(canonical.encode()).hexdigest()
 
 
 def _distinct_tensors(lm: LanguageModel) -> Iterator[tuple[str, Tensor]]:

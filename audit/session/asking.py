@@ -7,9 +7,7 @@ metric reads old answers anew, and other weights never get them. Every batch is 
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import asdict, dataclass
-from typing import Any
 
-from audit.abilities.choices import best_choice
 from audit.abilities.contract import Ability, AskedItems, Item
 from audit.answer_log import AnswerLog
 from audit.engine.generation import Generated, write_answers
@@ -17,11 +15,11 @@ from audit.engine.ranking import rank
 from audit.models.fingerprints import content_fingerprint, tokenizer_fingerprint, weights_fingerprint
 from audit.models.language_model import LanguageModel
 from audit.models.patches import Patch
+from audit.session.scoring import Raw, read_raw
 
 # Raise it whenever the engine may give another answer to the same question, so that stored answers are asked again.
 ENGINE_VERSION = 2
 
-Raw = Any  # {"text": ..., "ids": [...]} of a written answer, or the log-likelihood of every choice
 Progress = Callable[[int, int], None]
 
 
@@ -89,26 +87,10 @@ def ask(
     return read_raw(ability, items, [answers[question] for question in questions], from_store)
 
 
-def read_raw(ability: Ability, items: Sequence[Item], raw: Sequence[Raw], from_store: int = 0) -> AskedItems:
-    """Parse and score raw output; `from_store` is how many of the answers were there already."""
-    if ability.decoding is None:
-        texts = [best_choice(item, one) for item, one in zip(items, raw, strict=True)]
-    else:
-        texts = [one["text"] for one in raw]
-    answers = tuple(ability.parse(text) for text in texts)
-    scores = tuple(ability.score(item, answer) for item, answer in zip(items, answers, strict=True))
-    return AskedItems(ability.name, tuple(items), answers, scores, tuple(raw), from_store)
-
-
 def question_fingerprint(ability: Ability, item: Item) -> str:
     """sha256 over what the engine is asked: the prompt, and the choices or how to decode."""
     decoding = None if ability.decoding is None else asdict(ability.decoding)
     return content_fingerprint([ability.prompt(item), list(item.choices), decoding])
-
-
-def items_fingerprint(ability: Ability, items: Sequence[Item]) -> str:
-    """sha256 over the questions and what counts as right, in order."""
-    return content_fingerprint([[i.key, ability.prompt(i), list(i.choices), list(i.gold), i.cluster] for i in items])
 
 
 def _ask(

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from audit.abilities.contract import Ability, Answer, AskedItems, Item, Score
 from audit.reports.run import AbilityRow, AnswerRecord, Example, ItemRecord
-from audit.session.asking import items_fingerprint
+from audit.session.scoring import items_fingerprint
 from audit.verdicts.verdict import judge
 
 SHOWN_EXAMPLES = 2

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 # A run inside this process forgets whatever it imports itself, and torch cannot be imported twice.
-import audit.session  # noqa: F401
+import audit.session.audit  # noqa: F401
 from audit.models.patches import PatchSequence, load_patch
 from tests.plugin.conftest import RealSuites
 from tests.small_audit import SmallWorld, build
