@@ -51,14 +51,16 @@ def score_continuations(
     token_budget: int,
     progress: Progress | None = None,
     scored: Callable[[Mapping[int, list[ScoredTokens]]], None] | None = None,
+    forward: CausalForward | None = None,
 ) -> list[list[ScoredTokens]]:
     """Score continuations; what the members of a group have in common before their scored tokens is computed once.
 
-    `scored` is told of every group that is complete, batch by batch, by the group's number.
+    `scored` is told of every group that is complete, batch by batch, by the group's number. `forward` calls the model
+    where it is not to be called plainly.
     """
     found: dict[tuple[int, int], ScoredTokens] = {}
     vocabulary = int(lm.model.config.get_text_config().vocab_size)
-    forward = CausalForward(lm)
+    forward = forward or CausalForward(lm)
     together, alone = _split_work(groups)
     in_all = sum(len(group) for group in groups)
 

@@ -5,6 +5,7 @@ from math import fsum, isfinite
 
 from audit.engine.batching import TOKEN_BUDGET, Progress, require_room
 from audit.engine.continuations import Continuation, ScoredTokens, score_continuations
+from audit.engine.forward import CausalForward
 from audit.errors import AuditError
 from audit.models.language_model import LanguageModel
 from audit.models.tokens import join
@@ -18,13 +19,15 @@ def rank(
     token_budget: int = TOKEN_BUDGET,
     progress: Progress | None = None,
     answered: Callable[[Mapping[int, list[float]]], None] | None = None,
+    forward: CausalForward | None = None,
 ) -> list[list[float]]:
     """The log-likelihood of each of a prompt's choices: natural, summed over its tokens, not divided by their number.
 
     Prompt and choice are tokenised jointly, with one space between them that belongs to the choice. Returns one list a
     prompt, in the order of its choices; a value is NaN when the model's logits were not finite. A batch holds about
     `token_budget` tokens; the beginning that a prompt's choices share is computed once. `progress` counts choices;
-    `answered` is told of every finished batch, by number of the prompt, before the next one begins.
+    `answered` is told of every finished batch, by number of the prompt, before the next one begins. `forward` calls
+    the model where it is not to be called plainly.
 
     Raises:
         AuditError: a prompt has no choices, or prompt and choice do not fit into the context.
@@ -41,7 +44,9 @@ def rank(
         if answered is not None:
             answered({number: [summed(tokens) for tokens in group] for number, group in fresh.items()})
 
-    scores = score_continuations(lm, groups, token_budget=token_budget, progress=progress, scored=scored)
+    scores = score_continuations(
+        lm, groups, token_budget=token_budget, progress=progress, scored=scored, forward=forward
+    )
     return [[summed(tokens) for tokens in group] for group in scores]
 
 
