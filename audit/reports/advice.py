@@ -7,7 +7,7 @@ EFFICACY_BAR = 0.9  # below this the edits cannot be said to have taken
 
 def next_step(report: RunReport) -> str:
     """One sentence that says what to do next, from the worst thing the report holds down to the best."""
-    if not report.abilities:
+    if not report.abilities and not report.unasked:
         return "Next: run a suite that asks an ability, for example `pytest suites/`."
     failed = sorted((row for row in report.abilities if row.outcome == FAIL), key=lambda row: -row.drop)
     if any(row.sound is False for row in report.integrity):
@@ -20,6 +20,8 @@ def next_step(report: RunReport) -> str:
             f"Next: read the {worst.right_to_wrong} right-to-wrong flips of {worst.ability} {where}, "
             f"then try {_smaller_edit(report)}."
         )
+    if report.unasked:
+        return f"Next: mend what kept {' and '.join(report.unasked)} from being asked; the sentence is above."
     undecided = [row for row in report.abilities if row.outcome == INCONCLUSIVE]
     if undecided:
         return _decide(undecided, report.header.limit)
@@ -31,6 +33,8 @@ def next_step(report: RunReport) -> str:
         )
     if report.failed_tests:
         return f"Next: see above why {report.failed_tests[0].rsplit('::', 1)[-1]} failed; the abilities held."
+    if report.header.checkpoint:
+        return f"Next: see what was changed with `{_diff(report)}`."
     return f"Next: find where it breaks with --edit-count {max(2, 2 * report.header.edit_count)}."
 
 
@@ -53,7 +57,13 @@ def _decide(undecided: list[AbilityRow], limit: int) -> str:
     return f"Next: run again with --limit {limit + max(more)} to settle {_names(undecided)}."
 
 
+def _diff(report: RunReport) -> str:
+    return f"audit diff {report.header.model} {report.header.editor}"
+
+
 def _smaller_edit(report: RunReport) -> str:
+    if report.header.checkpoint:
+        return f"`{_diff(report)}`"
     count = report.header.edit_count
     return f"--edit-count {max(1, count // 2)} or another editor" if count > 1 else "another editor or --editor-config"
 

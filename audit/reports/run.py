@@ -35,6 +35,7 @@ class RunHeader:
     protocol: str = "standard"
     shots: int = 0
     chat_template: bool = False
+    checkpoint: bool = False  # whether `editor` is a checkpoint that somebody else edited
 
     @property
     def method(self) -> str:
@@ -50,8 +51,11 @@ class RunHeader:
     def lines(self) -> list[str]:
         """The header as it stands above the tests and in every report."""
         model = f"{self.model} @ {self.revision}" if self.revision else self.model
+        edits = f"{self.method} edits {model}: {self.plan}, from {self.edits}"
+        if self.checkpoint:
+            edits = f"{self.method}, {self.plan} of {model}" + (f", from {self.edits}" if self.edit_count else "")
         lines = [
-            f"audit: {self.method} edits {model}: {self.plan}, from {self.edits}",
+            f"audit: {edits}",
             f"audit: device {self.device}, dtype {self.dtype}, seed {self.seed}, "
             f"at most {self.limit} items per ability from {self.data}, {self.asked_how}",
         ]
@@ -67,11 +71,15 @@ class AnswerRecord:
     parseable: bool
     score: float
     beside: Mapping[str, float] = field(default_factory=dict)  # further metrics, which decide nothing
+    log_likelihoods: tuple[float, ...] | None = None  # of the item's choices, where it has some
 
 
 @dataclass(frozen=True)
 class ItemRecord:
-    """One question with both answers. `edited` holds one answer for every edited model that was asked."""
+    """One question with both answers. `edited` holds one answer for every edited model that was asked.
+
+    `fields` are what the item was made from, in the data set's columns; reports of older versions have none.
+    """
 
     ability: str
     key: str
@@ -81,6 +89,7 @@ class ItemRecord:
     gold: tuple[str, ...]
     base: AnswerRecord
     edited: tuple[AnswerRecord, ...]
+    fields: Mapping[str, Any] | None = None
 
     @property
     def edited_score(self) -> float:
@@ -130,6 +139,12 @@ class AbilityRow:
     base_lower: float | None = None  # one-sided 95 % lower limit of the base score
     beside: Mapping[str, tuple[float, float]] = field(default_factory=dict)  # further metrics: (base, edited)
     more_items: int | None = None  # about how many further items would settle an INCONCLUSIVE verdict
+    protocol: str = "standard"  # how it was asked and scored; numbers of two protocols do not compare
+
+    @property
+    def named(self) -> str:
+        """The ability as numbers are headed: with its protocol, unless that is the standard one."""
+        return self.ability if self.protocol == "standard" else f"{self.ability} ({self.protocol})"
 
     @property
     def assessable(self) -> bool:

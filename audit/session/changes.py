@@ -38,6 +38,7 @@ class Told:
     origin: str
     restraint: str | None = None
     patch_from: str | None = None
+    checkpoint: bool = False  # whether `method` is a checkpoint that somebody else edited
 
 
 class Changes(Protocol):
@@ -206,9 +207,11 @@ class OtherCheckpoint:
         self.requests  # noqa: B018 - computed when first asked for
 
     def told(self, known: KnownModel) -> Told:
+        self._model(known)  # what is wrong with it is said before anything is asked
         count = len(self.requests)
-        plan = "a checkpoint as it is" + (f", {count} edits to look for" if count else "")
-        return Told(self._source, plan, count, "no edits file" if self._loaded is None else self._loaded.origin)
+        plan = "a checkpoint" + (f" with {count} known edits" if count else "")
+        origin = "" if self._loaded is None else self._loaded.origin
+        return Told(self._source, plan, count, origin, checkpoint=True)
 
     def identity(self, known: KnownModel) -> dict[str, Any]:
         (model,) = self.models(known, lambda done, total: None)

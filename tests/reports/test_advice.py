@@ -11,6 +11,7 @@ from tests.reports.sample import ALL_PASS, FAILED, REPORT, UNDECIDED
 BLIND = replace(UNDECIDED, base=0.4, base_lower=0.33, floor=0.5, more_items=None)
 HOPELESS = replace(UNDECIDED, more_items=None)
 IDLE = (EditScore("efficacy", "autoregressive", 0.1, 10),)
+CHECKPOINT = replace(REPORT.header, editor="./edited", plan="a checkpoint", edit_count=0, checkpoint=True)
 DAMAGED = (IntegrityRow("finite logits", False, False, "Some logits are NaN."),)
 
 
@@ -30,6 +31,13 @@ DAMAGED = (IntegrityRow("finite logits", False, False, "Some logits are NaN."),)
         (replace(ALL_PASS, failed_tests=("suites/test_edit.py::test_near",)), "see above why test_near failed"),
         (replace(ALL_PASS, abilities=()), "run a suite"),
         (replace(ALL_PASS, integrity=DAMAGED), "do not ship these weights"),
+        (
+            replace(ALL_PASS, unasked={"ner": "no file", "nli": "no file"}),
+            "mend what kept ner and nli from being asked",
+        ),
+        (replace(ALL_PASS, abilities=(), unasked={"ner": "no file"}), "mend what kept ner from being asked"),
+        (replace(ALL_PASS, header=CHECKPOINT), "see what was changed with `audit diff pocket-gpt2 ./edited`."),
+        (replace(REPORT, header=CHECKPOINT), "then try `audit diff pocket-gpt2 ./edited`."),
     ],
 )
 def test_one_sentence_for_each_situation(report: RunReport, advice: str) -> None:
