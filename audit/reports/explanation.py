@@ -12,7 +12,7 @@ BUDGET = 680
 def explanation(row: AbilityRow, wanted: str) -> list[str]:
     """Numbers, flips, the verdict's sentence, and as many of the examples as pytest shows without -vv."""
     lines = [
-        f"{row.ability}: {row.outcome}, wanted {wanted}",
+        f"{row.named}: {row.outcome}, wanted {wanted}",
         f"base {row.base:.3f}, edited {row.edited:.3f}, drop {points(row.drop)} {interval(row)}, "
         f"margin {row.margin:.3f}, n {row.n}",
         f"flips: {row.right_to_wrong} right to wrong, {row.wrong_to_right} wrong to right, "

@@ -88,9 +88,15 @@ def items_from_jsonl(text: str) -> tuple[ItemRecord, ...]:
 
 def _item(row: dict[str, Any]) -> ItemRecord:
     row["choices"], row["gold"] = tuple(row["choices"]), tuple(row["gold"])
-    row["base"] = AnswerRecord(**row["base"])
-    row["edited"] = tuple(AnswerRecord(**answer) for answer in row["edited"])
+    row["base"] = _answer(row["base"])
+    row["edited"] = tuple(map(_answer, row["edited"]))
     return ItemRecord(**row)
+
+
+def _answer(row: dict[str, Any]) -> AnswerRecord:
+    if row.get("log_likelihoods") is not None:  # a null among them stands for a number that was not finite
+        row["log_likelihoods"] = tuple(math.nan if one is None else float(one) for one in row["log_likelihoods"])
+    return AnswerRecord(**row)
 
 
 def _ability_row(row: dict[str, Any]) -> AbilityRow:

@@ -33,11 +33,25 @@ def _abilities(rows: Sequence[AbilityRow]) -> Iterable[str]:
         return
     yield "## Abilities"
     yield _table(
-        ["ability", "metric", "base", "edited", "drop", "95 % interval", "margin", "n", "lost", "won", "verdict"],
+        [
+            "ability",
+            "metric",
+            "protocol",
+            "base",
+            "edited",
+            "drop",
+            "95 % interval",
+            "margin",
+            "n",
+            "lost",
+            "won",
+            "verdict",
+        ],
         [
             [
                 row.ability,
                 row.metric,
+                row.protocol,
                 f"{row.base:.3f}",
                 f"{row.edited:.3f}",
                 points(row.drop),
@@ -56,7 +70,7 @@ def _abilities(rows: Sequence[AbilityRow]) -> Iterable[str]:
         "*lost* counts right answers that became wrong, *won* the reverse. The expected change is that on items like "
         "these, with greedy decoding, this prompt and this batch plan."
     )
-    yield "\n".join(f"- **{row.ability}**: {row.sentence}{_beside(row)}" for row in rows)
+    yield "\n".join(f"- **{row.named}**: {row.sentence}{_beside(row)}" for row in rows)
 
 
 def _beside(row: AbilityRow) -> str:
@@ -101,7 +115,7 @@ def _changed(rows: Sequence[AbilityRow]) -> Iterable[str]:
     if shown:
         yield "## What changed"
     for row in shown:
-        yield f"**{row.ability}**: {row.changed} of {row.n} answers changed."
+        yield f"**{row.named}**: {row.changed} of {row.n} answers changed."
         yield "\n\n".join(_example(example) for example in row.examples)
 
 

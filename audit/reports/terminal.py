@@ -83,7 +83,7 @@ def interval(row: AbilityRow) -> str:
 def _ability_columns(report: RunReport, verbosity: int) -> list[Column]:
     rows = report.abilities
     columns = [
-        Column("ability", [row.ability for row in rows], 100, right=False),
+        Column("ability", [row.named for row in rows], 100, right=False),
         Column("base", [f"{row.base:.3f}" for row in rows], 60),
         Column("edited", [f"{row.edited:.3f}" for row in rows], 70),
         Column("drop", [points(row.drop) for row in rows], 90),

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from audit.abilities.contract import Ability, Answer, AskedItems, Item, Score
+from audit.abilities.contract import Ability, AskedItems, Item
 from audit.reports.run import AbilityRow, AnswerRecord, Example, ItemRecord
 from audit.session.scoring import items_fingerprint
 from audit.verdicts.verdict import judge
@@ -38,6 +38,7 @@ def compare(
         ability=ability.name,
         title=ability.title,
         metric=ability.metric,
+        protocol=ability.protocol,
         outcome=verdict.outcome.value,
         base=verdict.base,
         edited=verdict.edited,
@@ -79,8 +80,9 @@ def records(ability: Ability, base: AskedItems, edited: Sequence[AskedItems]) ->
             prompt=ability.prompt(item),
             choices=item.choices,
             gold=item.gold,
-            base=_record(base.answers[k], base.scores[k]),
-            edited=tuple(_record(asked.answers[k], asked.scores[k]) for asked in edited),
+            base=_record(base, k),
+            edited=tuple(_record(asked, k) for asked in edited),
+            fields=item.fields,
         )
         for k, item in enumerate(base.items)
     )
@@ -126,5 +128,7 @@ def _unparseable(models: Sequence[AskedItems], n: int) -> float:
     return sum(not answer.parseable for asked in models for answer in asked.answers) / (n * len(models))
 
 
-def _record(answer: Answer, score: Score) -> AnswerRecord:
-    return AnswerRecord(answer.text, answer.value, answer.parseable, score.value, dict(score.beside))
+def _record(asked: AskedItems, k: int) -> AnswerRecord:
+    answer, score = asked.answers[k], asked.scores[k]
+    ranked = tuple(asked.raw[k]) if asked.raw and asked.items[k].choices else None
+    return AnswerRecord(answer.text, answer.value, answer.parseable, score.value, dict(score.beside), ranked)
