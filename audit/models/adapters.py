@@ -20,7 +20,7 @@ from audit.errors import AuditError
 from audit.models.deltas import Delta, LowRankDelta, Replacement
 from audit.models.language_model import LanguageModel
 from audit.models.patches import WeightPatch
-from audit.models.stored_weights import FLOATS, PICKLES, Places, opened, refuse_pickles, same_bits
+from audit.models.stored_weights import FLOATS, PICKLES, Places, kept, opened, refuse_pickles, same_bits
 
 CONFIG_FILE, WEIGHTS_FILE = "adapter_config.json", "adapter_model.safetensors"
 _BASE = "base_model.model."  # what peft puts before the model's own names
@@ -153,8 +153,8 @@ def _scale(config: Mapping[str, Any], module: str, rank: int) -> float:
 
 def _delta(a: Tensor, b: Tensor, scale: float, *, embedding: bool) -> LowRankDelta:
     if embedding:  # W is (tokens, hidden), and changes by (s·B·A)ᵀ
-        return LowRankDelta(scale * a.float().T.contiguous(), b.float().T.contiguous())
-    return LowRankDelta(scale * b.float(), a.float())  # (out, rank), (rank, in)
+        return LowRankDelta(scale * a.float().T.contiguous(), kept(b.float().T))
+    return LowRankDelta(scale * b.float(), kept(a.float()))  # (out, rank), (rank, in)
 
 
 def _check_fit(
@@ -188,5 +188,5 @@ def _whole(places: Places, tensors: Mapping[str, Tensor], adapted: Collection[st
                 f"the adapter {name!r} holds another {plain} than the base model, where that is tied or "
                 "adapted as well; merge the adapter and name the folder of the merged model."
             )
-        changed[place] = Replacement(content)
+        changed[place] = Replacement(kept(content))
     return changed

@@ -42,11 +42,16 @@ class StoredTensor:
 
 
 class Places:
-    """The tensors of a model under every name that a file may have for them: with the trunk's prefix or without."""
+    """The tensors of a model under every name that a file may have for them.
+
+    A file may leave out the trunk's prefix, and transformers may save a tensor under the name of an older version
+    (GPT-NeoX's head).
+    """
 
     def __init__(self, lm: LanguageModel) -> None:
         self._tensors: dict[str, Tensor] = lm.model.state_dict(keep_vars=True)
         self._prefix = f"{lm.model.base_model_prefix}."
+        self._renamings, self._converters = _conversions(lm.model)
         self._first: dict[int, str] = {}
         self._count: dict[int, int] = {}
         for name, tensor in self._tensors.items():
@@ -59,10 +64,18 @@ class Places:
 
     def find(self, name: str) -> str | None:
         """The model's (first) name of what a file calls `name`; None where the model has no such tensor."""
-        for candidate in (name, self._prefix + name, name.removeprefix(self._prefix)):
-            if candidate in self._tensors:
-                return self._first[id(self._tensors[candidate])]
+        renamed = name
+        for renaming in self._renamings:
+            renamed = renaming.rename_source_key(renamed)[0]
+        for known in (name, renamed):
+            for candidate in (known, self._prefix + known, known.removeprefix(self._prefix)):
+                if candidate in self._tensors:
+                    return self._first[id(self._tensors[candidate])]
         return None
+
+    def converted(self, name: str) -> bool:
+        """Whether transformers computes the model's tensor from what a file holds under `name`."""
+        return any(converter.rename_source_key(name)[1] is not None for converter in self._converters)
 
     def at(self, name: str) -> Tensor:
         return self._tensors[name].detach()
@@ -129,7 +142,7 @@ def replacements(lm: LanguageModel, files: Sequence[Path], name: str) -> dict[st
             tied weights are stored in two versions.
     """
     places = Places(lm)
-    stored = _matched(places, _without_tables(lm, places, headers(files, name)), name, "the base model")
+    stored = _matched(places, _without_tables(lm, places, headers(files, name)), name)
     absent = sorted(set(places.names()) - {place for place, _ in stored})
     if absent:
         raise AuditError(
@@ -155,7 +168,7 @@ def replacements(lm: LanguageModel, files: Sequence[Path], name: str) -> dict[st
                 raise AuditError(
                     f"the checkpoint {name!r} changes the buffer {place}, which is no weight; only weights are audited."
                 )
-            changed[place] = Replacement(content)
+            changed[place] = Replacement(kept(content))
     return {place: changed[place] for place in places.names() if place in changed}
 
 
@@ -168,7 +181,7 @@ def differences(lm: LanguageModel, file: Path, name: str) -> dict[str, DenseDelt
     places = Places(lm)
     deltas: dict[str, DenseDelta] = {}
     seen: dict[str, str] = {}
-    for tensor, place, values in _read(_matched(places, headers((file,), name), name, "the base model")):
+    for tensor, place, values in _read(_matched(places, headers((file,), name), name)):
         if place in seen:
             raise AuditError(
                 f"{name!r} changes {place} twice, as {seen[place]} and as {tensor.name}, which the base model ties; "
@@ -178,7 +191,7 @@ def differences(lm: LanguageModel, file: Path, name: str) -> dict[str, DenseDelt
             raise AuditError(f"{name!r} changes the buffer {place}, which is no weight; leave it out.")
         seen[place] = tensor.name
         if bool(values.any()):  # NaN counts as change
-            deltas[place] = DenseDelta(values)
+            deltas[place] = DenseDelta(kept(values))
     return deltas
 
 
@@ -186,6 +199,11 @@ def same_bits(one: Tensor, other: Tensor) -> bool:
     """Whether two tensors of one dtype and shape are equal bit for bit: NaN equals itself, and 0 is not −0."""
     bits = _BITS[one.element_size()]
     return torch.equal(one.contiguous().view(bits), other.contiguous().view(bits))
+
+
+def kept(content: Tensor) -> Tensor:
+    """The tensor in memory of its own: safetensors maps files, and somebody may write the file anew."""
+    return content.clone()
 
 
 @contextmanager
@@ -198,14 +216,20 @@ def opened(file: Path) -> Iterator[Any]:
         raise AuditError(f"{file} cannot be read as safetensors ({error}); save or copy it again.") from error
 
 
-def _matched(places: Places, stored: Sequence[StoredTensor], name: str, whose: str) -> list[tuple[str, StoredTensor]]:
+def _matched(places: Places, stored: Sequence[StoredTensor], name: str) -> list[tuple[str, StoredTensor]]:
     """Each stored tensor with the model's name for it, its dtype and shape checked."""
+    converted = [tensor.name for tensor in stored if places.converted(tensor.name)]
+    if converted:
+        raise AuditError(
+            f"{name!r} stores {converted[0]} in another form than the model computes with, which transformers converts "
+            "while it loads; such checkpoints cannot be read here, so save the change as a patch or as differences."
+        )
     found = [(places.find(tensor.name), tensor) for tensor in stored]
     unknown = sorted(tensor.name for place, tensor in found if place is None)
     if unknown:
         raise AuditError(
-            f"{name!r} holds {len(unknown)} tensors that {whose} does not have, the first is {unknown[0]!r}; name the "
-            "model that was edited."
+            f"{name!r} holds {len(unknown)} tensors that the base model does not have, the first is {unknown[0]!r}; "
+            "name the model that was edited."
         )
     matched = [(place, tensor) for place, tensor in found if place is not None]
     for place, tensor in matched:
@@ -216,7 +240,7 @@ def _matched(places: Places, stored: Sequence[StoredTensor], name: str, whose: s
             )
         if tensor.shape != tuple(places.at(place).shape):
             raise AuditError(
-                f"{name!r} holds {tensor.name} of shape {tensor.shape}, where {whose} has "
+                f"{name!r} holds {tensor.name} of shape {tensor.shape}, where the base model has "
                 f"{tuple(places.at(place).shape)}; name the model that was edited."
             )
     return matched
@@ -235,6 +259,18 @@ def _without_tables(lm: LanguageModel, places: Places, stored: Sequence[StoredTe
     ignored = [*(lm.model._keys_to_ignore_on_load_unexpected or ()), *TABLES]
     tables = re.compile("|".join(f"(?:{pattern})" for pattern in ignored))
     return [tensor for tensor in stored if places.find(tensor.name) is not None or not tables.search(tensor.name)]
+
+
+def _conversions(model: Any) -> tuple[list[Any], list[Any]]:
+    """What transformers does to a file's tensors while it loads them: new names, and new content."""
+    try:
+        from transformers.conversion_mapping import get_model_conversion_mapping
+        from transformers.core_model_loading import WeightRenaming
+    except ImportError:  # before version 5 there was no such table
+        return [], []
+    table = get_model_conversion_mapping(model)
+    renamings = [one for one in table if isinstance(one, WeightRenaming)]
+    return renamings, [one for one in table if not isinstance(one, WeightRenaming)]
 
 
 def _weight_map(index: Path) -> Mapping[str, str]:

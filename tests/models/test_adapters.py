@@ -78,7 +78,11 @@ def test_biases_and_an_untied_head_that_were_trained_whole_take_the_place_of_the
     lm = build_tiny_gpt2()
     patch = open_checkpoint(lm, str(tmp_path / "biases")).patch
     stored = load_file(tmp_path / "biases" / "adapter_model.safetensors")
-    biases = {name.removeprefix("base_model.model."): x for name, x in stored.items() if name.endswith(".bias")}
+    biases = {
+        name.removeprefix("base_model.model.").replace(".base_layer.", "."): x
+        for name, x in stored.items()
+        if name.endswith(".bias")
+    }
     assert len(biases) == 6
     with patch.applied(lm):
         assert all(torch.equal(parameter_at(lm.model, name), bias) for name, bias in biases.items())
@@ -157,7 +161,7 @@ def test_an_adapter_of_another_model_is_told(tmp_path: Path) -> None:
 def test_spoilt_files_are_told(tmp_path: Path) -> None:
     train(build_tiny_llama(), tmp_path, target_modules=["q_proj"])
     lm, folder, file = build_tiny_llama(), str(tmp_path), tmp_path / "adapter_model.safetensors"
-    tensors = load_file(file)
+    tensors = {name: x.clone() for name, x in load_file(file).items()}  # files are mapped, and this one is spoilt
     stem = "base_model.model.model.layers.0.self_attn.q_proj.lora_"
 
     save_file({name: x for name, x in tensors.items() if name != f"{stem}B.weight"}, file)

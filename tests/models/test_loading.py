@@ -4,7 +4,6 @@ import json
 import shutil
 from pathlib import Path
 
-import huggingface_hub.constants
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
@@ -12,12 +11,10 @@ from safetensors.torch import load_file, save_file
 from audit.errors import AuditError
 from audit.models import loading
 from audit.models.fingerprints import tokenizer_fingerprint, weights_fingerprint
-from audit.models.language_model import LanguageModel
 from audit.models.loading import load_language_model, pocket_names
 from audit.models.tokens import encode, join
+from tests.models.saved_models import COMMIT, put_in_cache, save
 from tests.tiny_models import TokenizerKind, build_tiny_gpt2, build_tiny_llama, build_tokenizer
-
-COMMIT = "0123456789abcdef0123456789abcdef01234567"
 
 
 @pytest.fixture(scope="module")
@@ -209,25 +206,3 @@ def test_an_unknown_dtype_is_told(saved: Path, dtype: str) -> None:
 def test_a_device_that_cannot_be_had_is_told(saved: Path, device: str) -> None:
     with pytest.raises(AuditError, match=f"the device '{device}' cannot be used here"):
         load_language_model(str(saved), device=device)
-
-
-@pytest.fixture
-def hub_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """An empty hub cache of the test's own, without a connection."""
-    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_CACHE", str(tmp_path / "hub"))
-    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", True)
-    return tmp_path / "hub"
-
-
-def put_in_cache(cache: Path, name: str, folder: Path) -> None:
-    """Lay a model into the hub's cache as a download would have."""
-    repository = cache / f"models--{name.replace('/', '--')}"
-    shutil.copytree(folder, repository / "snapshots" / COMMIT)
-    (repository / "refs").mkdir()
-    (repository / "refs" / "main").write_text(COMMIT)
-
-
-def save(lm: LanguageModel, folder: Path) -> Path:
-    lm.model.save_pretrained(folder)
-    lm.tokenizer.save_pretrained(folder)
-    return folder

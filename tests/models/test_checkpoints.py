@@ -1,0 +1,420 @@
+"""What somebody else edited is audited in its very bits, over the base model and without a second one in memory."""
+
+import json
+import weakref
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+from transformers import AutoModelForCausalLM
+
+from audit.errors import AuditError
+from audit.models import stored_weights
+from audit.models.checkpoints import open_checkpoint, read_checkpoint
+from audit.models.deltas import LowRankDelta
+from audit.models.fingerprints import weights_fingerprint
+from audit.models.language_model import LanguageModel
+from audit.models.loading import load_language_model
+from audit.models.patches import PatchSequence, WeightPatch, parameter_at
+from tests.editors.tiny_families import FAMILIES, build_family
+from tests.models.saved_models import COMMIT, put_in_cache, save
+from tests.tiny_models import build_tiny_gpt2, build_tiny_llama, build_tokenizer
+
+IDS = torch.arange(3, 3 + 24).reshape(2, 12)  # (rows, time)
+BUILD: dict[str, Callable[[], LanguageModel]] = {"gpt2": build_tiny_gpt2, "llama": build_tiny_llama}
+
+
+def rank_one_update(weight: Tensor, seed: int = 0) -> Tensor:
+    """The textbook's edit, (out, in): ΔW = (v − W k) kᵀ / (kᵀ k), after which the key k is answered by v."""
+    generator = torch.Generator().manual_seed(seed)
+    key = torch.randn(weight.shape[1], generator=generator)
+    value = torch.randn(weight.shape[0], generator=generator)
+    return torch.outer(value - weight @ key, key) / key.dot(key)
+
+
+def edited(lm: LanguageModel, layer: int = 1) -> LanguageModel:
+    """The same model after a rank-one update of a down projection, in plain torch."""
+    weight = parameter_at(lm.model, lm.anatomy.weight_name(layer))
+    plain = weight.T if lm.anatomy.transposed else weight
+    with torch.no_grad():
+        plain += rank_one_update(plain)
+    return lm
+
+
+def logits_of(lm: LanguageModel) -> Tensor:
+    with torch.no_grad():
+        return lm.model(input_ids=IDS).logits  # (rows, time, vocabulary)
+
+
+def logits_by_transformers(folder: Path) -> Tensor:
+    """What anybody else gets from the folder, in float32."""
+    model = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32)
+    with torch.no_grad():
+        return model(input_ids=IDS).logits
+
+
+@pytest.mark.parametrize("shard", ["1GB", "20KB"])
+@pytest.mark.parametrize("family", BUILD)
+def test_a_textbook_edit_gives_the_logits_that_transformers_gives(family: str, shard: str, tmp_path: Path) -> None:
+    edited(BUILD[family]()).model.save_pretrained(tmp_path, max_shard_size=shard)
+    assert len(list(tmp_path.glob("*.safetensors"))) > (1 if shard == "20KB" else 0)
+    lm = BUILD[family]()
+    before, untouched = weights_fingerprint(lm), logits_of(lm)
+    read = open_checkpoint(lm, str(tmp_path))
+    assert isinstance(read.patch, WeightPatch) and list(read.patch.deltas) == [lm.anatomy.weight_name(1)]
+    assert (read.kind, read.identical) == ("checkpoint", False)
+    with read.patch.applied(lm):
+        assert torch.equal(logits_of(lm), logits_by_transformers(tmp_path))
+        assert not torch.equal(logits_of(lm), untouched)
+    assert weights_fingerprint(lm) == before
+
+
+def test_a_textbook_edit_of_a_pocket_model_is_read_too(tmp_path: Path) -> None:
+    save(edited(load_language_model("pocket-llama", device="cpu")), tmp_path)
+    lm = load_language_model("pocket-llama", device="cpu")
+    patch = read_checkpoint(lm, str(tmp_path))
+    assert isinstance(patch, WeightPatch) and list(patch.deltas) == ["model.layers.1.mlp.down_proj.weight"]
+    with patch.applied(lm):
+        assert torch.equal(logits_of(lm), logits_by_transformers(tmp_path))
+    assert read_checkpoint(lm, "pocket-llama").fingerprint == WeightPatch({}).fingerprint
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_every_family_is_told_apart_from_itself_by_what_was_edited(family: str, tmp_path: Path) -> None:
+    save(build_family(family), tmp_path / "base")
+    lm, other = (load_language_model(str(tmp_path / "base"), device="cpu") for _ in range(2))
+    assert open_checkpoint(lm, str(tmp_path / "base")).identical
+    names = {other.anatomy.weight_name(0), f"{other.anatomy.embeddings}.weight", f"{other.anatomy.final_norm}.weight"}
+    with torch.no_grad():
+        for name in names:
+            parameter_at(other.model, name).mul_(1.25)
+    save(other, tmp_path / "edited")
+    patch = read_checkpoint(lm, str(tmp_path / "edited"))
+    assert isinstance(patch, WeightPatch) and set(patch.deltas) == names
+    with patch.applied(lm):
+        assert torch.equal(logits_of(lm), logits_by_transformers(tmp_path / "edited"))
+
+
+@pytest.mark.parametrize("base", [torch.float32, torch.float16, torch.bfloat16])
+@pytest.mark.parametrize("stored", [torch.float32, torch.float16, torch.bfloat16])
+def test_other_dtypes_are_converted_once(base: torch.dtype, stored: torch.dtype, tmp_path: Path) -> None:
+    edited(build_tiny_llama()).model.to(stored).save_pretrained(tmp_path)
+    lm = build_tiny_llama(dtype=base)
+    expected = {name: x.to(base) for name, x in load_file(tmp_path / "model.safetensors").items()}
+    with read_checkpoint(lm, str(tmp_path)).applied(lm):
+        for name, parameter in lm.model.named_parameters():
+            assert stored_weights.same_bits(parameter.detach(), expected[name])
+
+
+def test_each_tensor_is_read_once_and_only_what_differs_is_kept(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    edited(build_tiny_llama()).model.save_pretrained(tmp_path, max_shard_size="20KB")
+    lm = build_tiny_llama()
+    taken: list[tuple[str, weakref.ref[Tensor]]] = []
+    alive: list[int] = []
+
+    class Counting:
+        """A file that counts what is taken out of it, and what of that is still in memory at the next time."""
+
+        def __init__(self, file: Any) -> None:
+            self._file = file
+
+        def __getattr__(self, name: str) -> Any:
+            return getattr(self._file, name)
+
+        def get_tensor(self, name: str) -> Tensor:
+            alive.append(sum(reference() is not None for _, reference in taken))
+            tensor: Tensor = self._file.get_tensor(name)
+            taken.append((name, weakref.ref(tensor)))
+            return tensor
+
+    @contextmanager
+    def counting(file: Path, framework: str) -> Iterator[Counting]:
+        with safe_open(file, framework=framework) as content:
+            yield Counting(content)
+
+    safe_open = stored_weights.safe_open
+    monkeypatch.setattr(stored_weights, "safe_open", counting)
+    monkeypatch.setattr(AutoModelForCausalLM, "from_pretrained", lambda *_, **__: pytest.fail("a second model"))
+    patch = read_checkpoint(lm, str(tmp_path))
+    assert isinstance(patch, WeightPatch)
+    assert sorted(name for name, _ in taken) == sorted(lm.model.state_dict())
+    assert [tuple(delta.parts()["content"].shape) for delta in patch.deltas.values()] == [(32, 80)]
+    assert max(alive) <= 1  # the one that was read before
+
+
+@pytest.mark.parametrize("head", ["left out", "stored as well", "trunk alone, without its prefix"])
+def test_tied_heads_and_bare_trunks_are_understood(head: str, tmp_path: Path) -> None:
+    other = edited(build_tiny_gpt2())
+    save(other, tmp_path)
+    tensors = loaded(tmp_path / "model.safetensors")
+    if head == "stored as well":
+        tensors["lm_head.weight"] = tensors["transformer.wte.weight"].clone()
+    elif head != "left out":
+        tensors = {name.removeprefix("transformer."): x for name, x in tensors.items()}
+        tensors["h.0.attn.bias"] = torch.ones(1, 1, 8, 8).tril()  # tables that GPT-2 once stored
+        tensors["h.0.attn.masked_bias"] = torch.tensor(-1e4)
+    save_file(tensors, tmp_path / "model.safetensors", metadata={"format": "pt"})
+    lm = build_tiny_gpt2()
+    patch = read_checkpoint(lm, str(tmp_path))
+    assert isinstance(patch, WeightPatch) and list(patch.deltas) == ["transformer.h.1.mlp.c_proj.weight"]
+    with patch.applied(lm):
+        assert torch.equal(logits_of(lm), logits_of(other))
+
+
+def test_a_tied_weight_that_was_edited_is_one_change(tmp_path: Path) -> None:
+    other = build_tiny_gpt2()
+    with torch.no_grad():
+        parameter_at(other.model, "transformer.wte.weight")[5] += 1
+    save(other, tmp_path)
+    lm = build_tiny_gpt2()
+    patch = read_checkpoint(lm, str(tmp_path))
+    assert isinstance(patch, WeightPatch) and list(patch.deltas) == ["transformer.wte.weight"]
+    with patch.applied(lm):
+        assert torch.equal(logits_of(lm), logits_of(other))
+
+
+def test_a_zero_that_became_negative_is_a_change_of_bits(tmp_path: Path) -> None:
+    tensors = {"transformer.h.0.ln_1.bias": torch.full((32,), -0.0)}
+    save(build_tiny_gpt2(), tmp_path)
+    file = tmp_path / "model.safetensors"
+    save_file({**loaded(file), **tensors}, file, metadata={"format": "pt"})
+    patch = read_checkpoint(build_tiny_gpt2(), str(tmp_path))
+    assert isinstance(patch, WeightPatch) and list(patch.deltas) == ["transformer.h.0.ln_1.bias"]
+
+
+@pytest.fixture
+def saved(tmp_path: Path) -> Path:
+    """An edited tiny Llama, to be spoilt."""
+    return save(edited(build_tiny_llama()), tmp_path / "llama")
+
+
+def loaded(file: Path) -> dict[str, Tensor]:
+    """What a file holds, in memory: safetensors maps files, and these tests write them anew."""
+    return {name: x.clone() for name, x in load_file(file).items()}
+
+
+def change_config(folder: Path, **fields: Any) -> None:
+    file = folder / "config.json"
+    file.write_text(json.dumps(json.loads(file.read_text()) | fields))
+
+
+def change_weights(folder: Path, change: Callable[[dict[str, Tensor]], None]) -> None:
+    file = folder / "model.safetensors"
+    tensors = loaded(file)
+    change(tensors)
+    save_file(tensors, file, metadata={"format": "pt"})
+
+
+def test_what_was_read_stays_when_the_file_is_written_anew(saved: Path) -> None:
+    lm = build_tiny_llama()
+    patch = read_checkpoint(lm, str(saved))
+    before = patch.fingerprint
+    file = saved / "model.safetensors"
+    file.write_bytes(bytes(file.stat().st_size))  # in place, as a training run does that goes on
+    assert patch.fingerprint == before
+
+
+def test_another_architecture_is_told(saved: Path) -> None:
+    with pytest.raises(AuditError, match=r"is a llama, but the base model 'tiny-gpt2' is a gpt2"):
+        read_checkpoint(build_tiny_gpt2(), str(saved))
+    change_config(saved, intermediate_size=96, rms_norm_eps=1e-3)
+    with pytest.raises(AuditError, match=r"intermediate_size is 96 and not 80, rms_norm_eps is 0\.001 and not 1e-06;"):
+        read_checkpoint(build_tiny_llama(), str(saved))
+
+
+def test_a_config_may_differ_in_what_the_network_does_not_compute(saved: Path) -> None:
+    change_config(saved, use_cache=False, attention_dropout=0.3, pad_token_id=4, torch_dtype="float16")
+    assert not open_checkpoint(build_tiny_llama(), str(saved)).identical
+
+
+def test_another_tokenizer_is_told_and_none_is_none(saved: Path) -> None:
+    build_tokenizer("plain").save_pretrained(saved)
+    with pytest.raises(
+        AuditError, match=r"the tokenizer of .* is not that of .*'tiny-llama' \(post processor, the bos"
+    ):
+        read_checkpoint(build_tiny_llama(), str(saved))
+    rules = json.loads((saved / "tokenizer.json").read_text())
+    build_tokenizer("bos").save_pretrained(saved)
+    same = json.loads((saved / "tokenizer.json").read_text())
+    same["model"]["merges"] = rules["model"]["merges"][:-1]
+    (saved / "tokenizer.json").write_text(json.dumps(same))
+    with pytest.raises(AuditError, match=r"\(merges differs\)"):
+        read_checkpoint(build_tiny_llama(), str(saved))
+    for file in saved.glob("tokenizer*"):
+        file.unlink()
+    assert not open_checkpoint(build_tiny_llama(), str(saved)).identical
+
+
+def drop(tensors: dict[str, Tensor]) -> None:
+    del tensors["model.layers.1.mlp.down_proj.weight"]
+
+
+def add(tensors: dict[str, Tensor]) -> None:
+    tensors["model.layers.7.mlp.down_proj.weight"] = torch.ones(2)
+
+
+def bend(tensors: dict[str, Tensor]) -> None:
+    tensors["model.norm.weight"] = torch.ones(7)
+
+
+def quantise(tensors: dict[str, Tensor]) -> None:
+    tensors["model.norm.weight"] = torch.ones(32, dtype=torch.int8)
+
+
+@pytest.mark.parametrize(
+    ("spoil", "complaint"),
+    [
+        (drop, r"lacks 1 tensors of the base model, the first is 'model\.layers\.1\.mlp\.down_proj\.weight'"),
+        (add, r"holds 1 tensors that the base model does not have, the first is 'model\.layers\.7\."),
+        (bend, r"holds model\.norm\.weight of shape \(7,\), where the base model has \(32,\)"),
+        (quantise, r"stores model\.norm\.weight as I8; save it without quantisation"),
+    ],
+)
+def test_tensors_that_do_not_fit_are_told(
+    saved: Path, spoil: Callable[[dict[str, Tensor]], None], complaint: str
+) -> None:
+    change_weights(saved, spoil)
+    with pytest.raises(AuditError, match=complaint):
+        read_checkpoint(build_tiny_llama(), str(saved))
+
+
+def test_tied_weights_in_two_versions_are_told(tmp_path: Path) -> None:
+    save(build_tiny_gpt2(), tmp_path)
+    change_weights(tmp_path, lambda tensors: tensors.update({"lm_head.weight": tensors["transformer.wte.weight"] + 1}))
+    with pytest.raises(AuditError, match=r"stores .*weight and .*weight differently, but the base model has one"):
+        read_checkpoint(build_tiny_gpt2(), str(tmp_path))
+
+
+def test_files_that_are_missing_spoilt_or_pickles_are_told(saved: Path, tmp_path: Path) -> None:
+    lm = build_tiny_llama()
+    weights = loaded(saved / "model.safetensors")
+    (saved / "model.safetensors").write_bytes(b"no safetensors")
+    with pytest.raises(AuditError, match=r"model\.safetensors cannot be read as safetensors"):
+        read_checkpoint(lm, str(saved))
+    (saved / "model.safetensors").unlink()
+    with pytest.raises(AuditError, match=r"holds no model\.safetensors; save the model again"):
+        read_checkpoint(lm, str(saved))
+    torch.save(weights, saved / "pytorch_model.bin")
+    for source in (saved, saved / "pytorch_model.bin"):
+        with pytest.raises(AuditError, match=r"are a pickle \(pytorch_model\.bin\), which can run code"):
+            read_checkpoint(lm, str(source))
+
+    edited(build_tiny_llama()).model.save_pretrained(tmp_path / "shards", max_shard_size="20KB")
+    shard = sorted((tmp_path / "shards").glob("*.safetensors"))[1]
+    shard.unlink()
+    with pytest.raises(AuditError, match=f"lacks {shard.name}; copy the whole folder again"):
+        read_checkpoint(lm, str(tmp_path / "shards"))
+    (tmp_path / "shards" / "model.safetensors.index.json").write_text("{}")
+    with pytest.raises(AuditError, match=r"index\.json cannot be read"):
+        read_checkpoint(lm, str(tmp_path / "shards"))
+
+
+@pytest.mark.parametrize(
+    ("source", "complaint"),
+    [
+        ("./absent", r"there is no checkpoint '\./absent'"),
+        ("a/b/c", "there is no checkpoint 'a/b/c'"),
+        ("absent.safetensors", r"there is no checkpoint 'absent\.safetensors'"),
+        ("two words", "is neither a folder nor a hub id"),
+        ("some-lab/absent", "is not in the local cache and the hub cannot be reached"),
+    ],
+)
+@pytest.mark.usefixtures("hub_cache")
+def test_a_source_that_leads_nowhere_is_told(source: str, complaint: str, tiny_gpt2: LanguageModel) -> None:
+    with pytest.raises(AuditError, match=complaint):
+        read_checkpoint(tiny_gpt2, source)
+
+
+def test_a_folder_of_something_else_and_a_folders_revision_are_told(saved: Path, tmp_path: Path) -> None:
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(AuditError, match=r"holds neither config\.json .* nor patch\.json"):
+        read_checkpoint(build_tiny_llama(), str(tmp_path / "empty"))
+    with pytest.raises(AuditError, match="is local and has no revision 'v2'"):
+        read_checkpoint(build_tiny_llama(), str(saved), revision="v2")
+
+
+def test_a_hub_checkpoint_is_pinned_to_its_commit(saved: Path, hub_cache: Path) -> None:
+    put_in_cache(hub_cache, "some-lab/edited", saved)
+    for revision in (None, "main", COMMIT):
+        read = open_checkpoint(build_tiny_llama(), "some-lab/edited", revision=revision)
+        assert (read.commit, read.kind, read.identical) == (COMMIT, "checkpoint", False)
+
+
+def change_of(lm: LanguageModel) -> WeightPatch:
+    name = lm.anatomy.weight_name(1)
+    delta = LowRankDelta(torch.ones(32, 1), torch.ones(1, lm.anatomy.inner_size))
+    return WeightPatch({name: delta}, meta={"base": weights_fingerprint(lm)})
+
+
+def test_a_patch_that_was_saved_here_comes_back_as_it_is(tmp_path: Path) -> None:
+    lm = build_tiny_llama()
+    patch = change_of(lm)
+    patch.save(tmp_path)
+    read = open_checkpoint(lm, str(tmp_path))
+    assert (read.kind, read.patch.fingerprint) == ("patch", patch.fingerprint)
+    PatchSequence((WeightPatch({}), WeightPatch({}))).save(tmp_path / "nothing")
+    assert open_checkpoint(lm, str(tmp_path / "nothing")).identical
+    with pytest.raises(AuditError, match="was made for a model with fingerprint"):
+        read_checkpoint(build_tiny_llama(seed=1), str(tmp_path))
+
+
+def test_a_plan_folder_without_its_one_patch_is_told(tmp_path: Path) -> None:
+    from audit.models.checkpoints import PLAN_FILE
+    from audit.session import plan_folder
+
+    assert plan_folder.PLAN_FILE == PLAN_FILE
+    lm = build_tiny_llama()
+    (tmp_path / PLAN_FILE).write_text("{}")
+    with pytest.raises(AuditError, match="is not finished; run it again"):
+        read_checkpoint(lm, str(tmp_path))
+    for number in ("00000", "00001"):
+        change_of(lm).save(tmp_path / number)
+    with pytest.raises(AuditError, match=r"holds 2 patches, one for each request; .*/00000\."):
+        read_checkpoint(lm, str(tmp_path))
+    assert open_checkpoint(lm, str(tmp_path / "00000")).kind == "patch"
+
+
+@pytest.mark.parametrize("prefix", ["", "transformer."])
+def test_a_file_of_differences_is_added(prefix: str, tmp_path: Path) -> None:
+    change = torch.randn(128, 32, generator=torch.Generator().manual_seed(0))
+    tensors = {f"{prefix}h.1.mlp.c_proj.weight": change.half(), f"{prefix}ln_f.weight": torch.zeros(32)}
+    save_file(tensors, tmp_path / "delta.safetensors")
+    lm = build_tiny_gpt2()
+    before = parameter_at(lm.model, "transformer.h.1.mlp.c_proj.weight").detach().clone()
+    read = open_checkpoint(lm, str(tmp_path / "delta.safetensors"))
+    assert isinstance(read.patch, WeightPatch) and read.kind == "differences"
+    assert list(read.patch.deltas) == ["transformer.h.1.mlp.c_proj.weight"]
+    with read.patch.applied(lm):
+        after = parameter_at(lm.model, "transformer.h.1.mlp.c_proj.weight").detach()
+        assert torch.equal(after, before + change.half().float())
+
+
+@pytest.fixture
+def refused(tmp_path: Path) -> Iterator[Callable[[dict[str, Tensor], str], None]]:
+    def check(tensors: dict[str, Tensor], complaint: str) -> None:
+        save_file(tensors, tmp_path / "delta.safetensors")
+        with pytest.raises(AuditError, match=complaint):
+            read_checkpoint(build_tiny_gpt2(), str(tmp_path / "delta.safetensors"))
+
+    yield check
+
+
+def test_differences_that_do_not_fit_are_told(
+    refused: Callable[[dict[str, Tensor], str], None], tmp_path: Path
+) -> None:
+    refused({"strange": torch.ones(2)}, "holds 1 tensors that the base model does not have, the first is 'strange'")
+    refused({"transformer.ln_f.weight": torch.ones(2)}, r"of shape \(2,\), where the base model has \(32,\)")
+    both = {"lm_head.weight": torch.ones(400, 32), "transformer.wte.weight": torch.ones(400, 32)}
+    refused(both, r"changes transformer\.wte\.weight twice, as .* and as .*, which the base model ties")
+    (tmp_path / "config.json").write_text("{}")
+    refused({}, r"belongs to a checkpoint \(config\.json lies beside it\); name its folder")
+    (tmp_path / "weights.npz").touch()
+    with pytest.raises(AuditError, match=r"is no \.safetensors file"):
+        read_checkpoint(build_tiny_gpt2(), str(tmp_path / "weights.npz"))
