@@ -54,15 +54,18 @@ def write_report(report: RunReport, root: Path) -> Path:
 def read_report(folder: Path, *, with_items: bool = False) -> RunReport:
     """Read a run's folder back (or its `verdict.json`). Raises `AuditError` when there is none."""
     file = folder if folder.name == "verdict.json" else folder / "verdict.json"
+    report = report_from_json(_text(file), origin=str(file), folder=str(file.parent))
+    if with_items:
+        items = file.parent / "items.jsonl"
+        report = replace(report, items=items_from_jsonl(_text(items), origin=str(items)))
+    return report
+
+
+def _text(file: Path) -> str:
     try:
-        text = file.read_text(encoding="utf-8")
-        report = report_from_json(text, origin=str(file), folder=str(file.parent))
-        if with_items:
-            items = (file.parent / "items.jsonl").read_text(encoding="utf-8")
-            report = replace(report, items=items_from_jsonl(items))
+        return file.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError):
         raise AuditError(f"{file} cannot be read: give the folder of a run, such as reports/<run>.") from None
-    return report
 
 
 def _write_files(report: RunReport, folder: Path) -> None:

@@ -81,9 +81,18 @@ def report_from_json(text: str, *, origin: str, folder: str | None = None) -> Ru
         raise AuditError(f"{origin} lacks or misnames a field ({error}); run the audit again.") from None
 
 
-def items_from_jsonl(text: str) -> tuple[ItemRecord, ...]:
-    """The items that `items_jsonl` wrote."""
-    return tuple(_item(json.loads(line)) for line in text.split("\n") if line)  # answers may hold other line breaks
+def items_from_jsonl(text: str, *, origin: str = "items.jsonl") -> tuple[ItemRecord, ...]:
+    """The items that `items_jsonl` wrote. `origin` names the file in errors (`AuditError`)."""
+    items: list[ItemRecord] = []
+    for number, line in enumerate(text.split("\n"), start=1):  # answers may hold other line breaks
+        try:
+            if line:
+                items.append(_item(json.loads(line)))
+        except (json.JSONDecodeError, KeyError, TypeError) as error:
+            raise AuditError(
+                f"{origin}, line {number} is no item of a report ({error}); the file is not whole, so run the audit again."
+            ) from None
+    return tuple(items)
 
 
 def _item(row: dict[str, Any]) -> ItemRecord:

@@ -35,6 +35,7 @@ class RunHeader:
     protocol: str = "standard"
     shots: int = 0
     chat_template: bool = False
+    rescored: str | None = None  # the folder of the run whose saved answers were scored again in this one
     checkpoint: bool = False  # whether `editor` is a checkpoint that somebody else edited
 
     @property
@@ -59,7 +60,11 @@ class RunHeader:
             f"audit: device {self.device}, dtype {self.dtype}, seed {self.seed}, "
             f"at most {self.limit} items per ability from {self.data}, {self.asked_how}",
         ]
-        return [*lines, f"audit: patch from {self.patch_from}, nothing is edited"] if self.patch_from else lines
+        if self.patch_from:
+            lines.append(f"audit: patch from {self.patch_from}, nothing is edited")
+        if self.rescored:
+            lines.append(f"audit: the answers of {self.rescored}, scored again; no model is asked")
+        return lines
 
 
 @dataclass(frozen=True)

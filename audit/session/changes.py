@@ -20,8 +20,9 @@ from audit.edits.sources import LoadedRequests, load_requests
 from audit.options import AuditSettings
 from audit.session.asking import KnownModel
 from audit.session.editing import EditedModel, RestrainedEditor, carry_out, edited_models
-from audit.session.identity import plan_identity, source_fingerprint, versions
+from audit.session.identity import plan_identity, source_fingerprint
 from audit.session.plan_folder import KeptStep, PlanFolder
+from audit.session.versions import versions
 from audit.store import Store
 
 Progress = Callable[[int, int], None]
