@@ -1,0 +1,175 @@
+"""Answers begun from drafts are the answers that decoding writes, whatever the drafts are."""
+
+from collections.abc import Callable, Mapping, Sequence
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from audit.abilities.contract import Decoding
+from audit.engine import drafts as drafts_module
+from audit.engine.drafts import write_from_drafts
+from audit.engine.generation import Generated, end_tokens, write_answers
+from audit.engine.lower_blocks import LowerStates
+from audit.engine.saving import Saving
+from audit.errors import AuditError
+from audit.models.language_model import LanguageModel
+from audit.models.patches import identity_patch
+from audit.models.tokens import encode
+from tests.engine.reference import mixed_prompts
+from tests.engine.test_lower_blocks import blocks_run, edit
+from tests.tiny_models import CONTEXT_LENGTH, build_tiny_gpt2, build_tiny_llama
+
+PROMPTS = mixed_prompts(14)
+ENDLESS = Decoding(20, stop=())
+SIZES = {"nothing": 0.0, "few": 0.01, "most": 0.3, "collapsed": float("nan")}
+
+Drafts = dict[int, tuple[int, ...]]
+
+
+def drafted(answers: Sequence[Generated]) -> Drafts:
+    return {number: one.ids for number, one in enumerate(answers)}
+
+
+def stopping_at(answers: Sequence[Generated]) -> tuple[str, ...]:
+    """Stop strings that occur: two characters from the middle of some answers, which may lie across two tokens."""
+    pieces = (one.text[at : at + 2] for one, at in zip(answers[::3], (1, 4, 7, 10, 13), strict=True))
+    return tuple(piece for piece in pieces if piece)
+
+
+@pytest.fixture(scope="module", params=["gpt2", "llama"])
+def lm(request: pytest.FixtureRequest, tiny_gpt2: LanguageModel, tiny_llama: LanguageModel) -> LanguageModel:
+    return tiny_gpt2 if request.param == "gpt2" else tiny_llama
+
+
+@pytest.mark.parametrize("budget", (90, 8192))
+@pytest.mark.parametrize("size", SIZES.values(), ids=SIZES)
+def test_an_edited_model_answers_as_it_does_without_drafts(lm: LanguageModel, size: float, budget: int) -> None:
+    whole = write_answers(lm, PROMPTS, ENDLESS)
+    for decoding in (ENDLESS, Decoding(20, stopping_at(whole))):
+        base = write_answers(lm, PROMPTS, decoding)
+        states = LowerStates(2)
+        for seed in (1, 2):
+            with edit(lm, 2, seed, size).applied(lm):
+                expected = write_answers(lm, PROMPTS, decoding)
+                found = write_from_drafts(lm, PROMPTS, drafted(base), decoding, token_budget=budget)
+                assert found == expected
+                with_states = write_from_drafts(lm, PROMPTS, drafted(base), decoding, lower=states, token_budget=budget)
+                assert with_states == expected
+            if size == 0.01:
+                assert 0 < sum(a != b for a, b in zip(expected, base, strict=True)) < len(PROMPTS)
+
+
+def test_drafts_that_stand_are_not_decoded(lm: LanguageModel) -> None:
+    base = write_answers(lm, PROMPTS, ENDLESS)
+    states = LowerStates(2)
+    write_from_drafts(lm, PROMPTS, drafted(base), ENDLESS, lower=states)
+    saving = Saving()
+    with identity_patch().applied(lm), blocks_run(lm) as counts:
+        found = write_from_drafts(lm, PROMPTS, drafted(base), ENDLESS, lower=states, saving=saving)
+    assert found == base
+    assert counts == [0, 0, 1]
+    assert (saving.stood, saving.drafts, saving.shared) == (len(PROMPTS), len(PROMPTS), 2 * saving.computed)
+
+
+def wrong(ids: tuple[int, ...]) -> tuple[int, ...]:
+    return tuple((token + 7) % 300 for token in ids)
+
+
+@pytest.mark.parametrize(
+    "spoil",
+    [
+        wrong,
+        lambda ids: ids[:5] + wrong(ids[5:]),
+        lambda ids: ids[:-1] + wrong(ids[-1:]),
+        lambda ids: ids + ids + ids,
+        lambda ids: ids[:3],
+        lambda ids: (),
+    ],
+    ids=["from the first token", "in the middle", "in the last token", "too long", "too short", "empty"],
+)
+def test_drafts_may_be_anything(lm: LanguageModel, spoil: Callable[[tuple[int, ...]], tuple[int, ...]]) -> None:
+    for decoding in (ENDLESS, Decoding(20, stopping_at(write_answers(lm, PROMPTS, ENDLESS)))):
+        expected = write_answers(lm, PROMPTS, decoding)
+        drafts = {number: spoil(one.ids) for number, one in enumerate(expected)}
+        assert write_from_drafts(lm, PROMPTS, drafts, decoding) == expected
+
+
+@settings(max_examples=25)
+@given(
+    st.lists(st.integers(0, 300), max_size=12),
+    st.integers(0, 12),
+    st.integers(1, 12),
+    st.sampled_from([(), ("\n",), ("a",), ("in", " the")]),
+)
+def test_any_draft_gives_the_greedy_answer(noise: list[int], right: int, room: int, stop: tuple[str, ...]) -> None:
+    lm, decoding = TINY, Decoding(room, stop)
+    prompts = PROMPTS[:2]
+    expected = write_answers(lm, prompts, decoding)
+    drafts = {number: (*one.ids[:right], *noise) for number, one in enumerate(expected)}
+    assert write_from_drafts(lm, prompts, drafts, decoding) == expected
+
+
+TINY = build_tiny_gpt2()
+
+
+def test_a_draft_past_the_end_of_text_ends_there() -> None:
+    lm = build_tiny_llama()
+    free = write_answers(lm, PROMPTS, ENDLESS)
+    lm.model.generation_config.eos_token_id = [free[0].ids[4], 1]
+    assert free[0].ids[4] in end_tokens(lm)
+    expected = write_answers(lm, PROMPTS, ENDLESS)
+    assert len(expected[0].ids) < len(free[0].ids)
+    assert write_from_drafts(lm, PROMPTS, drafted(free), ENDLESS) == expected
+    assert write_from_drafts(lm, PROMPTS, drafted(expected), ENDLESS) == expected
+
+
+def test_a_draft_ends_with_the_context(lm: LanguageModel) -> None:
+    prompt = "!" * 400
+    while len(encode(lm.tokenizer, prompt)) > CONTEXT_LENGTH - 3:
+        prompt = prompt[:-1]
+    expected = write_answers(lm, [prompt, "Mara"], ENDLESS)
+    drafts = {0: (*expected[0].ids, 5, 6, 7, 8), 1: expected[1].ids}
+    assert write_from_drafts(lm, [prompt, "Mara"], drafts, ENDLESS) == expected
+
+
+def test_prompts_without_a_draft_and_identical_prompts_find_their_answers(lm: LanguageModel) -> None:
+    prompts = [PROMPTS[0], PROMPTS[1], PROMPTS[0], PROMPTS[2], PROMPTS[0]]
+    expected = write_answers(lm, prompts, ENDLESS)
+    drafts: Drafts = {0: expected[0].ids, 2: wrong(expected[2].ids), 3: expected[3].ids}
+    assert write_from_drafts(lm, prompts, drafts, ENDLESS) == expected
+
+
+def test_every_answer_is_told_once_as_it_comes(lm: LanguageModel) -> None:
+    base = write_answers(lm, PROMPTS, ENDLESS)
+    told: list[Mapping[int, Generated]] = []
+    seen: list[tuple[int, int]] = []
+    with edit(lm, 2, size=0.01).applied(lm):
+        found = write_from_drafts(
+            lm,
+            PROMPTS,
+            drafted(base),
+            ENDLESS,
+            token_budget=90,
+            answered=told.append,
+            progress=lambda done, of: seen.append((done, of)),
+        )
+    assert sorted(number for fresh in told for number in fresh) == list(range(len(PROMPTS)))
+    assert all(one == found[number] for fresh in told for number, one in fresh.items())
+    assert len(told) > 3
+    assert seen == sorted(seen) and seen[-1] == (len(PROMPTS), len(PROMPTS))
+
+
+def test_drafts_that_do_not_stand_are_given_up(lm: LanguageModel, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(drafts_module, "TRIED", 50)
+    expected = write_answers(lm, PROMPTS, ENDLESS)
+    drafts = {number: wrong(one.ids) for number, one in enumerate(expected)}
+    saving = Saving()
+    assert write_from_drafts(lm, PROMPTS, drafts, ENDLESS, saving=saving, token_budget=90) == expected
+    assert saving.stood == 0 and 0 < saving.drafts < len(PROMPTS) / 2
+
+
+def test_prompts_that_cannot_be_asked_are_named(lm: LanguageModel) -> None:
+    with pytest.raises(AuditError, match=r"^Prompt 1 "):
+        write_from_drafts(lm, ["Mara", "!" * 600], {0: (5, 6)}, ENDLESS)
+    assert write_from_drafts(lm, [], {}, ENDLESS) == []
