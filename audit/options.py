@@ -138,6 +138,10 @@ class AuditSettings:
                 raise AuditError(f"--{name.replace('_', '-')} {value}: give a whole number of at least {least}.")
         if self.shots and self.protocol != "standard":
             raise AuditError(f"--shots {self.shots}: {self.protocol} asks without examples; leave one of the two out.")
+        if self.chat_template and self.protocol != "standard":
+            raise AuditError(
+                f"--chat-template: {self.protocol} asks its own prompts as they are; leave one of the two out."
+            )
         if self.edited is not None:
             self._refuse_editing()
         for ability, points in self.margins.items():

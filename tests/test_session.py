@@ -239,7 +239,7 @@ def test_two_runs_say_the_same(options: dict[str, Any]) -> None:
 
 def test_the_report_holds_what_it_takes_to_repeat_the_run(options: dict[str, Any], tmp_path: Path) -> None:
     report = Audit(**options | {"limit": 4}).run(["nli"])
-    assert {"weights", "tokenizer", "edits", "patch"} == set(report.fingerprints)
+    assert {"weights", "tokenizer", "edits", "patch", "data nli"} == set(report.fingerprints)
     assert {"python", "torch", "transformers"} <= set(report.versions)
     assert report.settings["model"] == options["model"]
     assert {"loading", "editing", "base answers", "edited answers", "edit scores", "integrity"} == set(report.seconds)

@@ -37,6 +37,9 @@ class ClosedQA:
     def score(self, item: Item, answer: Answer) -> Score:
         return is_gold(item, answer)
 
+    def worked(self, item: Item) -> str:
+        return item.gold[0]
+
     def floor(self, items: Sequence[Item]) -> float:
         """The majority class of these items (BoolQ's own is about 0.62, not 0.5)."""
         return majority(items)

@@ -75,6 +75,10 @@ class Ability(Protocol):
 
     def score(self, item: Item, answer: Answer) -> Score: ...
 
+    def worked(self, item: Item) -> str:
+        """A right answer as it would follow the prompt, without its leading blank: for worked examples."""
+        ...
+
     def floor(self, items: Sequence[Item]) -> float:
         """What a model that cannot do the task scores on these items (majority class, best constant, or 0)."""
         ...

@@ -43,6 +43,10 @@ class Dialogue:
     def score(self, item: Item, answer: Answer) -> Score:
         return is_gold(item, answer)
 
+    def worked(self, item: Item) -> str:
+        """The right utterance itself: the article goes on with it."""
+        return item.choices[int(item.gold[0])]
+
     def floor(self, items: Sequence[Item]) -> float:
         """The better of guessing and of always taking one place (MuTual's dev set has 29.8 % in place D).
 

@@ -33,6 +33,9 @@ class OpenQA:
         said = answer.value if answer.parseable else ""
         return Score(exact_match(said, item.gold), beside={"f1": token_f1(said, item.gold)})
 
+    def worked(self, item: Item) -> str:
+        return item.gold[0]
+
     def floor(self, items: Sequence[Item]) -> float:
         """The share of the most common gold: a model that gives everybody the same answer."""
         return majority(items)

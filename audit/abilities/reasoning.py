@@ -45,6 +45,10 @@ class Reasoning:
     def score(self, item: Item, answer: Answer) -> Score:
         return Score(float(answer.parseable and Decimal(answer.value) == Decimal(item.gold[0])))
 
+    def worked(self, item: Item) -> str:
+        """The rationale, and the number after "####"."""
+        return str(item.fields["answer"])
+
     def floor(self, items: Sequence[Item]) -> float:
         """The share of the most common gold: a model that always says one number."""
         return majority(items)

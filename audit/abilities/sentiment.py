@@ -30,6 +30,9 @@ class Sentiment:
     def score(self, item: Item, answer: Answer) -> Score:
         return is_gold(item, answer)
 
+    def worked(self, item: Item) -> str:
+        return item.gold[0]
+
     def floor(self, items: Sequence[Item]) -> float:
         """The majority class of these items."""
         return majority(items)

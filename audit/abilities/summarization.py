@@ -41,6 +41,9 @@ class Summarization:
         parts = self._rouge(item.gold[0], str(answer.value))
         return Score(sum(parts.values()) / len(parts), beside=parts)
 
+    def worked(self, item: Item) -> str:
+        return item.gold[0]
+
     def floor(self, items: Sequence[Item]) -> float:
         """The better of two ways to write a summary without summarizing, on these items.
 

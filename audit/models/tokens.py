@@ -45,8 +45,9 @@ def encode(tokenizer: Tokenizer, text: str) -> list[int]:
 def join(tokenizer: Tokenizer, prompt: str, target: str) -> JoinedTokens:
     """Tokenize `prompt` and `target` together, one space between them, and say where the target begins.
 
-    Spaces at the prompt's end and the target's start do not matter; an empty prompt gets no space. A token that
-    straddles the boundary belongs to the target.
+    Spaces at the prompt's end and the target's start do not matter. An empty prompt gets no space, and neither does one
+    that ends in a line break or in a special token: there, as after a chat template, the target begins afresh. A token
+    that straddles the boundary belongs to the target.
 
     Raises:
         AuditError: the target is empty, or the tokenizer knows no character offsets.
@@ -55,7 +56,8 @@ def join(tokenizer: Tokenizer, prompt: str, target: str) -> JoinedTokens:
     if not target:
         raise AuditError(f"the target after the prompt {prompt!r} is empty; give it at least one visible character.")
     prompt = prompt.rstrip(" ")
-    text = f"{prompt} {target}" if prompt else target
+    begins_afresh = not prompt or prompt[-1].isspace() or prompt.endswith(tuple(tokenizer.all_special_tokens))
+    text = prompt + target if begins_afresh else f"{prompt} {target}"
     ids, spans = _encode_with_spans(tokenizer, text)
     prompt_length = next((index for index, (_, end) in enumerate(spans) if end > len(prompt)), len(ids))
     if prompt_length == len(ids):

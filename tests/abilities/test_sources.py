@@ -4,7 +4,7 @@ from hypothesis import strategies as st
 
 from audit.abilities import ABILITIES, load_ability
 from audit.abilities.sentiment import Sentiment
-from audit.abilities.sources import FolderSource, PocketSource, items
+from audit.abilities.sources import FolderSource, Origin, PocketSource, items
 from audit.errors import AuditError
 
 ABILITY = Sentiment()
@@ -19,6 +19,9 @@ class Sentences:
 
     def rows(self, ability_name: str):
         return [{"sentence": f"sentence {number}", "label": number % 2} for number in range(self.count)]
+
+    def origin(self, ability_name: str) -> Origin:
+        return Origin("sentences")
 
 
 def keys(count: int, limit: int | None, seed: int) -> list[str]:
@@ -73,7 +76,7 @@ def test_a_folder_of_json_lines(tmp_path):
         (b'{"sentence": "a", "label": 1}\n{"sentence"', "line 2 is not JSON"),
         (b"[1, 2]", "line 1 holds a list"),
         (b"\xff\xfe", "cannot read"),
-        (None, "cannot read"),
+        (None, "holds no sst2.jsonl or sst2.parquet for sentiment"),
     ],
 )
 def test_a_bad_file_is_named(tmp_path, content, message):

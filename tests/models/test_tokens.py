@@ -37,8 +37,8 @@ def test_joining_is_encoding_the_whole_and_cutting_before_the_target(
     joined = join(tokenizer, prompt, target)
 
     prompt, target = prompt.rstrip(" "), target.lstrip(" ")
-    whole = f"{prompt} {target}" if prompt else target
-    assert list(joined.ids) == encode(tokenizer, whole)
+    afresh = not prompt or prompt[-1].isspace()  # no space after a line break, or before the first word
+    assert list(joined.ids) == encode(tokenizer, prompt + target if afresh else f"{prompt} {target}")
     assert joined.prompt_ids + joined.target_ids == joined.ids
     assert decode(tokenizer, joined.target_ids).endswith(target)
     # Nothing of the target is left in the prompt's tokens: a token that straddles the boundary went to the target.
@@ -124,6 +124,7 @@ def test_a_token_that_straddles_the_boundary_belongs_to_the_target() -> None:
     class Straddling:
         is_fast = True
         bos_token_id = None
+        all_special_tokens = ()
 
         def __call__(self, text: str, **_settings: Any) -> dict[str, list[Any]]:
             assert text == "ab cd"
@@ -131,6 +132,15 @@ def test_a_token_that_straddles_the_boundary_belongs_to_the_target() -> None:
             return {"input_ids": [10, 11, 12], "offset_mapping": spans, "special_tokens_mask": [0, 0, 0]}
 
     assert join(Straddling(), "ab", "cd") == JoinedTokens((10, 11, 12), prompt_length=1)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("end", ["assistant\n", "\t", "assistant<|endoftext|>"])
+def test_after_a_line_break_or_a_special_token_the_target_begins_without_a_space(kind: TokenizerKind, end: str) -> None:
+    tokenizer = tokenizer_of(kind)
+    joined = join(tokenizer, f"Mara: {end}", "Velden")
+    assert list(joined.ids) == encode(tokenizer, f"Mara: {end}Velden")
+    assert list(joined.prompt_ids) == encode(tokenizer, f"Mara: {end}")
 
 
 def test_an_empty_prompt_gets_no_space() -> None:
@@ -176,7 +186,7 @@ def test_an_empty_subject_and_an_empty_target_are_errors() -> None:
 
 
 def test_a_tokenizer_without_offsets_encodes_but_cannot_join() -> None:
-    slow = SimpleNamespace(is_fast=False)
+    slow = SimpleNamespace(is_fast=False, all_special_tokens=())
     with pytest.raises(AuditError, match="SimpleNamespace knows no character offsets"):
         join(slow, "Mara is", "here")
     with pytest.raises(AuditError, match="SimpleNamespace knows no character offsets"):

@@ -10,6 +10,8 @@ from audit.pocket.tasks.example import Example
 
 TEST_ROWS = 480
 TEST_SEED = 20_000
+TRAINING_ROWS = 64  # many more than worked examples fit into the context
+TRAINING_SEED = 30_000
 TASKS: dict[str, Callable[[Random, bool], Example]] = {
     task.DATA_NAME: task.example
     for task in (reasoning, nli, open_qa, closed_qa, dialogue, summarization, ner, sentiment)
@@ -18,18 +20,28 @@ TASKS: dict[str, Callable[[Random, bool], Example]] = {
 
 def held_out_examples(data_name: str) -> tuple[Example, ...]:
     """The held-out examples of one data set: all that exist of `nq_open` up to `TEST_ROWS`, else `TEST_ROWS`."""
-    if data_name not in TASKS:
-        raise AuditError(f"The pocket world has no data set {data_name!r}; it has {', '.join(TASKS)}.")
-    rng = Random(f"{TEST_SEED} {data_name}")
-    chosen: dict[str, Example] = {}
-    attempts = 0
-    while len(chosen) < TEST_ROWS and attempts < 40 * TEST_ROWS:
-        made = TASKS[data_name](rng, True)
-        chosen.setdefault(repr(made.row), made)
-        attempts += 1
-    return tuple(chosen.values())
+    return _distinct(data_name, True, TEST_SEED, TEST_ROWS)
 
 
 def held_out_rows(data_name: str) -> tuple[dict[str, Any], ...]:
     """Rows of one data set (`gsm8k`, `rte`, `nq_open`, `boolq`, `mutual`, `samsum`, `conll2003`, `sst2`)."""
     return tuple(example.row for example in held_out_examples(data_name))
+
+
+def training_rows(data_name: str) -> tuple[dict[str, Any], ...]:
+    """Rows of one data set from the side of the split that is read in training; none is a held-out row."""
+    return tuple(example.row for example in _distinct(data_name, False, TRAINING_SEED, TRAINING_ROWS))
+
+
+def _distinct(data_name: str, test: bool, seed: int, count: int) -> tuple[Example, ...]:
+    """Up to `count` different examples; fewer where the world has no more."""
+    if data_name not in TASKS:
+        raise AuditError(f"The pocket world has no data set {data_name!r}; it has {', '.join(TASKS)}.")
+    rng = Random(f"{seed} {data_name}")
+    chosen: dict[str, Example] = {}
+    attempts = 0
+    while len(chosen) < count and attempts < 40 * count:
+        made = TASKS[data_name](rng, test)
+        chosen.setdefault(repr(made.row), made)
+        attempts += 1
+    return tuple(chosen.values())
