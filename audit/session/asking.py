@@ -10,11 +10,13 @@ from dataclasses import asdict, dataclass
 
 from audit.abilities.contract import Ability, AskedItems, Item
 from audit.answer_log import AnswerLog
+from audit.engine.drafts import write_from_drafts
 from audit.engine.generation import Generated, write_answers
 from audit.engine.ranking import rank
 from audit.models.fingerprints import content_fingerprint, tokenizer_fingerprint, weights_fingerprint
 from audit.models.language_model import LanguageModel
 from audit.models.patches import Patch
+from audit.session.reuse import Reuse
 from audit.session.scoring import Raw, read_raw
 
 # Raise it whenever the engine may give another answer to the same question, so that stored answers are asked again.
@@ -57,10 +59,12 @@ def ask(
     patch: Patch | None = None,
     log: AnswerLog | None = None,
     progress: Progress | None = None,
+    reuse: Reuse | None = None,
 ) -> AskedItems:
     """Ask the model, with `patch` applied, what its log does not hold yet, and read all answers.
 
-    `log` is that of the model's state with the patch (`KnownModel.state`); each batch is added as it finishes.
+    `log` is that of the model's state with the patch (`KnownModel.state`); each batch is added as it finishes. `reuse`
+    is what the models of the plan share; the base model is asked first.
     """
     questions = [question_fingerprint(ability, item) for item in items]
     answers: dict[str, Raw] = {}
@@ -83,7 +87,9 @@ def ask(
                 progress(from_store + done * len(missing) // total, from_store + len(missing))
 
         with nullcontext() if patch is None else patch.applied(lm):
-            _ask(lm, ability, list(missing.values()), answered, further)
+            _ask(lm, ability, missing, answered, further, patch, reuse)
+    if reuse is not None and patch is None and ability.decoding is not None:
+        reuse.learn(answers)
     return read_raw(ability, items, [answers[question] for question in questions], from_store)
 
 
@@ -96,17 +102,27 @@ def question_fingerprint(ability: Ability, item: Item) -> str:
 def _ask(
     lm: LanguageModel,
     ability: Ability,
-    items: Sequence[Item],
+    asked: Mapping[str, Item],
     answered: Callable[[Mapping[int, Raw]], None],
     progress: Progress,
+    patch: Patch | None,
+    reuse: Reuse | None,
 ) -> None:
-    """Hand the raw output of every batch to `answered`, by number of the item."""
-    prompts = [ability.prompt(item) for item in items]
+    """Hand the raw output of every batch to `answered`, by number of the item; `asked` names each by its question."""
+    prompts = [ability.prompt(item) for item in asked.values()]
     if ability.decoding is None:
-        rank(lm, prompts, [item.choices for item in items], progress=progress, answered=answered)
+        forward = None if reuse is None else reuse.forward(lm, patch)
+        choices = [item.choices for item in asked.values()]
+        rank(lm, prompts, choices, progress=progress, answered=answered, forward=forward)
         return
 
     def written(fresh: Mapping[int, Generated]) -> None:
         answered({number: {"text": one.text, "ids": list(one.ids)} for number, one in fresh.items()})
 
-    write_answers(lm, prompts, ability.decoding, progress=progress, answered=written)
+    if reuse is None or patch is None:
+        write_answers(lm, prompts, ability.decoding, progress=progress, answered=written)
+        return
+    drafts, lower, saving = reuse.drafts(list(asked)), reuse.lower, reuse.saving
+    write_from_drafts(
+        lm, prompts, drafts, ability.decoding, lower=lower, saving=saving, progress=progress, answered=written
+    )
