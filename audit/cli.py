@@ -6,21 +6,19 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 
+from audit.commands.ending import USAGE_EXIT, exit_by, show
 from audit.commands.grid import grid
 from audit.commands.locate import locate
+from audit.commands.rescore import rescore
 from audit.commands.train_mend import train_mend
 from audit.errors import AuditError
 from audit.options import OPTIONS, Option, settings_from
 
-if TYPE_CHECKING:
-    from audit.reports.run import RunReport
-
 BY_NAME = {option.name: option for option in OPTIONS}
-USAGE_EXIT, INCONCLUSIVE_EXIT = 2, 3  # 0 is PASS, 1 is FAIL
 
 app = typer.Typer(
     help="Does editing a language model hurt what it could already do?",
@@ -83,11 +81,8 @@ def run_command(
             typer.echo(line, err=True)
         report = replace(audit.run(asked), command=" ".join(["audit", *sys.argv[1:]]))
         report = replace(report, folder=str(report.save(settings.reports)))
-    _show(report)
-    if report.outcome == "FAIL":
-        raise typer.Exit(1)
-    if report.outcome == "INCONCLUSIVE" and settings.inconclusive == "fail":
-        raise typer.Exit(INCONCLUSIVE_EXIT)
+    show(report)
+    exit_by(report, settings.inconclusive)
 
 
 @app.command("report")
@@ -99,7 +94,7 @@ def report_command(folder: Annotated[Path, typer.Argument(help="a run's folder, 
         report = read_report(folder)
     for line in report.header.lines():
         typer.echo(line)
-    _show(report)
+    show(report)
 
 
 @app.command("list")
@@ -134,6 +129,7 @@ def _in_one_sentence(command: Callable[..., None]) -> Callable[..., None]:
 
 app.command("grid")(_in_one_sentence(grid))
 app.command("locate")(_in_one_sentence(locate))
+app.command("rescore")(_in_one_sentence(rescore))
 app.command("train-mend")(_in_one_sentence(train_mend))
 
 
@@ -149,17 +145,6 @@ def _known_abilities(names: list[str]) -> list[str] | None:
         if name not in ABILITIES:
             raise AuditError(f"there is no ability {name!r}; give one of {', '.join(ABILITIES)}.")
     return names or None
-
-
-def _show(report: "RunReport") -> None:
-    from rich.console import Console
-
-    from audit.reports.terminal import summary
-
-    console = Console()  # knows the width, NO_COLOR and whether this is a terminal
-    color = console.is_terminal and not console.no_color
-    plain = not (sys.stdout.encoding or "ascii").lower().startswith("utf")
-    typer.echo(summary(report, width=console.width, color=color, ascii_only=plain), color=color)
 
 
 def _watcher() -> Any:

@@ -7,7 +7,7 @@ WithShots(NLI(), shots).prompt(item)  # five questions with their answers, blank
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from audit.abilities.contract import Ability, Answer, Decoding, Item, Row, Score
+from audit.abilities.contract import Ability, Answer, Decoding, Item, Row, Score, questions
 from audit.abilities.sources import Source, seeded_order
 from audit.errors import AuditError
 
@@ -36,6 +36,9 @@ class Around:
 
     def item(self, row: Row, key: str) -> Item:
         return self._ability.item(row, key)
+
+    def several(self, row: Row, key: str) -> tuple[Item, ...]:
+        return questions(self._ability, row, key)
 
     def prompt(self, item: Item) -> str:
         return self._ability.prompt(item)

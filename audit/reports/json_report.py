@@ -90,7 +90,7 @@ def items_from_jsonl(text: str, *, origin: str = "items.jsonl") -> tuple[ItemRec
                 items.append(_item(json.loads(line)))
         except (json.JSONDecodeError, KeyError, TypeError) as error:
             raise AuditError(
-                f"{origin}, line {number} is no item of a report ({error}); the file is not whole, so run the audit again."
+                f"{origin}, line {number} is no item of a report ({error}); the file is not whole: run the audit again."
             ) from None
     return tuple(items)
 

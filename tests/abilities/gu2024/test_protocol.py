@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from audit import options
 from audit.abilities import ABILITIES, PROTOCOLS, load_ability
 from audit.abilities.contract import Row, questions
+from audit.abilities.shots import Around
 from audit.abilities.sources import FolderSource, items
 from audit.errors import AuditError, UnaskedError
 from tests.abilities.gu2024.test_reading import ROWS, SENTENCE
@@ -55,6 +56,12 @@ def test_scores_lie_between_0_and_1_and_the_unparseable_scores_nothing(name: str
         assert answer.parseable or score.value == 0 or not item.gold  # of a type that the sentence lacks
         assert all(found <= there for found, there in zip(score.counts[::2], score.counts[1::2], strict=True))
         json.dumps([asdict(item), asdict(answer), asdict(score)])
+
+
+def test_what_stands_around_an_ability_asks_its_several_questions_too() -> None:
+    ability = load_ability("ner", "gu2024")
+    assert questions(Around(ability), SENTENCE, "k") == questions(ability, SENTENCE, "k")
+    assert questions(Around(load_ability("ner")), SENTENCE, "k") == (load_ability("ner").item(SENTENCE, "k"),)
 
 
 def test_a_limit_counts_rows_so_sentences_and_not_prompts(tmp_path: Path) -> None:
