@@ -8,6 +8,7 @@ with originals_kept(lm) as originals:
 from collections.abc import Mapping, Sequence
 
 import torch
+from torch import Tensor
 
 from audit.models.originals import Originals
 
@@ -19,9 +20,16 @@ def entry_shares(originals: Originals, thresholds: Sequence[float] = THRESHOLDS)
 
     An entry that was zero and is not any more has changed by more than any threshold. Nothing touched gives zeros.
     """
+    return changed_shares([(original, current) for _, original, current in originals.touched()], thresholds)
+
+
+def changed_shares(
+    tensors: Sequence[tuple[Tensor, Tensor]], thresholds: Sequence[float] = THRESHOLDS
+) -> Mapping[float, float]:
+    """`entry_shares` of tensors as they were and as they are."""
     over = dict.fromkeys(thresholds, 0)
     entries = 0
-    for _, original, current in originals.touched():
+    for original, current in tensors:
         wide = torch.promote_types(original.dtype, torch.float32)
         size = original.to(wide).abs()
         change = (current.to(wide) - original.to(wide)).abs()

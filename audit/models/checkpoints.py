@@ -11,6 +11,7 @@ that was saved here, or one safetensors file of differences. Only tensors that d
 from dataclasses import dataclass
 from pathlib import Path
 
+import torch
 from huggingface_hub import snapshot_download
 
 from audit.errors import AuditError
@@ -21,7 +22,7 @@ from audit.models.fingerprints import weights_fingerprint
 from audit.models.language_model import LanguageModel
 from audit.models.loading import POCKET_WEIGHTS, hub_sentences, pocket_names
 from audit.models.patches import DESCRIPTION_FILE, Patch, PatchSequence, WeightPatch, load_patch
-from audit.models.stored_weights import PICKLES, differences, refuse_pickles, replacements, weight_files
+from audit.models.stored_weights import PICKLES, coarsest, differences, refuse_pickles, replacements, weight_files
 
 PLAN_FILE = "plan.json"
 # Of a hub repository, only what is read here: no weights in other formats.
@@ -31,12 +32,17 @@ SAFETENSORS = ".safetensors"
 
 @dataclass(frozen=True, eq=False)
 class EditedCheckpoint:
-    """A checkpoint as a patch. `kind` says what it was, `commit` pins a hub id."""
+    """A checkpoint as a patch.
+
+    `kind` says what it was, `commit` pins a hub id. `stored_as` is the coarsest dtype in a whole checkpoint's files: in
+    one coarser than the base model's, weights that nobody edited differ by rounding.
+    """
 
     source: str
     kind: str
     commit: str | None
     patch: Patch
+    stored_as: torch.dtype | None = None
 
     @property
     def identical(self) -> bool:
@@ -73,8 +79,9 @@ def open_checkpoint(lm: LanguageModel, source: str, *, revision: str | None = No
     if (place / CONFIG_FILE).is_file():
         check_architecture(lm, place, source)
         check_tokenizer(lm, place, source)
-        patch = WeightPatch(replacements(lm, weight_files(place, source), source))
-        return EditedCheckpoint(source, "checkpoint", commit, patch)
+        files = weight_files(place, source)
+        patch = WeightPatch(replacements(lm, files, source))
+        return EditedCheckpoint(source, "checkpoint", commit, patch, coarsest(files, source))
     raise AuditError(
         f"{source!r} is no checkpoint: it holds neither {CONFIG_FILE} (a model), {ADAPTER_FILE} (an adapter) nor "
         f"{DESCRIPTION_FILE} (a patch)."

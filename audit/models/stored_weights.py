@@ -134,6 +134,12 @@ def headers(files: Sequence[Path], name: str) -> tuple[StoredTensor, ...]:
     return tuple(found.values())
 
 
+def coarsest(files: Sequence[Path], name: str) -> torch.dtype | None:
+    """The coarsest floating-point dtype in the files; None where there is none."""
+    dtypes = {FLOATS[tensor.dtype] for tensor in headers(files, name) if tensor.dtype in FLOATS}
+    return max(dtypes, key=lambda dtype: torch.finfo(dtype).eps, default=None)
+
+
 def replacements(lm: LanguageModel, files: Sequence[Path], name: str) -> dict[str, Replacement]:
     """What a whole checkpoint holds in other bits than `lm`, in the dtype of `lm`.
 

@@ -1,0 +1,223 @@
+"""What an edited checkpoint changed: which tensors, by how much, in how many directions, and in which entries.
+
+    diff = compare(lm, open_checkpoint(lm, "./my-edited-checkpoint"))
+    diff.changes[0].relative_norm  # ||ΔW|| / ||W|| of the tensor that changed most
+
+ΔW is what the weights really are less what they were, after rounding into their dtype; singular values of a low-rank
+change are those of its factors, before rounding. The model is written one tensor at a time and left as it was.
+"""
+
+import math
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from transformers.pytorch_utils import Conv1D
+
+from audit.editors.prune import largest_singular_value
+from audit.editors.solve import solving_device
+from audit.measures.integrity import relative_change
+from audit.measures.weight_changes import THRESHOLDS, changed_shares
+from audit.models.checkpoints import EditedCheckpoint
+from audit.models.deltas import LowRankDelta
+from audit.models.language_model import LanguageModel
+from audit.models.originals import originals_kept, parameter_at
+from audit.models.patches import Patch, WeightPatch
+from audit.models.total_change import attaches_modules, total_changes
+
+ROLES = ("attention", "MLP", "norm", "embedding", "head", "other")
+EXACT_ENTRIES = 4_000_000  # up to here all singular values in float64, beyond in float32, in half the time
+KEPT_SINGULAR_VALUES = 64  # of each change, for the plot
+
+Progress = Callable[[int, int], None]
+
+
+@dataclass(frozen=True)
+class TensorChange:
+    """The change ΔW of one tensor W; a matrix has all numbers, a vector (a bias, a norm) no singular values.
+
+    `layer` is None outside the blocks. `norm` is ||ΔW||_F, `relative_norm` that over ||W||_F (infinite where W is zero
+    or ΔW not finite); `spectral_norm` is σ₁(ΔW), `relative_spectral_norm` that over σ₁(W). `effective_rank` is
+    exp(−Σ pᵢ ln pᵢ) with pᵢ = σᵢ / Σσ, between 1 and the smaller side (Roy & Vetterli 2007, eq. 1-3); `numerical_rank`
+    counts the singular values that rounding the weights alone cannot make, σᵢ > ε/2 · ||W + ΔW||_F: 0 says that the
+    tensor was saved in another precision and not edited. `entry_shares` maps thresholds to the share of entries with
+    |ΔW| > threshold · |W| (Gu et al. 2024). `largest_entry` is max |ΔW|.
+    """
+
+    name: str
+    layer: int | None
+    role: str
+    shape: tuple[int, ...]
+    norm: float
+    relative_norm: float
+    largest_entry: float
+    entry_shares: Mapping[float, float]
+    spectral_norm: float | None = None
+    relative_spectral_norm: float | None = None
+    effective_rank: float | None = None
+    numerical_rank: int | None = None
+    singular_values: tuple[float, ...] = ()
+
+    @property
+    def entries(self) -> int:
+        return math.prod(self.shape)
+
+
+@dataclass(frozen=True)
+class CheckpointDiff:
+    """Every tensor that changed, the largest relative norm first.
+
+    `tensors` is how many tensors the model has in all (tied ones once), `depth` its blocks. `stored_as` is the
+    checkpoint's coarsest dtype where that is coarser than the base model's. `attaches_modules` says that the patch does
+    more than change weights.
+    """
+
+    base: str
+    edited: str
+    kind: str
+    tensors: int
+    depth: int
+    changes: tuple[TensorChange, ...]
+    stored_as: str | None = None
+    attaches_modules: bool = False
+
+    @property
+    def identical(self) -> bool:
+        return not self.changes and not self.attaches_modules
+
+    @property
+    def entry_shares(self) -> Mapping[float, float]:
+        """The shares over the entries of all changed tensors."""
+        entries = sum(change.entries for change in self.changes) or 1
+        return {
+            threshold: sum(change.entry_shares[threshold] * change.entries for change in self.changes) / entries
+            for threshold in THRESHOLDS
+        }
+
+
+def compare(lm: LanguageModel, edited: EditedCheckpoint, *, progress: Progress | None = None) -> CheckpointDiff:
+    """Measure what `edited` changes in `lm`, which is left as it was.
+
+    Args:
+        progress: called with (changed tensors measured, in all) after each; large matrices take seconds, most of them
+            for their singular values.
+
+    Raises:
+        AuditError: the patch does not fit `lm`.
+    """
+    coarse = edited.stored_as is not None and torch.finfo(edited.stored_as).eps > torch.finfo(lm.dtype).eps
+    changes = []
+    parts = tuple(_one_by_one(edited.patch))
+    for number, part in enumerate(parts, 1):
+        totals = total_changes(lm, part)
+        factors = {id(parameter_at(lm.model, name)): delta for name, delta in totals.deltas.items()}
+        with originals_kept(lm) as originals:
+            part.write(lm, originals)
+            for name, original, current in originals.touched():
+                delta = factors[id(parameter_at(lm.model, name))]
+                low_rank = delta if isinstance(delta, LowRankDelta) else None
+                changes.append(_measured(lm, name, original, current, low_rank, edited.stored_as))
+        if progress is not None:
+            progress(number, len(parts))
+    return CheckpointDiff(
+        base=lm.name,
+        edited=edited.source,
+        kind=edited.kind,
+        tensors=len({id(parameter) for parameter in lm.model.parameters()}),
+        depth=lm.anatomy.depth,
+        changes=tuple(sorted(changes, key=lambda change: (-change.relative_norm, change.name))),
+        stored_as=str(edited.stored_as).removeprefix("torch.") if coarse else None,
+        attaches_modules=attaches_modules(edited.patch),
+    )
+
+
+def singular_values(change: Tensor, factors: LowRankDelta | None = None) -> Tensor:
+    """All singular values of a matrix, the largest first; of a low-rank one through its factors, rank of them.
+
+    With left = Q₁R₁ and rightᵀ = Q₂R₂, the small matrix R₁R₂ᵀ has the singular values of the whole.
+    """
+    device = solving_device(change.device)
+    if factors is not None and factors.left.shape[1] < min(change.shape):
+        upper = torch.linalg.qr(factors.left.to(device, torch.float64)).R  # (rank, rank)
+        lower = torch.linalg.qr(factors.right.to(device, torch.float64).T).R  # (rank, rank)
+        values: Tensor = torch.linalg.svdvals(upper @ lower.T)
+        return values
+    precision = torch.float64 if change.numel() <= EXACT_ENTRIES else torch.float32
+    values = torch.linalg.svdvals(change.to(device, precision))
+    return values.double()
+
+
+def effective_rank(values: Tensor) -> float:
+    """exp(H) of the singular values as a distribution (Roy & Vetterli 2007, eq. 1-3); 0 where all are zero."""
+    total = values.sum()
+    if not bool(total > 0):
+        return 0.0
+    shares = values / total  # pᵢ
+    entropy = -torch.special.xlogy(shares, shares).sum()  # 0 ln 0 is 0
+    return float(entropy.exp())
+
+
+def role_of(lm: LanguageModel, name: str) -> tuple[int | None, str]:
+    """In which block a parameter lies (None: in none), and what it belongs to (one of `ROLES`)."""
+    anatomy, module = lm.anatomy, lm.model.get_submodule(name.rpartition(".")[0])
+    layer = next((i for i, block in enumerate(anatomy.blocks) if name.startswith(f"{block}.")), None)
+    if layer is not None:
+        if name.startswith(f"{anatomy.attentions[layer]}."):
+            return layer, "attention"
+        in_mlp = isinstance(module, nn.Linear | Conv1D) or name.startswith(f"{anatomy.mlps[layer]}.")
+        return layer, "MLP" if in_mlp else "norm"
+    if isinstance(module, nn.Embedding):
+        return None, "embedding"
+    model: Any = lm.model  # transformers leaves this method untyped
+    if module is model.get_output_embeddings():
+        return None, "head"
+    return None, "norm" if name.startswith(f"{anatomy.final_norm}.") else "other"
+
+
+def _one_by_one(patch: Patch) -> Iterator[Patch]:
+    """A patch of weights as one patch a weight, so that one original is kept at a time; others as they are."""
+    if not isinstance(patch, WeightPatch):
+        yield patch
+        return
+    for name, delta in patch.deltas.items():
+        yield WeightPatch({name: delta}, patch.transposed)
+
+
+def _measured(
+    lm: LanguageModel,
+    name: str,
+    original: Tensor,
+    current: Tensor,
+    factors: LowRankDelta | None,
+    stored_as: torch.dtype | None,
+) -> TensorChange:
+    wide = torch.promote_types(original.dtype, torch.float32)
+    change = current.to(wide) - original.to(wide)  # as the weight is stored: turning it changes no number here
+    layer, role = role_of(lm, name)
+    measured = TensorChange(
+        name=name,
+        layer=layer,
+        role=role,
+        shape=tuple(original.shape),
+        norm=float(torch.linalg.vector_norm(change, dtype=torch.float64)),
+        relative_norm=relative_change(original, current),
+        largest_entry=float(change.abs().max()),
+        entry_shares=changed_shares([(original, current)]),
+    )
+    if change.dim() != 2 or not bool(change.isfinite().all()):
+        return measured
+    values = singular_values(change, factors)
+    precision = max(torch.finfo(dtype).eps for dtype in (original.dtype, stored_as) if dtype is not None)
+    rounding = precision / 2 * float(torch.linalg.vector_norm(current, dtype=torch.float64))  # ≥ σ₁ of any rounding
+    base = largest_singular_value(original)
+    top = float(values[0])
+    return replace(
+        measured,
+        spectral_norm=top,
+        relative_spectral_norm=top / base if base > 0 else math.inf,
+        effective_rank=effective_rank(values),
+        numerical_rank=int((values > rounding).sum()),
+        singular_values=tuple(values[:KEPT_SINGULAR_VALUES].tolist()),
+    )
