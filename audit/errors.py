@@ -10,3 +10,7 @@ class AuditError(Exception):
 
 class UnaskedError(AuditError):
     """One ability's questions cannot be had or asked. The others go on; the run as a whole cannot pass."""
+
+
+class ToldElsewhere(AuditError):
+    """What another process of the same audit says to the user; this one ends without a word."""

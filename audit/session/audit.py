@@ -10,7 +10,7 @@ two calls its weights are what they were when it was loaded; `report` proves tha
 
 import platform
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from dataclasses import asdict
 from datetime import UTC, datetime
@@ -18,9 +18,10 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, Protocol
 
-from audit.abilities import ABILITIES, load_ability
+from audit.abilities import ABILITIES
+from audit.abilities.chat import require_chat_template
 from audit.abilities.contract import Ability, AskedItems
-from audit.abilities.sources import Source, items, source_of_data
+from audit.abilities.sources import Source, source_of_data
 from audit.answer_log import AnswerLog
 from audit.edits.requests import EditRequest
 from audit.errors import AuditError, UnaskedError
@@ -35,10 +36,12 @@ from audit.reports.run import AbilityRow, EditScore, IntegrityRow, RunHeader, Ru
 from audit.session.asking import ENGINE_VERSION, KnownModel, ask
 from audit.session.changes import Changes, Told, changes_of
 from audit.session.comparison import compare, records
+from audit.session.crew import Crew, asked_by_all
 from audit.session.edit_measures import measure_integrity_of, score_edits_of
 from audit.session.editing import EditedModel
-from audit.session.identity import versions
+from audit.session.questions import questions_of
 from audit.session.reading import fixed_texts
+from audit.session.versions import versions
 from audit.store import Store, default_store
 
 Progress = Callable[[int, int], None]
@@ -57,6 +60,7 @@ class Audit:
         settings: what to audit; leave it out and give its fields as keywords instead, as in the example above.
         source: where the abilities' rows come from; the pocket world unless another is given.
         watcher: shows progress, where somebody watches.
+        crew: the processes that run this audit together, of which this is one; each calls the same methods in turn.
 
     Every method raises `AuditError` for what a user can mend.
     """
@@ -67,13 +71,15 @@ class Audit:
         *,
         source: Source | None = None,
         watcher: Watcher | None = None,
+        crew: Crew | None = None,
         **options: Any,
     ) -> None:
         if settings is not None and options:
             raise TypeError("give settings, or options by name, not both")
         self.settings = settings or AuditSettings(**options)
-        self.source = source or source_of_data(self.settings.data)
+        self.source = source or source_of_data(self.settings.data, self._store)
         self.watcher = watcher
+        self.crew = crew or Crew()
         self.started = datetime.now(UTC)
         self.seconds: dict[str, float] = {}
         self.unasked: dict[str, str] = {}  # abilities that could not be asked, with the reason
@@ -83,8 +89,18 @@ class Audit:
 
     def prepare(self) -> None:
         """Load and check everything that can be wrong before anything long begins: the cheap things first."""
+        self.crew.together(self._check)
+
+    def share_folder(self, folder: Path) -> None:
+        """Keep in `folder` what several processes of this run share, although nothing is kept between runs."""
+        self.__dict__["_store"] = Store(folder)
+
+    def _check(self) -> None:
+        self.source.check()
         self.changes.prepare()
         self._told  # noqa: B018 - computed when first asked for
+        if self.settings.chat_template:
+            require_chat_template(self.lm.tokenizer, self.settings.model)
 
     @cached_property
     def changes(self) -> Changes:
@@ -114,6 +130,7 @@ class Audit:
             limit=wanted.limit,
             restraint=told.restraint,
             patch_from=told.patch_from,
+            checkpoint=told.checkpoint,
             data=self.source.name,
             protocol=wanted.protocol,
             shots=wanted.shots,
@@ -138,6 +155,7 @@ class Audit:
                 **self.changes.identity(self._known),
                 "abilities": sorted(abilities),
                 "data": self.source.name,
+                **self._data_revisions(abilities or ABILITIES),
                 "protocol": wanted.protocol,
                 "shots": wanted.shots,
                 "chat template": wanted.chat_template,
@@ -172,14 +190,15 @@ class Audit:
         """Whether the edits took, carried over and stayed local, before and after."""
         edited = self._edited
         with self._timed("edit scores"), self._stage("asking about the edits") as done:
-            return score_edits_of(self._known, edited, self._log_of, done)
+            return score_edits_of(self._known, edited, self._log_of, done, self.crew)
 
     @cached_property
     def integrity(self) -> Integrity:
         """Whether the edited weights are sound; of several edited models, the worst."""
         edited = self._edited
         with self._timed("integrity"), self._stage("integrity"):
-            return measure_integrity_of(self._known, edited, fixed_texts(self.settings.model), self._log_of)
+            texts = fixed_texts(self.settings.model)
+            return self.crew.from_first(lambda: measure_integrity_of(self._known, edited, texts, self._log_of))
 
     def run(self, abilities: Sequence[str] | None = None, max_drop: float = DEFAULT_MARGIN) -> RunReport:
         """Measure everything (or just these abilities, and the edit itself) and report."""
@@ -210,6 +229,7 @@ class Audit:
                 "weights": self._known.weights,
                 "tokenizer": self._known.tokenizer,
                 "edits": self.changes.requests_fingerprint,
+                **self._data_revisions(self._asked),
                 **({"patch": self._edited[0].patch.fingerprint} if len(self.__dict__.get("_edited", ())) == 1 else {}),
             },
             versions={"python": platform.python_version(), **versions()},
@@ -253,7 +273,9 @@ class Audit:
     @cached_property
     def _edited(self) -> tuple[EditedModel, ...]:
         with self._timed("editing"), self._stage(f"{self._told.method} edits") as done:
-            return self.changes.models(self._known, done)
+            models = self.crew.first_ahead(lambda: self.changes.models(self._known, done))
+        self.crew.agree("the patches that they hold", [model.patch.fingerprint for model in models])
+        return models
 
     def _log_of(self, patch: Patch | None) -> AnswerLog | None:
         """The answers kept for the model with a patch."""
@@ -274,6 +296,11 @@ class Audit:
             notes.append(f"answers: {from_store} of {count} had been given in earlier runs")
         return tuple(notes)
 
+    def _data_revisions(self, abilities: Iterable[str]) -> dict[str, str]:
+        """Which state of its data set each of these abilities is asked from, where the source can tell."""
+        origins = {name: self.source.origin(name) for name in abilities}
+        return {f"data {name}": f"{o.place}: {o.revision}" for name, o in origins.items() if o.revision is not None}
+
     def _both(self, name: str) -> tuple[Ability, AskedItems, tuple[AskedItems, ...]]:
         """The ability, the base answers, and those of each edited model."""
         if name not in self._asked:
@@ -286,21 +313,28 @@ class Audit:
         return self._asked[name]
 
     def _ask_both(self, name: str, models: Sequence[EditedModel]) -> tuple[Ability, AskedItems, tuple[AskedItems, ...]]:
-        wanted = self.settings
-        ability = load_ability(name)
-        questions = items(ability, self.source, wanted.limit, wanted.seed)
+        ability, questions = self.crew.together(lambda: questions_of(name, self.source, self.lm, self.settings))
+
+        def ask_all(patch: Patch | None, done: Progress) -> AskedItems:
+            log = self._log_of(patch)
+            return asked_by_all(
+                self.crew,
+                ability,
+                questions,
+                lambda some: ask(self.lm, ability, some, patch=patch, log=log, progress=done),
+            )
+
         with self._timed("base answers"), self._stage(f"{name}, base") as done:
-            base = ask(self.lm, ability, questions, log=self._log_of(None), progress=done)
+            base = ask_all(None, done)
         edited: list[AskedItems] = []
         for number, model in enumerate(models, start=1):
             which = f" {number}/{len(models)}" if len(models) > 1 else ""
             with self._timed("edited answers"), self._stage(f"{name}, edited{which}") as done:
-                log = self._log_of(model.patch)
-                edited.append(ask(self.lm, ability, questions, patch=model.patch, log=log, progress=done))
+                edited.append(ask_all(model.patch, done))
         return ability, base, tuple(edited)
 
     def _reverted(self) -> IntegrityRow:
-        same = weights_fingerprint(self.lm) == self._known.weights
+        same = all(self.crew.gather(lambda: weights_fingerprint(self.lm) == self._known.weights))
         sentence = (
             "After the run the weights are what they were before it, bit for bit."
             if same

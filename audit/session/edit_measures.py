@@ -14,14 +14,17 @@ from audit.measures.integrity import Integrity, IntegrityLimits, measure_integri
 from audit.models.fingerprints import content_fingerprint
 from audit.models.patches import Patch, originals_kept
 from audit.session.asking import KnownModel
+from audit.session.crew import Crew
 from audit.session.editing import EditedModel
 
 Progress = Callable[[int, int], None]
 LogOf = Callable[[Patch | None], AnswerLog | None]  # the answers kept for the model with a patch
 
 
-def score_edits_of(known: KnownModel, models: Sequence[EditedModel], log_of: LogOf, progress: Progress) -> EditScores:
-    """The edits' own scores; each request is asked of the model that holds it."""
+def score_edits_of(
+    known: KnownModel, models: Sequence[EditedModel], log_of: LogOf, progress: Progress, crew: Crew
+) -> EditScores:
+    """The edits' own scores; each request is asked of the model that holds it, by the process whose share it is."""
     questions = {model: edit_questions(model.requests) for model in models}
     everything = tuple(dict.fromkeys(question for asked in questions.values() for question in asked))
     total = 2 * len(everything)
@@ -30,12 +33,17 @@ def score_edits_of(known: KnownModel, models: Sequence[EditedModel], log_of: Log
     def further(count: int, _: int) -> None:
         progress(done + count, total)
 
-    base = _replies(known, None, everything, log_of(None), further)
+    def asked_by_crew(patch: Patch | None, questions: Sequence[EditQuestion]) -> dict[EditQuestion, EditReply]:
+        shares = crew.gather(lambda: _replies(known, patch, crew.share(questions), log_of(patch), further))
+        replies = {question: reply for share in shares for question, reply in share.items()}
+        return {question: replies[question] for question in questions}
+
+    base = asked_by_crew(None, everything)
     done = len(everything)
     edited: dict[EditQuestion, EditReply] = {}
     immediate: dict[EditQuestion, EditReply] = {}
     for model, asked in questions.items():
-        edited |= _replies(known, model.patch, asked, log_of(model.patch), further)
+        edited |= asked_by_crew(model.patch, asked)
         immediate |= model.immediate
         done += len(asked)
     return score_edits(base, edited, immediate or None)
