@@ -10,6 +10,7 @@ from typing import Annotated, Any
 
 import typer
 
+from audit.commands.diff import diff
 from audit.commands.ending import USAGE_EXIT, exit_by, show
 from audit.commands.grid import grid
 from audit.commands.locate import locate
@@ -127,6 +128,7 @@ def _in_one_sentence(command: Callable[..., None]) -> Callable[..., None]:
     return told
 
 
+app.command("diff")(_in_one_sentence(diff))
 app.command("grid")(_in_one_sentence(grid))
 app.command("locate")(_in_one_sentence(locate))
 app.command("rescore")(_in_one_sentence(rescore))
