@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from audit.abilities import ABILITIES, load_ability
+from audit.abilities import load_ability
 from audit.abilities.contract import Row
 from audit.abilities.label_names import with_label_names
 from audit.abilities.sources import Origin
@@ -89,12 +89,10 @@ class HubSource:
         """Refuse a run that can load nothing: offline, with none of the data sets in the cache."""
         from datasets import config
 
-        cache = Path(config.HF_DATASETS_CACHE).expanduser()
-        held = [name for name in ABILITIES if (cache / _data_set(name).hub_id.replace("/", "___")).is_dir()]
-        if config.HF_HUB_OFFLINE and not held:
+        if config.HF_HUB_OFFLINE and not any(_cache_of(data_set).is_dir() for data_set in HUB_DATA.values()):
             raise AuditError(
-                f"--data hub: the hub is switched off (HF_HUB_OFFLINE or HF_DATASETS_OFFLINE) and {cache} holds none "
-                "of the eight data sets; load them once with a connection, or give a folder."
+                "--data hub: the hub is switched off (HF_HUB_OFFLINE or HF_DATASETS_OFFLINE) and none of the eight "
+                f"data sets is in {config.HF_DATASETS_CACHE}; load them once with a connection, or give a folder."
             )
 
     def _commit(self, data_set: HubDataSet) -> str | None:
@@ -106,16 +104,20 @@ class HubSource:
 
     def _load(self, data_set: HubDataSet, split: str) -> list[Row]:
         wanted = self._commit(data_set)
-        dataset = _loaded(data_set, split, wanted)
+        dataset = None if wanted is None else _prepared(data_set, split, wanted)
+        if dataset is None:
+            dataset = _loaded(data_set, split, wanted)
         commit = _commit_of(dataset)
         if wanted is not None and commit != wanted:
-            # Offline, `datasets` takes whatever is newest in its cache, whichever commit was asked for.
+            # Without a connection `datasets` takes what is newest in its cache, whichever commit was asked for.
             raise AuditError(
                 f"{data_set.place(split)} is wanted at commit {wanted}, but the local cache holds {commit}; connect to "
                 "the hub once (without HF_HUB_OFFLINE) to load that commit."
             )
         if wanted is None and self._store is not None:
-            commit = self._store.get_or_compute(_remembered(data_set), lambda: commit)
+            remembered = self._store.get_or_compute(_remembered(data_set), lambda: commit)
+            if remembered != commit:  # another run was first
+                return self._load(data_set, split)
         self._commits[data_set.hub_id] = commit
         return with_label_names(dataset.to_list(), dataset.features)
 
@@ -128,8 +130,24 @@ def _remembered(data_set: HubDataSet) -> str:
     return f"commit of the hub's data set {data_set.hub_id}"
 
 
+def _cache_of(data_set: HubDataSet) -> Path:
+    """Where `datasets` keeps what it prepared of the data set: folders config/version/commit."""
+    from datasets import config  # slow to import, so only when rows are wanted
+
+    return Path(config.HF_DATASETS_CACHE).expanduser() / data_set.hub_id.replace("/", "___")
+
+
+def _prepared(data_set: HubDataSet, split: str, commit: str) -> Any | None:
+    """The split at this very commit, from the local cache and without a word to the hub; None if it is not there."""
+    from datasets import Dataset, concatenate_datasets
+
+    folders = sorted(_cache_of(data_set).glob(f"{data_set.config or '*'}/*/{commit}"))
+    files = [file for folder in folders[:1] for file in sorted(folder.glob(f"*-{split}*.arrow"))]
+    return concatenate_datasets([Dataset.from_file(str(file)) for file in files]) if files else None
+
+
 def _loaded(data_set: HubDataSet, split: str, commit: str | None) -> Any:
-    import datasets  # slow to import, so only when rows are wanted
+    import datasets
 
     try:
         return datasets.load_dataset(
