@@ -17,6 +17,7 @@ def markdown(report: RunReport) -> str:
         report.verdict_line.rsplit(": ", 1)[1] + ".",
         "\n".join(f"- {line.removeprefix('audit: ')}" for line in header.lines()),
         *_abilities(report.abilities),
+        *_unasked(report),
         *_edit(report),
         *_integrity(report),
         *_skipped(report),
@@ -71,6 +72,12 @@ def _abilities(rows: Sequence[AbilityRow]) -> Iterable[str]:
         "these, with greedy decoding, this prompt and this batch plan."
     )
     yield "\n".join(f"- **{row.named}**: {row.sentence}{_beside(row)}" for row in rows)
+
+
+def _unasked(report: RunReport) -> Iterable[str]:
+    if report.unasked:
+        yield "## Not asked"
+        yield "\n".join(f"- **{ability}**: {_code(reason)}" for ability, reason in report.unasked.items())
 
 
 def _beside(row: AbilityRow) -> str:

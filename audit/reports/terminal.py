@@ -139,7 +139,7 @@ def _integrity(rows: Sequence[IntegrityRow], verbosity: int) -> list[Text]:
 
 
 def _notes(report: RunReport) -> list[str]:
-    notes = list(report.notes)
+    notes = [*(f"not asked: {ability}: {reason}" for ability, reason in report.unasked.items()), *report.notes]
     if report.skipped:
         first = report.skipped[0]
         notes.append(

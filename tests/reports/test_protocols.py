@@ -33,6 +33,13 @@ def test_the_report_has_a_column_for_it() -> None:
     assert any(line.startswith("- **reasoning (gu2024)**: ") for line in lines)
 
 
+def test_what_the_protocol_could_not_ask_is_told_with_its_reason() -> None:
+    report = replace(ASKED, unasked={"open_qa": "row open_qa/3 has no column 'document'"})
+    assert "not asked: open_qa: row open_qa/3 has no column 'document'" in summary(report, width=100, color=False)
+    assert "\n## Not asked\n\n- **open_qa**: `row open_qa/3 has no column 'document'`\n" in markdown(report)
+    assert "Not asked" not in markdown(ASKED)
+
+
 def test_a_failing_assertion_says_it() -> None:
     assert explanation(PAPERS, "PASS")[0] == "reasoning (gu2024): FAIL, wanted PASS"
     assert explanation(FAILED, "PASS")[0] == "reasoning: FAIL, wanted PASS"
