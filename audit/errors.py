@@ -12,5 +12,5 @@ class UnaskedError(AuditError):
     """One ability's questions cannot be had or asked. The others go on; the run as a whole cannot pass."""
 
 
-class ToldElsewhere(AuditError):
+class SharedError(AuditError):
     """What another process of the same audit says to the user; this one ends without a word."""

@@ -14,6 +14,7 @@ import pytest
 
 from audit.errors import AuditError, UnaskedError
 from audit.options import OPTIONS, AuditSettings, settings_from
+from audit.workers import Controller, Worker
 
 if TYPE_CHECKING:
     from audit.reports.run import AbilityRow, RunReport
@@ -21,7 +22,6 @@ if TYPE_CHECKING:
     from audit.verdicts import Outcome
 
 FIXTURES = frozenset({"audit_run", "degradation", "edit_scores", "integrity"})
-XDIST_REFUSAL = "an audit edits one model in one process: run the audit suites without -n."
 
 
 @dataclass
@@ -36,6 +36,12 @@ class PluginState:
     failed: list[str] = field(default_factory=list)  # node ids of audit tests that failed without a bad verdict
     report: "RunReport | None" = None
     trouble: str = ""  # why no report could be written
+    worker: Worker | None = None  # under pytest-xdist: this process runs some of the tests
+    controller: Controller | None = None  # ... or hears of those that others run
+    fresh: dict[str, Any] = field(default_factory=dict)  # what the running test found, by part of a report
+
+    def found(self, part: str, *rows: Any) -> None:
+        self.fresh[part] = (*self.fresh.get(part, ()), *rows)
 
 
 STATE = pytest.StashKey[PluginState]()
@@ -62,7 +68,13 @@ def pytest_configure(config: pytest.Config) -> None:
     with _usage_error():
         settings = settings_from(typed)
     command = " ".join(["pytest", *(str(word) for word in config.invocation_params.args)])
-    config.stash[STATE] = PluginState(settings, command)
+    state = config.stash[STATE] = PluginState(settings, command)
+    if hasattr(config, "workerinput"):
+        state.worker = Worker(config)
+        config.pluginmanager.register(state.worker)
+    elif config.pluginmanager.has_plugin("xdist"):
+        state.controller = Controller(use_store=settings.use_store)
+        config.pluginmanager.register(state.controller)
 
 
 @pytest.hookimpl(tryfirst=True)
@@ -71,30 +83,17 @@ def pytest_collection_finish(session: pytest.Session) -> None:
     config = session.config
     if config.getoption("collectonly") or not any(_audits(item) for item in session.items):
         return
-    if hasattr(config, "workerinput"):
-        # A worker cannot end the run with a sentence; it runs nothing and tells the controller why.
-        session.items.clear()
-        config.workeroutput["audit_refusal"] = XDIST_REFUSAL  # type: ignore[attr-defined]
-        return
     state = config.stash[STATE]
-    with _usage_error():
-        audit = _new_audit(config, state.settings)
+    with _usage_error(state.worker):
+        audit = _new_audit(config, state)
         audit.prepare()
-    state.audit = audit
+        state.audit = audit
 
 
 def pytest_report_collectionfinish(config: pytest.Config) -> list[str]:
     """The header: what is audited and how. It stands below the collection, for only then is it known to be wanted."""
     audit = config.stash[STATE].audit
     return audit.header.lines() if audit is not None and config.get_verbosity() >= 0 else []
-
-
-@pytest.hookimpl(optionalhook=True)
-def pytest_testnodedown(node: Any) -> None:
-    """On the controller of pytest-xdist: a worker was asked to audit and refused."""
-    refusal = getattr(node, "workeroutput", {}).get("audit_refusal")
-    if refusal:
-        raise pytest.UsageError(refusal)
 
 
 @pytest.fixture(scope="session")
@@ -122,14 +121,15 @@ class Degradation:
         """
         from audit.verdicts import Outcome
 
-        with _clean_exit():
+        with _clean_exit(self._state):
             try:
                 row = self._audit.verdict(ability, max_drop=max_drop)
             except UnaskedError as error:
                 self._state.unasked.add(self._test)
                 pytest.fail(str(error), pytrace=False)
         self._state.asked[self._test] = row
-        for name in ("base", "edited", "drop", "lower", "upper", "margin", "n", "outcome"):
+        self._state.found("abilities", row)
+        for name in ("base", "edited", "drop", "lower", "upper", "margin", "n", "outcome", "protocol"):
             self._record(f"{ability}.{name}", getattr(row, name))
         outcome = Outcome(row.outcome)
         if outcome is Outcome.INCONCLUSIVE and self._state.settings.inconclusive == "skip":
@@ -149,24 +149,28 @@ def degradation(
 
 
 @pytest.fixture
-def edit_scores(audit_run: "Audit", record_property: Callable[[str, object], None]) -> Any:
+def edit_scores(audit_run: "Audit", pytestconfig: pytest.Config, record_property: Callable[[str, object], None]) -> Any:
     """How well the edit itself did: `audit.measures.edit_success.EditScores`."""
     if not audit_run.requests:
         pytest.skip("which edits the checkpoint holds is not known: name their file with --edits")
-    with _clean_exit():
+    state = pytestconfig.stash[STATE]
+    with _clean_exit(state):
         scores = audit_run.edit_scores
         rows = audit_run.edit_score_rows()
+    state.found("edit_scores", *rows)
     for row in rows:
         record_property(f"{row.measure}.{row.protocol}", row.value)
     return scores
 
 
 @pytest.fixture
-def integrity(audit_run: "Audit", record_property: Callable[[str, object], None]) -> Any:
+def integrity(audit_run: "Audit", pytestconfig: pytest.Config, record_property: Callable[[str, object], None]) -> Any:
     """Whether the edited weights are sound: `audit.measures.integrity.Integrity`."""
-    with _clean_exit():
+    state = pytestconfig.stash[STATE]
+    with _clean_exit(state):
         found = audit_run.integrity
         rows = audit_run.integrity_rows()
+    state.found("integrity", *rows)
     for row in rows:
         record_property(f"integrity.{row.check}", row.value)
     return found
@@ -202,6 +206,11 @@ def pytest_runtest_makereport(
         from audit.reports.explanation import examples
 
         report.sections.append((f"{row.ability}: what changed", examples(row)))
+    if report.when == "teardown" and state.worker is not None and state.audit is not None and state.fresh:
+        from audit.reports.run import RunReport
+
+        state.worker.attach(report, RunReport(state.audit.header, **state.fresh))
+        state.fresh = {}
     return report
 
 
@@ -209,55 +218,80 @@ def pytest_runtest_makereport(
 def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
     """Write the report, whole, once the last test is done; an interrupted or refused run writes none."""
     state = session.config.stash.get(STATE, None)
-    if state is None or state.audit is None or not state.audit.measured:
+    maxfail = session.config.option.maxfail
+    stopped = bool(maxfail) and session.testsfailed >= maxfail  # pytest-xdist takes -x for an interruption
+    if state is None or not (stopped or exitstatus in (pytest.ExitCode.OK, pytest.ExitCode.TESTS_FAILED)):
         return
-    if exitstatus not in (pytest.ExitCode.OK, pytest.ExitCode.TESTS_FAILED):
-        return
-    failed = tuple(dict.fromkeys(state.failed))
-    state.report = replace(state.audit.report(), command=state.command, failed_tests=failed)
     try:
+        report = _report(state)
+        if report is None:
+            return
+        if state.worker is not None:
+            state.worker.send(report, measured=state.audit is not None and state.audit.measured)
+            return
+        state.report = replace(report, command=state.command)
         state.report = replace(state.report, folder=str(state.report.save(state.settings.reports)))
     except AuditError as error:
         state.trouble = str(error)
         session.exitstatus = pytest.ExitCode.USAGE_ERROR
 
 
+def _report(state: PluginState) -> "RunReport | None":
+    """What this process found, or what the workers did; None where nothing was measured."""
+    if state.audit is None:
+        return None if state.controller is None else state.controller.report()
+    if not state.audit.measured and state.worker is None:
+        return None
+    return replace(state.audit.report(), failed_tests=tuple(dict.fromkeys(state.failed)))
+
+
 def pytest_terminal_summary(terminalreporter: "pytest.TerminalReporter", config: pytest.Config) -> None:
     """Show the tables, the verdict line and what to do next; at -q the verdict line only."""
     state = config.stash.get(STATE, None)
-    if state is None or state.report is None:
+    if state is None:
         return
+    if state.report is not None:
+        _show(state.report, terminalreporter, config.get_verbosity(), header=state.audit is None)
+    if state.trouble:
+        terminalreporter.write_line(f"ERROR: {state.trouble}", red=True)
+
+
+def _show(report: "RunReport", reporter: "pytest.TerminalReporter", verbosity: int, *, header: bool) -> None:
+    """The summary; with the header where no single process could tell it before the tests."""
     from audit.reports.terminal import summary
 
-    verbosity = config.get_verbosity()
     if verbosity >= 0:
-        terminalreporter.section("side-effect audit")
-    writer = terminalreporter._tw
+        reporter.section("side-effect audit")
+        for line in report.header.lines() if header else ():
+            reporter.write_line(line)
+    writer = reporter._tw
     encoding = getattr(sys.stdout, "encoding", None) or "ascii"
     text = summary(
-        state.report,
+        report,
         width=writer.fullwidth,
         color=writer.hasmarkup,
         verbosity=verbosity,
         ascii_only=not encoding.lower().startswith("utf"),
     )
-    terminalreporter.write_line(text)
-    if state.trouble:
-        terminalreporter.write_line(f"ERROR: {state.trouble}", red=True)
+    reporter.write_line(text)
 
 
 def _audits(item: pytest.Item) -> bool:
     return not FIXTURES.isdisjoint(getattr(item, "fixturenames", ()))
 
 
-def _new_audit(config: pytest.Config, settings: AuditSettings) -> "Audit":
+def _new_audit(config: pytest.Config, state: PluginState) -> "Audit":
+    if state.worker is not None:
+        state.worker.take_place(state.settings.device)
     factory = config.stash.get(AUDIT_FACTORY, None)
     if factory is None:
         from audit.session import Audit
 
         factory = Audit
-    audit = factory(settings)
+    audit = factory(state.settings)
     audit.watcher = _watcher(config)
+    if state.worker is not None and state.worker.store is not None:
+        audit.share_folder(state.worker.store)
     return audit
 
 
@@ -280,18 +314,22 @@ def _watcher(config: pytest.Config) -> Any:
 
 
 @contextmanager
-def _usage_error() -> Iterator[None]:
-    """Before the tests: pytest prints the sentence and exits with 4."""
+def _usage_error(worker: Worker | None = None) -> Iterator[None]:
+    """Before the tests: pytest prints the sentence and exits with 4; a worker has it said by the controller."""
     try:
         yield
     except AuditError as error:
-        raise pytest.UsageError(str(error)) from None
+        if worker is None:
+            raise pytest.UsageError(str(error)) from None
+        worker.refuse(error)
 
 
 @contextmanager
-def _clean_exit() -> Iterator[None]:
+def _clean_exit(state: PluginState) -> Iterator[None]:
     """Within a test: the whole run ends with the sentence and exit code 4, since no other test could do better."""
     try:
         yield
     except AuditError as error:
+        if state.worker is not None:
+            state.worker.refuse(error)
         pytest.exit(str(error), returncode=pytest.ExitCode.USAGE_ERROR)

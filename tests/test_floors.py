@@ -27,7 +27,7 @@ FLOORS: tuple[tuple[str, ...], ...] = (
     ("audit.reports",),
     ("audit.session",),
     ("audit.grid",),
-    ("audit.commands", "audit.cli", "audit.plugin"),
+    ("audit.commands", "audit.cli", "audit.plugin", "audit.workers"),
 )
 # Words that every floor shares (frozen dataclasses and protocols), and programs that happen to live in the package.
 SHARED_WORDS = ("audit.abilities.contract", "audit.editors.contract", "audit.edits.requests")
@@ -51,6 +51,7 @@ LIGHT = (
     "audit.reports.terminal",
     "audit.reports.markdown",
     "audit.plugin",
+    "audit.workers",
     "audit.cli",
 )
 HEAVY = ("torch", "transformers", "datasets", "scipy", "rouge_score", "nltk", "pandas")

@@ -41,7 +41,7 @@ def merged(reports: Sequence[RunReport]) -> RunReport:
     for row in (row for report in reports for row in report.abilities):
         rows[row.ability] = min(rows.get(row.ability, row), row, key=lambda one: WORST_FIRST.index(one.outcome))
     checks: dict[str, IntegrityRow] = {}
-    for check in (check for report in reports for check in report.integrity):
+    for check in (check for report in sorted(reports, key=_unchecked) for check in report.integrity):
         if check.check not in checks or check.sound is False:
             checks[check.check] = check
     stages = dict.fromkeys(stage for report in reports for stage in report.seconds)
@@ -99,6 +99,11 @@ def _contradiction(what: str, told: Iterable[Any]) -> AuditError:
 
 def _united(told: Iterable[Sequence[Any]]) -> tuple[Any, ...]:
     return tuple(dict.fromkeys(one for several in told for one in several))
+
+
+def _unchecked(report: RunReport) -> int:
+    """Sorts whoever made most checks to the front, for its order of them is the usual one."""
+    return -len(report.integrity)
 
 
 def _place(ability: str) -> tuple[int, str]:

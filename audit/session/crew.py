@@ -16,7 +16,7 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, TypeVar
 
 from audit.abilities.contract import Ability, AskedItems, Item
-from audit.errors import AuditError, ToldElsewhere
+from audit.errors import AuditError, SharedError
 from audit.session.scoring import read_raw
 
 if TYPE_CHECKING:
@@ -92,7 +92,7 @@ class SeveralProcesses(Crew):
         told: list[tuple[str, list[T]]] = gather_object([(trouble, done)])
         for sentence, _ in told:
             if sentence:
-                raise AuditError(sentence) if self.first else ToldElsewhere(sentence)
+                raise AuditError(sentence) if self.first else SharedError(sentence)
         return [result for _, (result,) in told]
 
 

@@ -63,10 +63,17 @@ class RealSuites:
         pytester.makepyfile(test_edited=EDITED)
 
     def run(self, world: SmallWorld, *options: str) -> pytest.RunResult:
+        return self._pytester.runpytest_inprocess(*self._words(world), *options)
+
+    def run_apart(self, world: SmallWorld, *options: str) -> pytest.RunResult:
+        """The same in a process of its own."""
+        return self._pytester.runpytest_subprocess(*self._words(world), *options)
+
+    def _words(self, world: SmallWorld) -> tuple[str, ...]:
         self._monkeypatch.setenv("AUDIT_TEST_ROWS", str(world.rows))
         plugins = ("-p", "audit.plugin", "-p", "tests.plugin.on_rows", "-p", "no:cacheprovider")
         own = ("--model", str(world.model), "--edits", str(world.edits), "--device", "cpu", "--limit", "4")
-        return self._pytester.runpytest_inprocess(*plugins, *own, *options)
+        return (*plugins, *own)
 
 
 @pytest.fixture
