@@ -90,8 +90,8 @@ def draw_shots(ability: Ability, source: Source, count: int, seed: int) -> tuple
             shots.append(Shot(ability.prompt(item), ability.worked(item)))
     if len(shots) < count:
         raise AuditError(
-            f"the training split of {source.name} has {len(shots)} usable examples for {ability.name}; "
-            f"ask with --shots {len(shots)} at most"
+            f"{count} worked examples are wanted, and {ability.name} has {len(shots)} in the training split of "
+            f"{source.name}; ask with --shots {len(shots)} at most"
         )
     return tuple(shots)
 
