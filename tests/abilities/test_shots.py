@@ -111,7 +111,7 @@ def test_a_shared_passage_is_left_out_too(tmp_path: Path) -> None:
     write_lines(tmp_path / "boolq.train.jsonl", [*again, rows[5]])
     (shot,) = draw_shots(load_ability("closed_qa"), FolderSource(tmp_path), 1, 0)
     assert rows[5]["passage"] in shot.question
-    with pytest.raises(AuditError, match="closed_qa has 1 in the training split of .*; ask with --shots 1 at most"):
+    with pytest.raises(AuditError, match=r"closed_qa has 1 in the training split of .*; ask with --shots 1 at most"):
         draw_shots(load_ability("closed_qa"), FolderSource(tmp_path), 2, 0)
 
 
