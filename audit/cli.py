@@ -1,6 +1,7 @@
 """The `audit` command: the same audit as the suites', without pytest. Torch is imported by `audit run` only."""
 
 import functools
+import os
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -16,7 +17,7 @@ from audit.commands.grid import grid
 from audit.commands.locate import locate
 from audit.commands.rescore import rescore
 from audit.commands.train_mend import train_mend
-from audit.errors import AuditError
+from audit.errors import AuditError, SharedError
 from audit.options import OPTIONS, Option, settings_from
 
 BY_NAME = {option.name: option for option in OPTIONS}
@@ -74,13 +75,15 @@ def run_command(
             {name: value or None if BY_NAME[name].switch else value for name, value in given.items()}
         )
         asked = _known_abilities(abilities or [])
-        from audit.session import Audit  # brings torch
+        from audit.session.together import audit_here  # brings torch
 
-        audit = Audit(settings, watcher=_watcher())
-        audit.prepare()
-        for line in audit.header.lines():
-            typer.echo(line, err=True)
-        report = replace(audit.run(asked), command=" ".join(["audit", *sys.argv[1:]]))
+        with audit_here(settings, _watcher()) as audit:
+            audit.prepare()
+            for line in audit.header.lines() if audit.crew.first else ():
+                typer.echo(line, err=True)
+            report = replace(audit.run(asked), command=" ".join(["audit", *sys.argv[1:]]))
+        if not audit.crew.first:
+            return  # another process of this audit shows, saves and judges
         report = replace(report, folder=str(report.save(settings.reports)))
     show(report)
     exit_by(report, settings.inconclusive)
@@ -100,8 +103,8 @@ def report_command(folder: Annotated[Path, typer.Argument(help="a run's folder, 
 
 @app.command("list")
 def list_command() -> None:
-    """List the abilities, the editors, the restraints and the pocket models."""
-    from audit.abilities import ABILITIES
+    """List the abilities, the protocols, the editors, the restraints and the pocket models."""
+    from audit.abilities import ABILITIES, PROTOCOLS
     from audit.editors import EDITORS
     from audit.editors.restraint import RESTRAINTS
 
@@ -109,6 +112,7 @@ def list_command() -> None:
     pocket = sorted(path.parent.name for path in weights.glob("pocket-*/config.json"))
     listed = (
         ("abilities", ABILITIES),
+        ("protocols", PROTOCOLS),
         ("editors", EDITORS),
         ("restraints", RESTRAINTS.values()),
         ("pocket models", pocket),
@@ -161,5 +165,10 @@ def _one_sentence() -> Iterator[None]:
     try:
         yield
     except AuditError as error:
-        typer.echo(f"audit: {error}", err=True)
+        if os.environ.get("LOCAL_RANK", "0") == "0" and not isinstance(error, SharedError):
+            typer.echo(f"audit: {error}", err=True)
         raise typer.Exit(USAGE_EXIT) from None
+
+
+if __name__ == "__main__":  # launchers of several processes start modules
+    main()
