@@ -14,13 +14,13 @@ from torch import Tensor
 
 from audit.editors.corpora import WIKIPEDIA, open_corpus
 from audit.editors.hyperparameters import ValueSettings
-from audit.editors.lean_modules import activations_fused
 from audit.editors.sequences import EditSequence, align, within_budget
 from audit.editors.solve import IDENTITY, Factor, factorize, solving_device
 from audit.editors.taps import run_body, tapped
 from audit.errors import AuditError
 from audit.models.fingerprints import content_fingerprint, tokenizer_fingerprint, weights_fingerprint
 from audit.models.language_model import LanguageModel
+from audit.models.lean_modules import activations_fused
 from audit.models.loading import pocket_names
 from audit.models.tokens import encode
 from audit.store import Store

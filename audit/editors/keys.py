@@ -7,12 +7,12 @@ import torch
 from torch import Tensor
 
 from audit.editors.contexts import Contexts
-from audit.editors.lean_modules import activations_fused
 from audit.editors.sequences import EditSequence, prompt_sequence, within_budget
 from audit.editors.shared_beginnings import begin
 from audit.editors.taps import tapped
 from audit.edits.requests import EditRequest
 from audit.models.language_model import LanguageModel
+from audit.models.lean_modules import activations_fused
 
 
 @dataclass(frozen=True)

@@ -1,39 +1,17 @@
 """Modules that do less work for the same numbers while an editor runs the model.
 
-    with activations_fused(lm), only_at(lm.model.get_submodule(lm.anatomy.mlps[-1]), rows, at_rows, at_columns):
-        ...  # forward and backward passes
-
-Both shadow a module's `forward` and take the shadow away on the way out.
+with only_at(lm.model.get_submodule(lm.anatomy.mlps[-1]), rows, at_rows, at_columns):
+    ...  # forward and backward passes
 """
 
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from typing import Any
 
 from torch import Tensor, nn
-from transformers.activations import FastGELUActivation, NewGELUActivation
 
 from audit.editors.taps import in_rows
 from audit.models.detours import shadowed
-from audit.models.language_model import LanguageModel
-
-
-@contextmanager
-def activations_fused(lm: LanguageModel) -> Iterator[None]:
-    """While inside, GELUs that are spelled out in eight elementwise steps run as the one kernel for the same formula.
-
-    Equal up to rounding; a backward pass keeps one tensor in place of five. A forward that somebody else has put there
-    is left alone.
-    """
-
-    def gelu(hidden: Tensor) -> Tensor:
-        return nn.functional.gelu(hidden, approximate="tanh")
-
-    with ExitStack() as stack:
-        for module in lm.model.modules():
-            if isinstance(module, NewGELUActivation | FastGELUActivation) and "forward" not in module.__dict__:
-                stack.enter_context(shadowed(module, gelu))
-        yield
 
 
 @contextmanager

@@ -28,7 +28,6 @@ from torch import Tensor, nn
 from audit.editors.contexts import Contexts
 from audit.editors.contract import Progress
 from audit.editors.hyperparameters import ValueSettings
-from audit.editors.lean_modules import activations_fused
 from audit.editors.sequences import EditSequence, align
 from audit.editors.shared_beginnings import begin
 from audit.editors.taps import hidden_of, in_rows, run_body, tapped, with_hidden
@@ -37,6 +36,7 @@ from audit.editors.value_rows import Places, ValueTask, chunks
 from audit.edits.requests import EditRequest
 from audit.errors import AuditError
 from audit.models.language_model import LanguageModel
+from audit.models.lean_modules import activations_fused
 
 Site = Literal["mlp", "block", "branches"]
 _BETAS, _EPSILON = (0.9, 0.999), 1e-8  # Adam as published

@@ -67,7 +67,7 @@ def pack(sizes: Sequence[int], token_budget: int, rows: Sequence[int] | None = N
 
 
 def run_batches(batches: Iterable[list[int]], run: Callable[[list[int]], None]) -> None:
-    """Call `run` on every batch; a batch that does not fit into the device's memory is halved and tried again.
+    """Call `run` on every batch; when one does not fit into the device's memory, it and all that follow are halved.
 
     `run` must store its results only by item, so that a second attempt overwrites the first.
     """
@@ -86,8 +86,12 @@ def run_batches(batches: Iterable[list[int]], run: Callable[[list[int]], None]) 
         # Outside the handler: the exception, and with it every tensor of the failed attempt, is gone by now.
         if torch.cuda.is_available():
             torch.cuda.empty_cache()
-        middle = len(batch) // 2
-        waiting.extendleft([batch[middle:], batch[:middle]])
+        waiting = deque(half for whole in (batch, *waiting) for half in _halves(whole))
+
+
+def _halves(batch: list[int]) -> list[list[int]]:
+    middle = len(batch) // 2
+    return [half for half in (batch[:middle], batch[middle:]) if half]
 
 
 def padded(rows: Sequence[Sequence[int]], side: str, device: torch.device) -> tuple[Tensor, Tensor]:

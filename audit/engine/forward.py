@@ -7,7 +7,9 @@ from torch import Tensor
 from transformers import DynamicCache
 
 from audit.engine.batching import context_length
+from audit.engine.growing_cache import growing_cache
 from audit.models.language_model import LanguageModel
+from audit.models.lean_modules import all_shadowed, inference_forwards
 
 
 class CausalForward:
@@ -23,7 +25,9 @@ class CausalForward:
     """
 
     def __init__(self, lm: LanguageModel) -> None:
+        self.lm = lm
         self.model = lm.model
+        self._lean = inference_forwards(lm.model)
         self.device = lm.device
         accepted = inspect.signature(type(lm.model).forward).parameters
         # BLOOM and MPT have no positions to be told: they derive attention biases from the mask.
@@ -34,7 +38,7 @@ class CausalForward:
 
     def new_cache(self) -> DynamicCache:
         """An empty key-value cache; layers with sliding windows keep only their window."""
-        return DynamicCache(config=self.model.config)
+        return growing_cache(self.lm)
 
     @torch.no_grad()
     def __call__(self, ids: Tensor, mask: Tensor, cache: DynamicCache | None = None, *, keep: int) -> Tensor:
@@ -48,9 +52,10 @@ class CausalForward:
             arguments["past_key_values"] = cache
         if self.takes_positions:
             # Rows that are finished, and wait to leave their batch, may run past the context; nobody reads them.
-            positions = (mask.cumsum(dim=1) - 1).clamp_(min=0, max=self.last_position)  # (rows, past + new)
-            arguments["position_ids"] = positions[:, -ids.shape[1] :]  # (rows, new)
+            counted = mask.sum(dim=1, keepdim=True) if ids.shape[1] == 1 else mask.cumsum(dim=1)[:, -ids.shape[1] :]
+            arguments["position_ids"] = (counted - 1).clamp_(min=0, max=self.last_position)  # (rows, new)
         if self.takes_keep:
             arguments["logits_to_keep"] = keep
-        logits: Tensor = self.model(**arguments).logits
+        with all_shadowed(self._lean):
+            logits: Tensor = self.model(**arguments).logits
         return logits[:, -keep:]  # (rows, keep, vocabulary)

@@ -4,16 +4,23 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
+from torch import Tensor
 from transformers import PreTrainedTokenizerBase
 
 from audit.abilities.contract import Decoding
-from audit.engine.batching import TOKEN_BUDGET, Progress, context_length, pack, padded, require_room, run_batches
+from audit.engine.batching import TOKEN_BUDGET, Progress, context_length, pack, require_room, run_batches
 from audit.engine.forward import CausalForward
+from audit.engine.prompts import Beginning, read_beginning, read_prompts
 from audit.errors import AuditError
 from audit.models.language_model import LanguageModel
 from audit.models.tokens import encode
 
 BROKEN = -1  # stands for a next token where no logit was finite
+# How many tokens a kind of device writes before anybody looks at them (others: `UNREAD`). A processor runs no faster
+# unread; an accelerator need not wait at every token for the one who looks.
+STEPS_UNREAD = {"cpu": 1}
+UNREAD = 4
+ROWS_AT_ONCE = 8
 
 
 @dataclass(frozen=True)
@@ -77,14 +84,17 @@ def write_answers(
 
     contents = list(rows)
     room = [answer_room(lm, ids, decoding) for ids, _ in contents]
-    batches = pack([len(ids) + new for (ids, _), new in zip(contents, room, strict=True)], token_budget)
+    batches = pack([answer_cost(len(ids), new) for (ids, _), new in zip(contents, room, strict=True)], token_budget)
     answers: dict[int, Generated] = {}
     forward = CausalForward(lm)
     stopping = StopStrings(lm.tokenizer, decoding.stop)
     ends = end_tokens(lm)
+    beginning = read_beginning(forward, [(*ids, *begun) for ids, begun in contents])
 
     def run(batch: list[int]) -> None:
-        found = _generate_batch(forward, [contents[i] for i in batch], [room[i] for i in batch], stopping, ends)
+        found = _generate_batch(
+            forward, [contents[i] for i in batch], [room[i] for i in batch], stopping, ends, beginning
+        )
         fresh = {number: one for i, one in zip(batch, found, strict=True) for number in rows[contents[i]]}
         answers.update(fresh)
         if answered is not None:
@@ -111,6 +121,15 @@ def answer_room(lm: LanguageModel, ids: Sequence[int], decoding: Decoding) -> in
     """How many tokens the answer to a prompt of these ids may have."""
     limit = context_length(lm)
     return decoding.max_new_tokens if limit is None else min(decoding.max_new_tokens, limit - len(ids))
+
+
+def answer_cost(prompt: int, room: int) -> int:
+    """Tokens of the budget for a prompt and the room for its answer, both in tokens.
+
+    The prompt is what is computed at once. The answer fills memory only as it grows and mostly ends far below its
+    limit, so prompt and answer together may take four times the budget.
+    """
+    return max(prompt, -(-(prompt + room) // 4))
 
 
 def end_tokens(lm: LanguageModel) -> frozenset[int]:
@@ -168,36 +187,61 @@ def _generate_batch(
     room: Sequence[int],
     stopping: StopStrings,
     ends: frozenset[int],
+    beginning: Beginning | None,
 ) -> list[Generated]:
     """Answer (prompt, begun) rows together; row i gets at most room[i] tokens. Rows that finish leave the batch."""
     texts: list[str | None] = [None] * len(rows_begun)
     written = [list(begun) for _, begun in rows_begun]
     rows = list(range(len(rows_begun)))  # rows[k] is the prompt in the k-th row of the tensors
-    ids, prompt_mask = padded([[*prompt, *begun] for prompt, begun in rows_begun], "left", forward.device)
-    width = ids.shape[1]  # ids and prompt_mask are (rows, width)
+    read = read_prompts(forward, [(*prompt, *begun) for prompt, begun in rows_begun], beginning)
+    width = read.mask.shape[1]
     steps = max(new - len(begun) for new, (_, begun) in zip(room, rows_begun, strict=True))
-    mask = torch.nn.functional.pad(prompt_mask, (0, steps), value=1)  # (rows, width + steps)
-    cache = forward.new_cache()
+    mask = torch.nn.functional.pad(read.mask, (0, steps), value=1)  # (rows, width + steps)
+    cache = read.cache
+    tokens = _likeliest(read.logits)  # (rows,)
+    unread = [tokens]
+    together = STEPS_UNREAD.get(forward.device.type, UNREAD)
 
-    for step in range(steps):
-        logits = forward(ids, mask[:, : width + step], cache, keep=1)[:, -1]  # (rows, vocabulary)
-        best, tokens = logits.max(dim=-1)  # (rows,) twice; NaN wins every maximum, so `best` shows it
-        tokens = tokens.masked_fill(~best.isfinite(), BROKEN)
-        for row, token in zip(rows, tokens.tolist(), strict=True):
-            if texts[row] is None:
-                texts[row] = next_token(written[row], token, room[row], stopping, ends)
-
-        alive = [k for k, row in enumerate(rows) if texts[row] is None]
-        if not alive:
-            break
-        # Leaving costs a copy of the cache, so finished rows stay until a quarter of the batch can go.
-        if len(alive) <= 0.75 * len(rows):
-            staying = torch.tensor(alive, device=tokens.device)
-            tokens, mask = tokens[staying], mask[staying]
-            cache.batch_select_indices(staying)
-            rows = [rows[k] for k in alive]
+    for step in range(1, steps + 1):
+        if len(unread) == together or step == steps:
+            for said in torch.stack(unread).tolist():
+                for row, token in zip(rows, said, strict=True):
+                    if texts[row] is None:
+                        texts[row] = next_token(written[row], token, room[row], stopping, ends)
+            unread.clear()
+            staying = _staying([texts[row] is None for row in rows])
+            if not staying:
+                break
+            if len(staying) < len(rows):
+                kept = torch.tensor(staying, device=tokens.device)
+                tokens, mask = tokens[kept], mask[kept]
+                cache.batch_select_indices(kept)
+                rows = [rows[k] for k in staying]
         ids = tokens.clamp(min=0).unsqueeze(1)  # (rows, 1)
+        logits = forward(ids, mask[:, : width + step], cache, keep=1)
+        tokens = _likeliest(logits[:, -1])
+        unread.append(tokens)
     return [Generated(text or "", tuple(ids)) for text, ids in zip(texts, written, strict=True)]
+
+
+def _likeliest(logits: Tensor) -> Tensor:
+    """The next token of every row, (rows,), or `BROKEN`; `logits` are (rows, vocabulary)."""
+    best, tokens = logits.max(dim=-1)  # NaN wins every maximum, so `best` shows it
+    return tokens.masked_fill(~best.isfinite(), BROKEN)
+
+
+def _staying(is_open: Sequence[bool]) -> list[int]:
+    """The rows that stay in the batch: none when all are finished, all while few are, else the open ones.
+
+    Leaving costs a copy of the cache, so a fifth of the rows must go at once. Finished rows fill up to a multiple of
+    `ROWS_AT_ONCE`, because products of a number of rows that was there before start sooner.
+    """
+    open_rows = [k for k, one in enumerate(is_open) if one]
+    size = min(-(-len(open_rows) // ROWS_AT_ONCE) * ROWS_AT_ONCE, len(is_open))
+    if not open_rows or size > 0.8 * len(is_open):
+        return open_rows and list(range(len(is_open)))
+    finished = [k for k, one in enumerate(is_open) if not one]
+    return sorted([*open_rows, *finished[: size - len(open_rows)]])
 
 
 def next_token(written: list[int], token: int, room: int, stopping: StopStrings, ends: frozenset[int]) -> str | None:

@@ -20,7 +20,7 @@ from audit.session.reuse import Reuse
 from audit.session.scoring import Raw, read_raw
 
 # Raise it whenever the engine may give another answer to the same question, so that stored answers are asked again.
-ENGINE_VERSION = 2
+ENGINE_VERSION = 3
 
 Progress = Callable[[int, int], None]
 

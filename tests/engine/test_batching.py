@@ -48,7 +48,7 @@ def test_rows_are_padded_on_their_side(side: str, ids: list[list[int]], mask: li
     assert padded_mask.tolist() == mask
 
 
-def test_a_batch_too_large_for_the_memory_is_halved_until_it_fits() -> None:
+def test_a_batch_too_large_for_the_memory_and_all_that_follow_are_halved_until_they_fit() -> None:
     done: list[list[int]] = []
 
     def run(batch: list[int]) -> None:
@@ -57,7 +57,7 @@ def test_a_batch_too_large_for_the_memory_is_halved_until_it_fits() -> None:
         done.append(batch)
 
     run_batches([[0, 1, 2, 3, 4], [5, 6]], run)
-    assert done == [[0, 1], [2], [3, 4], [5, 6]]
+    assert done == [[0, 1], [2], [3, 4], [5], [6]]
 
 
 def test_an_item_too_large_for_the_memory_says_what_to_do() -> None:

@@ -1,0 +1,58 @@
+"""Lean forwards say the same, read the weights of the moment, and are gone afterwards."""
+
+import pytest
+import torch
+from torch import Tensor, nn
+from transformers.activations import NewGELUActivation
+from transformers.pytorch_utils import Conv1D
+
+from audit.models.detours import shadowed
+from audit.models.language_model import LanguageModel
+from audit.models.lean_modules import activations_fused, all_shadowed, inference_forwards
+
+
+def test_fused_activations_and_their_gradients_are_the_spelled_out_ones(tiny_gpt2: LanguageModel) -> None:
+    (activation, *_) = (module for module in tiny_gpt2.model.modules() if isinstance(module, NewGELUActivation))
+    x = torch.linspace(-6, 6, 1001, requires_grad=True)
+
+    def answer() -> tuple[Tensor, Tensor]:
+        said = activation(x)
+        return said.detach(), torch.autograd.grad(said.sum(), x)[0]
+
+    expected = answer()
+    with activations_fused(tiny_gpt2):
+        found = answer()
+        assert "forward" in activation.__dict__
+    assert "forward" not in activation.__dict__
+    for left, right in zip(found, expected, strict=True):
+        torch.testing.assert_close(left, right, rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("rows", [1, 7, 8, 40])
+def test_products_for_inference_are_those_of_the_module_with_the_weights_of_the_moment(rows: int) -> None:
+    model = nn.Sequential(nn.Linear(24, 40), nn.Linear(40, 16, bias=False), Conv1D(9, 16))
+    lean = inference_forwards(model)
+    hidden = torch.randn(2, rows, 24)
+    with torch.no_grad():
+        for _ in range(2):
+            expected = model(hidden)
+            with all_shadowed(lean):
+                torch.testing.assert_close(model(hidden), expected, rtol=1e-4, atol=1e-5)
+            model[0].weight.mul_(2)
+    assert not any("forward" in module.__dict__ for module in model)
+
+
+def test_a_forward_that_somebody_else_has_put_there_is_left_alone() -> None:
+    model = nn.Sequential(nn.Linear(3, 3), NewGELUActivation())
+    lean = {model[0]: lambda x: x + 1, model[1]: lambda x: x + 2}
+    with shadowed(model[1], lambda x: x + 10):
+        with all_shadowed(lean):
+            assert model(torch.zeros(1, 3)).tolist() == [[11, 11, 11]]
+        assert model[1](torch.zeros(1)) == 10
+
+
+def test_a_subclass_and_another_type_keep_their_own_product() -> None:
+    class Other(nn.Linear):
+        pass
+
+    assert inference_forwards(nn.Sequential(Other(3, 3), nn.Linear(3, 3).to(torch.bfloat16))) == {}
