@@ -81,10 +81,11 @@ def test_a_patch_of_ours_is_a_checkpoint_too(world: SmallWorld, options: dict[st
 
 def test_another_architecture_is_refused_before_anything_is_asked(options: dict[str, Any], tmp_path: Path) -> None:
     other = build_tiny_gpt2()
-    other.model.config.n_layer = 3
+    other.model.config.n_layer = 4
     other.model.save_pretrained(tmp_path / "other")
     with pytest.raises(AuditError) as caught:
         Audit(**options | {"edited": str(tmp_path / "other")}).prepare()
+    assert "n_layer is 4 and not 3" in str(caught.value)
     assert "\n" not in str(caught.value)
 
 
