@@ -11,6 +11,7 @@ import torch
 
 from audit import Audit
 from audit.abilities import ABILITIES
+from audit.engine.drafts import write_from_drafts
 from audit.engine.generation import write_answers
 from audit.errors import AuditError
 from audit.models.fingerprints import weights_fingerprint
@@ -153,11 +154,15 @@ def test_only_what_was_never_asked_is_asked(options: dict[str, Any], monkeypatch
     undisturbed = Audit(**options | {"use_store": False}).run(["open_qa"])
     asked: list[int] = []
 
-    def counting(lm: Any, prompts: Sequence[str], *rest: Any, **more: Any) -> Any:
-        asked.append(len(prompts))
-        return write_answers(lm, prompts, *rest, **more)
+    def counting(write: Any) -> Any:
+        def counted(lm: Any, prompts: Sequence[str], *rest: Any, **more: Any) -> Any:
+            asked.append(len(prompts))
+            return write(lm, prompts, *rest, **more)
 
-    monkeypatch.setattr("audit.session.asking.write_answers", counting)
+        return counted
+
+    for write in (write_answers, write_from_drafts):
+        monkeypatch.setattr(f"audit.session.asking.{write.__name__}", counting(write))
     report = Audit(**options).run(["open_qa"])
     assert asked == [53, 53]  # base and edited
     assert answers(report) == answers(undisturbed)

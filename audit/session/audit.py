@@ -39,8 +39,10 @@ from audit.session.comparison import compare, records
 from audit.session.crew import Crew, asked_by_all
 from audit.session.edit_measures import measure_integrity_of, score_edits_of
 from audit.session.editing import EditedModel
+from audit.session.notes import notes
 from audit.session.questions import questions_of
 from audit.session.reading import fixed_texts
+from audit.session.reuse import Reuse
 from audit.session.versions import versions
 from audit.store import Store, default_store
 
@@ -169,7 +171,7 @@ class Audit:
     @property
     def measured(self) -> bool:
         """Whether there is anything to report."""
-        return bool(self._rows) or "edit_scores" in self.__dict__ or "integrity" in self.__dict__
+        return bool(self._rows or self.unasked) or "edit_scores" in self.__dict__ or "integrity" in self.__dict__
 
     def verdict(self, ability: str, max_drop: float = DEFAULT_MARGIN) -> AbilityRow:
         """Judge one ability; `max_drop` is the margin in score points unless the settings have another for it.
@@ -284,17 +286,14 @@ class Audit:
         state = self._known.state(patch)
         return self._logs.setdefault(state, AnswerLog.of(self._store, state))
 
+    @cached_property
+    def _reuse(self) -> Reuse | None:
+        """What the edited models take over from the base model and from each other."""
+        return Reuse.of(self.lm, [model.patch for model in self._edited]) if self.settings.reuse else None
+
     def _notes(self) -> tuple[str, ...]:
-        notes = []
-        resumed = sum(model.resumed for model in self.__dict__.get("_edited", ()))
-        if resumed:
-            notes.append(f"edits: {resumed} of {len(self.requests)} were taken over from a run that was interrupted")
-        asked = [one for _, base, edited in self._asked.values() for one in (base, *edited)]
-        from_store = sum(one.from_store for one in asked)
-        if from_store:
-            count = sum(len(one.answers) for one in asked)
-            notes.append(f"answers: {from_store} of {count} had been given in earlier runs")
-        return tuple(notes)
+        done = self.__dict__  # what was not asked for is not computed for its notes
+        return notes(done.get("_edited", ()), len(self.requests), self._asked.values(), done.get("_reuse"))
 
     def _data_revisions(self, abilities: Iterable[str]) -> dict[str, str]:
         """Which state of its data set each of these abilities is asked from, where the source can tell."""
@@ -309,11 +308,15 @@ class Audit:
                 self._asked[name] = self._ask_both(name, models)
             except AuditError as error:
                 self.unasked[name] = str(error)
-                raise UnaskedError(f"{name} was not asked: {error}") from error
+                shots = f" with --shots {self.settings.shots}" if self.settings.shots else ""
+                raise UnaskedError(f"{name} was not asked{shots}: {error}") from error
         return self._asked[name]
 
     def _ask_both(self, name: str, models: Sequence[EditedModel]) -> tuple[Ability, AskedItems, tuple[AskedItems, ...]]:
         ability, questions = self.crew.together(lambda: questions_of(name, self.source, self.lm, self.settings))
+        reuse = self._reuse
+        if reuse is not None:
+            reuse.forget()
 
         def ask_all(patch: Patch | None, done: Progress) -> AskedItems:
             log = self._log_of(patch)
@@ -321,7 +324,7 @@ class Audit:
                 self.crew,
                 ability,
                 questions,
-                lambda some: ask(self.lm, ability, some, patch=patch, log=log, progress=done),
+                lambda some: ask(self.lm, ability, some, patch=patch, log=log, progress=done, reuse=reuse),
             )
 
         with self._timed("base answers"), self._stage(f"{name}, base") as done:
