@@ -41,9 +41,9 @@ class TensorChange:
     `layer` is None outside the blocks. `norm` is ||ΔW||_F, `relative_norm` that over ||W||_F (infinite where W is zero
     or ΔW not finite); `spectral_norm` is σ₁(ΔW), `relative_spectral_norm` that over σ₁(W). `effective_rank` is
     exp(−Σ pᵢ ln pᵢ) with pᵢ = σᵢ / Σσ, between 1 and the smaller side (Roy & Vetterli 2007, eq. 1-3); `numerical_rank`
-    counts the singular values that rounding the weights alone cannot make, σᵢ > ε/2 · ||W + ΔW||_F: 0 says that the
-    tensor was saved in another precision and not edited. `entry_shares` maps thresholds to the share of entries with
-    |ΔW| > threshold · |W| (Gu et al. 2024). `largest_entry` is max |ΔW|.
+    counts the singular values that rounding the weights alone cannot make, σᵢ > ε/2 · ||W + ΔW||_F. `rounding_only`
+    says that all of ΔW stays below that: the tensor was saved in another precision, and not edited. `entry_shares` maps
+    thresholds to the share of entries with |ΔW| > threshold · |W| (Gu et al. 2024). `largest_entry` is max |ΔW|.
     """
 
     name: str
@@ -54,6 +54,7 @@ class TensorChange:
     relative_norm: float
     largest_entry: float
     entry_shares: Mapping[float, float]
+    rounding_only: bool = False
     spectral_norm: float | None = None
     relative_spectral_norm: float | None = None
     effective_rank: float | None = None
@@ -196,21 +197,24 @@ def _measured(
     wide = torch.promote_types(original.dtype, torch.float32)
     change = current.to(wide) - original.to(wide)  # as the weight is stored: turning it changes no number here
     layer, role = role_of(lm, name)
+    # The norm, and with it σ₁, of whatever rounding does is at most ε/2 · ||W + ΔW||, in the coarsest dtype on the way.
+    precision = max(torch.finfo(dtype).eps for dtype in (original.dtype, stored_as) if dtype is not None)
+    rounding = precision / 2 * float(torch.linalg.vector_norm(current, dtype=torch.float64))
+    norm = float(torch.linalg.vector_norm(change, dtype=torch.float64))
     measured = TensorChange(
         name=name,
         layer=layer,
         role=role,
         shape=tuple(original.shape),
-        norm=float(torch.linalg.vector_norm(change, dtype=torch.float64)),
+        norm=norm,
         relative_norm=relative_change(original, current),
         largest_entry=float(change.abs().max()),
         entry_shares=changed_shares([(original, current)]),
+        rounding_only=norm <= rounding,
     )
     if change.dim() != 2 or not bool(change.isfinite().all()):
         return measured
     values = singular_values(change, factors)
-    precision = max(torch.finfo(dtype).eps for dtype in (original.dtype, stored_as) if dtype is not None)
-    rounding = precision / 2 * float(torch.linalg.vector_norm(current, dtype=torch.float64))  # ≥ σ₁ of any rounding
     base = largest_singular_value(original)
     top = float(values[0])
     return replace(

@@ -11,15 +11,15 @@ import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import FuncFormatter, MaxNLocator, NullFormatter
 
-from audit.measures.checkpoint_diff import ROLES, CheckpointDiff, TensorChange
+from audit.measures.checkpoint_diff import KEPT_SINGULAR_VALUES, ROLES, CheckpointDiff, TensorChange
 from audit.measures.weight_changes import THRESHOLDS
 
 FORMATS = ("png", "svg")
 COLORS = dict(zip(ROLES, ("tab:red", "tab:green", "tab:blue", "tab:orange", "tab:purple", "tab:gray"), strict=True))
 MARKERS = dict(zip(ROLES, "svodPX", strict=True))
 MOST_SPECTRA = 6  # with more, lines hide each other
-SMALLEST = 1e-9  # of a share or a relative norm that is drawn on a logarithmic axis
 
 
 def draw_changes(diff: CheckpointDiff, folder: Path) -> tuple[Path, ...]:
@@ -50,14 +50,16 @@ def change_plot(diff: CheckpointDiff) -> Figure:
 
 def _norms(axes: Axes, diff: CheckpointDiff) -> None:
     """One mark a tensor: those before the layers on the left, those after them on the right."""
-    for role in _roles(diff.changes):
-        chosen = [change for change in diff.changes if change.role == role and np.isfinite(change.relative_norm)]
-        places = [_place(change, diff.depth) for change in chosen]
-        norms = [max(change.relative_norm, SMALLEST) for change in chosen]
+    roles = _roles(diff.changes)
+    for number, role in enumerate(roles):
+        chosen = [change for change in diff.changes if change.role == role and 0 < change.relative_norm < np.inf]
+        beside = 0.14 * (number - (len(roles) - 1) / 2)  # marks of one layer side by side
+        places = [_place(change, diff.depth) + beside for change in chosen]
+        norms = [change.relative_norm for change in chosen]
         axes.scatter(
             places, norms, color=COLORS[role], marker=MARKERS[role], s=42, alpha=0.75, label=role, linewidths=0
         )
-    axes.set_yscale("log")
+    _decades(axes, [change.relative_norm for change in diff.changes])
     step = max(1, diff.depth // 12)
     layers = list(range(0, diff.depth, step))
     axes.set_xticks([-1, *layers, diff.depth], ["before", *map(str, layers), "after"])
@@ -70,13 +72,15 @@ def _norms(axes: Axes, diff: CheckpointDiff) -> None:
 
 
 def _spectra(axes: Axes, changes: Sequence[TensorChange]) -> None:
-    matrices = [change for change in changes if change.singular_values and change.singular_values[0] > 0]
-    for number, change in enumerate(matrices[:MOST_SPECTRA]):
-        values = np.array(change.singular_values)
-        shown = values[values > 0]
+    """The singular values that are more than rounding, of the matrices that changed most."""
+    matrices = [change for change in changes if change.numerical_rank][:MOST_SPECTRA]
+    shown: list[float] = []
+    for number, change in enumerate(matrices):
+        values = change.singular_values[: change.numerical_rank]
+        shown += values
         axes.plot(
-            np.arange(1, len(shown) + 1),
-            shown,
+            range(1, len(values) + 1),
+            values,
             marker=MARKERS[change.role],
             markersize=4,
             linewidth=1.2,
@@ -84,14 +88,27 @@ def _spectra(axes: Axes, changes: Sequence[TensorChange]) -> None:
             label=f"{change.name.removesuffix('.weight')} (rank {change.numerical_rank}, "
             f"effective {change.effective_rank:.1f})",
         )
-    axes.set_xscale("log")
-    axes.set_yscale("log")
-    axes.set_xlabel("number i of the singular value")
+    _decades(axes, shown)
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+    axes.set_xlabel(f"number i of the singular value (the first {KEPT_SINGULAR_VALUES} at most)")
     axes.set_ylabel("singular value σᵢ of ΔW")
-    axes.set_title(f"in how many directions (the {min(len(matrices), MOST_SPECTRA)} largest)", fontsize=11)
+    axes.set_title(
+        "in how many directions" + (f" (the {len(matrices)} matrices that changed most)" if matrices[1:] else ""),
+        fontsize=11,
+    )
     axes.grid(color="0.9")
     if matrices:
-        axes.legend(fontsize=7.5, loc="lower left")
+        axes.legend(fontsize=7.5)
+
+
+def _decades(axes: Axes, values: Sequence[float]) -> None:
+    """A logarithmic axis from a whole power of ten to the next, written as plain numbers."""
+    drawn = [value for value in values if 0 < value < np.inf] or [1.0]
+    low, high = np.floor(np.log10(min(drawn)) - 0.05), np.ceil(np.log10(max(drawn)) + 0.05)
+    axes.set_yscale("log")
+    axes.set_ylim(10.0**low, 10.0**high)
+    axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+    axes.yaxis.set_minor_formatter(NullFormatter())
 
 
 def _shares(axes: Axes, diff: CheckpointDiff) -> None:

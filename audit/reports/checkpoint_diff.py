@@ -18,7 +18,7 @@ from audit.measures.weight_changes import THRESHOLDS
 
 SCHEMA_VERSION = 1
 SHOWN_THRESHOLDS = (0.1, 1.0)  # in tables; the files hold all
-MOST_ROWS = 40  # of the terminal's table; the files hold all
+MOST_ROWS = 30  # of the terminal's table; the files hold all
 _HEADINGS = (
     "tensor",
     "layer",
@@ -31,6 +31,19 @@ _HEADINGS = (
     "rank",
     *(f"> {threshold:g} W" for threshold in SHOWN_THRESHOLDS),
     "largest entry",
+)
+# The same without the largest entry, for 80 columns.
+_NARROW_HEADINGS = (
+    "tensor",
+    "layer",
+    "role",
+    "shape",
+    "rel.\nnorm",
+    "σ₁",
+    "σ₁\nrel.",
+    "eff.\nrank",
+    "rank",
+    *(f"%>{threshold:g}W" for threshold in SHOWN_THRESHOLDS),
 )
 
 
@@ -103,12 +116,17 @@ def diff_table(diff: CheckpointDiff) -> Table:
     left = len(diff.changes) - MOST_ROWS
     caption = f"and {left} more, which changed less; diff.csv holds all" if left > 0 else None
     title = f"{_short(diff.edited)} over {_short(diff.base)}, the largest relative norm first"
-    table = Table(title=title, caption=caption, box=box.SIMPLE_HEAD, title_justify="left", caption_justify="left")
-    for heading in _HEADINGS:
+    table = Table(
+        title=title, caption=caption, box=box.SIMPLE_HEAD, padding=0, pad_edge=False
+    )  # the box puts a space between
+    table.title_justify = table.caption_justify = "left"
+    for heading in _NARROW_HEADINGS:
         words = heading in ("tensor", "role")
-        table.add_column(heading, justify="left" if words else "right", overflow="fold" if words else "ellipsis")
+        table.add_column(heading, justify="left" if words else "right", no_wrap=heading != "tensor", overflow="fold")
     for change in diff.changes[:MOST_ROWS]:
-        table.add_row(*_cells(change))
+        name, *cells = _cells(change)[:-1]
+        inside = name if change.layer is None else name.partition(f".{change.layer}.")[2]
+        table.add_row(inside.removesuffix(".weight"), *(cell.removesuffix(" %") for cell in cells))
     return table
 
 
@@ -124,11 +142,10 @@ def sentences(diff: CheckpointDiff) -> tuple[str, ...]:
     told.append(f"{len(diff.changes)} of {diff.tensors} tensors differ; {_places(diff.changes)}.")
     shares = ", ".join(f"{100 * diff.entry_shares[t]:.3g} % by more than {t:g}" for t in SHOWN_THRESHOLDS)
     told.append(f"Of the entries of these tensors, {shares} times themselves.")
-    if diff.stored_as is not None:
-        told.append(
-            f"The checkpoint is stored in {diff.stored_as}, coarser than the base model: tensors of rank 0 differ by "
-            "that rounding alone."
-        )
+    rounded = sum(change.rounding_only for change in diff.changes)
+    if rounded:
+        stored = f" (the checkpoint is stored in {diff.stored_as})" if diff.stored_as else ""
+        told.append(f"{rounded} of the {len(diff.changes)} tensors differ by no more than rounding{stored}.")
     told.append(
         "Effective rank is exp(H) of the singular values (Roy & Vetterli 2007); rank counts those that rounding the "
         "weights cannot make."
@@ -137,14 +154,14 @@ def sentences(diff: CheckpointDiff) -> tuple[str, ...]:
 
 
 def _places(changes: Sequence[TensorChange]) -> str:
-    """In which layers and roles the edited matrices lie; all tensors where none is sure to have been edited."""
-    edited = [change for change in changes if change.numerical_rank != 0] or list(changes)
+    """In which layers and roles the tensors lie that differ by more than rounding, if there are any."""
+    edited = [change for change in changes if not change.rounding_only] or list(changes)
     layers = sorted({change.layer for change in edited if change.layer is not None})
     roles = ", ".join(dict.fromkeys(change.role for change in edited))
     where = (
         "outside the layers" if not layers else f"in layers {_span(layers)}" if layers[1:] else f"in layer {layers[0]}"
     )
-    return f"the edit lies {where} ({roles})"
+    return f"the change lies {where} ({roles})"
 
 
 def _span(layers: Sequence[int]) -> str:

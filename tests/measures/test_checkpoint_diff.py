@@ -86,6 +86,7 @@ def test_weights_that_were_only_saved_in_another_precision_have_rank_zero(tmp_pa
     assert diff.stored_as == "float16" and diff.tensors == len(list(lm.model.parameters()))
     assert len(ranks) > 10 and {name for name, rank in ranks.items() if rank} == {WEIGHT}
     assert ranks[WEIGHT] == 1
+    assert [change.name for change in diff.changes if not change.rounding_only] == [WEIGHT]
 
 
 def test_the_largest_change_comes_first_and_shares_are_over_all_entries(tiny_gpt2: LanguageModel) -> None:
