@@ -8,11 +8,11 @@ from typing import Any
 import lm_eval
 import numpy as np
 import pytest
-import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from jinja2 import Template
 from lm_eval.api.metrics import exact_match_hf_evaluate
+from lm_eval.config.evaluate_config import EvaluatorConfig
 from lm_eval.filters.extraction import RegexFilter
 
 from audit.abilities import load_ability
@@ -23,8 +23,7 @@ needs_slices = pytest.mark.skipif(not REAL.is_dir(), reason=f"no slices of the r
 
 
 def task(path: str) -> dict[str, Any]:
-    text = (Path(str(lm_eval.__file__)).parent / "tasks" / path).read_text(encoding="utf-8")
-    found: dict[str, Any] = yaml.safe_load(text)
+    found: dict[str, Any] = EvaluatorConfig.load_yaml_config(Path(str(lm_eval.__file__)).parent / "tasks" / path)
     return found
 
 

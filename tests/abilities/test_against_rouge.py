@@ -6,7 +6,6 @@ from collections import Counter
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from nltk.stem.porter import PorterStemmer
 from rouge_score.rouge_scorer import RougeScorer
 
 from audit.abilities.summarization import Summarization
@@ -15,7 +14,10 @@ from tests.abilities.test_real_slices import REAL, asked
 ABILITY = Summarization()
 KINDS = ["rouge1", "rouge2", "rougeL"]
 SCORER = RougeScorer(KINDS, use_stemmer=True)
-WORDS = st.lists(st.sampled_from("Mara meets Jon at the lakes ; they were meeting running".split()), min_size=1)
+STEMS = {"meets": "meet", "meeting": "meet", "lakes": "lake", "running": "run", "runs": "run"}  # as Porter has them
+WORDS = st.lists(
+    st.sampled_from("Mara meets Jon at the lakes ; they run in a meeting , runs running lake".split()), min_size=1
+)
 
 
 def ours(summary: str, said: str) -> tuple[float, dict[str, float]]:
@@ -30,10 +32,8 @@ def f_measure(hits: int, said: int, gold: int) -> float:
 
 def plain_rouge(summary: str, said: str) -> list[float]:
     """n-gram overlap for n = 1 and 2, and the longest common subsequence, of stemmed words of letters and digits."""
-    stemmer = PorterStemmer()
     gold_words, said_words = (
-        [stemmer.stem(word) if len(word) > 3 else word for word in text.lower().split() if word.isalnum()]
-        for text in (summary, said)
+        [STEMS.get(word, word) for word in text.lower().split() if word.isalnum()] for text in (summary, said)
     )
     scores = []
     for n in (1, 2):

@@ -47,6 +47,10 @@ class NER(ner.NER):
         counts = [number for kind in _ASKED for number in ((found, there) if kind == item.fields["kind"] else (0, 0))]
         return Score(found / there if there else 1.0, tuple(counts))
 
+    def floor(self, items: Sequence[Item]) -> float:
+        """0: no constant answer names another sentence's entities; to copy the prompt's words is to name them."""
+        return 0.0
+
     def _asked_for(self, kind: str, sentence: Item) -> Item:
         fields = {**sentence.fields, "kind": kind}
         found = ner.entities(sentence.fields["tokens"], sentence.fields["ner_tags"])
