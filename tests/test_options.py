@@ -36,6 +36,24 @@ def test_stated_defaults_are_the_defaults(option: Any) -> None:
     assert settings_from({option.name: option.default}) == AuditSettings()
 
 
+def test_questions_are_those_of_the_pocket_world_asked_plainly_by_default() -> None:
+    plain = AuditSettings()
+    assert (plain.data, plain.protocol, plain.shots, plain.chat_template) == ("pocket", "standard", 0, False)
+
+
+def test_what_stands_around_the_questions_is_typed_and_read() -> None:
+    typed = {"data": " hub ", "protocol": "standard", "shots": "5", "chat_template": True}
+    wanted = settings_from(typed)
+    assert (wanted.data, wanted.protocol, wanted.shots, wanted.chat_template) == ("hub", "standard", 5, True)
+
+
+@pytest.mark.parametrize("around", [{"shots": 1}, {"chat_template": True}])
+def test_the_papers_prompts_are_asked_as_they_are(around: dict[str, Any]) -> None:
+    with pytest.raises(AuditError, match="leave one of the two out"):
+        AuditSettings(protocol="gu2024", **around)
+    assert AuditSettings(protocol="gu2024").protocol == "gu2024"
+
+
 @given(points=st.floats(0.001, 0.999))
 def test_points_and_percentage_points_mean_the_same(points: float) -> None:
     in_points = parse_margins([f"ner={points}"])["ner"]

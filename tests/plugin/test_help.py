@@ -18,5 +18,11 @@ def test_all_options_stand_in_one_group(suites: Suites) -> None:
 
 def test_defaults_are_stated(suites: Suites) -> None:
     text = " ".join(suites.run("sentiment", "--help").stdout.str().split())
-    for stated in ("(default: memit)", "(default: pocket-llama)", "asked per ability (default: 200)"):
+    for stated in (
+        "(default: memit)",
+        "(default: pocket-llama)",
+        "(default: pocket)",
+        "standard, gu2024 (default: standard)",
+        "asked per ability (default: 200)",
+    ):
         assert stated in text
