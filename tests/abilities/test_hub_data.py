@@ -132,3 +132,19 @@ def test_a_repository_of_the_hubs_layout_is_what_datasets_loads(tmp_path: Path) 
 def test_the_word_hub_names_this_source(tmp_path: Path) -> None:
     assert isinstance(source_of_data("hub", Store(tmp_path)), HubSource)
     assert source_of_data("hub").name == "hub"
+
+
+def test_the_page_tells_what_the_table_holds() -> None:
+    page = (Path(__file__).resolve().parents[2] / "docs" / "data.md").read_text(encoding="utf-8")
+    told = [
+        [cell.strip(" `") for cell in line.split("|")[1:-1]]
+        for line in page.splitlines()
+        if "/" in line and "|" in line
+    ]
+    held = []
+    for name in ABILITIES:
+        one = HUB_DATA[load_ability(name).data_name]
+        revision = one.revision or "the first that is loaded"
+        held.append([name, one.hub_id, one.config or "", one.asked, one.training, revision])
+    assert [cells[:6] for cells in told] == held
+    assert all(f"| `{data_name}` |" in page for data_name in HUB_DATA)

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from audit.abilities import ABILITIES, load_ability
+from audit.abilities.asked import asked_ability
 from audit.abilities.contract import Item
 from audit.abilities.sources import FolderSource, items
 
@@ -74,3 +75,20 @@ def test_articles_and_passages_are_shared():
 def test_summaries_lose_their_carriage_returns():
     ability = load_ability("summarization")
     assert all("\r" not in ability.prompt(item) for item in asked("summarization"))
+
+
+def test_the_whole_folder_is_one_data_folder():
+    FolderSource(REAL).check()
+    assert all(FolderSource(REAL).origin(name).revision for name in ABILITIES)
+
+
+@pytest.mark.parametrize("name", ABILITIES)
+def test_real_rows_serve_as_worked_examples(name, tmp_path):
+    """The slice is cut in two: its second half is the training split."""
+    ability = load_ability(name)
+    lines = (REAL / f"{ability.data_name}.jsonl").read_text(encoding="utf-8").splitlines(keepends=True)
+    (tmp_path / f"{ability.data_name}.jsonl").write_text("".join(lines[:100]), encoding="utf-8")
+    (tmp_path / f"{ability.data_name}.train.jsonl").write_text("".join(lines[100:]), encoding="utf-8")
+    wrapped = asked_ability(name, "standard", FolderSource(tmp_path), shots=3, seed=0)
+    questions = items(wrapped, FolderSource(tmp_path), None, 0)
+    assert len({wrapped.prompt(item).removesuffix(ability.prompt(item)) for item in questions}) == 1
