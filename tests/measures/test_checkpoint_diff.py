@@ -10,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
+from audit.measures import checkpoint_diff
 from audit.measures.checkpoint_diff import (
     ROLES,
     CheckpointDiff,
@@ -153,6 +154,14 @@ def test_effective_rank_lies_between_one_and_the_smaller_side_whatever_the_scale
     rank = effective_rank(singular_values(matrix))
     assert 1 - 1e-9 <= rank <= min(matrix.shape) + 1e-9
     assert effective_rank(singular_values(scale * matrix)) == pytest.approx(rank, rel=1e-6)
+
+
+@pytest.mark.parametrize("shape", [(40, 12), (12, 40), (9, 9)])
+def test_large_matrices_have_the_same_singular_values(shape: tuple[int, int], monkeypatch: pytest.MonkeyPatch) -> None:
+    matrix = noise(*shape) @ torch.diag(10.0 ** -torch.arange(shape[1]).clamp(max=5))
+    exact = singular_values(matrix)
+    monkeypatch.setattr(checkpoint_diff, "EXACT_ENTRIES", 0)
+    torch.testing.assert_close(singular_values(matrix), exact, rtol=1e-4, atol=1e-7 * float(exact[0]))
 
 
 @given(st.integers(1, 8))
