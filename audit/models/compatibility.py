@@ -9,6 +9,7 @@ from transformers import AutoConfig, AutoTokenizer
 from audit.errors import AuditError
 from audit.models.fingerprints import tokenizer_rules
 from audit.models.language_model import LanguageModel
+from audit.models.loading import UNREADABLE, first_line
 
 CONFIG_FILE = "config.json"
 TOKENIZER_FILES = ("tokenizer.json", "tokenizer_config.json", "tokenizer.model", "vocab.json")
@@ -35,9 +36,9 @@ def check_architecture(lm: LanguageModel, folder: Path, name: str) -> None:
     """
     try:
         config = _configs.from_pretrained(folder, trust_remote_code=False)
-    except (OSError, ValueError, KeyError, ImportError) as error:
+    except UNREADABLE as error:
         raise AuditError(
-            f"the config of {name!r} cannot be read ({_first_line(error)}); name a folder that save_pretrained wrote."
+            f"the config of {name!r} cannot be read ({first_line(error)}); name a folder that save_pretrained wrote."
         ) from error
     theirs, ours = config.to_dict(), lm.model.config.to_dict()
     if theirs.get("model_type") != ours.get("model_type"):
@@ -66,9 +67,9 @@ def check_tokenizer(lm: LanguageModel, folder: Path, name: str) -> None:
         return
     try:
         tokenizer = _tokenizers.from_pretrained(folder, trust_remote_code=False)
-    except (OSError, ValueError, KeyError, ImportError) as error:
+    except UNREADABLE as error:
         raise AuditError(
-            f"the tokenizer of {name!r} cannot be loaded ({_first_line(error)}); copy the base model's in its place."
+            f"the tokenizer of {name!r} cannot be loaded ({first_line(error)}); copy the base model's in its place."
         ) from error
     theirs, ours = _parts(tokenizer_rules(tokenizer)), _parts(tokenizer_rules(lm.tokenizer))
     unlike = [part for part in {**ours, **theirs} if theirs.get(part) != ours.get(part)]
@@ -97,7 +98,3 @@ def _parts(rules: Mapping[str, Any]) -> dict[str, Any]:
     if isinstance(model, Mapping):
         parts |= {{"vocab": "vocabulary"}.get(key, key.replace("_", " ")): value for key, value in model.items()}
     return parts | {f"the {key} token": value for key, value in rules["specials"].items()}
-
-
-def _first_line(error: BaseException) -> str:
-    return str(error).strip().partition("\n")[0].rstrip(".") or type(error).__name__

@@ -23,6 +23,7 @@ from huggingface_hub.errors import (
     OfflineModeIsEnabled,
     RepositoryNotFoundError,
     RevisionNotFoundError,
+    StrictDataclassError,
 )
 from safetensors import SafetensorError
 from transformers import AutoModelForCausalLM, AutoTokenizer
@@ -36,6 +37,9 @@ POCKET_WEIGHTS = Path(__file__).resolve().parents[1] / "pocket" / "weights"
 POCKET_PREFIX = "pocket-"
 SPREAD = "map"
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
+
+# What transformers raises for files that it cannot make sense of; the last is a config's impossible value.
+UNREADABLE = (OSError, ValueError, KeyError, ImportError, StrictDataclassError)
 
 # transformers types these three loosely: what from_pretrained returns depends on its arguments.
 _models: Any = AutoModelForCausalLM
@@ -174,9 +178,9 @@ def _require_safetensors(folder: Path, name: str) -> None:
 def _read_tokenizer(name: str, place: _Place) -> Any:
     try:
         return _tokenizers.from_pretrained(place.source, revision=place.commit, trust_remote_code=False)
-    except (OSError, ValueError, KeyError, ImportError) as error:
+    except UNREADABLE as error:
         raise AuditError(
-            f"the tokenizer of {name!r} cannot be loaded ({_first_line(error)}); "
+            f"the tokenizer of {name!r} cannot be loaded ({first_line(error)}); "
             "put its tokenizer.json and tokenizer_config.json beside the weights."
         ) from error
 
@@ -193,9 +197,9 @@ def _read_model(name: str, place: _Place, dtype: torch.dtype | str, allow_pickle
                 device_map="auto" if spread else None,
                 output_loading_info=True,
             )
-    except (OSError, ValueError, KeyError, ImportError, RuntimeError, SafetensorError) as error:
+    except (*UNREADABLE, RuntimeError, SafetensorError) as error:
         raise AuditError(
-            f"the model {name!r} cannot be loaded ({_first_line(error)}); it must be a causal language model that "
+            f"the model {name!r} cannot be loaded ({first_line(error)}); it must be a causal language model that "
             "transformers knows, with weights as safetensors."
         ) from error
     absent = sorted(report["missing_keys"])
@@ -235,7 +239,7 @@ def _parse_device(device: str) -> torch.device:
         torch.empty(0, device=parsed)
     except (RuntimeError, AssertionError, NotImplementedError) as error:
         raise AuditError(
-            f"the device {device!r} cannot be used here ({_first_line(error)}); choose auto, cpu, cuda or map."
+            f"the device {device!r} cannot be used here ({first_line(error)}); choose auto, cpu, cuda or map."
         ) from None
     return parsed
 
@@ -248,6 +252,7 @@ def _parse_dtype(dtype: str) -> torch.dtype | str:
     return DTYPES[dtype]
 
 
-def _first_line(error: BaseException) -> str:
+def first_line(error: BaseException) -> str:
+    """What an error says first, to stand inside a sentence."""
     lines = str(error).strip().splitlines()
-    return lines[0].rstrip(".") if lines else type(error).__name__
+    return lines[0].rstrip(".:") if lines else type(error).__name__

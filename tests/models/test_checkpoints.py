@@ -229,6 +229,20 @@ def test_another_architecture_is_told(saved: Path) -> None:
         read_checkpoint(build_tiny_llama(), str(saved))
 
 
+@pytest.mark.parametrize(
+    ("fields", "reason"),
+    [
+        ({"hidden_size": "wide"}, "field 'hidden_size'"),
+        ({"num_attention_heads": 5}, "validate_architecture"),
+        ({"model_type": "nonsense"}, "model type `nonsense`"),
+    ],
+)
+def test_a_config_that_makes_no_sense_is_told(saved: Path, fields: dict[str, Any], reason: str) -> None:
+    change_config(saved, **fields)
+    with pytest.raises(AuditError, match=f"the config of .* cannot be read .*{reason}"):
+        read_checkpoint(build_tiny_llama(), str(saved))
+
+
 def test_a_config_may_differ_in_what_the_network_does_not_compute(saved: Path) -> None:
     change_config(saved, use_cache=False, attention_dropout=0.3, pad_token_id=4, torch_dtype="float16")
     assert not open_checkpoint(build_tiny_llama(), str(saved)).identical

@@ -157,6 +157,13 @@ def test_weights_that_are_missing_are_not_made_up(copy: Path) -> None:
         load_language_model(str(copy), device="cpu")
 
 
+def test_a_config_that_makes_no_sense_is_told(copy: Path) -> None:
+    config = json.loads((copy / "config.json").read_text())
+    (copy / "config.json").write_text(json.dumps(config | {"num_attention_heads": 5}))
+    with pytest.raises(AuditError, match=r"the (tokenizer|model) .* cannot be loaded \(Class validation error"):
+        load_language_model(str(copy), device="cpu")
+
+
 def test_weights_of_another_shape_are_told(copy: Path) -> None:
     weights = load_file(copy / "model.safetensors")
     weights["model.norm.weight"] = torch.ones(7)
