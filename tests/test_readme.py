@@ -4,14 +4,13 @@ import json
 import re
 from collections.abc import Mapping
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
 from audit.abilities import ABILITIES, load_ability
 from audit.edits.sources import load_requests
-from audit.options import OPTIONS, AuditSettings
+from audit.options import OPTIONS
 
 ROOT = Path(__file__).resolve().parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -61,14 +60,6 @@ def test_the_editor_example_edits_and_leaves_the_model_as_it_was() -> None:
     with patch.applied(lm):
         assert weights_fingerprint(lm) != before
     assert weights_fingerprint(lm) == before
-
-
-def test_the_conftest_example_makes_an_audit_on_your_own_data() -> None:
-    stash: dict[object, Any] = {}
-    names_after(block("python", "AUDIT_FACTORY"))["pytest_configure"](SimpleNamespace(stash=stash))
-    (factory,) = stash.values()
-    settings = AuditSettings(edit_count=1)
-    assert factory(settings).settings == settings
 
 
 def test_the_suite_example_is_the_suite() -> None:
