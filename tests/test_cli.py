@@ -114,6 +114,7 @@ def test_a_wrong_value_is_one_sentence_and_exit_code_2(tmp_path: Path, typed: st
 def test_the_list_names_what_there_is() -> None:
     text = RUNNER.invoke(app, ["list"]).stdout
     assert f"abilities: {', '.join(ABILITIES)}" in text
+    assert "protocols: standard, gu2024" in text
     assert "memit" in text
     assert "restraints: rect:SHARE, random:SHARE, prune or prune:ALPHA" in text
     assert "pocket models: " in text

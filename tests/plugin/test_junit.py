@@ -17,6 +17,7 @@ def test_a_verdict_is_in_the_file(suites: Suites) -> None:
     suites.run("reasoning", "--junitxml=out.xml")
     found = properties(suites, "test_reasoning")
     assert found["reasoning.outcome"] == "FAIL"
+    assert found["reasoning.protocol"] == "standard"
     assert float(found["reasoning.drop"]) == 0.24
     assert {"reasoning.base", "reasoning.edited", "reasoning.lower", "reasoning.upper", "reasoning.n"} <= set(found)
 
