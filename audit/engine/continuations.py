@@ -2,12 +2,14 @@
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import islice
 
 import torch
 from torch import Tensor
 
 from audit.engine.batching import Progress, pack, padded, run_batches
 from audit.engine.forward import CausalForward
+from audit.engine.prompts import PORTION, Beginning, read_beginning, read_prompts
 from audit.models.language_model import LanguageModel
 
 # A row counts as one token of the budget for this many logits: long texts over large vocabularies must not fill the
@@ -63,6 +65,7 @@ def score_continuations(
     forward = forward or CausalForward(lm)
     together, alone = _split_work(groups)
     in_all = sum(len(group) for group in groups)
+    beginning = read_beginning(forward, [work.shared for work in together])
 
     def cost(work: _Work) -> int:
         members = [groups[work.group][member] for member in work.members]
@@ -77,7 +80,7 @@ def score_continuations(
             continuations = [groups[group][member] for group, member in rows]
             if works is together:
                 shared = [(work.shared, len(work.members)) for work in chosen]
-                scores = _score_after_shared(forward, shared, continuations)
+                scores = _score_after_shared(forward, shared, continuations, beginning)
             else:
                 scores = _score_whole(forward, continuations)
             found.update(zip(rows, scores, strict=True))
@@ -86,7 +89,11 @@ def score_continuations(
             if progress is not None:
                 progress(len(found), in_all)
 
-        batches = pack([cost(work) for work in works], token_budget, [len(work.members) for work in works])
+        budget = token_budget
+        if forward.device.type == "cpu":
+            # Of what members share, only one copy is computed: a group costs about a quarter of its tokens.
+            budget = min(token_budget, PORTION * (4 if works is together else 1))
+        batches = pack([cost(work) for work in works], budget, [len(work.members) for work in works])
         run_batches(batches, run)
     return [[found[g, m] for m in range(len(group))] for g, group in enumerate(groups)]
 
@@ -127,44 +134,51 @@ def _score_whole(forward: CausalForward, continuations: Sequence[Continuation]) 
     ids, mask = padded([c.ids[:-1] for c in continuations], "left", forward.device)  # (rows, width) twice
     keep = max(len(c.ids) - c.start for c in continuations)
     logits = forward(ids, mask, keep=keep)  # (rows, keep, vocabulary)
-    return [
-        _score_row(row_logits[keep - (len(c.ids) - c.start) :], c)
-        for row_logits, c in zip(logits, continuations, strict=True)
-    ]
+    return _score_rows(logits, [keep - (len(c.ids) - c.start) for c in continuations], continuations)
 
 
 def _score_after_shared(
-    forward: CausalForward, shared: Sequence[tuple[tuple[int, ...], int]], continuations: Sequence[Continuation]
+    forward: CausalForward,
+    shared: Sequence[tuple[tuple[int, ...], int]],
+    continuations: Sequence[Continuation],
+    beginning: Beginning | None,
 ) -> list[ScoredTokens]:
-    """Two calls: the shared beginnings (padded left), then every member's own tokens (padded right) after them.
+    """Two steps: the shared beginnings (padded left), then every member's own tokens (padded right) after them.
 
-    `shared` has the beginning and the number of members of every group, `continuations` the members group by group.
+    `shared` has the beginning and the number of members of every group, `continuations` the members group by group;
+    `beginning` is what all groups begin with.
     """
-    beginnings, beginning_mask = padded([beginning for beginning, _ in shared], "left", forward.device)
-    cache = forward.new_cache()
-    forward(beginnings, beginning_mask, cache, keep=1)
+    read = read_prompts(forward, [ids for ids, _ in shared], beginning)
+    cache = read.cache
     copies = torch.tensor([g for g, (_, members) in enumerate(shared) for _ in range(members)], device=forward.device)
     cache.batch_select_indices(copies)  # (members of all groups, heads, width, head_dim) in every layer
 
     skipped = [len(beginning) for beginning, members in shared for _ in range(members)]
     rests = [c.ids[s:-1] for c, s in zip(continuations, skipped, strict=True)]
     ids, mask = padded(rests, "right", forward.device)  # (rows, rest) twice
-    mask = torch.cat([beginning_mask[copies], mask], dim=1)  # (rows, width + rest)
+    mask = torch.cat([read.mask[copies], mask], dim=1)  # (rows, width + rest)
     logits = forward(ids, mask, cache, keep=ids.shape[1])  # (rows, rest, vocabulary)
-    return [
-        _score_row(row_logits[c.start - 1 - s : len(c.ids) - 1 - s], c)
-        for row_logits, c, s in zip(logits, continuations, skipped, strict=True)
-    ]
+    return _score_rows(logits, [c.start - 1 - s for c, s in zip(continuations, skipped, strict=True)], continuations)
 
 
-def _score_row(logits: Tensor, continuation: Continuation) -> ScoredTokens:
-    """Score tokens with the logits that predict them, (scored, vocabulary)."""
-    targets = torch.tensor(continuation.ids[continuation.start :], device=logits.device)  # (scored,)
-    values = logits.float()
+def _score_rows(logits: Tensor, starts: Sequence[int], continuations: Sequence[Continuation]) -> list[ScoredTokens]:
+    """Score tokens with the logits that predict them, (rows, columns, vocabulary): row i from column starts[i] on."""
+    scored = [c.ids[c.start :] for c in continuations]
+    rows = torch.tensor([row for row, tokens in enumerate(scored) for _ in tokens], device=logits.device)  # (scored,)
+    columns = torch.tensor(
+        [start + at for start, tokens in zip(starts, scored, strict=True) for at in range(len(tokens))]
+    )
+    targets = torch.tensor([token for tokens in scored for token in tokens], device=logits.device)  # (scored,)
+    values = logits[rows, columns.to(logits.device)].float()  # (scored, vocabulary)
     log_probabilities = values.gather(1, targets[:, None])[:, 0] - values.logsumexp(dim=1)  # (scored,)
     best, likeliest = values.max(dim=1)
     hits = (likeliest == targets) & best.isfinite()
     # An infinite logit leaves infinities that say nothing about the token; -inf for one token alone is an answer.
     log_probabilities = log_probabilities.masked_fill(~best.isfinite(), float("nan"))
     predictions = likeliest.masked_fill(~best.isfinite(), -1)
-    return ScoredTokens(tuple(log_probabilities.tolist()), tuple(hits.tolist()), tuple(predictions.tolist()))
+    told = zip(log_probabilities.tolist(), hits.tolist(), predictions.tolist(), strict=True)
+    by_row = [list(islice(told, len(tokens))) for tokens in scored]
+    return [
+        ScoredTokens(tuple(p for p, _, _ in row), tuple(h for _, h, _ in row), tuple(t for _, _, t in row))
+        for row in by_row
+    ]

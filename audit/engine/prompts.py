@@ -47,11 +47,12 @@ def common_beginning(rows: Sequence[tuple[int, ...]]) -> tuple[int, ...]:
 def read_beginning(forward: CausalForward, rows: Sequence[tuple[int, ...]]) -> Beginning | None:
     """Read what all rows begin with once, if that saves enough; every row keeps at least one token of its own.
 
-    None too where a layer keeps a window only: it would have forgotten what shorter rows need.
+    None too where a layer keeps a window only, as it would have forgotten what shorter rows need, and where another
+    forward than the plain one keeps books on the tokens of a cache.
     """
     ids = common_beginning([row[:-1] for row in rows])
     cache = forward.new_cache()
-    if len(ids) * (len(rows) - 1) < WORTH_SHARING or not keeps_everything(cache):
+    if len(ids) * (len(rows) - 1) < WORTH_SHARING or not _may_be_split(forward, cache):
         return None
     tokens = torch.tensor([ids], device=forward.device)
     forward(tokens, torch.ones_like(tokens), cache, keep=1)
@@ -74,11 +75,15 @@ def read_prompts(
     )
 
 
+def _may_be_split(forward: CausalForward, cache: DynamicCache) -> bool:
+    return type(forward) is CausalForward and keeps_everything(cache)
+
+
 def _portions(
     forward: CausalForward, rows: Sequence[Sequence[int]], beginning: Beginning | None
 ) -> list[Sequence[Sequence[int]]]:
     """Rows that are read in one call, in their order."""
-    if forward.device.type != "cpu" or not keeps_everything(forward.new_cache()):
+    if forward.device.type != "cpu" or not _may_be_split(forward, forward.new_cache()):
         return [rows]
     known = 0 if beginning is None else len(beginning.ids)
     portions: list[list[Sequence[int]]] = []
