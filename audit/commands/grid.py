@@ -28,6 +28,9 @@ def grid(
     device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:N, mps")] = "auto",
     dtype: Annotated[str, typer.Option(help="auto, float32, bfloat16, float16")] = "auto",
     workers: Annotated[int, typer.Option(min=1, help="cells side by side, one process and thread each")] = 1,
+    ray: Annotated[
+        str | None, typer.Option(metavar="ADDRESS", help="run the cells on a Ray cluster: auto, local or HOST:PORT")
+    ] = None,
     out: Annotated[Path, typer.Option(help="the grid's folder; a second run there goes on where the first ended")] = (
         Path("reports/grid")
     ),
@@ -40,7 +43,7 @@ def grid(
     from audit.grid.running import GridSettings, run_grid  # brings torch
 
     if not render_only:
-        settings = GridSettings(out, limit, seed, edits, device, dtype, _words(abilities), workers)
+        settings = GridSettings(out, limit, seed, edits, device, dtype, _words(abilities), workers, ray)
         cells = _cells(_words(models), editors, restraints, modes, counts, batch_sizes)
         failed = run_grid(cells, settings, _told)
         for one in failed:

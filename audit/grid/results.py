@@ -63,11 +63,23 @@ class CellResult:
         return self.edit_score("efficacy") if immediate is None else immediate
 
 
+def cell_file(cell: Cell, root: Path) -> Path:
+    """Where a cell lies in a grid's folder."""
+    return root / CELLS_FOLDER / f"{cell.name}.json"
+
+
 def write_cell(result: CellResult, root: Path) -> Path:
     """Write a cell's file whole or not at all, and return it."""
-    folder = root / CELLS_FOLDER
-    folder.mkdir(parents=True, exist_ok=True)
-    file = folder / f"{result.cell.name}.json"
+    file = cell_file(result.cell, root)
+    file.parent.mkdir(parents=True, exist_ok=True)
+    draft = file.with_suffix(f".{os.getpid()}.writing")
+    draft.write_text(cell_json(result), encoding="utf-8")
+    os.replace(draft, file)
+    return file
+
+
+def cell_json(result: CellResult) -> str:
+    """A cell's file as text, without examples and items."""
     document = {
         "format": FORMAT,
         "signature": result.signature,
@@ -75,10 +87,7 @@ def write_cell(result: CellResult, root: Path) -> Path:
         "entry_shares": {str(threshold): share for threshold, share in result.entry_shares.items()},
         "report": verdict_document(_without_examples(result.report)),
     }
-    draft = file.with_suffix(f".{os.getpid()}.writing")
-    draft.write_text(json.dumps(document, indent=1, ensure_ascii=False, allow_nan=False) + "\n", encoding="utf-8")
-    os.replace(draft, file)
-    return file
+    return json.dumps(document, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
 
 
 def read_cell(file: Path) -> CellResult:
@@ -88,17 +97,26 @@ def read_cell(file: Path) -> CellResult:
         AuditError: the file cannot be read as a cell.
     """
     try:
-        document: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
+        text = file.read_text(encoding="utf-8")
+    except (OSError, ValueError) as error:
+        raise AuditError(f"{file} is no cell of a grid ({error}); delete it to run it again.") from None
+    return cell_from_json(text, origin=str(file))
+
+
+def cell_from_json(text: str, origin: str) -> CellResult:
+    """Read what `cell_json` gave; `origin` names the file in errors (`AuditError`)."""
+    try:
+        document: dict[str, Any] = json.loads(text)
         if document["format"] != FORMAT:
-            raise AuditError(f"{file} is a cell of format {document['format']!r}, not {FORMAT!r}; delete it.")
+            raise AuditError(f"{origin} is a cell of format {document['format']!r}, not {FORMAT!r}; delete it.")
         return CellResult(
             Cell(**document["cell"]),
-            report_from_json(json.dumps(document["report"]), origin=str(file)),
+            report_from_json(json.dumps(document["report"]), origin=origin),
             {float(threshold): share for threshold, share in document["entry_shares"].items()},
             document["signature"],
         )
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        raise AuditError(f"{file} is no cell of a grid ({error}); delete it to run it again.") from None
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise AuditError(f"{origin} is no cell of a grid ({error}); delete it to run it again.") from None
 
 
 def read_grid(root: Path) -> tuple[CellResult, ...]:

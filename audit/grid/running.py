@@ -14,7 +14,7 @@ from statistics import fmean
 
 from audit.errors import AuditError
 from audit.grid.cells import Cell
-from audit.grid.results import CELLS_FOLDER, CellResult, read_cell, write_cell
+from audit.grid.results import CellResult, cell_file, read_cell, write_cell
 from audit.measures.weight_changes import entry_shares
 from audit.models.patches import originals_kept
 from audit.options import AuditSettings
@@ -25,7 +25,10 @@ Finished = Callable[[CellResult, bool, int, int], None]  # (result, taken as it 
 
 @dataclass(frozen=True)
 class GridSettings:
-    """What all cells of a grid share; `abilities` empty means all eight."""
+    """What all cells of a grid share; `abilities` empty means all eight.
+
+    Cells run here in `workers` processes, or as tasks of the Ray cluster at `ray`.
+    """
 
     root: Path
     limit: int = 200
@@ -35,6 +38,7 @@ class GridSettings:
     dtype: str = "auto"
     abilities: tuple[str, ...] = ()
     workers: int = 1
+    ray: str | None = None
 
     def audit_settings(self, cell: Cell) -> AuditSettings:
         """The settings of one cell's audit."""
@@ -83,21 +87,38 @@ def run_cell(cell: Cell, settings: GridSettings) -> tuple[Path, bool]:
     Raises:
         AuditError: the audit cannot be run.
     """
+    return _kept(cell, settings, measure_cell(cell, settings, kept_signature(cell, settings)))
+
+
+def measure_cell(cell: Cell, settings: GridSettings, kept: str | None) -> CellResult | None:
+    """Run one cell; None where it would have the signature `kept`, that of a result that is there.
+
+    Raises:
+        AuditError: the audit cannot be run.
+    """
     audit = Audit(settings.audit_settings(cell))
     audit.prepare()
     signature = audit.signature(settings.abilities)
-    file = settings.root / CELLS_FOLDER / f"{cell.name}.json"
-    if file.exists() and _holds(file, signature):
-        return file, True
+    if signature == kept:
+        return None
     report = audit.run(settings.abilities or None)
-    return write_cell(CellResult(cell, report, _entry_shares(audit), signature), settings.root), False
+    return CellResult(cell, report, _entry_shares(audit), signature)
 
 
-def _holds(file: Path, signature: str) -> bool:
+def kept_signature(cell: Cell, settings: GridSettings) -> str | None:
+    """The signature of the result in the cell's file, if there is one."""
+    file = cell_file(cell, settings.root)
     try:
-        return read_cell(file).signature == signature
+        return read_cell(file).signature if file.exists() else None
     except AuditError:
-        return False  # half a file, or an older format: run the cell again
+        return None  # half a file, or an older format: run the cell again
+
+
+def _kept(cell: Cell, settings: GridSettings, result: CellResult | None) -> tuple[Path, bool]:
+    """The cell's file, with a fresh result in it where there is one, and whether it held the cell already."""
+    if result is None:
+        return cell_file(cell, settings.root), True
+    return write_cell(result, settings.root), False
 
 
 def _entry_shares(audit: Audit) -> dict[float, float]:
@@ -111,6 +132,12 @@ def _entry_shares(audit: Audit) -> dict[float, float]:
 
 
 def _outcomes(cells: Sequence[Cell], settings: GridSettings) -> Iterator[tuple[Cell, tuple[Path, bool] | FailedCell]]:
+    if settings.ray is not None:
+        from audit.grid.on_ray import results_on_ray  # only where it is asked for: Ray is an extra
+
+        for cell, result in results_on_ray(cells, settings, settings.ray):
+            yield cell, result if isinstance(result, FailedCell) else _kept(cell, settings, result)
+        return
     if settings.workers == 1:
         for cell in cells:
             yield cell, _outcome(cell, settings)
