@@ -14,6 +14,10 @@ precision it may, so there drafts are not for comparing two models.
 """
 
 from collections.abc import Callable, Mapping, Sequence
+from copy import deepcopy
+
+import torch
+from transformers import DynamicCache
 
 from audit.abilities.contract import Decoding
 from audit.engine.batching import TOKEN_BUDGET, Progress, pack, padded, run_batches
@@ -30,7 +34,9 @@ from audit.engine.generation import (
     prompt_ids,
     write_answers,
 )
+from audit.engine.growing_cache import keeps_everything
 from audit.engine.lower_blocks import LowerStates
+from audit.engine.prompts import PORTION, WORTH_SHARING, common_beginning
 from audit.engine.saving import Saving
 from audit.models.language_model import LanguageModel
 
@@ -115,6 +121,7 @@ def _read_drafts(
     """
     vocabulary = int(lm.model.config.get_text_config().vocab_size)
     stopping, ends = StopStrings(lm.tokenizer, decoding.stop), end_tokens(lm)
+    common, cache = _read_common(forward, rows)
     begun: dict[Row, list[int]] = {}
     read = stood = 0
 
@@ -124,7 +131,7 @@ def _read_drafts(
             return
         chosen = [rows[i] for i in batch]
         whole: dict[Row, Generated] = {}
-        for row, own in zip(chosen, _own_tokens(forward, chosen), strict=True):
+        for row, own in zip(chosen, _own_tokens(forward, chosen, common, cache), strict=True):
             written, text = _as_written(row[1], own, answer_room(lm, row[0], decoding), stopping, ends)
             if text is None:
                 begun[row] = written
@@ -134,17 +141,40 @@ def _read_drafts(
             stood += len(written)
         ended(whole)
 
-    costs = [max(len(prompt) + len(draft), len(draft) * vocabulary // LOGITS_PER_TOKEN) for prompt, draft in rows]
-    run_batches(pack(costs, token_budget), run)
+    costs = [
+        max(len(prompt) - common + len(draft), len(draft) * vocabulary // LOGITS_PER_TOKEN) for prompt, draft in rows
+    ]
+    at_once = min(token_budget, PORTION) if forward.device.type == "cpu" else token_budget
+    run_batches(pack(costs, at_once), run)
     return begun
 
 
-def _own_tokens(forward: CausalForward, rows: Sequence[Row]) -> list[list[int]]:
-    """The token that the model ranks first at every place of each draft, given the draft's tokens before it."""
+def _read_common(forward: CausalForward, rows: Sequence[Row]) -> tuple[int, DynamicCache | None]:
+    """How many tokens all prompts begin with, where reading them once saves enough, and their keys and values."""
+    ids = common_beginning([prompt[:-1] for prompt, _ in rows])
+    cache = forward.new_cache()
+    if len(ids) * (len(rows) - 1) < WORTH_SHARING or not keeps_everything(cache):
+        return 0, None
+    tokens = torch.tensor([ids], device=forward.device)  # (1, common)
+    forward(tokens, torch.ones_like(tokens), cache, keep=1)
+    return len(ids), cache
+
+
+def _own_tokens(
+    forward: CausalForward, rows: Sequence[Row], common: int, cache: DynamicCache | None
+) -> list[list[int]]:
+    """The token that the model ranks first at every place of each draft, given the draft's tokens before it.
+
+    `cache` (one row) holds the first `common` tokens of all prompts.
+    """
     # Padding on the left brings the drafts of all rows to the last columns, where the head is.
-    ids, mask = padded([[*prompt, *draft[:-1]] for prompt, draft in rows], "left", forward.device)
+    ids, mask = padded([[*prompt[common:], *draft[:-1]] for prompt, draft in rows], "left", forward.device)
+    if cache is not None:
+        cache = deepcopy(cache)
+        cache.batch_select_indices(torch.zeros(len(rows), dtype=torch.int64, device=forward.device))
+        mask = torch.nn.functional.pad(mask, (common, 0), value=1)  # (rows, common + width)
     keep = max(len(draft) for _, draft in rows)
-    best, tokens = forward(ids, mask, keep=keep).max(dim=-1)  # (rows, keep) twice
+    best, tokens = forward(ids, mask, cache, keep=keep).max(dim=-1)  # (rows, keep) twice
     tokens = tokens.masked_fill(~best.isfinite(), BROKEN)
     return [own[keep - len(draft) :] for own, (_, draft) in zip(tokens.tolist(), rows, strict=True)]
 

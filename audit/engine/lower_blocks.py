@@ -9,7 +9,7 @@ What enters the first edited block depends on the tokens alone, so it is kept by
 that is asked the same row begins there. All models must be equal below `first_edited`; nothing here can check that.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from contextlib import ExitStack
 from typing import Any
 
@@ -40,6 +40,7 @@ class LowerStates:
         self.first_edited = first_edited
         self.limit_bytes = limit_bytes
         self.bytes = 0
+        self.full = False  # whether something did not fit
         self.tuple_length = 0  # of what this model's blocks return
         self._known: dict[Row, Tensor] = {}
 
@@ -54,21 +55,24 @@ class LowerStates:
     def keep(self, row: Row, state: Tensor) -> None:
         """Keep a copy of (new tokens, hidden_size) if there is room for it."""
         size = state.numel() * state.element_size()
-        if row not in self._known and self.bytes + size <= self.limit_bytes:
-            self._known[row] = state.to("cpu", copy=True)
-            self.bytes += size
+        if row in self._known:
+            return
+        if self.bytes + size > self.limit_bytes:
+            self.full = True
+            return
+        self._known[row] = state.to("cpu", copy=True)
+        self.bytes += size
 
     def forget(self) -> None:
         """Make room: the rows so far will not be asked again."""
         self._known.clear()
-        self.bytes = 0
+        self.bytes, self.full = 0, False
 
 
 class FromLowerStates(CausalForward):
     """A forward that starts at the first edited block where the states of all rows of a call are known.
 
-    Otherwise it is the whole model's, and the states are kept. A cache that was begun above the lower blocks holds
-    nothing for them but its length.
+    Otherwise it is the whole model's, and the states are kept.
     """
 
     def __init__(self, lm: LanguageModel, states: LowerStates, saving: Saving | None = None) -> None:
@@ -96,7 +100,9 @@ class FromLowerStates(CausalForward):
         rows = _rows(ids, new, before)
         states = [self._states.get(row) for row in rows]
         known = [state for state in states if state is not None]
-        if len(known) == len(rows) and (begun_above or cache is None or not cache.rows):
+        # Where states were left out, a beginning that is known may go on to an end that is not.
+        begins = cache is not None and not cache.rows
+        if len(known) == len(rows) and not (begins and self._states.full):
             logits = self._above(ids, mask, cache, keep, new, known)
         elif begun_above:
             logits = self._above(ids, mask, cache, keep, new, self._run_again(rows, states))
@@ -149,15 +155,13 @@ class FromLowerStates(CausalForward):
             detours.enter_context(entered_with(self._entry, hidden))
             logits = super().__call__(ids, mask, cache, keep=keep)
         if cache is not None:
-            cache.begun_above = True
-            length = hidden.new_zeros(len(ids), 1, ids.shape[1], 1)
-            for layer in range(len(self._lower)):
-                cache.update(length, length, layer)
+            cache.lengthen(range(len(self._lower)), hidden)
         self._count(mask, ids, len(self._lower))
         return logits
 
     def _run_again(self, rows: Sequence[Row], states: Sequence[Tensor | None]) -> list[Tensor]:
-        """States of rows whose beginning was known and whose end was not (the limit came between), one by one."""
+        """States of rows whose beginning was known and whose end was not, one by one: nothing that is asked twice in
+        the same way comes here."""
         found = []
         for (row, start), state in zip(rows, states, strict=True):
             if state is None:
@@ -176,13 +180,26 @@ class FromLowerStates(CausalForward):
 
 
 class _CacheOfRows(DynamicCache):
-    """A cache that knows which tokens its rows stand for, and whether it was begun above the lower blocks."""
+    """A cache that knows which tokens its rows stand for, and whether a call began above the lower blocks.
+
+    Then their layers hold columns that mean nothing, and every further call must begin above them.
+    """
 
     def __init__(self, empty: DynamicCache) -> None:
         super().__init__()
         self.layers, self.layer_class_to_replicate = empty.layers, empty.layer_class_to_replicate
         self.rows: list[bytes] = []
         self.begun_above = False
+
+    def lengthen(self, layers: Iterable[int], hidden: Tensor) -> None:
+        """Add columns that nobody will look at, as many as `hidden` (rows, new, hidden_size) has."""
+        for number in layers:
+            layer: Any = self.layers[number] if number < len(self.layers) else None
+            begun = layer is not None and layer.is_initialized
+            heads, width = (layer.keys.shape[1], layer.keys.shape[3]) if begun else (1, 1)
+            nothing = hidden.new_zeros(len(hidden), heads, hidden.shape[1], width)
+            self.update(nothing, nothing, number)
+        self.begun_above = True
 
     def batch_select_indices(self, indices: Tensor) -> None:
         super().batch_select_indices(indices)

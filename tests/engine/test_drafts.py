@@ -45,19 +45,16 @@ def lm(request: pytest.FixtureRequest, tiny_gpt2: LanguageModel, tiny_llama: Lan
 @pytest.mark.parametrize("budget", (90, 8192))
 @pytest.mark.parametrize("size", SIZES.values(), ids=SIZES)
 def test_an_edited_model_answers_as_it_does_without_drafts(lm: LanguageModel, size: float, budget: int) -> None:
-    whole = write_answers(lm, PROMPTS, ENDLESS)
-    for decoding in (ENDLESS, Decoding(20, stopping_at(whole))):
-        base = write_answers(lm, PROMPTS, decoding)
-        states = LowerStates(2)
-        for seed in (1, 2):
-            with edit(lm, 2, seed, size).applied(lm):
-                expected = write_answers(lm, PROMPTS, decoding)
-                found = write_from_drafts(lm, PROMPTS, drafted(base), decoding, token_budget=budget)
-                assert found == expected
-                with_states = write_from_drafts(lm, PROMPTS, drafted(base), decoding, lower=states, token_budget=budget)
-                assert with_states == expected
-            if size == 0.01:
-                assert 0 < sum(a != b for a, b in zip(expected, base, strict=True)) < len(PROMPTS)
+    decoding = ENDLESS if budget == 90 else Decoding(20, stopping_at(write_answers(lm, PROMPTS, ENDLESS)))
+    base = write_answers(lm, PROMPTS, decoding)
+    states = LowerStates(2)
+    for seed, lower in ((1, None), (1, states), (2, states)):
+        with edit(lm, 2, seed, size).applied(lm):
+            expected = write_answers(lm, PROMPTS, decoding)
+            found = write_from_drafts(lm, PROMPTS, drafted(base), decoding, lower=lower, token_budget=budget)
+        assert found == expected
+        if size == 0.01:
+            assert 0 < sum(a != b for a, b in zip(expected, base, strict=True)) < len(PROMPTS)
 
 
 def test_drafts_that_stand_are_not_decoded(lm: LanguageModel) -> None:
@@ -68,7 +65,7 @@ def test_drafts_that_stand_are_not_decoded(lm: LanguageModel) -> None:
     with identity_patch().applied(lm), blocks_run(lm) as counts:
         found = write_from_drafts(lm, PROMPTS, drafted(base), ENDLESS, lower=states, saving=saving)
     assert found == base
-    assert counts == [0, 0, 1]
+    assert counts[:2] == [0, 0] and 1 <= counts[2] <= 3  # a few portions, no steps
     assert (saving.stood, saving.drafts, saving.shared) == (len(PROMPTS), len(PROMPTS), 2 * saving.computed)
 
 
@@ -167,6 +164,24 @@ def test_drafts_that_do_not_stand_are_given_up(lm: LanguageModel, monkeypatch: p
     saving = Saving()
     assert write_from_drafts(lm, PROMPTS, drafts, ENDLESS, saving=saving, token_budget=90) == expected
     assert saving.stood == 0 and 0 < saving.drafts < len(PROMPTS) / 2
+
+
+@pytest.mark.parametrize("limit", [1 << 30, 20_000])
+def test_a_common_beginning_is_read_once(lm: LanguageModel, limit: int) -> None:
+    header = "Question: How many coins does Alra have? Answer: She has 3 + 4 = 7 coins. "
+    prompts = [header + prompt for prompt in PROMPTS]
+    base = write_answers(lm, prompts, ENDLESS)
+    states = LowerStates(2, limit_bytes=limit)
+    for seed in (1, 2):
+        with edit(lm, 2, seed, 0.1).applied(lm):
+            expected = write_answers(lm, prompts, ENDLESS)
+            assert write_from_drafts(lm, prompts, drafted(base), ENDLESS) == expected
+            assert write_from_drafts(lm, prompts, drafted(base), ENDLESS, lower=states, token_budget=300) == expected
+    saving = Saving()
+    write_from_drafts(lm, prompts, drafted(base), ENDLESS, saving=saving, lower=states)
+    run = (saving.computed + saving.shared) / lm.anatomy.depth
+    whole = sum(len(encode(lm.tokenizer, prompt)) + len(one.ids) for prompt, one in zip(prompts, base, strict=True))
+    assert run < (0.8 if limit > 20_000 else 0.9) * whole
 
 
 def test_prompts_that_cannot_be_asked_are_named(lm: LanguageModel) -> None:
