@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner
 
-import audit.session
+import audit.session.together
 from audit.abilities import ABILITIES
 from audit.cli import app
 from audit.options import OPTIONS, AuditSettings
@@ -26,8 +26,9 @@ class FakeRun(FakeAudit):
     asked: list[str] | None = None
     result: RunReport = REPORT
 
-    def __init__(self, settings: AuditSettings, *, watcher: Any = None) -> None:
+    def __init__(self, settings: AuditSettings, *, watcher: Any = None, crew: Any = None) -> None:
         super().__init__(settings)
+        self.crew = crew
         FakeRun.made = settings
 
     def run(self, abilities: list[str] | None = None) -> RunReport:
@@ -37,7 +38,7 @@ class FakeRun(FakeAudit):
 
 @pytest.fixture(autouse=True)
 def fake(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[type[FakeRun]]:
-    monkeypatch.setattr(audit.session, "Audit", FakeRun)
+    monkeypatch.setattr(audit.session.together, "Audit", FakeRun)
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("COLUMNS", "100")
     FakeRun.result = REPORT
