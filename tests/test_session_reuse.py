@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 import torch
 
+from audit import Audit
 from audit.abilities import ABILITIES, load_ability
 from audit.abilities.contract import Ability, AskedItems, Item
 from audit.abilities.sources import items
@@ -160,3 +161,16 @@ def test_nothing_is_drafted_in_half_precision(questions: dict[str, tuple[Item, .
         assert found.raw == ask(lm, ability, questions[name], patch=patch).raw  # to the last bit
         assert reuse.saving.drafts == 0
         assert (reuse.saving.shared > 0) == (name == "dialogue")
+
+
+def test_an_audit_tells_what_was_shared_and_answers_the_same_without(world: SmallWorld) -> None:
+    plan = {"editor": "tests.fake_editors:Nudge", "edit_mode": "instance-single", "edit_count": 2}
+    options = world.options(**plan, limit=3, device="cpu", use_store=False)
+    abilities = ["open_qa", "dialogue"]
+    shared, alone = (Audit(**options, reuse=reuse).run(abilities) for reuse in (True, False))
+    answers = [[[item.base.text, *(one.text for one in item.edited)] for item in run.items] for run in (shared, alone)]
+    assert answers[0] == answers[1]
+    assert any(len(set(said)) > 1 for said in answers[0])
+    (note,) = shared.notes
+    assert note.startswith("reuse: ") and "of 6 written answers stood as drafted" in note
+    assert alone.notes == ()

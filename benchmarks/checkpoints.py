@@ -1,0 +1,204 @@
+"""What a further checkpoint of a plan costs when it shares with the base model what it can:
+
+    OMP_NUM_THREADS=1 python -m benchmarks.checkpoints [--shape pocket-llama gpt2-small] [--limit 40] [--rounds 3]
+
+A plan of three separate ROME edits in the middle block. The base model and the first edited one are asked an ability,
+then the second and third, in turn without sharing, with it, and without it again (ABA), over all eight abilities; the
+answers must be the same. Seconds are of the whole evaluation: the patch is applied and taken back, answers are parsed
+and scored. On random shapes, whose answers never end by themselves, an answer is cut at a few tokens.
+"""
+
+import argparse
+import json
+import statistics
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from time import perf_counter, process_time
+
+import torch
+from rich.console import Console
+from rich.table import Table
+
+from audit.abilities import ABILITIES, load_ability
+from audit.abilities.contract import AskedItems
+from audit.abilities.sources import PocketSource, items
+from audit.editors.rome import Rome
+from audit.edits.sources import load_requests
+from audit.models.language_model import LanguageModel
+from audit.models.loading import load_language_model, pocket_names
+from audit.models.patches import Patch
+from audit.session.asking import ask
+from audit.session.reuse import Reuse
+from benchmarks.editing import machine
+from benchmarks.random_models import SHAPES, build, published_contexts
+
+RESULTS = Path(__file__).parent / "results"
+BAR = 0.65  # of the seconds of a full evaluation
+EDITS = 3
+
+
+@dataclass(frozen=True)
+class Result:
+    """Median seconds of one checkpoint in full and with sharing, and their ratio; `stood` of `drafts` answers did."""
+
+    shape: str
+    ability: str
+    items: int
+    full_processor: float
+    shared_processor: float
+    ratio_processor: float
+    full_wall: float
+    shared_wall: float
+    ratio_wall: float
+    drafts: int
+    stood: int
+    same_answers: bool
+
+
+@dataclass(frozen=True)
+class Seconds:
+    """Of the processor and of the clock."""
+
+    processor: float
+    wall: float
+
+
+def prepare(shape: str, layer: int | None) -> tuple[LanguageModel, list[Patch]]:
+    """The model and one patch a request, all in the same block: the middle one unless told otherwise."""
+    random = shape not in pocket_names()
+    lm = build(shape, "cpu", torch.float32) if random else load_language_model(shape, device="cpu")
+    config = {
+        **({"covariance": "identity"} if random else {}),
+        "layer": str(lm.anatomy.depth // 2 if layer is None else layer),
+    }
+    editor = Rome(config, contexts=published_contexts()[0]) if random else Rome(config)
+    requests = load_requests("pocket").draw(EDITS, 0).requests
+    return lm, [editor.edit(lm, [request]) for request in requests]
+
+
+def said(asked: AskedItems) -> list[str]:
+    """What counts as the same answer: written text, or the number of the choice."""
+    return [
+        answer.text if isinstance(raw, list) else raw["text"]
+        for answer, raw in zip(asked.answers, asked.raw, strict=True)
+    ]
+
+
+def measure(
+    shape: str, lm: LanguageModel, patches: Sequence[Patch], ability_name: str, limit: int, rounds: int, cut: int | None
+) -> Result:
+    """One ability, the further checkpoints in turn."""
+    ability = load_ability(ability_name)
+    if cut is not None and ability.decoding is not None:
+        ability.decoding = replace(ability.decoding, max_new_tokens=min(cut, ability.decoding.max_new_tokens))
+    questions = items(ability, PocketSource(), limit, 0)
+    reuse = Reuse.of(lm, patches)
+    ask(lm, ability, questions, reuse=reuse)
+    ask(lm, ability, questions, patch=patches[0], reuse=reuse)
+    reuse.saving.drafts = reuse.saving.stood = 0
+    seconds: tuple[list[Seconds], list[Seconds]] = ([], [])  # in full, shared
+    same = True
+
+    def timed(patch: Patch, shared: bool) -> list[str]:
+        wall, processor = perf_counter(), process_time()
+        asked = ask(lm, ability, questions, patch=patch, reuse=reuse if shared else None)
+        seconds[shared].append(Seconds(process_time() - processor, perf_counter() - wall))
+        return said(asked)
+
+    for _ in range(rounds):
+        for patch in patches[1:]:
+            before, with_sharing, after = timed(patch, False), timed(patch, True), timed(patch, False)
+            same = same and before == with_sharing == after
+    full, shared = (
+        Seconds(statistics.median(s.processor for s in of), statistics.median(s.wall for s in of)) for of in seconds
+    )
+    return Result(
+        shape,
+        ability_name,
+        len(questions),
+        full.processor,
+        shared.processor,
+        shared.processor / full.processor,
+        full.wall,
+        shared.wall,
+        shared.wall / full.wall,
+        reuse.saving.drafts,
+        reuse.saving.stood,
+        same,
+    )
+
+
+def together(results: Sequence[Result]) -> Result:
+    """All abilities as one evaluation."""
+    full_processor, shared_processor = sum(r.full_processor for r in results), sum(r.shared_processor for r in results)
+    full_wall, shared_wall = sum(r.full_wall for r in results), sum(r.shared_wall for r in results)
+    return Result(
+        results[0].shape,
+        "all",
+        sum(r.items for r in results),
+        full_processor,
+        shared_processor,
+        shared_processor / full_processor,
+        full_wall,
+        shared_wall,
+        shared_wall / full_wall,
+        sum(r.drafts for r in results),
+        sum(r.stood for r in results),
+        all(r.same_answers for r in results),
+    )
+
+
+def show(results: Sequence[Result], console: Console) -> None:
+    """One row an ability, with the bar beside their sum."""
+    table = Table(title="a further checkpoint of a plan, seconds")
+    columns = ("shape", "ability", "items", "full", "shared", "ratio", "wall ratio", "bar", "stood", "same answers")
+    for column in columns:
+        table.add_column(column, justify="left" if column in ("shape", "ability") else "right")
+    for result in results:
+        is_all = result.ability == "all"
+        missed = is_all and result.ratio_processor > BAR
+        table.add_row(
+            result.shape,
+            result.ability,
+            str(result.items),
+            f"{result.full_processor:.2f}",
+            f"{result.shared_processor:.2f}",
+            f"{result.ratio_processor:.2f}" + (" [bold]missed[/bold]" if missed else ""),
+            f"{result.ratio_wall:.2f}",
+            f"≤ {BAR}" if is_all else "",
+            f"{result.stood}/{result.drafts}" if result.drafts else "",
+            "yes" if result.same_answers else "[bold]no[/bold]",
+        )
+    console.print(table)
+
+
+def main() -> None:
+    """Measure, print a table, and keep the numbers under benchmarks/results."""
+    parser = argparse.ArgumentParser(description="Time a further checkpoint of a plan.")
+    parser.add_argument("--shape", nargs="+", choices=(*pocket_names(), *SHAPES), default=["pocket-llama"])
+    parser.add_argument("--abilities", nargs="+", choices=tuple(ABILITIES), default=list(ABILITIES))
+    parser.add_argument("--limit", type=int, default=40)
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--layer", type=int, help="the block that is edited; the middle one by default")
+    parser.add_argument("--cut", type=int, default=24, help="the longest answer of a random shape, in tokens")
+    parser.add_argument("--threads", type=int, default=1)
+    given = parser.parse_args()
+    torch.set_num_threads(given.threads)
+    console = Console()
+    for shape in given.shape:
+        cut = None if shape in pocket_names() else given.cut
+        lm, patches = prepare(shape, given.layer)
+        results = [measure(shape, lm, patches, name, given.limit, given.rounds, cut) for name in given.abilities]
+        results.append(together(results))
+        show(results, console)
+        settings = {"limit": given.limit, "rounds": given.rounds, "cut": cut, "edits": EDITS}
+        settings["first edited block"] = Reuse.of(lm, patches).lower.first_edited
+        settings["blocks"] = lm.anatomy.depth
+        told = {"machine": machine(), "settings": settings, "results": {r.ability: asdict(r) for r in results}}
+        path = RESULTS / f"checkpoints-{shape}.json"
+        path.write_text(json.dumps(told, indent=2) + "\n", encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()
