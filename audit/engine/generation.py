@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from math import ceil
 
 import torch
 from torch import Tensor
@@ -21,6 +22,8 @@ BROKEN = -1  # stands for a next token where no logit was finite
 STEPS_UNREAD = {"cpu": 1}
 UNREAD = 4
 ROWS_AT_ONCE = 8
+MOST_ANSWERS = 8.0
+CACHE_BYTES = 4 << 30  # for keys and values, where the device cannot say how much memory is free
 
 
 @dataclass(frozen=True)
@@ -65,7 +68,8 @@ def write_answers(
 
     A text ends before the first stop string, before an end-of-text token, after `decoding.max_new_tokens`, or at the
     end of the model's context. It is "" when the model's logits stop being finite on the way (a collapsed edit).
-    A batch holds at most `token_budget` tokens (prompt, padding and answer); identical prompts are computed once.
+    A batch holds prompts of at most `token_budget` tokens with padding; identical prompts are computed once, and so is
+    what all prompts begin with.
 
     Args:
         begun: by number of the prompt, tokens that its answer is known to begin with and that do not end it; the model
@@ -84,7 +88,10 @@ def write_answers(
 
     contents = list(rows)
     room = [answer_room(lm, ids, decoding) for ids, _ in contents]
-    batches = pack([answer_cost(len(ids), new) for (ids, _), new in zip(contents, room, strict=True)], token_budget)
+    most = answers_at_once(lm, token_budget) if contents else 1.0
+    lengths = [len(ids) for ids, _ in contents]
+    sizes = [max(length, ceil((length + new) / most)) for length, new in zip(lengths, room, strict=True)]
+    batches = pack(sizes, token_budget)
     answers: dict[int, Generated] = {}
     forward = CausalForward(lm)
     stopping = StopStrings(lm.tokenizer, decoding.stop)
@@ -123,13 +130,18 @@ def answer_room(lm: LanguageModel, ids: Sequence[int], decoding: Decoding) -> in
     return decoding.max_new_tokens if limit is None else min(decoding.max_new_tokens, limit - len(ids))
 
 
-def answer_cost(prompt: int, room: int) -> int:
-    """Tokens of the budget for a prompt and the room for its answer, both in tokens.
+def answers_at_once(lm: LanguageModel, token_budget: int) -> float:
+    """By how much prompts with their answers may exceed the budget, from 1 to `MOST_ANSWERS`.
 
-    The prompt is what is computed at once. The answer fills memory only as it grows and mostly ends far below its
-    limit, so prompt and answer together may take four times the budget.
+    The budget is for what is computed at once, and that is prompts. Answers fill memory only as they grow, and mostly
+    end far below their limit; so they may take more, as long as all keys and values at their longest fit.
     """
-    return max(prompt, -(-(prompt + room) // 4))
+    config = lm.model.config.get_text_config()
+    heads = getattr(config, "num_attention_heads", None) or 1
+    shared = (getattr(config, "num_key_value_heads", None) or heads) / heads
+    a_token = 2 * lm.anatomy.depth * lm.anatomy.hidden_size * shared * lm.dtype.itemsize  # bytes, keys and values
+    memory = torch.cuda.mem_get_info(lm.device)[0] // 2 if lm.device.type == "cuda" else CACHE_BYTES
+    return min(max(memory / (token_budget * a_token), 1.0), MOST_ANSWERS)
 
 
 def end_tokens(lm: LanguageModel) -> frozenset[int]:
