@@ -147,6 +147,11 @@ class AuditSettings:
             raise AuditError(
                 f"--chat-template: {self.protocol} asks its own prompts as they are; leave one of the two out."
             )
+        if self.chat_template and self.editor == "ike" and self.edited is None:
+            raise AuditError(
+                "--chat-template: ike puts its demonstrations before the prompt, outside of any turn; "
+                "leave one of the two out."
+            )
         if self.edited is not None:
             self._refuse_editing()
         for ability, points in self.margins.items():

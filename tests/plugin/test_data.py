@@ -8,6 +8,8 @@ import pytest
 
 # A run inside this process forgets whatever it imports itself, and torch cannot be imported twice.
 import audit.session.audit  # noqa: F401
+from audit.abilities.hub_data import HUB_DATA
+from tests.abilities.hub_cache import HubCache
 from tests.plugin.conftest import Suites
 from tests.small_audit import SmallWorld, abilities, build, write_lines
 
@@ -109,6 +111,24 @@ def test_a_place_without_data_ends_the_run_before_a_model_is_loaded(
     result = runs.run("nli", *options.split(), model=suites.path / "no model is here")
     assert result.ret == pytest.ExitCode.USAGE_ERROR
     result.stderr.fnmatch_lines([f"ERROR: {sentence}"])
+
+
+def test_the_hub_is_asked_at_its_commits_without_a_connection(
+    runs: DataSuites, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cache = HubCache(tmp_path, monkeypatch)
+    result = runs.run("nli", "--data", "hub")
+    assert result.ret == pytest.ExitCode.USAGE_ERROR
+    result.stderr.fnmatch_lines(["ERROR: --data hub: the hub is switched off * none of the eight data sets is in *"])
+
+    cache.put("rte")
+    result = runs.run("nli sentiment", "--data", "hub")
+    result.assert_outcomes(failed=1, skipped=1)
+    text = " ".join(result.stdout.str().split())
+    assert "sentiment was not asked: nyu-mll/glue sst2, validation cannot be loaded (" in text
+    document = runs.document()
+    assert document["header"]["data"] == "hub"
+    assert document["fingerprints"]["data nli"] == f"nyu-mll/glue rte, validation: {HUB_DATA['rte'].revision}"
 
 
 def test_shots_need_a_training_split(runs: DataSuites, folder: Path) -> None:
