@@ -289,7 +289,7 @@ def _new_audit(config: pytest.Config, state: PluginState) -> "Audit":
 
         factory = Audit
     audit = factory(state.settings)
-    audit.watcher = _watcher(config)
+    audit.watch(_watcher(config))
     if state.worker is not None and state.worker.store is not None:
         audit.share_folder(state.worker.store)
     return audit

@@ -9,14 +9,13 @@ two calls its weights are what they were when it was loaded; `report` proves tha
 """
 
 import platform
-import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
+from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from dataclasses import asdict
 from datetime import UTC, datetime
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 from audit.abilities import ABILITIES
 from audit.abilities.chat import require_chat_template
@@ -43,16 +42,9 @@ from audit.session.notes import notes
 from audit.session.questions import questions_of
 from audit.session.reading import fixed_texts
 from audit.session.reuse import Reuse
+from audit.session.stages import Progress, Stages, Watcher
 from audit.session.versions import versions
 from audit.store import Store, default_store
-
-Progress = Callable[[int, int], None]
-
-
-class Watcher(Protocol):
-    """Shows what is going on: `with watcher.stage("editing") as done: done(3, 10)`."""
-
-    def stage(self, name: str) -> AbstractContextManager[Progress]: ...
 
 
 class Audit:
@@ -80,14 +72,17 @@ class Audit:
             raise TypeError("give settings, or options by name, not both")
         self.settings = settings or AuditSettings(**options)
         self.source = source or source_of_data(self.settings.data, self._store)
-        self.watcher = watcher
+        self.stages = Stages(watcher)
         self.crew = crew or Crew()
         self.started = datetime.now(UTC)
-        self.seconds: dict[str, float] = {}
         self.unasked: dict[str, str] = {}  # abilities that could not be asked, with the reason
         self._rows: dict[str, AbilityRow] = {}
         self._asked: dict[str, tuple[Ability, AskedItems, tuple[AskedItems, ...]]] = {}
         self._logs: dict[str, AnswerLog] = {}
+
+    def watch(self, watcher: Watcher | None) -> None:
+        """Show from now on to `watcher` what is going on."""
+        self.stages.watcher = watcher
 
     def prepare(self) -> None:
         """Load and check everything that can be wrong before anything long begins: the cheap things first."""
@@ -191,14 +186,14 @@ class Audit:
     def edit_scores(self) -> EditScores:
         """Whether the edits took, carried over and stayed local, before and after."""
         edited = self._edited
-        with self._timed("edit scores"), self._stage("asking about the edits") as done:
+        with self.stages("edit scores", "asking about the edits") as done:
             return score_edits_of(self._known, edited, self._log_of, done, self.crew)
 
     @cached_property
     def integrity(self) -> Integrity:
         """Whether the edited weights are sound; of several edited models, the worst."""
         edited = self._edited
-        with self._timed("integrity"), self._stage("integrity"):
+        with self.stages("integrity", "integrity"):
             texts = fixed_texts(self.settings.model)
             return self.crew.from_first(lambda: measure_integrity_of(self._known, edited, texts, self._log_of))
 
@@ -225,7 +220,7 @@ class Audit:
             edit_scores=self.edit_score_rows() if "edit_scores" in self.__dict__ else (),
             integrity=(*(self.integrity_rows() if "integrity" in self.__dict__ else ()), self._reverted()),
             skipped=tuple(SkippedEdit(s.file, s.line, s.field, s.reason) for s in self.changes.skipped),
-            seconds=self.seconds,
+            seconds=self.stages.seconds,
             settings={key: str(v) if isinstance(v, Path) else v for key, v in asdict(self.settings).items()},
             fingerprints={
                 "weights": self._known.weights,
@@ -263,7 +258,7 @@ class Audit:
         """The model, and what its weights were before anything touched them."""
         self.requests  # noqa: B018 - a count that the source cannot fill is cheaper to find out than a model is to load
         wanted = self.settings
-        with self._timed("loading"):
+        with self.stages("loading"):
             return KnownModel.of(
                 load_language_model(wanted.model, revision=wanted.revision, device=wanted.device, dtype=wanted.dtype)
             )
@@ -274,7 +269,7 @@ class Audit:
 
     @cached_property
     def _edited(self) -> tuple[EditedModel, ...]:
-        with self._timed("editing"), self._stage(f"{self._told.method} edits") as done:
+        with self.stages("editing", f"{self._told.method} edits") as done:
             models = self.crew.first_ahead(lambda: self.changes.models(self._known, done))
         self.crew.agree("the patches that they hold", [model.patch.fingerprint for model in models])
         return models
@@ -327,12 +322,12 @@ class Audit:
                 lambda some: ask(self.lm, ability, some, patch=patch, log=log, progress=done, reuse=reuse),
             )
 
-        with self._timed("base answers"), self._stage(f"{name}, base") as done:
+        with self.stages("base answers", f"{name}, base") as done:
             base = ask_all(None, done)
         edited: list[AskedItems] = []
         for number, model in enumerate(models, start=1):
             which = f" {number}/{len(models)}" if len(models) > 1 else ""
-            with self._timed("edited answers"), self._stage(f"{name}, edited{which}") as done:
+            with self.stages("edited answers", f"{name}, edited{which}") as done:
                 edited.append(ask_all(model.patch, done))
         return ability, base, tuple(edited)
 
@@ -344,18 +339,3 @@ class Audit:
             else "After the run the weights differ from what they were before it: a patch was not taken back."
         )
         return IntegrityRow("weights restored", same, same, sentence)
-
-    def _stage(self, name: str) -> AbstractContextManager[Progress]:
-        return nullcontext(_unwatched) if self.watcher is None else self.watcher.stage(name)
-
-    @contextmanager
-    def _timed(self, stage: str) -> Iterator[None]:
-        start = time.perf_counter()
-        try:
-            yield
-        finally:
-            self.seconds[stage] = self.seconds.get(stage, 0.0) + time.perf_counter() - start
-
-
-def _unwatched(done: int, total: int) -> None:
-    """Nobody watches."""

@@ -6,8 +6,9 @@ from dataclasses import replace
 from pathlib import Path
 
 from audit.options import AuditSettings
-from audit.session.audit import Audit, Watcher
+from audit.session.audit import Audit
 from audit.session.crew import crew_here, passing_folder
+from audit.session.stages import Watcher
 
 
 @contextmanager

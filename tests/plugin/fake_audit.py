@@ -27,6 +27,9 @@ class FakeAudit:
         self.watcher: Any = None
         self.rows: dict[str, AbilityRow] = {}
 
+    def watch(self, watcher: Any) -> None:
+        self.watcher = watcher
+
     def prepare(self) -> None:
         if self.settings.editor == "nobody":
             raise AuditError("there is no editor 'nobody'; choose from memit, rome.")
