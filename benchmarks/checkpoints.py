@@ -2,10 +2,14 @@
 
     OMP_NUM_THREADS=1 python -m benchmarks.checkpoints [--shape pocket-llama gpt2-small] [--limit 40] [--rounds 3]
 
-A plan of three separate ROME edits in the middle block. The base model and the first edited one are asked an ability,
-then the second and third, in turn without sharing, with it, and without it again (ABA), over all eight abilities; the
-answers must be the same. Seconds are of the whole evaluation: the patch is applied and taken back, answers are parsed
-and scored. On random shapes, whose answers never end by themselves, an answer is cut at a few tokens.
+A plan of separate ROME edits in the middle block. The base model and the first edited one are asked an ability, then
+each further one, in turn without sharing, with it, and without it again (ABA), over all eight abilities; the answers
+must be the same. Seconds are of the whole evaluation: the patch is applied and taken back, answers are parsed
+and scored.
+
+How much is saved depends on how many of the base model's answers stand. A trained model that is edited well keeps most
+of them. A random one has no margins between its tokens: a whole ROME edit changes every answer, so weaker ones are
+measured beside it; its answers never end by themselves, and are cut at a few tokens.
 """
 
 import argparse
@@ -15,6 +19,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from time import perf_counter, process_time
+from typing import Any
 
 import torch
 from rich.console import Console
@@ -27,7 +32,7 @@ from audit.editors.rome import Rome
 from audit.edits.sources import load_requests
 from audit.models.language_model import LanguageModel
 from audit.models.loading import load_language_model, pocket_names
-from audit.models.patches import Patch
+from audit.models.patches import LowRankDelta, Patch, WeightPatch
 from audit.session.asking import ask
 from audit.session.reuse import Reuse
 from benchmarks.editing import machine
@@ -35,7 +40,8 @@ from benchmarks.random_models import SHAPES, build, published_contexts
 
 RESULTS = Path(__file__).parent / "results"
 BAR = 0.65  # of the seconds of a full evaluation
-EDITS = 3
+STRENGTHS = (0.03, 0.1, 1.0)  # shares of an edit of a random model: most, some and hardly any answers stay as they were
+QUICKLY = {"covariance": "identity", "steps": "3"}  # for random models: any change of the block will do
 
 
 @dataclass(frozen=True)
@@ -64,7 +70,7 @@ class Seconds:
     wall: float
 
 
-def prepare(shape: str, layer: int | None) -> tuple[LanguageModel, list[Patch]]:
+def prepare(shape: str, layer: int | None, edits: int) -> tuple[LanguageModel, list[Patch]]:
     """The model and one patch a request, all in the same block: the middle one unless told otherwise."""
     random = shape not in pocket_names()
     lm = build(shape, "cpu", torch.float32) if random else load_language_model(shape, device="cpu")
@@ -73,8 +79,21 @@ def prepare(shape: str, layer: int | None) -> tuple[LanguageModel, list[Patch]]:
         "layer": str(lm.anatomy.depth // 2 if layer is None else layer),
     }
     editor = Rome(config, contexts=published_contexts()[0]) if random else Rome(config)
-    requests = load_requests("pocket").draw(EDITS, 0).requests
+    requests = load_requests("pocket").draw(edits, 0).requests
     return lm, [editor.edit(lm, [request]) for request in requests]
+
+
+def weakened(patch: Patch, strength: float) -> Patch:
+    """The patch with a share of its change."""
+    if strength == 1:
+        return patch
+    assert isinstance(patch, WeightPatch)
+    deltas = {
+        name: LowRankDelta(strength * delta.left, delta.right)
+        for name, delta in patch.deltas.items()
+        if isinstance(delta, LowRankDelta)
+    }
+    return WeightPatch(deltas, patch.transposed)
 
 
 def said(asked: AskedItems) -> list[str]:
@@ -180,6 +199,7 @@ def main() -> None:
     parser.add_argument("--abilities", nargs="+", choices=tuple(ABILITIES), default=list(ABILITIES))
     parser.add_argument("--limit", type=int, default=40)
     parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--edits", type=int, default=3, help="checkpoints of the plan; the first is not timed")
     parser.add_argument("--layer", type=int, help="the block that is edited; the middle one by default")
     parser.add_argument("--cut", type=int, default=24, help="the longest answer of a random shape, in tokens")
     parser.add_argument("--threads", type=int, default=1)
@@ -187,17 +207,27 @@ def main() -> None:
     torch.set_num_threads(given.threads)
     console = Console()
     for shape in given.shape:
-        cut = None if shape in pocket_names() else given.cut
-        lm, patches = prepare(shape, given.layer)
-        results = [measure(shape, lm, patches, name, given.limit, given.rounds, cut) for name in given.abilities]
-        results.append(together(results))
-        show(results, console)
-        settings = {"limit": given.limit, "rounds": given.rounds, "cut": cut, "edits": EDITS}
-        settings["first edited block"] = Reuse.of(lm, patches).lower.first_edited
-        settings["blocks"] = lm.anatomy.depth
-        told = {"machine": machine(), "settings": settings, "results": {r.ability: asdict(r) for r in results}}
+        random = shape not in pocket_names()
+        lm, patches = prepare(shape, given.layer, given.edits)
+        told: dict[str, Any] = {}
+        for strength in STRENGTHS if random else (1.0,):
+            plan = [weakened(patch, strength) for patch in patches]
+            cut = given.cut if random else None
+            results = [measure(shape, lm, plan, name, given.limit, given.rounds, cut) for name in given.abilities]
+            results.append(together(results))
+            show(results, console)
+            told[f"strength {strength:g}"] = {result.ability: asdict(result) for result in results}
+        settings = {
+            "limit": given.limit,
+            "rounds": given.rounds,
+            "longest answer": given.cut if random else None,
+            "checkpoints": given.edits,
+            "first edited block": Reuse.of(lm, patches).lower.first_edited,
+            "blocks": lm.anatomy.depth,
+        }
         path = RESULTS / f"checkpoints-{shape}.json"
-        path.write_text(json.dumps(told, indent=2) + "\n", encoding="utf-8")
+        text = json.dumps({"machine": machine(), "settings": settings, "results": told}, indent=2)
+        path.write_text(text + "\n", encoding="utf-8")
 
 
 if __name__ == "__main__":
