@@ -120,8 +120,8 @@ def _split_work(groups: Sequence[Sequence[Continuation]]) -> tuple[list[_Work], 
 
 
 def _common_beginning(group: Sequence[Continuation]) -> tuple[int, ...]:
-    """The tokens that all members begin with, ending before the one that predicts the first scored token."""
-    length = min(continuation.start for continuation in group) - 1
+    """The tokens that all members begin with, ending before the first that is scored."""
+    length = min(continuation.start for continuation in group)
     first = group[0].ids[:length]
     for continuation in group[1:]:
         while continuation.ids[: len(first)] != first:
@@ -134,7 +134,8 @@ def _score_whole(forward: CausalForward, continuations: Sequence[Continuation]) 
     ids, mask = padded([c.ids[:-1] for c in continuations], "left", forward.device)  # (rows, width) twice
     keep = max(len(c.ids) - c.start for c in continuations)
     logits = forward(ids, mask, keep=keep)  # (rows, keep, vocabulary)
-    return _score_rows(logits, [keep - (len(c.ids) - c.start) for c in continuations], continuations)
+    rows, columns = _places([keep - (len(c.ids) - c.start) for c in continuations], continuations)
+    return _score_values(logits[rows, columns], continuations)
 
 
 def _score_after_shared(
@@ -145,31 +146,42 @@ def _score_after_shared(
 ) -> list[ScoredTokens]:
     """Two steps: the shared beginnings (padded left), then every member's own tokens (padded right) after them.
 
-    `shared` has the beginning and the number of members of every group, `continuations` the members group by group;
-    `beginning` is what all groups begin with.
+    The first step says how likely a member's first token is, so members of one token need no second one. `shared` has
+    the beginning and the number of members of every group, `continuations` the members group by group; `beginning` is
+    what all groups begin with.
     """
     read = read_prompts(forward, [ids for ids, _ in shared], beginning)
-    cache = read.cache
-    copies = torch.tensor([g for g, (_, members) in enumerate(shared) for _ in range(members)], device=forward.device)
-    cache.batch_select_indices(copies)  # (members of all groups, heads, width, head_dim) in every layer
-
-    skipped = [len(beginning) for beginning, members in shared for _ in range(members)]
+    copies = torch.tensor([g for g, (_, members) in enumerate(shared) for _ in range(members)])  # (members of all,)
+    skipped = [len(ids) for ids, members in shared for _ in range(members)]
     rests = [c.ids[s:-1] for c, s in zip(continuations, skipped, strict=True)]
-    ids, mask = padded(rests, "right", forward.device)  # (rows, rest) twice
-    mask = torch.cat([read.mask[copies], mask], dim=1)  # (rows, width + rest)
-    logits = forward(ids, mask, cache, keep=ids.shape[1])  # (rows, rest, vocabulary)
-    return _score_rows(logits, [c.start - 1 - s for c, s in zip(continuations, skipped, strict=True)], continuations)
+    # Column 0 stands for what the shared beginning predicts, column 1 for what a member's first own token does.
+    rows, columns = _places([c.start - s for c, s in zip(continuations, skipped, strict=True)], continuations)
+    values = read.logits[copies[rows].to(forward.device)]  # (scored, vocabulary)
+    longer = torch.tensor([at for at, rest in enumerate(rests) if rest])
+    if len(longer):
+        staying = copies[longer].to(forward.device)
+        read.cache.batch_select_indices(staying)  # (longer members, heads, width, head_dim) in every layer
+        ids, mask = padded([rest for rest in rests if rest], "right", forward.device)  # (longer members, rest) twice
+        mask = torch.cat([read.mask[staying], mask], dim=1)  # (longer members, width + rest)
+        logits = forward(ids, mask, read.cache, keep=ids.shape[1])  # (longer members, rest, vocabulary)
+        later = columns > 0
+        values[later.to(forward.device)] = logits[torch.searchsorted(longer, rows[later]), columns[later] - 1]
+    return _score_values(values, continuations)
 
 
-def _score_rows(logits: Tensor, starts: Sequence[int], continuations: Sequence[Continuation]) -> list[ScoredTokens]:
-    """Score tokens with the logits that predict them, (rows, columns, vocabulary): row i from column starts[i] on."""
+def _places(starts: Sequence[int], continuations: Sequence[Continuation]) -> tuple[Tensor, Tensor]:
+    """Row and column of every scored token, (scored,) each: those of row i begin in column starts[i]."""
+    counts = [len(c.ids) - c.start for c in continuations]
+    rows = [row for row, count in enumerate(counts) for _ in range(count)]
+    columns = [start + at for start, count in zip(starts, counts, strict=True) for at in range(count)]
+    return torch.tensor(rows), torch.tensor(columns)
+
+
+def _score_values(logits: Tensor, continuations: Sequence[Continuation]) -> list[ScoredTokens]:
+    """Score the tokens of all continuations, one after another, with the logits that predict them."""
     scored = [c.ids[c.start :] for c in continuations]
-    rows = torch.tensor([row for row, tokens in enumerate(scored) for _ in tokens], device=logits.device)  # (scored,)
-    columns = torch.tensor(
-        [start + at for start, tokens in zip(starts, scored, strict=True) for at in range(len(tokens))]
-    )
+    values = logits.float()  # (scored, vocabulary)
     targets = torch.tensor([token for tokens in scored for token in tokens], device=logits.device)  # (scored,)
-    values = logits[rows, columns.to(logits.device)].float()  # (scored, vocabulary)
     log_probabilities = values.gather(1, targets[:, None])[:, 0] - values.logsumexp(dim=1)  # (scored,)
     best, likeliest = values.max(dim=1)
     hits = (likeliest == targets) & best.isfinite()

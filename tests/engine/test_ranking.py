@@ -69,8 +69,26 @@ def test_the_shared_prompt_is_computed_once(tiny_gpt2: LanguageModel, monkeypatc
     rank(tiny_gpt2, [prompt], [options])
     joined = [join(tiny_gpt2.tokenizer, prompt, option) for option in options]
     prompt_length = joined[0].prompt_length
-    # All but the prompt's last token once; then that token, and each choice without its last token.
-    assert shapes == [(1, prompt_length - 1), (3, max(len(tokens.target_ids) for tokens in joined))]
+    # The prompt once, which says how likely the first tokens are; then each choice without its last token.
+    assert shapes == [(1, prompt_length), (3, max(len(tokens.target_ids) for tokens in joined) - 1)]
+
+
+def test_choices_of_one_token_need_the_prompt_alone(tiny_gpt2: LanguageModel, monkeypatch: pytest.MonkeyPatch) -> None:
+    shapes: list[tuple[int, ...]] = []
+    original = tiny_gpt2.model.forward
+
+    def forward(**arguments: Any) -> Any:
+        shapes.append(tuple(arguments["input_ids"].shape))
+        return original(**arguments)
+
+    prompts, choices = ["Mara Lind was born in", "Kara"], [["Mara", "7", "French"], ["Mara", "7"]]
+    assert [len(join(tiny_gpt2.tokenizer, prompts[1], choice).target_ids) for choice in choices[1]] == [1, 1]
+    expected = reference(tiny_gpt2, prompts, choices)
+    monkeypatch.setattr(tiny_gpt2.model, "forward", forward)
+    ranked = rank(tiny_gpt2, prompts, choices)
+    for row, expected_row in zip(ranked, expected, strict=True):
+        assert row == pytest.approx(expected_row, rel=1e-5)
+    assert [rows for rows, _ in shapes] == [2, 1]
 
 
 def test_choices_that_merge_with_the_prompt_are_scored_from_the_straddling_token(tiny_gpt2: LanguageModel) -> None:
