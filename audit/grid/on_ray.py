@@ -5,6 +5,7 @@ sends its result back as text. Each machine needs this package, and the model an
 """
 
 import os
+import socket
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
@@ -16,6 +17,7 @@ from audit.grid.running import FailedCell, GridSettings, kept_signature, measure
 
 LOCAL = "local"
 LOCAL_WORKERS = 2
+ANSWERS_WITHIN = 10.0  # seconds
 LOCAL_OBJECTS = 100 * 1024**2  # bytes; results are texts of some kilobytes
 MEASURED, KEPT, FAILED = "measured", "kept", "failed"
 
@@ -61,11 +63,13 @@ def connected(address: str, workers: int = 1) -> Iterator[Any]:
     how: dict[str, Any] = {"address": address, "log_to_driver": False, "logging_level": "ERROR"}
     if address == LOCAL:
         os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # a cluster of minutes has nothing to report
+        os.environ.setdefault("RAY_worker_niceness", "0")  # else the workers give way to whatever runs beside them
         how |= {"num_cpus": max(workers, LOCAL_WORKERS), "object_store_memory": LOCAL_OBJECTS}
         how |= {"include_dashboard": False}
     try:
+        _knock(address)
         ray.init(**how)
-    except (ConnectionError, ValueError, RuntimeError) as error:
+    except (OSError, ValueError, RuntimeError) as error:
         reason = str(error).strip().splitlines()[0].rstrip(".") if str(error).strip() else type(error).__name__
         raise AuditError(
             f"--ray {address}: there is no Ray cluster that can be used ({reason}); give auto, local or HOST:PORT."
@@ -74,6 +78,13 @@ def connected(address: str, workers: int = 1) -> Iterator[Any]:
         yield ray
     finally:
         ray.shutdown()
+
+
+def _knock(address: str) -> None:
+    """Whether anybody answers at HOST:PORT or ray://HOST:PORT; Ray itself would try for a quarter of an hour."""
+    host, colon, port = address.rpartition("://")[2].rpartition(":")
+    if colon and port.isdigit():
+        socket.create_connection((host, int(port)), timeout=ANSWERS_WITHIN).close()
 
 
 def _deals_gpus(ray: Any, device: str) -> bool:

@@ -1,5 +1,6 @@
 """A grid on Ray: cells are tasks, results come back as text, and what is finished is not run again."""
 
+import socket
 import sys
 from collections.abc import Iterator
 from dataclasses import replace
@@ -26,7 +27,8 @@ def local_ray(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     ray = pytest.importorskip("ray")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("AUDIT_STORE", str(tmp_path_factory.mktemp("store")))
-        patch.setenv("RAY_worker_niceness", "0")  # Ray's workers give way to whatever else runs, for minutes
+        for name in ("RAY_USAGE_STATS_ENABLED", "RAY_worker_niceness"):
+            patch.setenv(name, "0")  # as a local Ray sets them; so they are gone afterwards
         with connected("local") as started:
             assert started.cluster_resources()["CPU"] == 2
             yield
@@ -88,6 +90,15 @@ def test_a_cluster_that_is_not_there_is_one_sentence(monkeypatch: pytest.MonkeyP
     sentence = r"--ray auto: there is no Ray cluster .*Please specify one\); give auto"
     with pytest.raises(AuditError, match=sentence), connected("auto"):
         pass
+
+
+def test_where_nobody_answers_nobody_waits(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pytest.importorskip("ray"), "is_initialized", lambda: False)
+    with socket.socket() as unused:
+        unused.bind(("127.0.0.1", 0))  # and does not listen
+        address = f"127.0.0.1:{unused.getsockname()[1]}"
+        with pytest.raises(AuditError, match=f"--ray {address}: .*refused"), connected(address):
+            pass
 
 
 def test_a_lost_cell_is_a_failed_one(settings: GridSettings, monkeypatch: pytest.MonkeyPatch) -> None:
