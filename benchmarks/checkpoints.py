@@ -19,7 +19,6 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from time import perf_counter, process_time
-from typing import Any
 
 import torch
 from rich.console import Console
@@ -202,6 +201,7 @@ def main() -> None:
     parser.add_argument("--edits", type=int, default=3, help="checkpoints of the plan; the first is not timed")
     parser.add_argument("--layer", type=int, help="the block that is edited; the middle one by default")
     parser.add_argument("--cut", type=int, default=24, help="the longest answer of a random shape, in tokens")
+    parser.add_argument("--strength", type=float, nargs="+", default=STRENGTHS, help="of a random shape's edits")
     parser.add_argument("--threads", type=int, default=1)
     given = parser.parse_args()
     torch.set_num_threads(given.threads)
@@ -209,25 +209,25 @@ def main() -> None:
     for shape in given.shape:
         random = shape not in pocket_names()
         lm, patches = prepare(shape, given.layer, given.edits)
-        told: dict[str, Any] = {}
-        for strength in STRENGTHS if random else (1.0,):
+        cut = given.cut if random else None
+        path = RESULTS / f"checkpoints-{shape}.json"
+        kept = json.loads(path.read_text(encoding="utf-8"))["results"] if path.is_file() else {}
+        for strength in given.strength if random else (1.0,):
             plan = [weakened(patch, strength) for patch in patches]
-            cut = given.cut if random else None
             results = [measure(shape, lm, plan, name, given.limit, given.rounds, cut) for name in given.abilities]
             results.append(together(results))
             show(results, console)
-            told[f"strength {strength:g}"] = {result.ability: asdict(result) for result in results}
-        settings = {
-            "limit": given.limit,
-            "rounds": given.rounds,
-            "longest answer": given.cut if random else None,
-            "checkpoints": given.edits,
-            "first edited block": Reuse.of(lm, patches).lower.first_edited,
-            "blocks": lm.anatomy.depth,
-        }
-        path = RESULTS / f"checkpoints-{shape}.json"
-        text = json.dumps({"machine": machine(), "settings": settings, "results": told}, indent=2)
-        path.write_text(text + "\n", encoding="utf-8")
+            settings = {
+                "rounds": given.rounds,
+                "longest answer": cut,
+                "checkpoints": given.edits,
+                "first edited block": Reuse.of(lm, plan).lower.first_edited,
+                "blocks": lm.anatomy.depth,
+            }
+            abilities = {result.ability: asdict(result) for result in results}
+            kept[f"strength {strength:g}, {given.limit} items"] = {"settings": settings, "abilities": abilities}
+            text = json.dumps({"machine": machine(), "results": kept}, indent=2)
+            path.write_text(text + "\n", encoding="utf-8")
 
 
 if __name__ == "__main__":
