@@ -156,7 +156,7 @@ def _score_after_shared(
     rests = [c.ids[s:-1] for c, s in zip(continuations, skipped, strict=True)]
     # Column 0 stands for what the shared beginning predicts, column 1 for what a member's first own token does.
     rows, columns = _places([c.start - s for c, s in zip(continuations, skipped, strict=True)], continuations)
-    values = read.logits[copies[rows].to(forward.device)]  # (scored, vocabulary)
+    values = read.logits[copies[rows]]  # (scored, vocabulary)
     longer = torch.tensor([at for at, rest in enumerate(rests) if rest])
     if len(longer):
         staying = copies[longer].to(forward.device)
@@ -165,7 +165,7 @@ def _score_after_shared(
         mask = torch.cat([read.mask[staying], mask], dim=1)  # (longer members, width + rest)
         logits = forward(ids, mask, read.cache, keep=ids.shape[1])  # (longer members, rest, vocabulary)
         later = columns > 0
-        values[later.to(forward.device)] = logits[torch.searchsorted(longer, rows[later]), columns[later] - 1]
+        values[later] = logits[torch.searchsorted(longer, rows[later]), columns[later] - 1]
     return _score_values(values, continuations)
 
 

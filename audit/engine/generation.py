@@ -210,7 +210,7 @@ def _generate_batch(
     steps = max(new - len(begun) for new, (_, begun) in zip(room, rows_begun, strict=True))
     mask = torch.nn.functional.pad(read.mask, (0, steps), value=1)  # (rows, width + steps)
     cache = read.cache
-    tokens = _likeliest(read.logits)  # (rows,)
+    tokens = _likeliest(read.logits).to(forward.device)  # (rows,)
     unread = [tokens]
     together = STEPS_UNREAD.get(forward.device.type, UNREAD)
 
@@ -231,7 +231,7 @@ def _generate_batch(
                 rows = [rows[k] for k in staying]
         ids = tokens.clamp(min=0).unsqueeze(1)  # (rows, 1)
         logits = forward(ids, mask[:, : width + step], cache, keep=1)
-        tokens = _likeliest(logits[:, -1])
+        tokens = _likeliest(logits[:, -1]).to(forward.device)
         unread.append(tokens)
     return [Generated(text or "", tuple(ids)) for text, ids in zip(texts, written, strict=True)]
 

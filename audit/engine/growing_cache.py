@@ -53,7 +53,7 @@ class GrowingLayer(DynamicLayer):  # type: ignore[no-untyped-call]
             super().batch_select_indices(indices)
             return
         columns = self.get_seq_length()
-        keys, values = (room.index_select(0, indices) for room in self._room)
+        keys, values = (room.index_select(0, indices.to(room.device)) for room in self._room)
         self._room = keys, values
         self.keys, self.values = keys[:, :, :columns], values[:, :, :columns]
 

@@ -112,8 +112,9 @@ def _read_portion(forward: CausalForward, rows: Sequence[Sequence[int]], beginni
         starts = ids.shape[1] - mask.sum(dim=1, keepdim=True)  # (rows, 1)
         places = (torch.arange(taken, device=ids.device) - starts).clamp(min=0)  # (rows, taken)
         for at, (keys, values) in enumerate(beginning.layers):
+            there = places.to(keys.device)
             # (heads, rows, taken, head_dim) -> (rows, heads, taken, head_dim)
-            cache.update(keys[0][:, places].transpose(0, 1), values[0][:, places].transpose(0, 1), at)
+            cache.update(keys[0][:, there].transpose(0, 1), values[0][:, there].transpose(0, 1), at)
         ids = ids[:, taken:]  # (rows, width - taken)
     logits = forward(ids, mask, cache, keep=1)[:, -1]  # (rows, vocabulary)
     return ReadPrompts(cache, mask, logits)
