@@ -1,6 +1,6 @@
 """How fast the eight abilities are asked, beside what transformers offers:
 
-    python -m benchmarks.asking [--shape pocket-llama gpt2-small] [--limit 128] [--rounds 3] [--others]
+    python -m benchmarks.asking [--shape pocket-llama gpt2-small] [--limit 200] [--rounds 3] [--others]
 
 Both sides run in one process on one thread, in turn (ABAB), on the same prompts with the same limits and stop strings;
 the seconds are medians over the rounds. The ratio that the bars hold is that of processor seconds, which depends less
@@ -40,6 +40,7 @@ from audit.engine.ranking import rank
 from audit.models.language_model import LanguageModel
 from audit.models.loading import load_language_model, pocket_names
 from audit.models.tokens import encode
+from audit.options import AuditSettings
 from benchmarks.editing import machine
 from benchmarks.editing_on_accelerator import is_there, matrix_rate
 from benchmarks.plain_asking import continuous_texts, plain_choices, plain_texts
@@ -47,7 +48,7 @@ from benchmarks.random_models import SHAPES, build
 
 RESULTS = Path(__file__).parent / "results"
 BARS = {"pocket-llama": 2.0, "gpt2-small": 1.3}
-LIMITS = {"gpt2-small": 16}  # its answers never end early
+LIMITS = {"gpt2-small": 16}  # its answers never end early; the others are asked as many as an audit asks
 OTHERS = "nli"
 
 
@@ -209,7 +210,7 @@ def main() -> None:
     parser.add_argument(
         "--shape", nargs="+", choices=(*pocket_names(), *SHAPES), default=["pocket-llama", "gpt2-small"]
     )
-    parser.add_argument("--limit", type=int, help="items an ability; 128, or 16 where answers never end")
+    parser.add_argument("--limit", type=int, help="items an ability; an audit's own, or 16 where answers never end")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--others", action="store_true", help="continuous batching and the static cache too")
@@ -219,7 +220,7 @@ def main() -> None:
     console = Console()
     torch.set_num_threads(given.threads)
     for shape in given.shape:
-        limit = given.limit or LIMITS.get(shape, 128)
+        limit = given.limit or LIMITS.get(shape, AuditSettings().limit)
         if given.device != "cpu":
             if not is_there(given.device):
                 console.print(f"not measured: no accelerator ({given.device} is not there)")

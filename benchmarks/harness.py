@@ -1,6 +1,6 @@
 """The same items through lm-evaluation-harness (the test extra), end to end:
 
-    python -m benchmarks.harness [--model pocket-llama] [--limit 64] [--rounds 2]
+    python -m benchmarks.harness [--model pocket-llama] [--limit 200] [--rounds 2]
 
 Its Python API, `simple_evaluate` with the Hugging Face backend on the same loaded model, batches of 32, on tasks that
 are configured here over JSON files of the same prompts: free text by `generate_until` with the same stop strings and
@@ -32,6 +32,7 @@ from audit.abilities.sources import PocketSource, items
 from audit.engine.generation import generate
 from audit.engine.ranking import rank
 from audit.models.language_model import LanguageModel
+from audit.options import AuditSettings
 from benchmarks.asking import Seconds, best, load, timed
 from benchmarks.editing import machine
 from benchmarks.plain_asking import BATCH
@@ -128,7 +129,7 @@ def main() -> None:
     """Measure, print a table, and keep the numbers under benchmarks/results."""
     parser = argparse.ArgumentParser(description="Time the eight abilities beside lm-evaluation-harness.")
     parser.add_argument("--model", default="pocket-llama")
-    parser.add_argument("--limit", type=int, default=64)
+    parser.add_argument("--limit", type=int, default=AuditSettings().limit)
     parser.add_argument("--rounds", type=int, default=2)
     parser.add_argument("--threads", type=int, default=1)
     given = parser.parse_args()
