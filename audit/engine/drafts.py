@@ -34,7 +34,7 @@ from audit.engine.generation import (
     prompt_ids,
     write_answers,
 )
-from audit.engine.growing_cache import keeps_everything
+from audit.engine.growing_cache import growing_cache, keeps_everything
 from audit.engine.lower_blocks import LowerStates
 from audit.engine.prompts import PORTION, WORTH_SHARING, common_beginning
 from audit.engine.saving import Saving
@@ -153,7 +153,7 @@ def _read_common(forward: CausalForward, rows: Sequence[Row]) -> tuple[int, Dyna
     """How many tokens all prompts begin with, where reading them once saves enough, and their keys and values."""
     ids = common_beginning([prompt[:-1] for prompt, _ in rows])
     cache = forward.new_cache()
-    if len(ids) * (len(rows) - 1) < WORTH_SHARING or not keeps_everything(cache):
+    if len(ids) * (len(rows) - 1) < WORTH_SHARING or not keeps_everything(growing_cache(forward.lm)):
         return 0, None
     tokens = torch.tensor([ids], device=forward.device)  # (1, common)
     forward(tokens, torch.ones_like(tokens), cache, keep=1)

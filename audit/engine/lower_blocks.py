@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from transformers import DynamicCache
 
 from audit.engine.forward import CausalForward
+from audit.engine.growing_cache import GrowingLayer
 from audit.engine.saving import Saving
 from audit.models.detours import entered_with, handing_through, tuple_length
 from audit.models.language_model import LanguageModel
@@ -93,7 +94,7 @@ class FromLowerStates(CausalForward):
         if not self._lower:
             self._count(mask, ids, 0)
             return super().__call__(ids, mask, cache, keep=keep)
-        assert cache is None or isinstance(cache, _CacheOfRows)
+        assert cache is None or (isinstance(cache, _CacheOfRows) and cache.knows(mask.shape[1] - ids.shape[1]))
         before = cache.rows if cache is not None and cache.rows else [b""] * len(ids)
         begun_above = cache is not None and cache.begun_above
         new = mask[:, -ids.shape[1] :].bool()  # (rows, new)
@@ -179,6 +180,10 @@ class FromLowerStates(CausalForward):
             self._saving.computed += tokens * (self._depth - skipped)
 
 
+class _RowsLayer(GrowingLayer):
+    """Of a cache that knows its rows: nothing may be put together from parts of it behind its back."""
+
+
 class _CacheOfRows(DynamicCache):
     """A cache that knows which tokens its rows stand for, and whether a call began above the lower blocks.
 
@@ -187,9 +192,14 @@ class _CacheOfRows(DynamicCache):
 
     def __init__(self, empty: DynamicCache) -> None:
         super().__init__()
-        self.layers, self.layer_class_to_replicate = empty.layers, empty.layer_class_to_replicate
+        self.layers = [_RowsLayer() if type(layer) is GrowingLayer else layer for layer in empty.layers]
+        self.layer_class_to_replicate = empty.layer_class_to_replicate
         self.rows: list[bytes] = []
         self.begun_above = False
+
+    def knows(self, columns: int) -> bool:
+        """Whether its rows are all that its columns hold."""
+        return bool(self.rows) == (columns > 0)
 
     def lengthen(self, layers: Iterable[int], hidden: Tensor) -> None:
         """Add columns that nobody will look at, as many as `hidden` (rows, new, hidden_size) has."""

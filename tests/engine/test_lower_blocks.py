@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 import torch
 
+from audit.engine import prompts as prompts_module
 from audit.engine.lower_blocks import FromLowerStates, LowerStates
 from audit.engine.ranking import rank
 from audit.engine.saving import Saving
@@ -114,6 +115,22 @@ def test_an_end_that_was_forgotten_is_found_again_after_a_beginning_that_was_not
     states._known = {row: state for row, state in states._known.items() if row[1] == 0}  # beginnings alone
     with edit(tiny_llama, 2).applied(tiny_llama):
         assert same(ranked(tiny_llama, states.forward(tiny_llama)), ranked(tiny_llama))
+
+
+@pytest.mark.parametrize("which", [slice(0, 9), slice(4, 9)])
+def test_what_all_prompts_begin_with_belongs_to_the_rows(
+    tiny_llama: LanguageModel, which: slice, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(prompts_module, "PORTION", 100)  # several portions a batch
+    headers = ("Mara Lind plays the piano in New Avaria, and " * 3, "Kara Quinwick was born in the harbour. " * 4)
+    states = LowerStates(2)
+    for header in headers:
+        asked = [f"{header}{prompt}" for prompt in PROMPTS]
+        rank(tiny_llama, asked[which], CHOICES[which], forward=states.forward(tiny_llama))
+        with edit(tiny_llama, 2).applied(tiny_llama):
+            expected = rank(tiny_llama, asked, CHOICES)
+            for _ in range(2):
+                assert same(rank(tiny_llama, asked, CHOICES, forward=states.forward(tiny_llama)), expected)
 
 
 def test_forgetting_makes_room(tiny_llama: LanguageModel) -> None:
