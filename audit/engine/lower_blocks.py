@@ -180,7 +180,7 @@ class FromLowerStates(CausalForward):
             self._saving.computed += tokens * (self._depth - skipped)
 
 
-class _RowsLayer(GrowingLayer):
+class _RowsLayer(GrowingLayer):  # type: ignore[no-untyped-call]
     """Of a cache that knows its rows: nothing may be put together from parts of it behind its back."""
 
 
