@@ -11,6 +11,7 @@ from dataclasses import asdict, fields
 from typing import Any
 
 from audit.errors import AuditError
+from audit.measures.flips import FlipCounts, FlipReport
 from audit.reports.run import (
     SCHEMA_VERSION,
     AbilityRow,
@@ -97,6 +98,7 @@ def items_from_jsonl(text: str, *, origin: str = "items.jsonl") -> tuple[ItemRec
 
 def _item(row: dict[str, Any]) -> ItemRecord:
     row["choices"], row["gold"] = tuple(row["choices"]), tuple(row["gold"])
+    row["mentions"], row["flips"] = tuple(row.get("mentions", ())), tuple(row.get("flips", ()))
     row["base"] = _answer(row["base"])
     row["edited"] = tuple(map(_answer, row["edited"]))
     return ItemRecord(**row)
@@ -110,7 +112,15 @@ def _answer(row: dict[str, Any]) -> AnswerRecord:
 
 def _ability_row(row: dict[str, Any]) -> AbilityRow:
     beside = {metric: tuple(pair) for metric, pair in row["beside"].items()}
-    return AbilityRow(**{**row, "beside": beside, "examples": tuple(Example(**one) for one in row["examples"])})
+    examples = tuple(Example(**one) for one in row["examples"])
+    return AbilityRow(**{**row, "beside": beside, "examples": examples, "flips": _flips(row.get("flips"))})
+
+
+def _flips(plain: Mapping[str, Any] | None) -> FlipReport | None:
+    if plain is None:
+        return None
+    counts = {name: FlipCounts(**plain[name]) for name in ("mentioning", "elsewhere")}
+    return FlipReport(**{**plain, **counts})
 
 
 def _plain(value: Any) -> Any:

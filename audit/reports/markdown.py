@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Sequence
 
 from audit.reports.advice import next_step
+from audit.reports.flips import LEGEND, flip_table
 from audit.reports.run import AbilityRow, Example, RunReport
 from audit.reports.terminal import interval, points
 
@@ -22,6 +23,7 @@ def markdown(report: RunReport) -> str:
         *_integrity(report),
         *_skipped(report),
         *_failed(report),
+        *_flips(report.abilities),
         *_changed(report.abilities),
         *_repeat(report),
         next_step(report),
@@ -115,6 +117,14 @@ def _failed(report: RunReport) -> Iterable[str]:
     if report.failed_tests:
         yield "## Other tests that failed"
         yield "\n".join(f"- {_code(name)}" for name in report.failed_tests)
+
+
+def _flips(rows: Sequence[AbilityRow]) -> Iterable[str]:
+    table = flip_table(rows)
+    if table is not None:
+        yield "## Flips"
+        yield _table(*table)
+        yield LEGEND
 
 
 def _changed(rows: Sequence[AbilityRow]) -> Iterable[str]:

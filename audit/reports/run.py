@@ -9,6 +9,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from audit.measures.flips import FlipReport
+
 SCHEMA_VERSION = 1
 
 PASS, FAIL, INCONCLUSIVE = "PASS", "FAIL", "INCONCLUSIVE"
@@ -84,6 +86,7 @@ class ItemRecord:
     """One question with both answers. `edited` holds one answer for every edited model that was asked.
 
     `fields` are what the item was made from, in the data set's columns; reports of older versions have none.
+    `mentions` are the edited subjects and targets that it mentions, `flips` what became of the answer.
     """
 
     ability: str
@@ -95,6 +98,8 @@ class ItemRecord:
     base: AnswerRecord
     edited: tuple[AnswerRecord, ...]
     fields: Mapping[str, Any] | None = None
+    mentions: tuple[str, ...] = ()
+    flips: tuple[str, ...] = ()
 
     @property
     def edited_score(self) -> float:
@@ -145,6 +150,7 @@ class AbilityRow:
     beside: Mapping[str, tuple[float, float]] = field(default_factory=dict)  # further metrics: (base, edited)
     more_items: int | None = None  # about how many further items would settle an INCONCLUSIVE verdict
     protocol: str = "standard"  # how it was asked and scored; numbers of two protocols do not compare
+    flips: FlipReport | None = None  # on items that mention an edit, and elsewhere; reports of older versions lack it
 
     @property
     def named(self) -> str:

@@ -15,6 +15,7 @@ from rich.table import Table
 from rich.text import Text
 
 from audit.reports.advice import next_step
+from audit.reports.flips import flip_lines
 from audit.reports.run import AbilityRow, EditScore, IntegrityRow, RunReport
 
 # The measures that are always shown; the others are for -v and the report.
@@ -48,6 +49,8 @@ def summary(report: RunReport, *, width: int, color: bool, verbosity: int = 0, a
         lines = box.ASCII2 if ascii_only else box.SIMPLE_HEAD
         if report.abilities:
             console.print(_fitting(console, _ability_columns(report, verbosity), lines), "")
+        for line in flip_lines(report.abilities, verbosity):
+            console.print(Text(line))
         scores = [score for score in report.edit_scores if verbosity > 0 or score.measure in HEADLINES]
         if scores:
             console.print(_fitting(console, _edit_columns(scores), lines), "")

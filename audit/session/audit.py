@@ -25,6 +25,7 @@ from audit.answer_log import AnswerLog
 from audit.edits.requests import EditRequest
 from audit.errors import AuditError, UnaskedError
 from audit.measures.edit_success import EditScores
+from audit.measures.flips import Mentions
 from audit.measures.integrity import Integrity
 from audit.models.fingerprints import content_fingerprint, weights_fingerprint
 from audit.models.language_model import LanguageModel
@@ -178,7 +179,8 @@ class Audit:
         row = self._rows.get(ability)
         if row is None or row.margin != margin:
             asked, base, edited = self._both(ability)
-            row = compare(asked, base, edited, margin=margin, seed=self.settings.seed)
+            mentions = self._mentions_in(base)
+            row = compare(asked, base, edited, margin=margin, seed=self.settings.seed, mentions=mentions)
             self._rows[ability] = row
         return row
 
@@ -213,7 +215,7 @@ class Audit:
         """All that was measured so far, and the proof that the weights are what they were."""
         order = {name: place for place, name in enumerate(ABILITIES)}
         rows = sorted(self._rows.values(), key=lambda row: order.get(row.ability, len(order)))
-        kept = [records(ability, base, edited) for ability, base, edited in self._asked.values()]
+        kept = [records(*asked, self._mentions_in(asked[1])) for asked in self._asked.values()]
         return RunReport(
             header=self.header,
             abilities=tuple(rows),
@@ -274,6 +276,14 @@ class Audit:
         self.crew.agree("the patches that they hold", [model.patch.fingerprint for model in models])
         return models
 
+    @cached_property
+    def _mentions(self) -> Mentions:
+        return Mentions(self.requests)
+
+    def _mentions_in(self, asked: AskedItems) -> tuple[tuple[str, ...], ...]:
+        """The edited subjects and targets that each item mentions."""
+        return tuple(self._mentions.in_item(item) for item in asked.items)
+
     def _log_of(self, patch: Patch | None) -> AnswerLog | None:
         """The answers kept for the model with a patch."""
         if self._store is None:
@@ -333,9 +343,5 @@ class Audit:
 
     def _reverted(self) -> IntegrityRow:
         same = all(self.crew.gather(lambda: weights_fingerprint(self.lm) == self._known.weights))
-        sentence = (
-            "After the run the weights are what they were before it, bit for bit."
-            if same
-            else "After the run the weights differ from what they were before it: a patch was not taken back."
-        )
-        return IntegrityRow("weights restored", same, same, sentence)
+        are = "are what they were before it, bit for bit" if same else "differ: a patch was not taken back"
+        return IntegrityRow("weights restored", same, same, f"After the run the weights {are}.")

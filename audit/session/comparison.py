@@ -2,9 +2,13 @@
 
 from collections.abc import Sequence
 
+import numpy as np
+
 from audit.abilities.contract import Ability, AskedItems, Item
+from audit.measures.flips import FlipReport, Said, count_flips, flips_of
 from audit.reports.run import AbilityRow, AnswerRecord, Example, ItemRecord
 from audit.session.scoring import items_fingerprint
+from audit.verdicts.intervals import f1_of, recall_by_class_of
 from audit.verdicts.verdict import judge
 
 SHOWN_EXAMPLES = 2
@@ -17,10 +21,12 @@ def compare(
     *,
     margin: float,
     seed: int,
+    mentions: Sequence[tuple[str, ...]] = (),
 ) -> AbilityRow:
     """Judge the drop from `base` to the mean over the `edited` models (one, unless edits were made one at a time).
 
-    All hold the same items in the same order. `margin` is in score points.
+    All hold the same items in the same order. `margin` is in score points; `mentions` are the
+    edited subjects and targets that each item mentions, none if left out.
     """
     items, n, models = base.items, len(base.items), len(edited)
     counted = any(score.counts for score in base.scores)
@@ -67,11 +73,15 @@ def compare(
             metric: (_mean_beside([base], metric), _mean_beside(edited, metric)) for metric in base.scores[0].beside
         },
         examples=_examples(ability, base, edited),
+        flips=_flip_report(ability, base, edited, mentions),
     )
 
 
-def records(ability: Ability, base: AskedItems, edited: Sequence[AskedItems]) -> tuple[ItemRecord, ...]:
-    """Every question with every answer."""
+def records(
+    ability: Ability, base: AskedItems, edited: Sequence[AskedItems], mentions: Sequence[tuple[str, ...]] = ()
+) -> tuple[ItemRecord, ...]:
+    """Every question with every answer; `mentions` as in `compare`."""
+    flips = _flips(ability, base, edited)
     return tuple(
         ItemRecord(
             ability=ability.name,
@@ -83,9 +93,40 @@ def records(ability: Ability, base: AskedItems, edited: Sequence[AskedItems]) ->
             base=_record(base, k),
             edited=tuple(_record(asked, k) for asked in edited),
             fields=item.fields,
+            mentions=mentions[k] if mentions else (),
+            flips=flips[k],
         )
         for k, item in enumerate(base.items)
     )
+
+
+def _flip_report(
+    ability: Ability, base: AskedItems, edited: Sequence[AskedItems], mentions: Sequence[tuple[str, ...]]
+) -> FlipReport:
+    flips = _flips(ability, base, edited)
+    marked = [bool(one) for one in mentions] or [False] * len(flips)
+    elsewhere = [k for k, mentioned in enumerate(marked) if not mentioned]
+    return FlipReport(
+        mentioning=count_flips(one for one, mentioned in zip(flips, marked, strict=True) if mentioned),
+        elsewhere=count_flips(flips[k] for k in elsewhere),
+        drop_elsewhere=_score_of([base], elsewhere) - _score_of(edited, elsewhere) if elsewhere else None,
+    )
+
+
+def _flips(ability: Ability, base: AskedItems, edited: Sequence[AskedItems]) -> list[tuple[str, ...]]:
+    def said(asked: AskedItems, k: int) -> Said:
+        text = "" if ability.decoding is None else asked.answers[k].text
+        return Said(asked.scores[k].value, asked.answers[k].parseable, text)
+
+    return [flips_of(said(base, k), [said(asked, k) for asked in edited]) for k in range(len(base.items))]
+
+
+def _score_of(models: Sequence[AskedItems], chosen: Sequence[int]) -> float:
+    """The metric over the chosen items, averaged over the models item by item as in the verdict."""
+    if any(score.counts for score in models[0].scores):
+        counts = np.asarray(_mean_counts(models, len(models[0].items)))[list(chosen)]  # (chosen, counts)
+        return float((f1_of if counts.shape[1] == 3 else recall_by_class_of)(counts.sum(0)))
+    return sum(asked.scores[k].value for asked in models for k in chosen) / (len(models) * len(chosen))
 
 
 def _examples(ability: Ability, base: AskedItems, edited: Sequence[AskedItems]) -> tuple[Example, ...]:

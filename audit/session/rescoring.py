@@ -50,8 +50,10 @@ def rescored(run: RunReport, margins: Mapping[str, float]) -> RunReport:
     for old in run.abilities:
         ability, base, edited = _answers(run, old)
         margin = margins.get(old.ability, old.margin)
-        rows.append(compare(ability, base, edited, margin=margin, seed=run.header.seed))
-        items += records(ability, base, edited)
+        saved = {record.key: record.mentions for record in run.items if record.ability == old.ability}
+        mentions = [saved[item.key] for item in base.items]
+        rows.append(compare(ability, base, edited, margin=margin, seed=run.header.seed, mentions=mentions))
+        items += records(ability, base, edited, mentions)
     return replace(
         run,
         header=replace(run.header, started=datetime.now(UTC).isoformat(timespec="seconds"), rescored=run.folder),
