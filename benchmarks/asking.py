@@ -187,7 +187,9 @@ def on_accelerator(shape: str, device: str, dtype: torch.dtype, limit: int, cons
     """Tokens a second (read and written), and the share of what a large matrix product reaches."""
     lm = load(shape, device, dtype)
     peak = matrix_rate(device, dtype)
-    weights = sum(p.numel() for p in lm.model.parameters() if p.dim() == 2)  # the head is one of them
+    blocks = [lm.model.get_submodule(path) for path in lm.anatomy.blocks]
+    weights = sum(p.numel() for block in blocks for p in block.parameters() if p.dim() == 2)
+    weights += lm.model.get_output_embeddings().weight.numel()
     for name in ABILITIES:
         ability = load_ability(name)
         asked = items(ability, PocketSource(), limit, 0)
