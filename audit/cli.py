@@ -16,11 +16,10 @@ from audit.commands.ending import USAGE_EXIT, exit_by, show
 from audit.commands.grid import grid
 from audit.commands.locate import locate
 from audit.commands.rescore import rescore
+from audit.commands.selfcheck import selfcheck
 from audit.commands.train_mend import train_mend
+from audit.commands.typed import as_typed, known_abilities, settings_of
 from audit.errors import AuditError, SharedError
-from audit.options import OPTIONS, Option, settings_from
-
-BY_NAME = {option.name: option for option in OPTIONS}
 
 app = typer.Typer(
     help="Does editing a language model hurt what it could already do?",
@@ -30,51 +29,44 @@ app = typer.Typer(
 )
 
 
-def _text(name: str) -> Any:
-    option: Option = BY_NAME[name]
-    return typer.Option(option.flag, metavar=option.metavar or None, help=option.help_line, show_default=False)
-
-
 @app.command("run")
 def run_command(
     abilities: Annotated[list[str] | None, typer.Argument(help="the abilities to ask; all eight when left out")] = None,
-    editor: Annotated[str | None, _text("editor")] = None,
-    model: Annotated[str | None, _text("model")] = None,
-    revision: Annotated[str | None, _text("revision")] = None,
-    edited: Annotated[str | None, _text("edited")] = None,
-    edits: Annotated[str | None, _text("edits")] = None,
-    edit_mode: Annotated[str | None, _text("edit_mode")] = None,
-    edit_count: Annotated[str | None, _text("edit_count")] = None,
-    edit_batch_size: Annotated[str | None, _text("edit_batch_size")] = None,
-    editor_config: Annotated[list[str] | None, _text("editor_config")] = None,
-    restraint: Annotated[str | None, _text("restraint")] = None,
-    margin: Annotated[list[str] | None, _text("margin")] = None,
-    inconclusive: Annotated[str | None, _text("inconclusive")] = None,
-    data: Annotated[str | None, _text("data")] = None,
-    protocol: Annotated[str | None, _text("protocol")] = None,
-    shots: Annotated[str | None, _text("shots")] = None,
-    chat_template: Annotated[bool, _text("chat_template")] = False,
-    limit: Annotated[str | None, _text("limit")] = None,
-    seed: Annotated[str | None, _text("seed")] = None,
-    device: Annotated[str | None, _text("device")] = None,
-    dtype: Annotated[str | None, _text("dtype")] = None,
-    reports: Annotated[str | None, _text("reports")] = None,
-    patch: Annotated[str | None, _text("patch")] = None,
-    store: Annotated[str | None, _text("store")] = None,
-    no_store: Annotated[bool, _text("no_store")] = False,
-    no_reuse: Annotated[bool, _text("no_reuse")] = False,
+    editor: Annotated[str | None, as_typed("editor")] = None,
+    model: Annotated[str | None, as_typed("model")] = None,
+    revision: Annotated[str | None, as_typed("revision")] = None,
+    edited: Annotated[str | None, as_typed("edited")] = None,
+    edits: Annotated[str | None, as_typed("edits")] = None,
+    edit_mode: Annotated[str | None, as_typed("edit_mode")] = None,
+    edit_count: Annotated[str | None, as_typed("edit_count")] = None,
+    edit_batch_size: Annotated[str | None, as_typed("edit_batch_size")] = None,
+    editor_config: Annotated[list[str] | None, as_typed("editor_config")] = None,
+    restraint: Annotated[str | None, as_typed("restraint")] = None,
+    margin: Annotated[list[str] | None, as_typed("margin")] = None,
+    inconclusive: Annotated[str | None, as_typed("inconclusive")] = None,
+    data: Annotated[str | None, as_typed("data")] = None,
+    protocol: Annotated[str | None, as_typed("protocol")] = None,
+    shots: Annotated[str | None, as_typed("shots")] = None,
+    chat_template: Annotated[bool, as_typed("chat_template")] = False,
+    limit: Annotated[str | None, as_typed("limit")] = None,
+    seed: Annotated[str | None, as_typed("seed")] = None,
+    device: Annotated[str | None, as_typed("device")] = None,
+    dtype: Annotated[str | None, as_typed("dtype")] = None,
+    reports: Annotated[str | None, as_typed("reports")] = None,
+    patch: Annotated[str | None, as_typed("patch")] = None,
+    store: Annotated[str | None, as_typed("store")] = None,
+    no_store: Annotated[bool, as_typed("no_store")] = False,
+    no_reuse: Annotated[bool, as_typed("no_reuse")] = False,
 ) -> None:
     """Edit a model, ask before and after, print the verdicts and write the report.
 
     Margins are 0.05 score points unless --margin says otherwise. Exit code: 0 PASS, 1 FAIL, 2 a wrong option,
     3 INCONCLUSIVE (0 under --inconclusive skip).
     """
-    given = {name: value for name, value in locals().items() if name in BY_NAME}
+    given = locals()
     with _one_sentence():
-        settings = settings_from(
-            {name: value or None if BY_NAME[name].switch else value for name, value in given.items()}
-        )
-        asked = _known_abilities(abilities or [])
+        settings = settings_of(given)
+        asked = known_abilities(abilities) if abilities else None
         from audit.session.together import audit_here  # brings torch
 
         with audit_here(settings, _watcher()) as audit:
@@ -136,21 +128,13 @@ app.command("diff")(_in_one_sentence(diff))
 app.command("grid")(_in_one_sentence(grid))
 app.command("locate")(_in_one_sentence(locate))
 app.command("rescore")(_in_one_sentence(rescore))
+app.command("selfcheck")(_in_one_sentence(selfcheck))
 app.command("train-mend")(_in_one_sentence(train_mend))
 
 
 def main() -> None:
     """The console script."""
     app(prog_name="audit")
-
-
-def _known_abilities(names: list[str]) -> list[str] | None:
-    from audit.abilities import ABILITIES
-
-    for name in names:
-        if name not in ABILITIES:
-            raise AuditError(f"there is no ability {name!r}; give one of {', '.join(ABILITIES)}.")
-    return names or None
 
 
 def _watcher() -> Any:
