@@ -20,7 +20,7 @@ class Verdict:
     lower, upper     the two one-sided limits of the drop, each at the confidence asked for (95 % by default)
     floor            what a model that cannot do the task scores; `base_lower` must exceed it
     clusters         number of groups of items that share a source; equal to `n` where none is shared
-    method           "tango" or "paired bootstrap"
+    method           "tango", "clustered tango" or "studentized bootstrap"; of a run that stopped early, "betting"
     right_to_wrong   items whose score fell (for 0/1 scores: right before, wrong after); `wrong_to_right`: rose
     base_lower       one-sided lower limit of the base score
     more_items       about how many further items would settle an INCONCLUSIVE verdict, None where items would not help

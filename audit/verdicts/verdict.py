@@ -13,23 +13,24 @@ from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
 from audit.errors import AuditError
+from audit.verdicts.bootstrap import as_ratios, paired_bootstrap
 from audit.verdicts.intervals import (
+    Codes,
     Floats,
     Limits,
-    f1_of,
-    mean_of,
-    paired_bootstrap,
+    cluster_sums,
+    clustered_limits,
+    clustered_wilson_lower,
+    paired_limits,
     recall_by_class_of,
     resolution,
-    tango,
     wilson_lower,
 )
+from audit.verdicts.margins import Margin, Retained, margin_of
 from audit.verdicts.outcome import Outcome, Verdict
-
-Codes = NDArray[np.intp]  # (n,) the number of each item's cluster
 
 _MANY = 1_000_000  # more further items than this is no advice
 
@@ -38,17 +39,18 @@ class _Evidence(NamedTuple):
     base: float
     edited: float
     drop: float
-    limits: Limits
+    limits: Limits  # of the drop; for a retained share, of the drop against the estimated margin
     base_lower: float
     method: str
     limits_at: Callable[[float], Limits]  # the limits to expect from so many times the items, at the same rates
+    harm: float  # the lower limit of the drop itself
 
 
 def judge(
     base: Sequence[float] | Floats,
     edited: Sequence[float] | Floats,
     *,
-    margin: float,
+    margin: float | Margin,
     floor: float,
     clusters: Sequence[str] | None = None,
     base_counts: ArrayLike | None = None,
@@ -61,34 +63,35 @@ def judge(
     `clusters` names each item's source (items that share one are not independent). With `base_counts` and
     `edited_counts` the score is a corpus metric of their sums and the (n,) scores only tell which items changed: (n, 3)
     of (true positives, false positives, misses) are for F1, (n, 2 classes) of (found, there to be found) for the mean
-    recall over the classes. `alpha` is one-sided.
+    recall over the classes. `alpha` is one-sided. `margin` is a number of score points, or what
+    `audit.verdicts.margins.parse_margin` gives: a retained share is judged by the limits of share * base - edited.
 
-    0/1 scores without shared sources: Tango's interval (Wilson's for the base). 0/1 scores with shared sources: cluster
-    bootstrap, never narrower than Tango's interval on the items. All others: paired bootstrap over clusters.
+    0/1 scores without shared sources: Tango's interval (Wilson's for the base). 0/1 scores with shared sources: the
+    same with the design effect of the clusters, never narrower than on the items. All others, and retained shares:
+    studentized paired bootstrap over clusters.
     """
     before, after = _scores(base, "base"), _scores(edited, "edited")
     if before.shape != after.shape:
         raise ValueError(f"{len(before)} base scores and {len(after)} edited scores; judge the same items in both")
-    if not 0 <= margin < 1:
-        raise AuditError(f"a margin of {margin} is out of range; give score points from 0 to below 1, such as 0.05")
+    asked = margin_of(margin)
     codes = _codes(clusters, len(before))
 
     if base_counts is not None and edited_counts is not None:
         tables = _counts(base_counts, len(before)), _counts(edited_counts, len(before))
         if tables[0].shape != tables[1].shape:
             raise ValueError(f"counts of shapes {tables[0].shape} and {tables[1].shape}; count the same in both models")
-        evidence = _bootstrapped(*tables, f1_of if tables[0].shape[1] == 3 else recall_by_class_of, codes, alpha, seed)
+        evidence = _bootstrapped(as_ratios(tables[0]), as_ratios(tables[1]), codes, alpha, seed, asked)
     elif base_counts is not None or edited_counts is not None:
         raise ValueError("counts of only one model; give base_counts and edited_counts, or neither")
-    elif np.isin(before, (0, 1)).all() and np.isin(after, (0, 1)).all():
-        evidence = _binary(before, after, codes, alpha, seed)
+    elif not isinstance(asked, Retained) and np.isin(before, (0, 1)).all() and np.isin(after, (0, 1)).all():
+        evidence = _binary(before, after, codes, alpha)
     else:
         ones = np.ones_like(before)
-        tables = np.stack([before, ones], axis=1), np.stack([after, ones], axis=1)
-        evidence = _bootstrapped(*tables, mean_of, codes, alpha, seed)
+        evidence = _bootstrapped(np.stack([before, ones], 1), np.stack([after, ones], 1), codes, alpha, seed, asked)
 
-    outcome = _outcome(evidence, margin, floor)
-    more = _more_items(evidence, margin, floor, len(before)) if outcome is Outcome.INCONCLUSIVE else None
+    points = asked.at(evidence.base, floor)
+    outcome = _outcome(evidence, points, floor)
+    more = _more_items(evidence, points, floor, len(before)) if outcome is Outcome.INCONCLUSIVE else None
     return Verdict(
         outcome=outcome,
         base=evidence.base,
@@ -96,14 +99,14 @@ def judge(
         drop=evidence.drop,
         lower=evidence.limits.lower,
         upper=evidence.limits.upper,
-        margin=margin,
+        margin=points,
         n=len(before),
         floor=floor,
         clusters=int(codes.max()) + 1,
         method=evidence.method,
         right_to_wrong=int((after < before).sum()),
         wrong_to_right=int((after > before).sum()),
-        sentence=_sentence(outcome, evidence, margin, floor, more, alpha),
+        sentence=_sentence(outcome, evidence, points, floor, more, alpha),
         base_lower=evidence.base_lower,
         more_items=more,
     )
@@ -116,50 +119,52 @@ def minimum_certifiable_margin(verdict: Verdict) -> float | None:
     return max(0.0, verdict.upper)
 
 
-def _binary(before: Floats, after: Floats, codes: Codes, alpha: float, seed: int) -> _Evidence:
+def _binary(before: Floats, after: Floats, codes: Codes, alpha: float) -> _Evidence:
     n = len(before)
-    lost, gained = int((after < before).sum()), int((after > before).sum())
-    right, drop = int(before.sum()), (lost - gained) / n
-    limits, base_lower = tango(lost, gained, n, alpha), wilson_lower(right, n, alpha)
-
-    def limits_at(times: float) -> Limits:
-        return tango(lost * times, gained * times, n * times, alpha)
-
+    lost, gained, right = after < before, after > before, before > 0
+    base, edited, drop = int(right.sum()) / n, int(after.sum()) / n, (int(lost.sum()) - int(gained.sum())) / n
     if int(codes.max()) + 1 == n:
-        return _Evidence(right / n, int(after.sum()) / n, drop, limits, base_lower, "tango", limits_at)
-    ones = np.ones(n)
-    drawn = _bootstrapped(np.stack([before, ones], 1), np.stack([after, ones], 1), mean_of, codes, alpha, seed)
-    wider = Limits(min(limits.lower, drawn.limits.lower), max(limits.upper, drawn.limits.upper))
+        losses, gains = int(lost.sum()), int(gained.sum())
+        limits, base_lower = paired_limits(losses, gains, n, alpha), wilson_lower(int(right.sum()), n, alpha)
+
+        def limits_at(times: float) -> Limits:
+            return paired_limits(losses * times, gains * times, n * times, alpha)
+
+        return _Evidence(base, edited, drop, limits, base_lower, "tango", limits_at, limits.lower)
+    table = np.stack([lost, gained, right, np.ones(n)], axis=1).astype(np.float64)
+    lost, gained, rights, sizes = cluster_sums(table, codes).T
+    limits, base_lower = clustered_limits(lost, gained, sizes, alpha), clustered_wilson_lower(rights, sizes, alpha)
 
     def wider_at(times: float) -> Limits:
-        simple, clustered = limits_at(times), drawn.limits_at(times)
-        return Limits(min(simple.lower, clustered.lower), max(simple.upper, clustered.upper))
+        return _shrunk(drop, limits, len(sizes), times, alpha)
 
-    return drawn._replace(drop=drop, limits=wider, base_lower=min(base_lower, drawn.base_lower), limits_at=wider_at)
+    return _Evidence(base, edited, drop, limits, base_lower, "clustered tango", wider_at, limits.lower)
 
 
-def _bootstrapped(
-    before: Floats,
-    after: Floats,
-    statistic: Callable[[Floats], Floats],
-    codes: Codes,
-    alpha: float,
-    seed: int,
-) -> _Evidence:
-    """`before` and `after`: (n, k) what each item adds to the sums that `statistic` reads."""
-    first, second = _by_cluster(before, codes), _by_cluster(after, codes)  # (clusters, k)
+def _bootstrapped(before: Floats, after: Floats, codes: Codes, alpha: float, seed: int, asked: Margin) -> _Evidence:
+    """`before` and `after`: (n, 2 ratios), the numerators and denominators that each item adds."""
+    first, second = cluster_sums(before, codes), cluster_sums(after, codes)  # (clusters, 2 ratios)
     # fsum rounds once, so the order of the items cannot show in the last digit.
-    base, edited = (float(statistic(_exact_sums(table))) for table in (before, after))
-    limits, base_lower = paired_bootstrap(first, second, statistic, alpha, seed)
+    base, edited = (float(recall_by_class_of(_exact_sums(table))) for table in (before, after))
     drop = base - edited
+    limits, base_lower, _ = paired_bootstrap(first, second, alpha, seed)
+    harm = limits.lower
+    if isinstance(asked, Retained):
+        kept = paired_bootstrap(first, second, alpha, seed, kept=asked.share).limits
+        # share * base - edited + (1 - share) floor, moved by the estimated margin so that it reads as a drop
+        limits = Limits(*(limit + (1 - asked.share) * base for limit in kept))
 
     def limits_at(times: float) -> Limits:
-        least, shrink = resolution(len(first) * times, alpha), math.sqrt(times)
-        below = max((drop - limits.lower) / shrink, least)
-        above = max((limits.upper - drop) / shrink, least)
-        return Limits(drop - below, drop + above)
+        return _shrunk(drop, limits, len(first), times, alpha)
 
-    return _Evidence(base, edited, drop, limits, base_lower, "paired bootstrap", limits_at)
+    return _Evidence(base, edited, drop, limits, base_lower, "studentized bootstrap", limits_at, harm)
+
+
+def _shrunk(drop: float, limits: Limits, clusters: int, times: float, alpha: float) -> Limits:
+    least, shrink = resolution(clusters * times, alpha), math.sqrt(times)
+    below = max((drop - limits.lower) / shrink, least)
+    above = max((limits.upper - drop) / shrink, least)
+    return Limits(drop - below, drop + above)
 
 
 def _outcome(evidence: _Evidence, margin: float, floor: float) -> Outcome:
@@ -167,15 +172,15 @@ def _outcome(evidence: _Evidence, margin: float, floor: float) -> Outcome:
         return Outcome.INCONCLUSIVE
     if _passes(evidence.limits, margin):
         return Outcome.PASS
-    return Outcome.FAIL if _fails(evidence.drop, evidence.limits, margin) else Outcome.INCONCLUSIVE
+    return Outcome.FAIL if _fails(evidence.drop, evidence.limits, evidence.harm, margin) else Outcome.INCONCLUSIVE
 
 
 def _passes(limits: Limits, margin: float) -> bool:
     return limits.upper <= margin
 
 
-def _fails(drop: float, limits: Limits, margin: float) -> bool:
-    return limits.lower > margin or (drop > margin and limits.lower > 0)
+def _fails(drop: float, limits: Limits, harm: float, margin: float) -> bool:
+    return limits.lower > margin or (drop > margin and harm > 0)
 
 
 def _more_items(evidence: _Evidence, margin: float, floor: float, n: int) -> int | None:
@@ -185,7 +190,7 @@ def _more_items(evidence: _Evidence, margin: float, floor: float, n: int) -> int
 
     def settled(times: float) -> bool:
         limits = evidence.limits_at(times)
-        return _passes(limits, margin) or _fails(evidence.drop, limits, margin)
+        return _passes(limits, margin) or _fails(evidence.drop, limits, limits.lower, margin)
 
     few, many = 1.0, 2.0
     while not settled(many):
@@ -209,12 +214,12 @@ def _sentence(
             f"the floor of {floor:.3f}, so this ability cannot be assessed on this model{fell}."
         )
     if outcome is Outcome.PASS:
-        note = ": detectable, but acceptable" if lower > 0 else ""
+        note = ": detectable, but acceptable" if evidence.harm > 0 else ""
         return f"The drop of {drop} is at most {_up(upper)} {sure}, within the margin of {margin:g}{note}."
     if outcome is Outcome.FAIL and lower > margin:
         return f"The drop of {drop} is at least {_down(lower)} {sure}, beyond the margin of {margin:g}."
     if outcome is Outcome.FAIL:
-        harm = f"{sure} it is real harm, at least {_down(lower)}"
+        harm = f"{sure} it is real harm, at least {_down(evidence.harm)}"
         return f"The drop of {drop} exceeds the margin of {margin:g}, and {harm}."
     advice = f"about {more} more items" if more is not None else "no affordable number of items"
     return (
@@ -258,10 +263,6 @@ def _codes(clusters: Sequence[str] | None, n: int) -> Codes:
     if len(clusters) != n:
         raise ValueError(f"{len(clusters)} cluster keys for {n} items; give one for every item")
     return np.unique(np.asarray(clusters, dtype=str), return_inverse=True)[1]
-
-
-def _by_cluster(table: Floats, codes: Codes) -> Floats:
-    return np.stack([np.bincount(codes, weights=column) for column in table.T], axis=1)
 
 
 def _exact_sums(table: Floats) -> Floats:

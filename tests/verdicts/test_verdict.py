@@ -5,7 +5,7 @@ from hypothesis import strategies as st
 
 from audit.errors import AuditError
 from audit.verdicts import FAIL, INCONCLUSIVE, PASS
-from audit.verdicts.intervals import resolution, tango
+from audit.verdicts.intervals import paired_limits, resolution
 from audit.verdicts.verdict import judge, minimum_certifiable_margin
 
 
@@ -31,16 +31,16 @@ def test_identical_answers_on_few_items_certify_nothing():
     verdict = judge(*paired(40, 40, 0), margin=0.05, floor=0.5)
     assert verdict.outcome is INCONCLUSIVE
     assert verdict.drop == 0.0
-    assert verdict.more_items == 12
-    assert "about 12 more items would" in verdict.sentence
-    assert judge(*paired(52, 52, 0), margin=0.05, floor=0.5).outcome is PASS
-    assert judge(*paired(51, 51, 0), margin=0.05, floor=0.5).outcome is INCONCLUSIVE
+    assert verdict.more_items == 19
+    assert "about 19 more items would" in verdict.sentence
+    assert judge(*paired(59, 59, 0), margin=0.05, floor=0.5).outcome is PASS
+    assert judge(*paired(58, 58, 0), margin=0.05, floor=0.5).outcome is INCONCLUSIVE
 
 
 def test_identical_continuous_scores_on_few_items_certify_nothing():
     scores = np.linspace(0.3, 0.9, 20)
     verdict = judge(scores, scores, margin=0.05, floor=0.1)
-    assert (verdict.outcome, verdict.drop, verdict.method) == (INCONCLUSIVE, 0.0, "paired bootstrap")
+    assert (verdict.outcome, verdict.drop, verdict.method) == (INCONCLUSIVE, 0.0, "studentized bootstrap")
     scores = np.linspace(0.3, 0.9, 200)
     assert judge(scores, scores, margin=0.05, floor=0.1).outcome is PASS
 
@@ -96,8 +96,8 @@ def test_the_advice_holds():
     assert few.outcome is INCONCLUSIVE
     assert few.more_items is not None
     total = 100 + few.more_items
-    assert tango(0.02 * total, 0, total).upper <= 0.05
-    assert tango(0.02 * (total - 2), 0, total - 2).upper > 0.05
+    assert paired_limits(0.02 * total, 0, total).upper <= 0.05
+    assert paired_limits(0.02 * (total - 2), 0, total - 2).upper > 0.05
 
 
 def test_no_number_of_items_settles_a_drop_at_the_margin():
@@ -119,7 +119,7 @@ def test_items_of_one_source_carry_less_evidence():
     base, edited = paired(200, 200, 12)
     together = [str(index // 4) for index in range(200)]  # the twelve losses lie in three passages
     apart, grouped = (judge(base, edited, margin=0.11, floor=0.5, clusters=clusters) for clusters in (None, together))
-    assert (apart.method, grouped.method) == ("tango", "paired bootstrap")
+    assert (apart.method, grouped.method) == ("tango", "clustered tango")
     assert (apart.clusters, grouped.clusters, grouped.n) == (200, 50, 200)
     assert (apart.outcome, grouped.outcome) == (PASS, INCONCLUSIVE)
     assert grouped.base_lower is not None and apart.base_lower is not None

@@ -1,0 +1,105 @@
+"""The alarm: which abilities, at which checkpoints, were harmed at all, however little.
+
+It supports one sentence: "at least these were harmed", with probability 1 - alpha that no name on the list is there by
+chance, however many were looked at (Holm's step-down adjustment holds the family-wise error for any dependence).
+It says nothing about margins: harm may be real and acceptable.
+
+The other sentence, "every ability is within its margin", needs no adjustment. It is claimed only if all pass, and
+claiming it wrongly takes one ability beyond its margin that passes, which happens with probability at most alpha
+(intersection-union; Berger 1982). One run gives both sentences, each with its own error.
+"""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from audit.verdicts.bootstrap import as_ratios
+from audit.verdicts.distributions import binomial_upper_tail
+from audit.verdicts.intervals import Floats, cluster_sums, recall_by_class_of
+
+FLIPS = 19_999  # so the smallest p-value, 1 / 20,000, survives Holm's factor for 8 abilities at 100 checkpoints
+_EXACT_UP_TO = 14  # changed clusters, whose 2^14 swaps are all tried
+_CELLS_AT_ONCE = 4_000_000
+
+
+@dataclass(frozen=True)
+class Alarm:
+    """One ability (at one checkpoint): the chance of such a drop if nothing was harmed, alone and among all asked."""
+
+    name: str
+    p_value: float
+    adjusted: float
+    harmed: bool
+
+
+def harm_p_value(
+    base: Sequence[float] | Floats,
+    edited: Sequence[float] | Floats,
+    *,
+    clusters: Sequence[str] | None = None,
+    base_counts: ArrayLike | None = None,
+    edited_counts: ArrayLike | None = None,
+    seed: int = 0,
+) -> float:
+    """One-sided p-value of "the edited model is worse", arrays as `audit.verdicts.verdict.judge` takes them.
+
+    If the edit did nothing, each cluster's two answers could as well be swapped. The p-value is the share of swaps that
+    give a drop at least as large: for 0/1 scores without shared sources McNemar's exact (binomial) test; else all swaps
+    of the clusters that changed, or `FLIPS` random ones. Exact for every n, whatever the metric; with clusters, a drop
+    counts by clusters, not items.
+    """
+    before, after = np.asarray(base, dtype=np.float64), np.asarray(edited, dtype=np.float64)
+    binary = base_counts is None and np.isin(before, (0, 1)).all() and np.isin(after, (0, 1)).all()
+    names = np.arange(len(before)) if clusters is None else np.asarray(clusters, dtype=str)
+    codes = np.unique(names, return_inverse=True)[1]
+    if binary and codes.max() + 1 == len(before):
+        lost, gained = int((after < before).sum()), int((after > before).sum())
+        return binomial_upper_tail(lost, lost + gained)
+    if base_counts is not None and edited_counts is not None:
+        first, second = (as_ratios(np.asarray(table, dtype=np.float64)) for table in (base_counts, edited_counts))
+    else:
+        first, second = (np.stack([scores, np.ones_like(scores)], axis=1) for scores in (before, after))
+    return _swapped(cluster_sums(first, codes), cluster_sums(second, codes), seed)
+
+
+def _swapped(first: Floats, second: Floats, seed: int) -> float:
+    """`first` and `second`: (clusters, 2 ratios)."""
+    total, other = first.sum(axis=0), second.sum(axis=0)
+    drop = float(recall_by_class_of(total)) - float(recall_by_class_of(other))
+    change = (second - first)[(second != first).any(axis=1)]  # (changed, 2 ratios)
+    change = change[np.lexsort(change.T[::-1])]  # so that the order of items does not matter
+    if not len(change):
+        return 1.0
+    exact = len(change) <= _EXACT_UP_TO
+    swaps = 2 ** len(change) if exact else FLIPS
+    generator, at_once, reached = np.random.default_rng(seed), max(1, _CELLS_AT_ONCE // len(change)), 0
+    for start in range(0, swaps, at_once):
+        numbers = np.arange(start, min(start + at_once, swaps))
+        if exact:  # the binary digits of every number
+            swapped = (numbers[:, None] >> np.arange(len(change))) & 1
+        else:
+            swapped = generator.integers(0, 2, (len(numbers), len(change)))
+        moved = swapped.astype(np.float64) @ change  # (swaps at once, 2 ratios)
+        drops = recall_by_class_of(total + moved) - recall_by_class_of(other - moved)
+        reached += int((drops >= drop - 1e-12).sum())
+    return reached / swaps if exact else (reached + 1) / (swaps + 1)
+
+
+def holm(p_values: Sequence[float]) -> list[float]:
+    """Holm's (1979) adjusted p-values, in the order given: reject those at most alpha."""
+    adjusted, largest = [0.0] * len(p_values), 0.0
+    for rank, place in enumerate(sorted(range(len(p_values)), key=lambda place: p_values[place])):
+        if not 0 <= p_values[place] <= 1 or math.isnan(p_values[place]):
+            raise ValueError(f"{p_values[place]} is no p-value; give numbers from 0 to 1")
+        largest = max(largest, min(1.0, (len(p_values) - rank) * p_values[place]))
+        adjusted[place] = largest
+    return adjusted
+
+
+def alarms(p_values: Mapping[str, float], alpha: float = 0.05) -> list[Alarm]:
+    """One alarm for every p-value, in the order given; "harmed" holds for all of them together at `alpha`."""
+    adjusted = holm(list(p_values.values()))
+    return [Alarm(name, p, q, q <= alpha) for (name, p), q in zip(p_values.items(), adjusted, strict=True)]

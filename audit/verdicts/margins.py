@@ -1,0 +1,108 @@
+"""How much may be lost: points of score, or a share of what the base model has above the floor that must be retained.
+
+    parse_margin("0.03")   Points(0.03)
+    parse_margin("3pp")    Points(0.03)
+    parse_margin("90%")    Retained(0.9): edited - floor >= 0.9 (base - floor)
+
+A retained share s allows a drop of (1 - s) (base - floor), and base is only estimated, from the same items. Put into
+that formula, the estimate would make the margin lenient exactly when luck made the base look good. So nothing is put
+in: the hypothesis is rewritten as one about a single linear combination,
+
+    base - edited <= (1 - s) (base - floor)   if and only if   s base - edited + (1 - s) floor <= 0,
+
+whose limits come from the items' s base_i - edited_i, in which the base's error counts for what it is. The margin that
+a verdict shows beside it is the estimate, for reading.
+"""
+
+import math
+from dataclasses import dataclass
+
+from audit.errors import AuditError
+
+
+@dataclass(frozen=True)
+class Points:
+    """A drop of at most `points` score points; 0 to below 1."""
+
+    points: float
+
+    def __post_init__(self) -> None:
+        if not (math.isfinite(self.points) and 0 <= self.points < 1):
+            raise AuditError(
+                f"a margin of {self.points} is out of range; give score points from 0 to below 1, such as 0.05"
+            )
+
+    def at(self, base: float, floor: float) -> float:
+        """The margin in score points."""
+        return self.points
+
+    def line(self, floor: float) -> tuple[float, float]:
+        """(kept, shift): the margin is exceeded where the mean of kept * base_i - edited_i - shift is above 0."""
+        return 1.0, self.points
+
+    def __str__(self) -> str:
+        return f"{self.points:g}"
+
+
+@dataclass(frozen=True)
+class Retained:
+    """At least `share` of (base - floor) must be left; a share lies between 0 and 1, both excluded."""
+
+    share: float
+
+    def __post_init__(self) -> None:
+        if not (math.isfinite(self.share) and 0 < self.share < 1):
+            raise AuditError(
+                f"a retained share of {100 * self.share:g}% is out of range; give one between 0% and 100%, such as 90%"
+            )
+
+    def at(self, base: float, floor: float) -> float:
+        """The margin in score points for a base score: (1 - share) (base - floor), and 0 for a base at the floor."""
+        return max(0.0, (1 - self.share) * (base - floor))
+
+    def line(self, floor: float) -> tuple[float, float]:
+        """(kept, shift), as above."""
+        return self.share, -(1 - self.share) * floor
+
+    def __str__(self) -> str:
+        return f"{100 * self.share:g}%"
+
+
+Margin = Points | Retained
+
+
+def margin_of(margin: float | Margin) -> Margin:
+    """A number is points."""
+    return margin if isinstance(margin, Points | Retained) else Points(float(margin))
+
+
+def parse_margin(text: str) -> Margin:
+    """`0.03` and `3pp` are points, `90%` a share to be retained; raises `AuditError` that says how to write it.
+
+    A percent sign never means points: "3%" would be read as points by one reader and as a share by the next, so shares
+    below one half are refused.
+    """
+    written = text.strip()
+    number, unit = written, ""
+    for ending in ("pp", "%"):
+        if written.lower().endswith(ending):
+            number, unit = written[: -len(ending)].rstrip(), ending
+    try:
+        value = float(number)
+    except ValueError:
+        raise AuditError(f"margin {text!r}: {number!r} is not a number; write 0.03, 3pp or 90%.") from None
+    if not math.isfinite(value):
+        raise AuditError(f"margin {text!r}: {number!r} is not a finite number; write 0.03, 3pp or 90%.")
+    if unit == "%":
+        if not 50 <= value < 100:
+            raise AuditError(
+                f"margin {text!r}: a percentage is the share of the base score above the floor that must be retained, "
+                f"from 50% to below 100%; for a drop of {number} points write {number}pp."
+            )
+        return Retained(round(value / 100, 12))
+    points = round(value / 100, 12) if unit else value
+    if not 0 < points < 1:
+        raise AuditError(
+            f"margin {text!r}: a margin lies between 0 and 1 score points, both excluded; write 0.03 or 3pp."
+        )
+    return Points(points)
