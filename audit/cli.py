@@ -11,6 +11,9 @@ from typing import Annotated, Any
 
 import typer
 
+from audit.commands.bisect import bisect
+from audit.commands.budget import budget
+from audit.commands.curve import curve
 from audit.commands.diff import diff
 from audit.commands.ending import USAGE_EXIT, exit_by, show
 from audit.commands.grid import grid
@@ -124,6 +127,9 @@ def _in_one_sentence(command: Callable[..., None]) -> Callable[..., None]:
     return told
 
 
+app.command("bisect")(_in_one_sentence(bisect))
+app.command("budget")(_in_one_sentence(budget))
+app.command("curve")(_in_one_sentence(curve))
 app.command("diff")(_in_one_sentence(diff))
 app.command("grid")(_in_one_sentence(grid))
 app.command("locate")(_in_one_sentence(locate))

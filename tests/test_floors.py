@@ -26,7 +26,7 @@ FLOORS: tuple[tuple[str, ...], ...] = (
     ("audit.options",),
     ("audit.reports",),
     ("audit.session",),
-    ("audit.grid",),
+    ("audit.grid", "audit.forensics"),
     ("audit.commands", "audit.cli", "audit.plugin", "audit.workers"),
 )
 # Words that every floor shares (frozen dataclasses and protocols), and programs that happen to live in the package.

@@ -49,8 +49,8 @@ def summary(report: RunReport, *, width: int, color: bool, verbosity: int = 0, a
         lines = box.ASCII2 if ascii_only else box.SIMPLE_HEAD
         if report.abilities:
             console.print(_fitting(console, _ability_columns(report, verbosity), lines), "")
-        for line in flip_lines(report.abilities, verbosity):
-            console.print(Text(line))
+        for told in flip_lines(report.abilities, verbosity):
+            console.print(Text(told))
         scores = [score for score in report.edit_scores if verbosity > 0 or score.measure in HEADLINES]
         if scores:
             console.print(_fitting(console, _edit_columns(scores), lines), "")

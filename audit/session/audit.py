@@ -11,7 +11,7 @@ two calls its weights are what they were when it was loaded; `report` proves tha
 import platform
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from datetime import UTC, datetime
 from functools import cached_property
 from pathlib import Path
@@ -39,6 +39,7 @@ from audit.session.comparison import compare, records
 from audit.session.crew import Crew, asked_by_all
 from audit.session.edit_measures import measure_integrity_of, score_edits_of
 from audit.session.editing import EditedModel
+from audit.session.header import run_header
 from audit.session.notes import notes
 from audit.session.questions import questions_of
 from audit.session.reading import fixed_texts
@@ -93,6 +94,13 @@ class Audit:
         """Keep in `folder` what several processes of this run share, although nothing is kept between runs."""
         self.__dict__["_store"] = Store(folder)
 
+    def under(self, changes: Changes, *, limit: int | None = None, source: Source | None = None) -> "Audit":
+        """An audit of other changes of the same model, which is loaded once; what is kept of answers is shared."""
+        settings = replace(self.settings, limit=limit or self.settings.limit)
+        other = Audit(settings, source=source or self.source, watcher=self.stages.watcher, crew=self.crew)
+        other._store, other._known, other._logs, other.changes = self._store, self._known, self._logs, changes
+        return other
+
     def _check(self) -> None:
         self.source.check()
         self.changes.prepare()
@@ -113,27 +121,12 @@ class Audit:
     @cached_property
     def header(self) -> RunHeader:
         """What is audited and how."""
-        told, wanted = self._told, self.settings
-        return RunHeader(
-            started=self.started.isoformat(timespec="seconds"),
-            model=wanted.model,
-            revision=self.lm.revision,
-            editor=told.method,
-            edits=told.origin,
-            plan=told.plan,
-            edit_count=told.edit_count,
-            device=str(self.lm.device),
-            dtype=str(self.lm.dtype).removeprefix("torch."),
-            seed=wanted.seed,
-            limit=wanted.limit,
-            restraint=told.restraint,
-            patch_from=told.patch_from,
-            checkpoint=told.checkpoint,
-            data=self.source.name,
-            protocol=wanted.protocol,
-            shots=wanted.shots,
-            chat_template=wanted.chat_template,
-        )
+        return run_header(self.settings, self._told, self.lm, data=self.source.name, started=self.started)
+
+    @property
+    def known(self) -> KnownModel:
+        """The model with the fingerprints of what was loaded."""
+        return self._known
 
     @property
     def lm(self) -> LanguageModel:
@@ -178,7 +171,7 @@ class Audit:
         margin = self.settings.margins.get(ability, max_drop)
         row = self._rows.get(ability)
         if row is None or row.margin != margin:
-            asked, base, edited = self._both(ability)
+            asked, base, edited = self.answers(ability)
             mentions = self._mentions_in(base)
             row = compare(asked, base, edited, margin=margin, seed=self.settings.seed, mentions=mentions)
             self._rows[ability] = row
@@ -305,7 +298,7 @@ class Audit:
         origins = {name: self.source.origin(name) for name in abilities}
         return {f"data {name}": f"{o.place}: {o.revision}" for name, o in origins.items() if o.revision is not None}
 
-    def _both(self, name: str) -> tuple[Ability, AskedItems, tuple[AskedItems, ...]]:
+    def answers(self, name: str) -> tuple[Ability, AskedItems, tuple[AskedItems, ...]]:
         """The ability, the base answers, and those of each edited model."""
         if name not in self._asked:
             models = self._edited

@@ -6,7 +6,7 @@ changes.models(known, progress)      # the edited models, as patches over the un
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any, Protocol
 
@@ -16,7 +16,7 @@ from audit.editors.restraint import load_restraint
 from audit.edits.plan import EditPlan, make_plan
 from audit.edits.requests import EditRequest
 from audit.edits.rows import SkippedRow
-from audit.edits.sources import LoadedRequests, load_requests
+from audit.edits.sources import LoadedRequests, load_requests, requests_fingerprint
 from audit.options import AuditSettings
 from audit.session.asking import KnownModel
 from audit.session.editing import EditedModel, RestrainedEditor, carry_out, edited_models
@@ -144,6 +144,17 @@ class PlannedEdits:
         editor = RestrainedEditor(known.lm, self.editor, restraint, known.weights)
         folder = self._folder(known)
         return carry_out(editor, self.plan, self.requests, progress, folder=folder, versions=versions())
+
+    def choosing(self, requests: Sequence[EditRequest]) -> "PlannedEdits":
+        """The same kind of plan for these of its requests, by the same editor."""
+        plan, chosen = self.plan, tuple(requests)
+        size = min(plan.batch_size, len(chosen)) if plan.mode == "batch-sequential" else None
+        wanted = replace(self._settings, edit_mode=plan.mode, edit_count=len(chosen), edit_batch_size=size, patch=None)
+        other = PlannedEdits(wanted, self._store)
+        other.editor = self.editor
+        other._loaded = self._loaded
+        other._drawn = replace(self._drawn, requests=chosen, fingerprint=requests_fingerprint(chosen))
+        return other
 
     @cached_property
     def _loaded(self) -> LoadedRequests:

@@ -1,0 +1,47 @@
+"""`audit curve`: abilities and edit scores against the number of edits."""
+
+import sys
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from audit.commands.plan_options import folder_for, takes_a_plan
+from audit.commands.typed import known_abilities
+from audit.options import AuditSettings
+
+if TYPE_CHECKING:
+    from audit.reports.run import RunReport
+
+
+@takes_a_plan
+def curve(
+    settings: AuditSettings,
+    abilities: Annotated[list[str] | None, typer.Argument(help="the abilities to ask; all eight when left out")] = None,
+    refine: Annotated[int, typer.Option(min=0, help="further points where a verdict changes")] = 4,
+) -> None:
+    """Ask after 1, 2, 4, ... edits up to --edit-count, and where a verdict changes; write tables and curves.
+
+    A sequential plan is carried out once and asked after its first edits; a batch is edited anew for each point. A
+    second run goes on where the first ended. Exit code: 0, or 2 for a wrong option.
+    """
+    names = known_abilities(abilities or [])
+
+    from rich.console import Console
+
+    from audit.forensics.curve import measure_curve  # brings torch
+    from audit.forensics.plan_run import opened
+    from audit.reports.curve import curve_table, write_curve
+    from audit.reports.progress import on_terminal
+
+    with opened(settings, on_terminal(sys.stderr)) as run:
+        points = measure_curve(run, names, refine=refine, told=_told)
+    console = Console()
+    console.print(curve_table(points))
+    for file in write_curve(points, folder_for("curve", settings)):
+        typer.echo(f"wrote {file}")
+
+
+def _told(point: "RunReport") -> None:
+    lost = [f"{row.named} {row.outcome}" for row in point.abilities if row.outcome != "PASS"]
+    edits = "1 edit" if point.header.edit_count == 1 else f"{point.header.edit_count} edits"
+    typer.echo(f"{edits}: {', '.join(lost) or 'all PASS'}")

@@ -1,0 +1,1 @@
+"""Forensics over one session: what more edits cost, how many are safe, and which of them did the harm."""
