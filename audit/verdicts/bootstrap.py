@@ -184,7 +184,9 @@ def paired_bootstrap(
     estimate = kept * float(recall_by_class_of(base.sum(axis=0))) - float(recall_by_class_of(edited.sum(axis=0)))
     least = resolution(len(base), alpha)
     (below, above), error = studentized(contrast, alpha, seed)
-    if kept == 1:
+    if kept != 1:  # 0/1 scores come this way too, and their sums are whole numbers: as in `corrected_statistic`
+        below, above = below + 0.2 / len(base), above + 0.2 / len(base)
+    else:
         coins = bounded_by_coins(base, edited, alpha)
         below, above = min(below, coins.lower), min(above, coins.upper)
     limits = Limits(max(-1.0, estimate - max(below, least)), min(1.0, estimate + max(above, least)))

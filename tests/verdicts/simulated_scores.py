@@ -118,9 +118,12 @@ def clustered_limits(lost, gained, sizes, margin: float, alpha: float = ALPHA) -
 
 
 def studentized_limits(
-    contrast: Contrast, margin: float, alpha: float = ALPHA, resamples: int = 999, coins: bool = True
+    contrast: Contrast, margin: float, alpha: float = ALPHA, resamples: int = 999, step: float | None = None
 ) -> Decisions:
-    """The studentized bootstrap of (clusters, ratios, runs) tables; a mean of single items also has its coins."""
+    """The studentized bootstrap of (clusters, ratios, runs) tables; a mean of single items also has its coins.
+
+    `step` is the correction for a retained share, which has no coins.
+    """
     runs, clusters = contrast.numerators.shape[2], len(contrast.numerators)
     passed, beyond = [], []
     least, student = resolution(clusters, alpha), t_quantile(1 - alpha, clusters - 1)
@@ -131,9 +134,9 @@ def studentized_limits(
         ratio = part.numerators.sum(axis=0) / part.denominators.sum(axis=0)
         drop = np.einsum("k,kr->r", part.weights, ratio)
         above, below = error * np.maximum(-low, student), error * np.maximum(high, student)
-        above, below = (np.where(error > 0, reach, 0.0) for reach in (above, below))
+        above, below = (np.where(error > 0, reach, 0.0) + (step or 0.0) for reach in (above, below))
         inside, outside = drop + above <= margin, drop - below > margin
-        if coins and part.numerators.shape[1] == 1:
+        if step is None and part.numerators.shape[1] == 1:
             d = part.numerators[:, 0]
             bounded = score_limits(np.maximum(d, 0).sum(0), np.maximum(-d, 0).sum(0), clusters, margin, alpha)
             inside, outside = inside | bounded.passed, outside | bounded.beyond
@@ -208,4 +211,4 @@ def shared_scores(generator, runs: int, n: int, *, right: float, floor: float, s
 def retained_limits(base, edited, *, floor: float, share: float, alpha: float = ALPHA, resamples: int = 999):
     """The decisions of `judge` for a retained share, of (runs, n) scores."""
     kept = mean_contrast(share * base - edited + (1 - share) * floor)
-    return studentized_limits(kept, 0.0, alpha, resamples, coins=False)
+    return studentized_limits(kept, 0.0, alpha, resamples, step=0.2 / base.shape[1])
