@@ -90,7 +90,12 @@ def _edit_scores(axes: Axes, points: Sequence[RunReport]) -> None:
             continue
         places, scores = [count for count, _ in known], [score for _, score in known]
         (line,) = axes.plot(
-            places, [score.value for score in scores], SCORE_STYLES[measure], linewidth=1.3, marker=".", label=title
+            places,
+            [score.value or 0.0 for score in scores],
+            SCORE_STYLES[measure],
+            linewidth=1.3,
+            marker=".",
+            label=title,
         )
         if measure == "efficacy" and all(score.lower is not None for score in scores):
             lower, upper = [score.lower for score in scores], [score.upper for score in scores]

@@ -1,0 +1,81 @@
+"""The curve and the budget over real models whose ruin is planted."""
+
+from typing import Any
+
+import pytest
+
+from audit.forensics.budget import find_budget
+from audit.forensics.curve import measure_curve
+from audit.forensics.plan_run import opened
+from audit.options import AuditSettings
+from audit.reports.budget import Look
+from audit.reports.run import RunReport
+from tests.small_audit import SmallWorld
+
+RUINED_AT = 6  # the place of the planted edit in the plan, from 1
+
+
+@pytest.fixture(scope="module")
+def wanted(taught: SmallWorld, tmp_path_factory: pytest.TempPathFactory) -> AuditSettings:
+    """Twelve edits one after the other, of which the sixth ruins."""
+    store = tmp_path_factory.mktemp("store")
+
+    def settings(victim: str) -> AuditSettings:
+        more: dict[str, Any] = {"model": str(taught.model), "edits": str(taught.edits), "data": str(taught.rows)}
+        return AuditSettings(
+            editor="tests.forensics.planted:Planted",
+            editor_config={"victim": victim},
+            edit_mode="instance-sequential",
+            edit_count=12,
+            limit=60,
+            margins={"open_qa": 0.2},
+            store=store,
+            **more,
+        )
+
+    with opened(settings("nobody")) as run:
+        return settings(run.changes.requests[RUINED_AT - 1].case_id)
+
+
+def test_a_curve_doubles_and_then_closes_in_on_the_change(wanted: AuditSettings) -> None:
+    told: list[RunReport] = []
+    with opened(wanted) as run:
+        points = measure_curve(run, ["open_qa"], refine=2, told=told.append)
+    assert [point.header.edit_count for point in told] == [1, 2, 4, 8, 12, 6, 5]
+    found = {point.header.edit_count: point.abilities[0].outcome for point in points}
+    assert found == {1: "PASS", 2: "PASS", 4: "PASS", 5: "PASS", 6: "FAIL", 8: "FAIL", 12: "FAIL"}
+    measures = {(score.measure, score.n) for score in points[-1].edit_scores}
+    assert {("immediate efficacy", 12), ("efficacy", 12)} <= measures
+    assert all(point.items == () for point in points)
+
+
+def test_without_refining_only_doubling_is_asked(wanted: AuditSettings) -> None:
+    with opened(wanted) as run:
+        assert [p.header.edit_count for p in measure_curve(run, ["open_qa"], refine=0)] == [1, 2, 4, 8, 12]
+
+
+def test_a_second_curve_asks_no_model(wanted: AuditSettings, monkeypatch: pytest.MonkeyPatch) -> None:
+    with opened(wanted) as run:
+        first = measure_curve(run, ["open_qa"])
+
+    def asked(*_: object, **__: object) -> None:
+        raise AssertionError("a model was asked")
+
+    monkeypatch.setattr("audit.session.asking._ask", asked)
+    with opened(wanted) as run:
+        second = measure_curve(run, ["open_qa"])
+    assert [p.abilities[0].drop for p in second] == [p.abilities[0].drop for p in first]
+
+
+def test_the_budget_is_found_confirmed_and_told_with_what_breaks_first(wanted: AuditSettings) -> None:
+    looks: list[Look] = []
+    with opened(wanted) as run:
+        found = find_budget(run, ["open_qa"], recheck=1, told=looks.append)
+    assert found.edits == RUINED_AT - 1
+    assert tuple(looks) == found.looks
+    assert found.confirmed and found.confirmation[0].n == 40
+    assert found.first_broken is not None and found.first_broken.edits == RUINED_AT
+    sentences = found.sentences()
+    assert sentences[0].startswith("budget: 5 edits of tests.forensics.planted:Planted on ")
+    assert sentences[1].startswith("open_qa breaks first, at 6 edits: it loses ")
+    assert sentences[-1].startswith("5 edits passed once more on 40 or more items an ability that no look asked")
