@@ -1,0 +1,91 @@
+import itertools
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy.stats import binomtest
+
+from audit.verdicts.alarm import alarms, harm_p_value, holm
+from audit.verdicts.intervals import f1_of
+
+
+def test_zero_one_scores_have_mcnemars_exact_p_value():
+    contingency = pytest.importorskip("statsmodels.stats.contingency_tables")
+    base = np.array([1.0] * 60 + [0.0] * 40)
+    edited = base.copy()
+    edited[:9], edited[60:63] = 0, 1
+    found = harm_p_value(base, edited)
+    assert found == pytest.approx(binomtest(9, 12, alternative="greater").pvalue)
+    assert 2 * found == pytest.approx(contingency.mcnemar([[51, 9], [3, 37]], exact=True).pvalue)
+
+
+def test_few_changes_are_swapped_in_all_ways():
+    base, edited = np.full(30, 0.5), np.full(30, 0.5)
+    edited[:4] = [0.1, 0.3, 0.6, 0.2]
+    drops = (base - edited)[:4]
+    signs = list(itertools.product([1, -1], repeat=4))
+    expected = np.mean([np.dot(sign, drops) >= drops.sum() - 1e-12 for sign in signs])
+    assert harm_p_value(base, edited) == expected
+
+
+def test_many_changes_agree_with_the_normal_tail():
+    generator = np.random.default_rng(3)
+    drops = 0.02 + 0.2 * generator.standard_normal(300)
+    base = np.full(300, 0.5)
+    edited = np.clip(base - drops, 0, 1)
+    z = (base - edited).sum() / np.sqrt(np.square(base - edited).sum())
+    from scipy.stats import norm
+
+    assert harm_p_value(base, edited) == pytest.approx(norm.sf(z), abs=0.005)
+
+
+def test_items_that_share_a_source_are_swapped_together():
+    base = np.ones(40)
+    edited = np.where(np.arange(40) < 8, 0.0, 1.0)
+    together = [str(k // 4) for k in range(40)]  # eight losses in two passages
+    assert harm_p_value(base, edited) == pytest.approx(2**-8)
+    assert harm_p_value(base, edited, clusters=together) == 2**-2
+
+
+def test_a_corpus_metric_is_recomputed_for_every_swap():
+    base = np.tile([2.0, 0, 0], (50, 1))
+    edited = base.copy()
+    edited[:3] = [0, 1, 2]
+    table = {"base_counts": base, "edited_counts": edited}
+    assert harm_p_value(np.ones(50), np.ones(50), **table) == 1 / 8
+    assert f1_of(edited.sum(axis=0)) < 1
+
+
+def test_no_change_and_improvement_are_no_harm():
+    base = np.linspace(0, 0.9, 40)
+    assert harm_p_value(base, base) == 1.0
+    assert harm_p_value(base, base + 0.1) == 1.0
+    assert harm_p_value(np.zeros(9), np.ones(9)) == 1.0
+
+
+def test_the_alarm_is_false_in_at_most_five_percent_of_runs_without_harm():
+    generator = np.random.default_rng(11)
+    raised = 0
+    for _ in range(300):
+        change = np.where(generator.random(60) < 0.15, generator.uniform(-0.4, 0.4, 60), 0.0)
+        raised += harm_p_value(np.full(60, 0.5), 0.5 - change, seed=0) <= 0.05
+    assert raised / 300 <= 0.05 + 3 * (0.05 * 0.95 / 300) ** 0.5
+
+
+@settings(max_examples=50, deadline=None)
+@given(st.lists(st.floats(0, 1), min_size=1, max_size=12))
+def test_holm_agrees_with_statsmodels(p_values):
+    multitest = pytest.importorskip("statsmodels.stats.multitest")
+    assert holm(p_values) == pytest.approx(multitest.multipletests(p_values, method="holm")[1], abs=1e-12)
+
+
+def test_an_alarm_names_what_was_harmed_among_all_that_was_asked():
+    found = alarms({"nli": 0.03, "ner@10": 0.001, "ner@100": 0.02})
+    assert [(alarm.name, alarm.harmed) for alarm in found] == [("nli", True), ("ner@10", True), ("ner@100", True)]
+    assert [alarm.adjusted for alarm in found] == pytest.approx([0.04, 0.003, 0.04])
+
+
+def test_no_p_value_is_refused():
+    with pytest.raises(ValueError, match=r"1\.2 is no p-value"):
+        holm([0.1, 1.2])
