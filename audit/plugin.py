@@ -19,9 +19,10 @@ from audit.workers import Controller, Worker
 if TYPE_CHECKING:
     from audit.reports.run import AbilityRow, RunReport
     from audit.session import Audit
+    from audit.session.locality import Locality
     from audit.verdicts import Outcome
 
-FIXTURES = frozenset({"audit_run", "degradation", "edit_scores", "integrity"})
+FIXTURES = frozenset({"audit_run", "degradation", "edit_scores", "integrity", "locality"})
 
 
 @dataclass
@@ -174,6 +175,13 @@ def integrity(audit_run: "Audit", pytestconfig: pytest.Config, record_property: 
     for row in rows:
         record_property(f"integrity.{row.check}", row.value)
     return found
+
+
+@pytest.fixture(scope="session")
+def locality(audit_run: "Audit", pytestconfig: pytest.Config) -> "Locality":
+    """Base and edited models side by side, after prompts about what no edit touched."""
+    with _clean_exit(pytestconfig.stash[STATE]):
+        return audit_run.locality
 
 
 def pytest_assertrepr_compare(config: pytest.Config, op: str, left: object, right: object) -> list[str] | None:

@@ -27,6 +27,7 @@ from audit.errors import AuditError, UnaskedError
 from audit.measures.edit_success import EditScores
 from audit.measures.flips import Mentions
 from audit.measures.integrity import Integrity
+from audit.measures.locality_topics import topics_of
 from audit.models.fingerprints import content_fingerprint, weights_fingerprint
 from audit.models.language_model import LanguageModel
 from audit.models.loading import load_language_model
@@ -40,6 +41,7 @@ from audit.session.crew import Crew, asked_by_all
 from audit.session.edit_measures import measure_integrity_of, score_edits_of
 from audit.session.editing import EditedModel
 from audit.session.header import run_header
+from audit.session.locality import Locality
 from audit.session.notes import notes
 from audit.session.questions import questions_of
 from audit.session.reading import fixed_texts
@@ -47,6 +49,8 @@ from audit.session.reuse import Reuse
 from audit.session.stages import Progress, Stages, Watcher
 from audit.session.versions import versions
 from audit.store import Store, default_store
+
+MEASURES = ("edit_scores", "integrity", "locality")  # what is measured besides the abilities
 
 
 class Audit:
@@ -160,7 +164,7 @@ class Audit:
     @property
     def measured(self) -> bool:
         """Whether there is anything to report."""
-        return bool(self._rows or self.unasked) or "edit_scores" in self.__dict__ or "integrity" in self.__dict__
+        return bool(self._rows or self.unasked) or not self.__dict__.keys().isdisjoint(MEASURES)
 
     def verdict(self, ability: str, max_drop: float = DEFAULT_MARGIN) -> AbilityRow:
         """Judge one ability; `max_drop` is the margin in score points unless the settings have another for it.
@@ -191,6 +195,14 @@ class Audit:
         with self.stages("integrity", "integrity"):
             texts = fixed_texts(self.settings.model)
             return self.crew.from_first(lambda: measure_integrity_of(self._known, edited, texts, self._log_of))
+
+    @cached_property
+    def locality(self) -> Locality:
+        """Base and edited models side by side, after prompts about what no edit touched."""
+        texts = fixed_texts(self.settings.model)
+        topics = topics_of(self.requests, self.changes.others, texts)
+        seed = self.settings.seed
+        return Locality(self._known, self._edited, topics, seed=seed, store=self._store, stages=self.stages)
 
     def run(self, abilities: Sequence[str] | None = None, max_drop: float = DEFAULT_MARGIN) -> RunReport:
         """Measure everything (or just these abilities, and the edit itself) and report."""

@@ -51,6 +51,11 @@ class Changes(Protocol):
         ...
 
     @property
+    def others(self) -> tuple[EditRequest, ...]:
+        """The usable requests of the same file that were left out."""
+        ...
+
+    @property
     def skipped(self) -> Sequence[SkippedRow]:
         """Rows of the edits file that could not be used."""
         ...
@@ -108,6 +113,10 @@ class PlannedEdits:
     @property
     def requests(self) -> tuple[EditRequest, ...]:
         return self._drawn.requests
+
+    @property
+    def others(self) -> tuple[EditRequest, ...]:
+        return _left_out(self._loaded, self.requests)
 
     @property
     def skipped(self) -> Sequence[SkippedRow]:
@@ -208,6 +217,10 @@ class OtherCheckpoint:
         return () if self._drawn is None else self._drawn.requests
 
     @property
+    def others(self) -> tuple[EditRequest, ...]:
+        return () if self._loaded is None else _left_out(self._loaded, self.requests)
+
+    @property
     def skipped(self) -> Sequence[SkippedRow]:
         return () if self._loaded is None else self._loaded.skipped
 
@@ -245,3 +258,8 @@ class OtherCheckpoint:
         return self._read
 
     _read: EditedModel | None = None
+
+
+def _left_out(loaded: LoadedRequests, drawn: Sequence[EditRequest]) -> tuple[EditRequest, ...]:
+    taken = frozenset(drawn)
+    return tuple(request for request in loaded.requests if request not in taken)
