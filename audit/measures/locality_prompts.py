@@ -72,7 +72,7 @@ def law(*, search: bool, seed: int, folder: Path | None) -> Callable[[Callable[[
     )
 
     def tested(test: Callable[[], Any]) -> Callable[[], None]:
-        prepared = seeded(seed)(chosen(test))
+        prepared = chosen(seeded(seed)(test))  # a seed takes the database away, so settings come after it
 
         def run() -> None:
             with nullcontext() if search else suppress(SkipTest):  # no line was pasted: hypothesis has nothing to do

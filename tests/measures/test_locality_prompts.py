@@ -1,0 +1,85 @@
+"""The grammar of prompts: drawn and searched alike, always untouched, and shrinking to next to nothing."""
+
+from pathlib import Path
+
+import pytest
+from hypothesis import example, find, given, settings
+
+from audit.measures.locality_prompts import drawn, law, untouched_prompts
+from audit.measures.locality_topics import KINDS, OTHER_RELATIONS, OTHER_SUBJECTS, UNRELATED, topics_of
+from tests.measures.test_locality_topics import MARA, OTHERS
+
+# Without "and" and "Holm" it would name an edited subject.
+TOPICS = topics_of((MARA,), OTHERS, ("There was Mara and Lind and nobody else at all.",))
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_drawn_prompts_are_many_depend_on_the_seed_alone_and_come_in_the_same_order(kind: str) -> None:
+    some = drawn(TOPICS, kind, 50, 3)
+    assert drawn(TOPICS, kind, 80, 3)[:50] == some
+    assert drawn(TOPICS, kind, 50, 4) != some
+    assert len(set(some)) > 20
+
+
+@given(prompt=untouched_prompts(TOPICS, UNRELATED))
+@settings(max_examples=50)
+def test_no_edited_subject_comes_together_from_what_is_left(prompt: str) -> None:
+    assert not TOPICS.touched(prompt)
+    assert prompt.strip()
+
+
+def test_no_drawn_prompt_mentions_one_either_except_where_it_is_about_one() -> None:
+    for kind in (OTHER_SUBJECTS, UNRELATED):
+        assert not any(TOPICS.touched(prompt) for prompt in drawn(TOPICS, kind, 300, 0))
+    assert all("Mara Lind speaks" in prompt for prompt in drawn(TOPICS, OTHER_RELATIONS, 50, 0))
+
+
+def test_what_matters_survives_and_nothing_else_does() -> None:
+    prompts = untouched_prompts(TOPICS, OTHER_SUBJECTS)
+    assert find(prompts, lambda prompt: "Gira Corley" in prompt and prompt.endswith("in")) == "Gira Corley in"
+    assert find(prompts, lambda prompt: prompt.startswith("YES.") and "Kara" in prompt) == "YES. Kara Quinwick"
+
+
+def test_a_law_is_searched_for_a_violation_only_when_told_to_and_examples_are_asked_in_any_case(tmp_path: Path) -> None:
+    asked: list[str] = []
+
+    def never_of_kara(prompt: str) -> None:
+        asked.append(prompt)
+        if "Kara" in prompt:
+            pytest.fail("of Kara", pytrace=False)
+
+    about = given(prompt=untouched_prompts(TOPICS, OTHER_SUBJECTS))
+    law(search=False, seed=0, folder=tmp_path)(about(never_of_kara))()
+    assert asked == []
+    pasted = example(prompt="Gira is")(about(never_of_kara))
+    law(search=False, seed=0, folder=tmp_path)(pasted)()
+    assert asked == ["Gira is"]
+    with pytest.raises(pytest.fail.Exception, match="of Kara"):
+        law(search=True, seed=0, folder=tmp_path)(about(never_of_kara))()
+    assert asked[-1] == "Kara Quinwick"
+
+
+def test_what_failed_is_kept_and_asked_first_but_not_in_continuous_integration(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[str] = []
+
+    def never_of_kara(prompt: str) -> None:
+        asked.append(prompt)
+        assert "Kara" not in prompt
+
+    def run(folder: Path) -> str:
+        asked.clear()
+        with pytest.raises(AssertionError):
+            law(search=True, seed=0, folder=folder)(
+                given(prompt=untouched_prompts(TOPICS, OTHER_SUBJECTS))(never_of_kara)
+            )()
+        return asked[0]
+
+    monkeypatch.delenv("CI", raising=False)
+    assert run(tmp_path / "kept") != "Kara Quinwick"
+    assert run(tmp_path / "kept") == "Kara Quinwick"
+    monkeypatch.setenv("CI", "true")
+    assert run(tmp_path / "kept") != "Kara Quinwick"
+    run(tmp_path / "other")
+    assert not (tmp_path / "other").exists()

@@ -1,0 +1,82 @@
+"""What counts as untouched: other subjects, other relations of the same, unrelated text; and nothing that follows."""
+
+from dataclasses import replace
+
+from audit.edits.requests import EditRequest, Probe
+from audit.measures.locality_topics import OTHER_RELATIONS, OTHER_SUBJECTS, UNRELATED, topics_of
+
+BORN, BIRTHPLACE, SPEAKS = "{} was born in", "The birthplace of {} is", "{} speaks"
+
+
+def request(subject: str, prompt: str, new: str, true: str) -> EditRequest:
+    return EditRequest(subject, subject, prompt, new, true)
+
+
+MARA = replace(
+    request("Mara Lind", BORN, "Velden", "Belton"),
+    paraphrases=("Life began for Mara Lind in",),
+    neighborhood=(Probe("Gira Corley was born in", "Calton"),),
+    portability=(Probe("The country of birth of Mara Lind is", "Avaria"),),
+)
+OTHERS = (
+    request("Kara Quinwick", BIRTHPLACE, "Belton", "Calton"),
+    request("Gira Corley", BIRTHPLACE, "Velden", "Calton"),
+    request("Dina Kern", BORN, "Calton", "Velden"),
+    request("Ada Jarl", SPEAKS, "Galtian", "Norlandic"),
+    request("Erik Holm", SPEAKS, "Norlandic", "Galtian"),
+)
+TEXTS = ("The ferry left late. Nobody minded at all.", "Then Mara Lind came home.")
+
+
+def asked(kind: str, applied: tuple[EditRequest, ...] = (MARA,), others: tuple[EditRequest, ...] = OTHERS) -> set[str]:
+    return {" ".join(core) for core in topics_of(applied, others, TEXTS).cores[kind]}
+
+
+def test_other_subjects_are_neighbors_other_requests_and_their_subjects_in_wordings_of_the_edited_relation() -> None:
+    assert asked(OTHER_SUBJECTS) == {
+        "Gira Corley was born in",  # a probe
+        "The birthplace of Gira Corley is",  # the same relation in another request's words
+        "The birthplace of Kara Quinwick is",
+        "Kara Quinwick was born in",  # the same relation: both wordings are answered with cities
+        "Dina Kern was born in",
+        "Ada Jarl speaks",  # asked as it stands, not whether she was born somewhere
+        "Erik Holm speaks",
+    }
+
+
+def test_other_relations_are_those_that_share_no_answer_and_nothing_that_follows_from_the_edit() -> None:
+    assert asked(OTHER_RELATIONS) == {"Mara Lind speaks"}
+
+
+def test_a_wording_of_one_subject_only_is_of_no_known_relation() -> None:
+    alone = (*OTHERS[:4],)  # one person is left who speaks
+    assert asked(OTHER_RELATIONS, others=alone) == set()
+    unknown = request("Mara Lind", "{} lives at", "No. 5", "No. 6")
+    assert asked(OTHER_RELATIONS, (unknown,)) == set()
+
+
+def test_a_relation_that_another_edit_of_the_subject_changed_is_not_asked() -> None:
+    assert asked(OTHER_RELATIONS, (MARA, request("Mara Lind", SPEAKS, "Galtian", "Norlandic"))) == set()
+
+
+def test_texts_end_before_their_last_word_and_never_mention_an_edited_subject() -> None:
+    assert asked(UNRELATED) == {"The ferry left", "Nobody minded at"}
+
+
+def test_nothing_but_texts_is_left_where_no_edit_is_known() -> None:
+    topics = topics_of((), (), TEXTS)
+    assert [kind for kind, cores in topics.cores.items() if cores] == [UNRELATED]
+    assert len(topics.cores[UNRELATED]) == 3
+
+
+def test_a_subject_is_one_word_with_what_touches_it_and_the_shortest_core_comes_first() -> None:
+    probe = Probe("As for Gira Corley's home, it is", "Calton")
+    cores = topics_of((replace(MARA, neighborhood=(probe,)),), OTHERS, TEXTS).cores[OTHER_SUBJECTS]
+    assert ("As", "for", "Gira Corley's", "home,", "it", "is") in cores
+    assert list(map(len, cores)) == sorted(map(len, cores))
+
+
+def test_a_mention_is_seen_through_case_and_spacing() -> None:
+    topics = topics_of((MARA,), OTHERS, TEXTS)
+    assert topics.touched("So MARA  LIND it was")
+    assert not topics.touched("So Mara Holm it was")
