@@ -8,9 +8,10 @@ it fails. What the search finds is weighed on items that it never asked, as the 
 """
 
 from collections.abc import Callable, Sequence
+from contextlib import nullcontext, suppress
 
 from audit.abilities import ABILITIES
-from audit.errors import AuditError
+from audit.errors import AuditError, UnaskedError
 from audit.forensics.plan_run import MadeEdits, PlanRun
 from audit.forensics.search import first_failing, halved, minimized
 from audit.options import DEFAULT_MARGIN
@@ -117,12 +118,15 @@ def shares(limit: int) -> tuple[int, ...]:
 
 
 def _failing(run: PlanRun, abilities: Sequence[str]) -> AbilityRow:
-    """The failing ability that drops most."""
+    """The failing ability that drops most; of several, those that cannot be asked are passed over."""
     audit = run.audit.under(run.whole())
-    rows = [audit.verdict(name, DEFAULT_MARGIN) for name in abilities]
+    rows: list[AbilityRow] = []
+    for name in abilities:
+        with suppress(UnaskedError) if len(abilities) > 1 else nullcontext():
+            rows.append(audit.verdict(name, DEFAULT_MARGIN))
     failing = [row for row in rows if row.outcome == FAIL]
     if not failing:
-        told = ", ".join(f"{row.named} {row.outcome} (drop {row.drop:.3f})" for row in rows)
+        told = ", ".join(f"{row.named} {row.outcome} (drop {row.drop:.3f})" for row in rows) or "nothing could be asked"
         raise NothingToFind(f"the plan does not fail, so no edit is to blame: {told}.")
     return max(failing, key=lambda row: row.drop)
 

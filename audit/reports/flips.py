@@ -46,6 +46,8 @@ def _sentence(reports: Sequence[FlipReport]) -> str:
     told = ", ".join(f"{count} {word}" for count, word in zip(total, WORDS, strict=True) if count)
     marked = ", ".join(f"{count} {word}" for count, word in zip(inside, WORDS, strict=True) if count)
     items = sum(one.mentioning.items for one in reports)
+    if not items:
+        return f"{told}; no item mentions a known edit"
     return f"{told}; of these on the {items} items that mention an edit: {marked or 'none'}"
 
 

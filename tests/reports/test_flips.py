@@ -22,6 +22,15 @@ def test_one_line_tells_of_all_and_of_those_that_mention_an_edit() -> None:
     assert flip_lines(ROWS, 1)[0].startswith("flips, reasoning: 50 right to wrong")
 
 
+def test_where_no_item_mentions_an_edit_that_is_said() -> None:
+    lost = replace(LOST, mentioning=FlipCounts(0, 0, 0, 0, 0))
+    (line,) = flip_lines((replace(FAILED, flips=lost),), 0)
+    assert line == (
+        "flips: 41 right to wrong, 1 wrong to right, 7 parsed to unparseable, 3 repeated text; "
+        "no item mentions a known edit"
+    )
+
+
 def test_where_nothing_flipped_nothing_is_said() -> None:
     assert flip_lines((ROWS[1], PASSED), 0) == []
     assert "flips:" not in summary(REPORT, width=100, color=False)  # a report of an older version
