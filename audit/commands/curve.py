@@ -30,13 +30,15 @@ def curve(
 
     from audit.forensics.curve import measure_curve  # brings torch
     from audit.forensics.plan_run import opened
-    from audit.reports.curve import curve_table, write_curve
+    from audit.reports.curve import curve_tables, write_curve
     from audit.reports.progress import on_terminal
 
     with opened(settings, on_terminal(sys.stderr)) as run:
         points = measure_curve(run, names, refine=refine, told=_told)
     console = Console()
-    console.print(curve_table(points))
+    for table in curve_tables(points, console.width):
+        console.print(table, "")
+    typer.echo("✗ FAIL, ? INCONCLUSIVE; retained efficacy is that of all edits so far, asked at the end")
     for file in write_curve(points, folder_for("curve", settings)):
         typer.echo(f"wrote {file}")
 

@@ -69,6 +69,7 @@ class Budget:
             sentences.append(
                 f"{row.named} {what} first, at {_edits(broken.edits)}: it loses {points(row.drop)} {interval(row)}, "
                 f"margin {row.margin:.3f}, n {row.n} ({row.outcome})."
+                + (f" About {row.more_items} more items would settle it (--limit)." if row.more_items else "")
             )
         return [*sentences, *self._guarantee()]
 
@@ -79,8 +80,8 @@ class Budget:
             f"Tried {tried}: the budget is the largest of these such that it and all smaller ones pass. Numbers that "
             "were not tried may still fail, for harm need not grow evenly; other edits, or another order, have "
             "another budget.",
-            f"Each look errs for a harmed model with at most {CONFIDENCE} %, and all {looks} together, which ask the "
-            f"same items, with at most {min(100, looks * CONFIDENCE)} %.",
+            f"Each look passes a model harmed beyond a margin with a chance of at most {CONFIDENCE} %"
+            + (f", any of the {looks} looks with at most {min(100, looks * CONFIDENCE)} %." if looks > 1 else "."),
         ]
         if not self.edits:
             return sentences

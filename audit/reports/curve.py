@@ -12,11 +12,12 @@ from audit.errors import AuditError
 from audit.reports.json_report import report_from_json, verdict_document
 from audit.reports.run import AbilityRow, EditScore, RunReport
 
+CELL_WIDTH = len("0.000 ✗")
 MARKS = {"FAIL": " ✗", "INCONCLUSIVE": " ?"}
 # The edits' own scores that a curve shows: immediate efficacy beside what is retained at the end.
 SCORES = {
-    "immediate efficacy": "efficacy right after each edit",
-    "efficacy": "efficacy retained at the end",
+    "immediate efficacy": "efficacy at once",
+    "efficacy": "efficacy retained",
     "generalization": "generalization",
     "locality": "locality",
 }
@@ -55,15 +56,21 @@ def curve_rows(points: Sequence[RunReport]) -> tuple[list[str], list[list[str]]]
     return headings, lines
 
 
-def curve_table(points: Sequence[RunReport]) -> Table:
-    """The same for a terminal."""
+def curve_tables(points: Sequence[RunReport], width: int) -> list[Table]:
+    """The same for a terminal of this width: as many tables below each other as it takes."""
     headings, lines = curve_rows(points)
-    table = Table(title="✗ FAIL, ? INCONCLUSIVE", box=None, pad_edge=False)
-    for place, heading in enumerate(headings):
-        table.add_column(heading, justify="right" if place else "left", no_wrap=True)
-    for line in lines:
-        table.add_row(*line)
-    return table
+    first = max(len(line[0]) for line in (headings, *lines))
+    size = max(1, (width - first) // (CELL_WIDTH + 1))  # columns that fit beside the first
+    tables = []
+    for start in range(1, len(headings), size):
+        columns = (0, *range(start, min(start + size, len(headings))))
+        table = Table(box=None, pad_edge=False, padding=(0, 1, 0, 0))
+        for column in columns:
+            table.add_column(headings[column], justify="right" if column else "left", no_wrap=True)
+        for line in lines:
+            table.add_row(*(line[column] for column in columns))
+        tables.append(table)
+    return tables
 
 
 def curve_markdown(points: Sequence[RunReport]) -> str:

@@ -21,7 +21,7 @@ PANELS_A_ROW = 3
 COLORS = {"PASS": "tab:green", "INCONCLUSIVE": "tab:orange", "FAIL": "tab:red"}
 SHAPES = {"PASS": "o", "INCONCLUSIVE": "s", "FAIL": "X"}  # for those who do not see the colors
 SCORE_STYLES = dict(zip(SCORES, ("k--", "k-", "b:", "m-."), strict=True))
-CLOSEST_TICKS = 1.3  # ratio of two numbers of edits whose labels have room side by side
+CLOSEST_TICKS = 1.4  # ratio of two numbers of edits whose labels have room side by side
 
 
 def draw_curve(points: Sequence[RunReport], folder: Path) -> tuple[Path, ...]:
@@ -107,10 +107,11 @@ def _edit_scores(axes: Axes, points: Sequence[RunReport]) -> None:
 
 def _axis(axes: Axes, counts: Sequence[int]) -> None:
     """Edits on a scale that shows 0 and 1 as well as 100; labels that would touch are left out."""
-    shown = [0]
-    for count in counts:
-        if shown[-1] == 0 or count >= CLOSEST_TICKS * shown[-1]:
+    shown = [counts[-1]]
+    for count in reversed(counts[:-1]):
+        if count * CLOSEST_TICKS <= shown[-1]:
             shown.append(count)
+    shown.append(0)
     axes.set_xscale("symlog", linthresh=1, linscale=0.3)
     axes.xaxis.set_major_locator(FixedLocator(shown))
     axes.xaxis.set_minor_locator(NullLocator())

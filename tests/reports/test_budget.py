@@ -23,13 +23,14 @@ def test_the_fewest_edits_that_fail_and_their_worst_ability_are_told() -> None:
     )
     undecided = budget(looks=(GOOD, Look(2, (UNDECIDED,))), edits=1)
     assert "summarization is not certified any more first, at 2 edits" in undecided.sentences()[1]
+    assert undecided.sentences()[1].endswith("About 140 more items would settle it (--limit).")
 
 
 def test_what_the_number_is_worth_is_said() -> None:
     sentences = budget().sentences()
     assert sentences[0] == "budget: 2 edits of memit on pocket-gpt2 pass."
     assert sentences[2].startswith("Tried 1, 2, 3, 4: the budget is the largest of these")
-    assert sentences[3].endswith("and all 4 together, which ask the same items, with at most 20 %.")
+    assert sentences[3].endswith("with a chance of at most 5 %, any of the 4 looks with at most 20 %.")
     assert "2 edits passed once more on 200 or more items an ability that no look asked" in sentences[4]
 
 

@@ -7,9 +7,18 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from rich.console import Console
 
 from audit.errors import AuditError
-from audit.reports.curve import abilities_of, curve_csv, curve_markdown, curve_rows, read_curve, write_curve
+from audit.reports.curve import (
+    abilities_of,
+    curve_csv,
+    curve_markdown,
+    curve_rows,
+    curve_tables,
+    read_curve,
+    write_curve,
+)
 from audit.reports.curve_plot import curve_plot
 from audit.reports.run import EditScore, RunReport
 from tests.reports.sample import FAILED, PASSED, REPORT
@@ -33,9 +42,19 @@ def test_lines_are_scores_and_columns_numbers_of_edits() -> None:
     headings, lines = curve_rows(points())
     assert headings == ["score after edits", "0", "1", "2", "4"]
     assert lines[0] == ["reasoning", "0.860", "0.860", "0.620 ✗", "0.620 ✗"]
-    assert lines[2] == ["efficacy right after each edit", "", "1.000", "1.000", "1.000"]
-    assert lines[3] == ["efficacy retained at the end", "", "0.900", "0.800", "0.600"]
+    assert lines[2] == ["efficacy at once", "", "1.000", "1.000", "1.000"]
+    assert lines[3] == ["efficacy retained", "", "0.900", "0.800", "0.600"]
     assert len(lines) == 4
+
+
+@pytest.mark.parametrize(("width", "tables"), [(200, 1), (60, 1), (40, 2), (20, 4)])
+def test_a_narrow_terminal_gets_several_tables_and_nothing_is_cut(width: int, tables: int) -> None:
+    stream = io.StringIO()
+    made = curve_tables(points(), width)
+    Console(file=stream, width=max(width, 30)).print(*made)
+    assert len(made) == tables
+    assert stream.getvalue().count("0.620 ✗") == 2
+    assert "…" not in stream.getvalue()
 
 
 def test_an_ability_that_a_point_lacks_is_left_out() -> None:
