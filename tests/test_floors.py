@@ -46,6 +46,7 @@ LIGHT = (
     "audit.edits.requests",
     "audit.edits.plan",
     "audit.edits.sources",
+    "audit.measures.locality_prompts",
     "audit.verdicts",
     "audit.reports.run",
     "audit.reports.terminal",

@@ -19,7 +19,6 @@ from dataclasses import dataclass
 
 from audit.edits.answers import answer_words
 from audit.edits.requests import EditRequest
-from audit.measures.edit_success import NEIGHBORHOOD, edit_questions
 
 OTHER_SUBJECTS, OTHER_RELATIONS, UNRELATED = KINDS = ("other subjects", "other relations", "unrelated text")
 LONGEST_TEXT = 12  # words of an unrelated sentence
@@ -45,6 +44,8 @@ def topics_of(applied: Sequence[EditRequest], others: Sequence[EditRequest], tex
 
     With no request at all (somebody else's checkpoint), only the texts are left.
     """
+    from audit.measures.edit_success import NEIGHBORHOOD, edit_questions  # with torch, and suites name this module
+
     edited = tuple(dict.fromkeys(request.subject for request in applied))
     everything = (*applied, *others)
     subjects = tuple(dict.fromkeys(request.subject for request in everything))
