@@ -83,6 +83,8 @@ class Culprits:
             f"Found by {self.method} in {len(self.evaluations)} evaluations of {row.ability}{near}; with all edits "
             f"it drops by {points(self.plan.drop)} {interval(self.plan)}.",
         ]
+        if many:
+            sentences.append("No single edit is responsible: the harm comes from these together.")
         if not self.minimal:
             sentences.append("The search stopped at its limit of evaluations, so fewer edits may do; raise it.")
         return sentences

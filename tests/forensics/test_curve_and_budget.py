@@ -1,5 +1,7 @@
 """The curve and the budget over real models whose ruin is planted."""
 
+from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -10,6 +12,7 @@ from audit.forensics.plan_run import opened
 from audit.options import AuditSettings
 from audit.reports.budget import Look
 from audit.reports.run import RunReport
+from audit.session import asking
 from tests.small_audit import SmallWorld
 
 RUINED_AT = 6  # the place of the planted edit in the plan, from 1
@@ -65,6 +68,30 @@ def test_a_second_curve_asks_no_model(wanted: AuditSettings, monkeypatch: pytest
     with opened(wanted) as run:
         second = measure_curve(run, ["open_qa"])
     assert [p.abilities[0].drop for p in second] == [p.abilities[0].drop for p in first]
+
+
+def test_a_curve_that_was_interrupted_goes_on_after_its_last_point(
+    wanted: AuditSettings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    wanted = replace(wanted, store=tmp_path)
+    asked: list[object] = []
+    ask = asking._ask
+
+    def counted(*args: Any) -> None:
+        asked.append(args[5])  # the patch
+        ask(*args)
+
+    def interrupted(point: RunReport) -> None:
+        if point.header.edit_count == 4:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(asking, "_ask", counted)
+    with pytest.raises(KeyboardInterrupt), opened(wanted) as run:
+        measure_curve(run, ["open_qa"], refine=0, told=interrupted)
+    assert len(asked) == 4  # the base model, and after 1, 2 and 4 edits
+    with opened(wanted) as run:
+        measure_curve(run, ["open_qa"], refine=0)
+    assert len(asked) == 6  # after 8 and 12
 
 
 def test_the_budget_is_found_confirmed_and_told_with_what_breaks_first(wanted: AuditSettings) -> None:
