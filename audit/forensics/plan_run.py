@@ -23,7 +23,7 @@ from audit.edits.requests import EditRequest
 from audit.edits.rows import SkippedRow
 from audit.edits.sources import requests_fingerprint
 from audit.errors import AuditError
-from audit.models.patches import PatchSequence, identity_patch
+from audit.models.patches import Patch, PatchSequence, identity_patch
 from audit.options import AuditSettings
 from audit.session import Audit
 from audit.session.asking import KnownModel
@@ -135,7 +135,7 @@ class PlanRun:
         patch = model.patch
         if not isinstance(patch, PatchSequence) or len(patch.patches) != len(self.counts):
             return self.only(range(count))  # the steps are not all there
-        prefix: Any = PatchSequence(patch.patches[:steps])
+        prefix: Patch = PatchSequence(patch.patches[:steps])
         wanted = self.audit.settings
         if wanted.restraint is not None:
             prefix = load_restraint(wanted.restraint, wanted.seed).after_plan(self.audit.lm, prefix)
