@@ -271,7 +271,7 @@ def _write(part: str, table: dict) -> None:
 
 
 def _markdown(tables: dict) -> str:
-    lines = ["# Error rates of the verdicts", "", *(__doc__ or "").strip().splitlines()[6:], ""]
+    lines = ["# Error rates of the verdicts", "", *(__doc__ or "").strip().splitlines()[4:], ""]
     for name, table in tables.items():
         rows = table["rows"]
         lines += [f"## {name}", "", f"{table['what']} {table['runs']} runs a design.", ""]
