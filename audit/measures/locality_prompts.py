@@ -9,6 +9,7 @@ A survey draws by itself, since hypothesis favours simple and repeated examples,
 """
 
 import os
+import re
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext, suppress
 from pathlib import Path
@@ -49,9 +50,19 @@ def drawn(topics: Topics, kind: str, count: int, seed: int) -> tuple[str, ...]:
     return tuple(found)
 
 
-def untouched_prompts(topics: Topics, kind: str) -> st.SearchStrategy[str]:
-    """A strategy over all prompts of a kind of which there are cores."""
-    return _composed(topics, kind).filter(lambda prompt: _allowed(topics, kind, prompt))
+def untouched_prompts(topics: Topics, kind: str, disturbed: Sequence[str] = ()) -> st.SearchStrategy[str]:
+    """A strategy over all prompts of a kind of which there are cores, and over parts of those known to be `disturbed`.
+
+    Where few prompts are disturbed, a search that knew of none might not come across one.
+    """
+    prompts = _composed(topics, kind)
+    if disturbed:
+        names = sorted({word for core in topics.cores[kind] for word in core if " " in word}, key=len, reverse=True)
+        letters = "|".join([*map(re.escape, names), r"\S"])  # a name is one letter: half of it is somebody else's too
+        word = re.compile(rf"(?:{letters})+\s*")
+        split = [tuple(word.findall(prompt)) for prompt in disturbed]
+        prompts |= _parts(sorted(split, key=len), whole=kind == OTHER_RELATIONS)
+    return prompts.filter(lambda prompt: _allowed(topics, kind, prompt))
 
 
 def law(*, search: bool, seed: int, folder: Path | None) -> Callable[[Callable[[], Any]], Callable[[], None]]:
@@ -89,6 +100,12 @@ def _composed(draw: st.DrawFn, topics: Topics, kind: str) -> str:
         return draw(st.sampled_from(choices))
 
     return _prompt(choose, topics, kind)
+
+
+@st.composite
+def _parts(draw: st.DrawFn, prompts: Sequence[Sequence[str]], *, whole: bool) -> str:
+    words = draw(st.sampled_from(prompts))  # each with the gap that follows it
+    return "".join([word for word in words if whole or draw(st.sampled_from(WORD_KEPT))] or words[-1:])
 
 
 def _prompt(choose: Choose, topics: Topics, kind: str) -> str:

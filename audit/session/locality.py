@@ -1,9 +1,9 @@
 """Asking base and edited models about what no edit touched: each prompt once, however often a search comes back to it.
 
-A search for the simplest prompt asks one prompt at a time, and most of them several times. The edited weights are
-never left on the model in between: what is not known yet is asked of the untouched model, then of each edited one
-inside its patch's context manager. For a batch that is one application; a single prompt costs one too, which on a
-model of a few million weights is a millisecond, and less than an answer on a larger one.
+A search for the simplest prompt asks one prompt at a time, and most of them several times. Keeping the edited model
+beside the untouched one would be quickest, and take twice the memory; leaving the edits on between two questions would
+leave the weights to whoever comes next. So what is not known yet is asked of the untouched model, and then of each
+edited one inside its patch's context manager: a survey in one batch, a search prompt by prompt.
 """
 
 from collections.abc import Sequence
@@ -31,6 +31,11 @@ class Survey:
 
     disturbed: tuple[Contrast, ...]
     asked: int
+
+    @property
+    def prompts(self) -> tuple[str, ...]:
+        """The disturbed ones."""
+        return tuple(one.prompt for one in self.disturbed)
 
     @property
     def share(self) -> float:

@@ -1,5 +1,6 @@
 """The grammar of prompts: drawn and searched alike, always untouched, and shrinking to next to nothing."""
 
+import ast
 from pathlib import Path
 
 import pytest
@@ -57,6 +58,21 @@ def test_a_law_is_searched_for_a_violation_only_when_told_to_and_examples_are_as
     with pytest.raises(pytest.fail.Exception, match="of Kara"):
         law(search=True, seed=0, folder=tmp_path)(about(never_of_kara))()
     assert asked[-1] == "Kara Quinwick"
+
+
+def test_what_is_rare_is_found_from_what_a_survey_found() -> None:
+    rare = "As everybody knows:\n\nQuestion: Kara Quinwick was born in?\nAnswer:"
+
+    def wrong(prompt: str) -> None:
+        assert not ("Answer" in prompt and "\n\n" in prompt and "Kara" in prompt), repr(prompt)
+
+    also = rare.replace("Kara Quinwick was born", "The birthplace of Kara Quinwick is")
+    prompts = untouched_prompts(TOPICS, OTHER_SUBJECTS, [also, rare])
+    with pytest.raises(AssertionError) as found:
+        law(search=True, seed=0, folder=None)(given(prompt=prompts)(wrong))()
+    prompt = ast.literal_eval(str(found.value).splitlines()[0])
+    assert "Kara Quinwick" in prompt  # a name stays whole, half of it might be an edited subject's
+    assert len(prompt.split()) <= 4
 
 
 def test_what_failed_is_kept_and_asked_first_but_not_in_continuous_integration(
