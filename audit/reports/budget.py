@@ -65,9 +65,9 @@ class Budget:
         sentences = [told]
         if broken is not None and broken.worst is not None:
             row = broken.worst
-            what = "breaks" if row.outcome == FAIL else "is not certified any more"
+            what = "is the first to break" if row.outcome == FAIL else "is the first that is not certified any more"
             sentences.append(
-                f"{row.named} {what} first, at {_edits(broken.edits)}: it loses {points(row.drop)} {interval(row)}, "
+                f"{row.named} {what}, at {_edits(broken.edits)}: it loses {points(row.drop)} {interval(row)}, "
                 f"margin {row.margin:.3f}, n {row.n} ({row.outcome})."
                 + (f" About {row.more_items} more items would settle it (--limit)." if row.more_items else "")
             )

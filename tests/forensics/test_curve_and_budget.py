@@ -104,5 +104,5 @@ def test_the_budget_is_found_confirmed_and_told_with_what_breaks_first(wanted: A
     assert found.first_broken is not None and found.first_broken.edits == RUINED_AT
     sentences = found.sentences()
     assert sentences[0].startswith("budget: 5 edits of tests.forensics.planted:Planted on ")
-    assert sentences[1].startswith("open_qa breaks first, at 6 edits: it loses ")
+    assert sentences[1].startswith("open_qa is the first to break, at 6 edits: it loses ")
     assert sentences[-1].startswith("5 edits passed once more on 40 or more items an ability that no look asked")

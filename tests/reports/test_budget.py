@@ -19,10 +19,10 @@ def test_the_fewest_edits_that_fail_and_their_worst_ability_are_told() -> None:
     found = budget()
     assert found.first_broken is not None and found.first_broken.edits == 3
     assert found.sentences()[1] == (
-        "reasoning breaks first, at 3 edits: it loses 0.240 [0.190, 0.291], margin 0.050, n 200 (FAIL)."
+        "reasoning is the first to break, at 3 edits: it loses 0.240 [0.190, 0.291], margin 0.050, n 200 (FAIL)."
     )
     undecided = budget(looks=(GOOD, Look(2, (UNDECIDED,))), edits=1)
-    assert "summarization is not certified any more first, at 2 edits" in undecided.sentences()[1]
+    assert "summarization is the first that is not certified any more, at 2 edits" in undecided.sentences()[1]
     assert undecided.sentences()[1].endswith("About 140 more items would settle it (--limit).")
 
 
