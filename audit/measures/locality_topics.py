@@ -15,7 +15,7 @@ their answers follow from the edit, and ought to change.
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from audit.edits.answers import answer_words
 from audit.edits.requests import EditRequest
@@ -30,8 +30,8 @@ Core = tuple[str, ...]  # words of a prompt; a subject is one word, however many
 class Topics:
     """Cores of prompts by kind, the shortest first, and the subjects whose mention makes a prompt touched."""
 
-    cores: Mapping[str, tuple[Core, ...]]
-    edited_subjects: tuple[str, ...]
+    cores: Mapping[str, tuple[Core, ...]] = field(repr=False)  # hypothesis shows what strategies are made of
+    edited_subjects: tuple[str, ...] = field(repr=False)
 
     def touched(self, prompt: str) -> bool:
         """Whether the prompt mentions an edited subject, in whatever case and spacing."""
