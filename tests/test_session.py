@@ -166,7 +166,7 @@ def test_only_what_was_never_asked_is_asked(options: dict[str, Any], monkeypatch
     report = Audit(**options).run(["open_qa"])
     assert asked == [53, 53]  # base and edited
     assert answers(report) == answers(undisturbed)
-    assert "answers: 14 of 120 had been given in earlier runs" in report.notes
+    assert "answers: 14 of 120 had been given in earlier runs" in report.taken_over.sentences()
 
 
 @pytest.mark.parametrize("other", [{"use_store": False}, {"dtype": "bfloat16"}], ids=lambda other: next(iter(other)))

@@ -479,7 +479,7 @@ def test_a_whole_audit_goes_on_and_says_so(
     assert second.edit_scores == undisturbed.edit_scores
     report = second.report()
     assert report.fingerprints == undisturbed.report().fingerprints
-    assert report.notes == ("edits: 2 of 4 were taken over from a run that was interrupted",)
+    assert report.taken_over.sentences() == ("edits: 2 of 4 were taken over from a run that was interrupted",)
     assert not list((tmp_path / "store").glob("plans/*/steps"))
     assert (tmp_path / "patch" / "plan.json").exists() == keep
 

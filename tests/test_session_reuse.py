@@ -171,6 +171,6 @@ def test_an_audit_tells_what_was_shared_and_answers_the_same_without(world: Smal
     answers = [[[item.base.text, *(one.text for one in item.edited)] for item in run.items] for run in (shared, alone)]
     assert answers[0] == answers[1]
     assert any(len(set(said)) > 1 for said in answers[0])
-    (note,) = shared.notes
-    assert note.startswith("reuse: ") and "of 6 written answers stood as drafted" in note
-    assert alone.notes == ()
+    (sentence,) = shared.taken_over.sentences()
+    assert sentence.startswith("reuse: ") and "of 6 answers stood as the base model wrote them" in sentence
+    assert alone.taken_over.sentences() == ()

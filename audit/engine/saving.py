@@ -15,11 +15,3 @@ class Saving:
     shared: int = 0
     drafts: int = 0
     stood: int = 0
-
-    def sentence(self) -> str | None:
-        """The counts in words; None where there is nothing to tell."""
-        if not self.shared and not self.stood:
-            return None
-        share = self.shared / (self.shared + self.computed)
-        stood = f" ({self.stood} of {self.drafts} written answers stood as drafted)" if self.drafts else ""
-        return f"reuse: {share:.0%} of the edited models' block computations were shared with the base model{stood}"

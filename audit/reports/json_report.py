@@ -24,6 +24,7 @@ from audit.reports.run import (
     RunReport,
     SkippedEdit,
 )
+from audit.reports.taken_over import TakenOver
 
 
 def verdict_document(report: RunReport) -> dict[str, Any]:
@@ -73,7 +74,7 @@ def report_from_json(text: str, *, origin: str, folder: str | None = None) -> Ru
             fingerprints=document["fingerprints"],
             versions=document["versions"],
             command=document["command"],
-            notes=tuple(document["notes"]),
+            taken_over=TakenOver(**document.get("taken_over", {})),
             failed_tests=tuple(document["failed_tests"]),
             unasked=document.get("unasked", {}),  # reports written before there was a reason not to ask lack it
             folder=folder,

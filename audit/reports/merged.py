@@ -12,6 +12,7 @@ from audit.abilities import ABILITIES
 from audit.errors import AuditError
 from audit.reports.json_report import items_from_jsonl, items_jsonl, report_from_json, verdict_json
 from audit.reports.run import FAIL, INCONCLUSIVE, PASS, AbilityRow, IntegrityRow, RunHeader, RunReport
+from audit.reports.taken_over import summed
 
 WORST_FIRST = (FAIL, INCONCLUSIVE, PASS)
 
@@ -30,8 +31,9 @@ def unpacked(text: str) -> RunReport:
 def merged(reports: Sequence[RunReport]) -> RunReport:
     """What all of them found. A stage took as long as it took the slowest process: that is what was waited for.
 
-    Abilities, edit scores, checks, notes, items and failed tests are united. Where two judged the same ability under
-    different margins, the worse outcome stands; where two made the same check of the weights, the unsound one.
+    Abilities, edit scores, checks, items and failed tests are united, and what was taken over is added up. Where two
+    judged the same ability under different margins, the worse outcome stands; where two made the same check of the
+    weights, the unsound one.
 
     Raises:
         AuditError: the reports tell of different audits.
@@ -59,7 +61,7 @@ def merged(reports: Sequence[RunReport]) -> RunReport:
         fingerprints=_agreed("fingerprints", [report.fingerprints for report in reports]),
         versions=_agreed("versions", [report.versions for report in reports]),
         command=next((report.command for report in reports if report.command), ""),
-        notes=_united(report.notes for report in reports),
+        taken_over=summed(report.taken_over for report in reports),
         failed_tests=_united(report.failed_tests for report in reports),
         items=tuple(sorted(items.values(), key=lambda item: _place(item.ability))),
         unasked={ability: reason for report in reports for ability, reason in report.unasked.items()},

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from audit.measures.flips import FlipReport
+from audit.reports.taken_over import TakenOver
 
 SCHEMA_VERSION = 1
 
@@ -212,7 +213,7 @@ class RunReport:
     fingerprints: Mapping[str, str] = field(default_factory=dict)
     versions: Mapping[str, str] = field(default_factory=dict)
     command: str = ""
-    notes: tuple[str, ...] = ()
+    taken_over: TakenOver = field(default_factory=TakenOver)
     failed_tests: tuple[str, ...] = ()  # those that failed for another reason than an ability's verdict
     items: tuple[ItemRecord, ...] = ()
     unasked: Mapping[str, str] = field(default_factory=dict)  # abilities that could not be asked, and why

@@ -142,7 +142,10 @@ def _integrity(rows: Sequence[IntegrityRow], verbosity: int) -> list[Text]:
 
 
 def _notes(report: RunReport) -> list[str]:
-    notes = [*(f"not asked: {ability}: {reason}" for ability, reason in report.unasked.items()), *report.notes]
+    notes = [
+        *(f"not asked: {ability}: {reason}" for ability, reason in report.unasked.items()),
+        *report.taken_over.sentences(),
+    ]
     if report.skipped:
         first = report.skipped[0]
         notes.append(

@@ -34,6 +34,7 @@ from audit.models.loading import load_language_model
 from audit.models.patches import Patch
 from audit.options import DEFAULT_MARGIN, AuditSettings
 from audit.reports.run import AbilityRow, EditScore, IntegrityRow, RunHeader, RunReport, SkippedEdit
+from audit.reports.taken_over import TakenOver
 from audit.session.asking import ENGINE_VERSION, KnownModel, ask
 from audit.session.changes import Changes, Told, changes_of
 from audit.session.comparison import compare, records
@@ -42,11 +43,11 @@ from audit.session.edit_measures import measure_integrity_of, score_edits_of
 from audit.session.editing import EditedModel
 from audit.session.header import run_header
 from audit.session.locality import Locality
-from audit.session.notes import notes
 from audit.session.questions import questions_of
 from audit.session.reading import fixed_texts
 from audit.session.reuse import Reuse
 from audit.session.stages import Progress, Stages, Watcher
+from audit.session.taking_over import taken_over
 from audit.session.versions import versions
 from audit.store import Store, default_store
 
@@ -237,7 +238,7 @@ class Audit:
                 **({"patch": self._edited[0].patch.fingerprint} if len(self.__dict__.get("_edited", ())) == 1 else {}),
             },
             versions={"python": platform.python_version(), **versions()},
-            notes=self._notes(),
+            taken_over=self._taken_over(),
             items=tuple(item for one in kept for item in one),
             unasked=self.unasked,
         )
@@ -301,9 +302,9 @@ class Audit:
         """What the edited models take over from the base model and from each other."""
         return Reuse.of(self.lm, [model.patch for model in self._edited]) if self.settings.reuse else None
 
-    def _notes(self) -> tuple[str, ...]:
-        done = self.__dict__  # what was not asked for is not computed for its notes
-        return notes(done.get("_edited", ()), len(self.requests), self._asked.values(), done.get("_reuse"))
+    def _taken_over(self) -> TakenOver:
+        done = self.__dict__  # what was not asked for is not computed for its counts
+        return taken_over(done.get("_edited", ()), len(self.requests), self._asked.values(), done.get("_reuse"))
 
     def _data_revisions(self, abilities: Iterable[str]) -> dict[str, str]:
         """Which state of its data set each of these abilities is asked from, where the source can tell."""

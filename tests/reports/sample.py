@@ -13,6 +13,7 @@ from audit.reports.run import (
     RunReport,
     SkippedEdit,
 )
+from audit.reports.taken_over import TakenOver
 
 HEADER = RunHeader(
     started="2026-11-21T10:15:00+00:00",
@@ -126,7 +127,7 @@ REPORT = RunReport(
     fingerprints={"weights": "0f" * 32},
     versions={"torch": "2.13.0"},
     command="pytest suites/ --editor memit",
-    notes=("one note",),
+    taken_over=TakenOver(answers=20, answers_known=5),
     items=(
         ItemRecord(
             ability="reasoning",

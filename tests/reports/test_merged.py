@@ -11,7 +11,7 @@ from audit.reports.merged import merged, packed, unpacked
 from audit.reports.run import IntegrityRow, RunReport
 from tests.reports.sample import FAILED, HEADER, PASSED, REPORT
 
-WHOLE = replace(REPORT, unasked={"ner": "no such file"}, failed_tests=("test_a", "test_b"), notes=("one", "two"))
+WHOLE = replace(REPORT, unasked={"ner": "no such file"}, failed_tests=("test_a", "test_b"))
 
 
 def dealt(report: RunReport, hands: list[int], process: int) -> RunReport:
@@ -21,7 +21,7 @@ def dealt(report: RunReport, hands: list[int], process: int) -> RunReport:
     def mine(whole: tuple[object, ...]) -> tuple[object, ...]:
         return tuple(one for one in whole if next(hand) == process)
 
-    names = ("abilities", "edit_scores", "integrity", "failed_tests", "notes")
+    names = ("abilities", "edit_scores", "integrity", "failed_tests")
     parts = {name: mine(getattr(report, name)) for name in names}
     asked = {row.ability for row in parts["abilities"]}  # type: ignore[attr-defined]
     items = tuple(item for item in report.items if item.ability in asked)
@@ -31,7 +31,7 @@ def dealt(report: RunReport, hands: list[int], process: int) -> RunReport:
 @given(st.lists(st.integers(0, 2), min_size=20, max_size=20))
 def test_a_report_that_was_dealt_out_comes_back_whole(hands: list[int]) -> None:
     whole = merged([dealt(WHOLE, hands, process) for process in range(3)])
-    for name in ("abilities", "edit_scores", "integrity", "failed_tests", "notes"):
+    for name in ("abilities", "edit_scores", "integrity", "failed_tests"):
         assert set(map(repr, getattr(whole, name))) == set(map(repr, getattr(WHOLE, name)))
     for name in ("header", "items", "unasked", "settings", "fingerprints", "versions", "seconds", "command"):
         assert getattr(whole, name) == getattr(WHOLE, name)

@@ -59,7 +59,7 @@ def test_the_headline_measures_are_shown_and_the_others_at_v() -> None:
 
 
 def test_markup_in_texts_is_shown_as_it_is() -> None:
-    report = replace(ALL_PASS, header=replace(ALL_PASS.header, model="[red]/models[0]"), notes=("[bold]x[/]",))
+    report = replace(ALL_PASS, header=replace(ALL_PASS.header, model="[red]/models[0]"), unasked={"ner": "[bold]x[/]"})
     text = summary(report, width=100, color=False)
     assert "[red]/models[0]" in text
     assert "[bold]x[/]" in text
