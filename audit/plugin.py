@@ -3,6 +3,7 @@
 Nothing heavy is imported here; torch arrives when audit tests were collected and are about to run.
 """
 
+import gc
 import os
 import sys
 from collections.abc import Callable, Generator, Iterator
@@ -89,6 +90,8 @@ def pytest_collection_finish(session: pytest.Session) -> None:
         audit = _new_audit(config, state)
         audit.prepare()
         state.audit = audit
+    # What the heavy imports made lives as long as the process: nobody need walk through it again, least of all at exit.
+    gc.freeze()
 
 
 def pytest_report_collectionfinish(config: pytest.Config) -> list[str]:

@@ -194,14 +194,12 @@ class Audit:
         """Whether the edited weights are sound; of several edited models, the worst."""
         edited = self._edited
         with self.stages("integrity", "integrity"):
-            texts = fixed_texts(self.settings.model)
-            return self.crew.from_first(lambda: measure_integrity_of(self._known, edited, texts, self._log_of))
+            return self.crew.from_first(lambda: measure_integrity_of(self._known, edited, self._texts, self._log_of))
 
     @cached_property
     def locality(self) -> Locality:
         """Base and edited models side by side, after prompts about what no edit touched."""
-        texts = fixed_texts(self.settings.model)
-        topics = topics_of(self.requests, self.changes.others, texts)
+        topics = topics_of(self.requests, self.changes.others, self._texts)
         seed = self.settings.seed
         return Locality(self._known, self._edited, topics, seed=seed, store=self._store, stages=self.stages)
 
@@ -289,6 +287,10 @@ class Audit:
     def _mentions_in(self, asked: AskedItems) -> tuple[tuple[str, ...], ...]:
         """The edited subjects and targets that each item mentions."""
         return tuple(self._mentions.in_item(item) for item in asked.items)
+
+    @cached_property
+    def _texts(self) -> tuple[str, ...]:
+        return fixed_texts(self.settings.model)
 
     def _log_of(self, patch: Patch | None) -> AnswerLog | None:
         """The answers kept for the model with a patch."""
