@@ -91,7 +91,7 @@ def test_a_run_leaves_its_folder_which_can_be_shown_again(tmp_path: Path) -> Non
     (folder,) = (tmp_path / "reports").iterdir()
     again = RUNNER.invoke(app, ["report", f"reports/{folder.name}"])
     assert again.exit_code == 0
-    assert first.stdout.splitlines() == again.stdout.splitlines()[2:]  # below the header
+    assert first.stdout.splitlines() == again.stdout.splitlines()[3:]  # below the header
     assert "reasoning      0.860   0.620" in again.stdout
 
 

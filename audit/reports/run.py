@@ -60,8 +60,8 @@ class RunHeader:
             edits = f"{self.method}, {self.plan} of {model}" + (f", from {self.edits}" if self.edit_count else "")
         lines = [
             f"audit: {edits}",
-            f"audit: device {self.device}, dtype {self.dtype}, seed {self.seed}, "
-            f"at most {self.limit} items per ability from {self.data}, {self.asked_how}",
+            f"audit: at most {self.limit} items per ability from {self.data}, {self.asked_how}",
+            f"audit: device {self.device}, dtype {self.dtype}, seed {self.seed}",
         ]
         if self.patch_from:
             lines.append(f"audit: patch from {self.patch_from}, nothing is edited")

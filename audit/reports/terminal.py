@@ -49,8 +49,11 @@ def summary(report: RunReport, *, width: int, color: bool, verbosity: int = 0, a
         lines = box.ASCII2 if ascii_only else box.SIMPLE_HEAD
         if report.abilities:
             console.print(_fitting(console, _ability_columns(report, verbosity), lines), "")
-        for told in flip_lines(report.abilities, verbosity):
+        flips = flip_lines(report.abilities, verbosity)
+        for told in flips:
             console.print(Text(told))
+        if flips:
+            console.print()
         scores = [score for score in report.edit_scores if verbosity > 0 or score.measure in HEADLINES]
         if scores:
             console.print(_fitting(console, _edit_columns(scores), lines), "")

@@ -14,7 +14,8 @@ def test_the_header_states_what_is_audited(suites: Suites) -> None:
     suites.run("sentiment", "--editor", "rome", "--seed", "3", "--limit", "20").stdout.fnmatch_lines(
         [
             "audit: rome edits pocket-llama: 10 edits in one batch, from pocket",
-            "audit: device cpu, dtype float32, seed 3, at most 20 items per ability from pocket, protocol standard",
+            "audit: at most 20 items per ability from pocket, protocol standard",
+            "audit: device cpu, dtype float32, seed 3",
         ]
     )
 
