@@ -21,8 +21,9 @@ from audit.commands.locate import locate
 from audit.commands.rescore import rescore
 from audit.commands.selfcheck import selfcheck
 from audit.commands.train_mend import train_mend
-from audit.commands.typed import as_typed, known_abilities, settings_of
+from audit.commands.typed import known_abilities, takes
 from audit.errors import AuditError, SharedError
+from audit.options import OPTIONS, AuditSettings
 
 app = typer.Typer(
     help="Does editing a language model hurt what it could already do?",
@@ -32,54 +33,50 @@ app = typer.Typer(
 )
 
 
+@contextmanager
+def _one_sentence() -> Iterator[None]:
+    try:
+        yield
+    except AuditError as error:
+        if os.environ.get("LOCAL_RANK", "0") == "0" and not isinstance(error, SharedError):
+            typer.echo(f"audit: {error}", err=True)
+        raise typer.Exit(USAGE_EXIT) from None
+
+
+def _in_one_sentence(command: Callable[..., None]) -> Callable[..., None]:
+    """The same command, whose `AuditError` ends it with one sentence."""
+
+    @functools.wraps(command)  # typer reads the options off the signature
+    def told(*args: Any, **options: Any) -> None:
+        with _one_sentence():
+            command(*args, **options)
+
+    return told
+
+
 @app.command("run")
-def run_command(
+@_in_one_sentence
+@takes([option.name for option in OPTIONS])
+def run(
+    settings: AuditSettings,
     abilities: Annotated[list[str] | None, typer.Argument(help="the abilities to ask; all eight when left out")] = None,
-    editor: Annotated[str | None, as_typed("editor")] = None,
-    model: Annotated[str | None, as_typed("model")] = None,
-    revision: Annotated[str | None, as_typed("revision")] = None,
-    edited: Annotated[str | None, as_typed("edited")] = None,
-    edits: Annotated[str | None, as_typed("edits")] = None,
-    edit_mode: Annotated[str | None, as_typed("edit_mode")] = None,
-    edit_count: Annotated[str | None, as_typed("edit_count")] = None,
-    edit_batch_size: Annotated[str | None, as_typed("edit_batch_size")] = None,
-    editor_config: Annotated[list[str] | None, as_typed("editor_config")] = None,
-    restraint: Annotated[str | None, as_typed("restraint")] = None,
-    margin: Annotated[list[str] | None, as_typed("margin")] = None,
-    inconclusive: Annotated[str | None, as_typed("inconclusive")] = None,
-    data: Annotated[str | None, as_typed("data")] = None,
-    protocol: Annotated[str | None, as_typed("protocol")] = None,
-    shots: Annotated[str | None, as_typed("shots")] = None,
-    chat_template: Annotated[bool, as_typed("chat_template")] = False,
-    limit: Annotated[str | None, as_typed("limit")] = None,
-    seed: Annotated[str | None, as_typed("seed")] = None,
-    device: Annotated[str | None, as_typed("device")] = None,
-    dtype: Annotated[str | None, as_typed("dtype")] = None,
-    reports: Annotated[str | None, as_typed("reports")] = None,
-    patch: Annotated[str | None, as_typed("patch")] = None,
-    store: Annotated[str | None, as_typed("store")] = None,
-    no_store: Annotated[bool, as_typed("no_store")] = False,
-    no_reuse: Annotated[bool, as_typed("no_reuse")] = False,
 ) -> None:
     """Edit a model, ask before and after, print the verdicts and write the report.
 
     Margins are 0.05 score points unless --margin says otherwise. Exit code: 0 PASS, 1 FAIL, 2 a wrong option,
     3 INCONCLUSIVE (0 under --inconclusive skip).
     """
-    given = locals()
-    with _one_sentence():
-        settings = settings_of(given)
-        asked = known_abilities(abilities) if abilities else None
-        from audit.session.together import audit_here  # brings torch
+    asked = known_abilities(abilities) if abilities else None
+    from audit.session.together import audit_here  # brings torch
 
-        with audit_here(settings, _watcher()) as audit:
-            audit.prepare()
-            for line in audit.header.lines() if audit.crew.first else ():
-                typer.echo(line, err=True)
-            report = replace(audit.run(asked), command=" ".join(["audit", *sys.argv[1:]]))
-        if not audit.crew.first:
-            return  # another process of this audit shows, saves and judges
-        report = replace(report, folder=str(report.save(settings.reports)))
+    with audit_here(settings, _watcher()) as audit:
+        audit.prepare()
+        for line in audit.header.lines() if audit.crew.first else ():
+            typer.echo(line, err=True)
+        report = replace(audit.run(asked), command=" ".join(["audit", *sys.argv[1:]]))
+    if not audit.crew.first:
+        return  # another process of this audit shows, saves and judges
+    report = replace(report, folder=str(report.save(settings.reports)))
     show(report)
     exit_by(report, settings.inconclusive)
 
@@ -116,17 +113,6 @@ def list_command() -> None:
         typer.echo(f"{title}: {', '.join(names) or 'none'}")
 
 
-def _in_one_sentence(command: Callable[..., None]) -> Callable[..., None]:
-    """The same command, whose `AuditError` ends it with one sentence."""
-
-    @functools.wraps(command)  # typer reads the options off the signature
-    def told(*args: Any, **options: Any) -> None:
-        with _one_sentence():
-            command(*args, **options)
-
-    return told
-
-
 app.command("bisect")(_in_one_sentence(bisect))
 app.command("budget")(_in_one_sentence(budget))
 app.command("curve")(_in_one_sentence(curve))
@@ -148,16 +134,6 @@ def _watcher() -> Any:
     from audit.reports.progress import on_terminal
 
     return on_terminal(sys.stderr)
-
-
-@contextmanager
-def _one_sentence() -> Iterator[None]:
-    try:
-        yield
-    except AuditError as error:
-        if os.environ.get("LOCAL_RANK", "0") == "0" and not isinstance(error, SharedError):
-            typer.echo(f"audit: {error}", err=True)
-        raise typer.Exit(USAGE_EXIT) from None
 
 
 if __name__ == "__main__":  # launchers of several processes start modules

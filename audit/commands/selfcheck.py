@@ -5,33 +5,37 @@ from typing import Annotated
 
 import typer
 
-from audit.commands.typed import as_typed, known_abilities, settings_of
+from audit.commands.typed import known_abilities, takes
+from audit.options import AuditSettings
+
+TAKEN = (
+    "model",
+    "revision",
+    "margin",
+    "data",
+    "protocol",
+    "shots",
+    "chat_template",
+    "limit",
+    "seed",
+    "device",
+    "dtype",
+    "store",
+    "no_store",
+)
 
 
+@takes(TAKEN)
 def selfcheck(
+    settings: AuditSettings,
     abilities: Annotated[
         list[str] | None, typer.Argument(help="the abilities to check; all eight when left out")
     ] = None,
-    model: Annotated[str | None, as_typed("model")] = None,
-    revision: Annotated[str | None, as_typed("revision")] = None,
-    margin: Annotated[list[str] | None, as_typed("margin")] = None,
-    data: Annotated[str | None, as_typed("data")] = None,
-    protocol: Annotated[str | None, as_typed("protocol")] = None,
-    shots: Annotated[str | None, as_typed("shots")] = None,
-    chat_template: Annotated[bool, as_typed("chat_template")] = False,
-    limit: Annotated[str | None, as_typed("limit")] = None,
-    seed: Annotated[str | None, as_typed("seed")] = None,
-    device: Annotated[str | None, as_typed("device")] = None,
-    dtype: Annotated[str | None, as_typed("dtype")] = None,
-    store: Annotated[str | None, as_typed("store")] = None,
-    no_store: Annotated[bool, as_typed("no_store")] = False,
 ) -> None:
     """Audit your model untouched (every ability must PASS) and ruined by noise (every ability must FAIL).
 
     Exit code: 0 when each ability does both, 1 when one does not, 2 for a wrong option.
     """
-    given = locals()
-    settings = settings_of(given)
     asked = known_abilities(abilities or [])
 
     from audit.reports.progress import on_terminal

@@ -1,26 +1,40 @@
 """Options as a user types them: every command that takes one of `audit run`'s takes it by the same name and words."""
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+import inspect
+from collections.abc import Callable, Collection, Sequence
+from typing import Annotated, Any
 
 import typer
 
 from audit.errors import AuditError
-from audit.options import OPTIONS, AuditSettings, Option, settings_from
-
-BY_NAME = {option.name: option for option in OPTIONS}
+from audit.options import OPTIONS, Option, settings_from
 
 
-def as_typed(name: str) -> Any:
-    """The option of this name, for a command's signature."""
-    option: Option = BY_NAME[name]
-    return typer.Option(option.flag, metavar=option.metavar or None, help=option.help_line, show_default=False)
+def takes(names: Collection[str]) -> Callable[[Callable[..., None]], Callable[..., None]]:
+    """The command with these options of an audit behind its own; its argument `settings` is made from them.
 
+    @takes(("model", "limit"))
+    def command(settings: AuditSettings, abilities: ...) -> None: ...
+    """
+    shared = [_parameter(option) for option in OPTIONS if option.name in names]
+    switches = {option.name for option in OPTIONS if option.switch}
 
-def settings_of(given: Mapping[str, Any]) -> AuditSettings:
-    """The settings that a command's arguments say; names that are no option of an audit are passed over."""
-    typed = {name: value for name, value in given.items() if name in BY_NAME}
-    return settings_from({name: value or None if BY_NAME[name].switch else value for name, value in typed.items()})
+    def taking(command: Callable[..., None]) -> Callable[..., None]:
+        own = [one for one in inspect.signature(command).parameters.values() if one.name != "settings"]
+
+        def told(**given: Any) -> None:
+            typed = {option.name: given.pop(option.name) for option in shared}
+            # A switch that was not given is no choice.
+            typed |= {name: typed[name] or None for name in switches & typed.keys()}
+            command(settings_from(typed), **given)
+
+        told.__name__, told.__doc__ = command.__name__, command.__doc__
+        parameters = [*own, *shared]  # typer reads the options off the signature
+        told.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
+        told.__annotations__ = {parameter.name: parameter.annotation for parameter in parameters}
+        return told
+
+    return taking
 
 
 def known_abilities(names: Sequence[str]) -> list[str]:
@@ -35,3 +49,12 @@ def known_abilities(names: Sequence[str]) -> list[str]:
         if name not in ABILITIES:
             raise AuditError(f"there is no ability {name!r}; give one of {', '.join(ABILITIES)}.")
     return list(names or ABILITIES)
+
+
+def _parameter(option: Option) -> inspect.Parameter:
+    kind: Any = bool if option.switch else list[str] | None if option.repeatable else str | None
+    text = typer.Option(option.flag, metavar=option.metavar or None, help=option.help_line, show_default=False)
+    default = False if option.switch else None
+    return inspect.Parameter(
+        option.name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=Annotated[kind, text]
+    )
