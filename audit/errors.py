@@ -12,5 +12,9 @@ class UnaskedError(AuditError):
     """One ability's questions cannot be had or asked. The others go on; the run as a whole cannot pass."""
 
 
+class CollapsedError(AuditError):
+    """The edited model is no working language model any more. The run fails; no ability need be asked to know it."""
+
+
 class SharedError(AuditError):
     """What another process of the same audit says to the user; this one ends without a word."""

@@ -5,7 +5,6 @@ The plugin and the command line both read their options from `OPTIONS` and both 
 """
 
 import difflib
-import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -14,6 +13,7 @@ from typing import Any
 from audit.editors.restraint import RESTRAINTS, parse_restraint
 from audit.edits.plan import MODES
 from audit.errors import AuditError
+from audit.verdicts.margins import Margin, margin_of, parse_margin
 
 DTYPES = ("auto", "float32", "bfloat16", "float16")
 DEVICES = ("auto", "cpu", "cuda", "cuda:N", "mps", "map")
@@ -60,8 +60,9 @@ OPTIONS: tuple[Option, ...] = (
     Option("restraint", "NAME", f"hold the editor's change back: {', '.join(RESTRAINTS.values())}"),
     Option(
         "margin",
-        "ABILITY=POINTS",
-        "the largest drop that is acceptable, 0.03 or 3pp, instead of the suite's own; repeatable",
+        "ABILITY=MARGIN",
+        "the largest acceptable drop, 0.03 or 3pp, or the share above the floor that must be retained, 90%, "
+        "instead of the suite's own; repeatable",
         repeatable=True,
     ),
     Option("inconclusive", "fail|skip", "what an INCONCLUSIVE verdict does to its test", "fail"),
@@ -86,6 +87,9 @@ OPTIONS: tuple[Option, ...] = (
         "where answers, patches and unfinished plans are kept (default: the user's cache folder, or AUDIT_STORE)",
     ),
     Option("no_store", "", "keep nothing between runs: ask the base model again", switch=True),
+    Option("early_stop", "", "stop asking an ability as soon as its verdict is certain", switch=True),
+    Option("plan_only", "", "ask nothing: tell how long it would take and what it could detect", switch=True),
+    Option("no_triage", "", "ask every ability even of a model that has collapsed", switch=True),
     Option("no_reuse", "", "compute every answer of an edited model from nothing, for comparison", switch=True),
 )
 
@@ -95,10 +99,11 @@ class AuditSettings:
     """Everything that decides a run, validated: what two equal settings on equal weights give is equal.
 
     `edited` is a checkpoint that takes the editor's place; `edits` None means the pocket world's for an editor and none
-    for a checkpoint; `data` is "pocket", "hub" or a folder. `margins` are score points by ability and override those
-    that a suite states. `store` None means the user's cache folder; `use_store` False keeps nothing between runs but
-    `patch`; `reuse` False computes every edited model's answers from nothing. Raises `AuditError` for a value out of
-    range.
+    for a checkpoint; `data` is "pocket", "hub" or a folder. `margins` by ability override those that a suite states;
+    numbers are score points, text is read as `--margin` is. `store` None means the user's cache folder; `use_store`
+    False keeps nothing between runs but `patch`; `reuse` False computes every edited model's answers from nothing.
+    `early_stop` may ask fewer items; `triage` lets a collapsed model fail before it is asked; `plan_only` is heeded by
+    who runs an audit, not by the `Audit`. Raises `AuditError` for a value out of range.
     """
 
     editor: str = "memit"
@@ -111,7 +116,7 @@ class AuditSettings:
     edit_batch_size: int | None = None
     editor_config: Mapping[str, str] = field(default_factory=dict)
     restraint: str | None = None
-    margins: Mapping[str, float] = field(default_factory=dict)
+    margins: Mapping[str, Margin] = field(default_factory=dict)
     inconclusive: str = "fail"
     data: str = "pocket"
     protocol: str = "standard"
@@ -126,6 +131,9 @@ class AuditSettings:
     store: Path | None = None
     use_store: bool = True
     reuse: bool = True
+    early_stop: bool = False
+    triage: bool = True
+    plan_only: bool = False
 
     def __post_init__(self) -> None:
         for name in ("editor", "model", "edits", "edited", "data"):
@@ -154,14 +162,22 @@ class AuditSettings:
             )
         if self.edited is not None:
             self._refuse_editing()
-        for ability, points in self.margins.items():
-            _check_margin(ability, points, f"{ability}={points}")
+        read = {name: _margin(name, margin, f"{name}={margin}") for name, margin in self.margins.items()}
+        object.__setattr__(self, "margins", read)
         if self.restraint is not None:
             object.__setattr__(self, "restraint", str(parse_restraint(self.restraint)))  # one way to write each
         for name in ("reports", "patch", "store"):
             if getattr(self, name) is not None:
                 # Python users may give text; the field holds a path in any case.
                 object.__setattr__(self, name, parse_folder(f"--{name}", str(getattr(self, name))))
+
+    def plain(self) -> dict[str, Any]:
+        """The settings as JSON can hold them, margins and folders as they would be typed."""
+        words = {key: str(value) if isinstance(value, Path) else value for key, value in vars(self).items()}
+        return words | {
+            "margins": {name: str(margin) for name, margin in self.margins.items()},
+            "editor_config": dict(self.editor_config),
+        }
 
     def _refuse_editing(self) -> None:
         """A checkpoint is edited already: nothing that says how to edit goes with it."""
@@ -195,7 +211,9 @@ def settings_from(typed: Mapping[str, Any]) -> AuditSettings:
                 fields["use_store"] = not value
             case "no_reuse":
                 fields["reuse"] = not value
-            case "chat_template":
+            case "no_triage":
+                fields["triage"] = not value
+            case "chat_template" | "early_stop" | "plan_only":
                 fields[name] = value
             case _:
                 fields[name] = value.strip()
@@ -228,26 +246,21 @@ def parse_device(text: str) -> str:
     raise AuditError(f"--device {text!r}: give one of {', '.join(DEVICES)}{_guess(text, DEVICES)}.")
 
 
-def parse_margins(texts: Iterable[str]) -> dict[str, float]:
-    """`ABILITY=POINTS` strings as score points by ability: 'ner=0.03' and 'ner=3pp' are both {'ner': 0.03}."""
-    margins: dict[str, float] = {}
+def parse_margins(texts: Iterable[str]) -> dict[str, Margin]:
+    """`ABILITY=MARGIN` strings as margins by ability: 'ner=0.03' and 'ner=3pp' are both {'ner': Points(0.03)}."""
+    margins: dict[str, Margin] = {}
     for text in texts:
-        ability, equals, points = (part.strip() for part in text.partition("="))
-        if not equals or not ability or not points:
-            raise AuditError(f"--margin {text!r}: write ABILITY=POINTS, for example reasoning=0.03 or reasoning=3pp.")
+        ability, equals, margin = (part.strip() for part in text.partition("="))
+        if not equals or not ability or not margin:
+            raise AuditError(f"--margin {text!r}: write ABILITY=MARGIN, for example reasoning=0.03 or reasoning=90%.")
         if ability in margins:
             raise AuditError(f"--margin {text!r}: {ability} already has a margin ({margins[ability]}); give one.")
-        number, scale = (points[:-2].rstrip(), 0.01) if points.lower().endswith("pp") else (points, 1.0)
-        try:
-            value = round(float(number) * scale, 12)
-        except ValueError:
-            raise AuditError(f"--margin {text!r}: {points!r} is not a number; write 0.03 or 3pp.") from None
-        _check_margin(ability, value, text)
-        margins[ability] = value
+        margins[ability] = _margin(ability, margin, text)
     return margins
 
 
-def _check_margin(ability: str, points: float, text: str) -> None:
+def _margin(ability: str, margin: float | str | Margin, text: str) -> Margin:
+    """The margin, if there is such an ability and such a margin; `text` is what was typed."""
     from audit.abilities import ABILITIES  # a table of names; no ability is loaded
 
     if ability not in ABILITIES:
@@ -255,10 +268,9 @@ def _check_margin(ability: str, points: float, text: str) -> None:
             f"--margin {text!r}: there is no ability {ability!r}; give one of {', '.join(ABILITIES)}"
             f"{_guess(ability, tuple(ABILITIES))}."
         )
-    if not math.isfinite(points) or not 0 < points < 1:
-        raise AuditError(
-            f"--margin {text!r}: a margin lies between 0 and 1 score points, both excluded; write 0.03 or 3pp."
-        )
+    if isinstance(margin, float | int | str):  # both as typed, so that both are held to the same bounds
+        return parse_margin(str(margin), f"--margin {text!r}")
+    return margin_of(margin)
 
 
 def parse_editor_config(texts: Iterable[str]) -> dict[str, str]:

@@ -118,8 +118,9 @@ class Degradation:
         self._test = test
         self._record = record
 
-    def __call__(self, ability: str, max_drop: float) -> "Outcome":
-        """Judge the ability. `max_drop` is the margin in score points; `--margin ner=0.03` overrides it.
+    def __call__(self, ability: str, max_drop: float | str) -> "Outcome":
+        """Judge the ability. `max_drop` is the margin, in score points (0.05) or as a share to be retained ("90%");
+        `--margin ner=0.03` overrides it.
 
         INCONCLUSIVE skips the test under `--inconclusive skip`.
         """

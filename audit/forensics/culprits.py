@@ -11,13 +11,14 @@ from collections.abc import Callable, Sequence
 from contextlib import nullcontext, suppress
 
 from audit.abilities import ABILITIES
+from audit.abilities.contract import AskedItems
 from audit.errors import AuditError, UnaskedError
 from audit.forensics.plan_run import MadeEdits, PlanRun
 from audit.forensics.search import first_failing, halved, minimized
 from audit.options import DEFAULT_MARGIN
 from audit.reports.culprits import Culprits, Evaluation, NamedEdit
 from audit.reports.run import FAIL, AbilityRow
-from audit.session.comparison import compare
+from audit.session.comparison import compare, judged
 
 FEWEST_ITEMS = 25  # asked before the oracle may say anything
 
@@ -153,8 +154,12 @@ def _weighed(run: PlanRun, plan: AbilityRow, places: Sequence[int]) -> tuple[Abi
     both = run.audit.under(run.side_by_side(rest, run.whole()), source=run.fresh())
     ability, base, (without, with_them) = both.answers(plan.ability)
     seed = run.audit.settings.seed
-    cost = compare(ability, without, [with_them], margin=plan.margin, seed=seed)
-    return cost, compare(ability, base, [without], margin=plan.margin, seed=seed)
+
+    def row(before: AskedItems, after: AskedItems) -> AbilityRow:
+        verdict = judged(ability, before, [after], margin=plan.margin, seed=seed)
+        return compare(ability, before, [after], verdict, margin=plan.margin)
+
+    return row(without, with_them), row(base, without)
 
 
 def _named(run: PlanRun, place: int) -> NamedEdit:

@@ -181,7 +181,8 @@ class PlanRun:
 def opened(settings: AuditSettings, watcher: Watcher | None = None, source: Source | None = None) -> Iterator[PlanRun]:
     """The plan of the settings, ready to be carried out; under --no-store a passing folder keeps what is shared."""
     with ExitStack() as stack:
-        audit = Audit(settings, source=source, watcher=watcher)
+        # Where a model collapsed is one of the things to find: each is asked in full.
+        audit = Audit(replace(settings, triage=False), source=source, watcher=watcher)
         if not settings.use_store:
             audit.share_folder(Path(stack.enter_context(TemporaryDirectory(prefix="audit-"))))
         yield PlanRun(audit)

@@ -54,6 +54,7 @@ class GridSettings:
             seed=self.seed,
             device=self.device,
             dtype=self.dtype,
+            triage=False,  # a cell is there to be measured
         )
 
 

@@ -77,6 +77,7 @@ def report_from_json(text: str, *, origin: str, folder: str | None = None) -> Ru
             taken_over=TakenOver(**document.get("taken_over", {})),
             failed_tests=tuple(document["failed_tests"]),
             unasked=document.get("unasked", {}),  # reports written before there was a reason not to ask lack it
+            collapse=document.get("collapse"),
             folder=folder,
         )
     except (KeyError, TypeError) as error:

@@ -7,10 +7,13 @@ that came out non-finite are None, because JSON has no word for them. Nothing he
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from audit.measures.flips import FlipReport
 from audit.reports.taken_over import TakenOver
+
+if TYPE_CHECKING:
+    from audit.verdicts.alarm import Alarm
 
 SCHEMA_VERSION = 1
 
@@ -151,6 +154,9 @@ class AbilityRow:
     beside: Mapping[str, tuple[float, float]] = field(default_factory=dict)  # further metrics: (base, edited)
     more_items: int | None = None  # about how many further items would settle an INCONCLUSIVE verdict
     protocol: str = "standard"  # how it was asked and scored; numbers of two protocols do not compare
+    asked_margin: str = ""  # as it was asked for: "0.05", or the share to be retained, "90%"
+    planned: int | None = None  # items that could have been asked, where the verdict came before the last of them
+    harm_p: float | None = None  # chance of such a drop if nothing was harmed; None where it was not tested
     flips: FlipReport | None = None  # on items that mention an edit, and elsewhere; reports of older versions lack it
 
     @property
@@ -217,19 +223,28 @@ class RunReport:
     failed_tests: tuple[str, ...] = ()  # those that failed for another reason than an ability's verdict
     items: tuple[ItemRecord, ...] = ()
     unasked: Mapping[str, str] = field(default_factory=dict)  # abilities that could not be asked, and why
+    collapse: str | None = None  # why the edited model is no working language model, where that is so
     folder: str | None = None  # where it was written
 
     @property
     def outcome(self) -> str:
-        """FAIL if an ability, a check of the weights or another test fails; else INCONCLUSIVE if any is; else PASS.
+        """FAIL if the model collapsed, or an ability, a check of the weights or another test fails; else INCONCLUSIVE
+        if any is; else PASS.
 
         An ability that was not asked is not known to have been retained: with one, no run passes.
         """
         outcomes = {row.outcome for row in self.abilities}
-        if FAIL in outcomes or self.failed_tests or any(row.sound is False for row in self.integrity):
+        if self.collapse or FAIL in outcomes or self.failed_tests or any(row.sound is False for row in self.integrity):
             return FAIL
         undecided = INCONCLUSIVE in outcomes or bool(self.unasked) or not self.abilities
         return INCONCLUSIVE if undecided else PASS
+
+    @property
+    def alarms(self) -> "list[Alarm]":
+        """Which abilities were harmed at all, however little; all of them together hold with 95 % confidence (Holm)."""
+        from audit.verdicts.alarm import alarms
+
+        return alarms({row.ability: row.harm_p for row in self.abilities if row.harm_p is not None})
 
     def count(self, outcome: str) -> int:
         return sum(row.outcome == outcome for row in self.abilities)

@@ -11,7 +11,7 @@ two calls its weights are what they were when it was loaded; `report` proves tha
 import platform
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
-from dataclasses import asdict, replace
+from dataclasses import replace
 from datetime import UTC, datetime
 from functools import cached_property
 from pathlib import Path
@@ -35,21 +35,23 @@ from audit.models.patches import Patch
 from audit.options import DEFAULT_MARGIN, AuditSettings
 from audit.reports.run import AbilityRow, EditScore, IntegrityRow, RunHeader, RunReport, SkippedEdit
 from audit.reports.taken_over import TakenOver
-from audit.session.asking import ENGINE_VERSION, KnownModel, ask
+from audit.session.asking import ENGINE_VERSION, KnownModel
 from audit.session.changes import Changes, Told, changes_of
-from audit.session.comparison import compare, records
-from audit.session.crew import Crew, asked_by_all
+from audit.session.comparison import compare, harmed, judged, records
+from audit.session.crew import Crew
 from audit.session.edit_measures import measure_integrity_of, score_edits_of
 from audit.session.editing import EditedModel
 from audit.session.header import run_header
+from audit.session.interview import Interview
 from audit.session.locality import Locality
 from audit.session.questions import questions_of
 from audit.session.reading import fixed_texts
 from audit.session.reuse import Reuse
-from audit.session.stages import Progress, Stages, Watcher
+from audit.session.stages import Stages, Watcher
 from audit.session.taking_over import taken_over
 from audit.session.versions import versions
 from audit.store import Store, default_store
+from audit.verdicts.margins import Margin, margin_of
 
 MEASURES = ("edit_scores", "integrity", "locality")  # what is measured besides the abilities
 
@@ -83,7 +85,7 @@ class Audit:
         self.crew = crew or Crew()
         self.started = datetime.now(UTC)
         self.unasked: dict[str, str] = {}  # abilities that could not be asked, with the reason
-        self._rows: dict[str, AbilityRow] = {}
+        self._rows: dict[str, tuple[Margin, AbilityRow]] = {}  # by ability: the margin asked for, and what came of it
         self._asked: dict[str, tuple[Ability, AskedItems, tuple[AskedItems, ...]]] = {}
         self._logs: dict[str, AnswerLog] = {}
 
@@ -167,20 +169,22 @@ class Audit:
         """Whether there is anything to report."""
         return bool(self._rows or self.unasked) or not self.__dict__.keys().isdisjoint(MEASURES)
 
-    def verdict(self, ability: str, max_drop: float = DEFAULT_MARGIN) -> AbilityRow:
-        """Judge one ability; `max_drop` is the margin in score points unless the settings have another for it.
+    def verdict(self, ability: str, max_drop: float | str | Margin = DEFAULT_MARGIN) -> AbilityRow:
+        """Judge one ability; `max_drop` is the margin, 0.05 or "90%", unless the settings have another for it.
 
         Raises:
             UnaskedError: this ability's questions cannot be had or asked; others may go on, but the run cannot pass.
         """
-        margin = self.settings.margins.get(ability, max_drop)
-        row = self._rows.get(ability)
-        if row is None or row.margin != margin:
-            asked, base, edited = self.answers(ability)
-            mentions = self._mentions_in(base)
-            row = compare(asked, base, edited, margin=margin, seed=self.settings.seed, mentions=mentions)
-            self._rows[ability] = row
-        return row
+        margin = self.settings.margins.get(ability) or margin_of(max_drop)
+        if ability not in self._rows or self._rows[ability][0] != margin:
+            self._rows[ability] = margin, self._judged(ability, margin)
+        return self._rows[ability][1]
+
+    def _judged(self, name: str, margin: Margin) -> AbilityRow:
+        ability, base, edited = self.answers(name)
+        seed, mentions = self.settings.seed, self._mentions_in(base)
+        verdict, harm_p = judged(ability, base, edited, margin=margin, seed=seed), harmed(base, edited, seed=seed)
+        return compare(ability, base, edited, verdict, margin=margin, harm_p=harm_p, mentions=mentions)
 
     @cached_property
     def edit_scores(self) -> EditScores:
@@ -203,7 +207,7 @@ class Audit:
         seed = self.settings.seed
         return Locality(self._known, self._edited, topics, seed=seed, store=self._store, stages=self.stages)
 
-    def run(self, abilities: Sequence[str] | None = None, max_drop: float = DEFAULT_MARGIN) -> RunReport:
+    def run(self, abilities: Sequence[str] | None = None, max_drop: float | str | Margin = DEFAULT_MARGIN) -> RunReport:
         """Measure everything (or just these abilities, and the edit itself) and report."""
         self.prepare()
         for ability in abilities or ABILITIES:
@@ -218,7 +222,7 @@ class Audit:
     def report(self) -> RunReport:
         """All that was measured so far, and the proof that the weights are what they were."""
         order = {name: place for place, name in enumerate(ABILITIES)}
-        rows = sorted(self._rows.values(), key=lambda row: order.get(row.ability, len(order)))
+        rows = sorted((row for _, row in self._rows.values()), key=lambda row: order.get(row.ability, len(order)))
         kept = [records(*asked, self._mentions_in(asked[1])) for asked in self._asked.values()]
         return RunReport(
             header=self.header,
@@ -227,7 +231,7 @@ class Audit:
             integrity=(*(self.integrity_rows() if "integrity" in self.__dict__ else ()), self._reverted()),
             skipped=tuple(SkippedEdit(s.file, s.line, s.field, s.reason) for s in self.changes.skipped),
             seconds=self.stages.seconds,
-            settings={key: str(v) if isinstance(v, Path) else v for key, v in asdict(self.settings).items()},
+            settings=self.settings.plain(),
             fingerprints={
                 "weights": self._known.weights,
                 "tokenizer": self._known.tokenizer,
@@ -316,38 +320,23 @@ class Audit:
     def answers(self, name: str) -> tuple[Ability, AskedItems, tuple[AskedItems, ...]]:
         """The ability, the base answers, and those of each edited model."""
         if name not in self._asked:
-            models = self._edited
+            self._edited  # noqa: B018 - what is wrong with the edits is no ability's fault
             try:
-                self._asked[name] = self._ask_both(name, models)
+                interview = self._interview(name)
+                self._asked[name] = interview.ability, *interview.both(interview.questions)
             except AuditError as error:
                 self.unasked[name] = str(error)
                 shots = f" with --shots {self.settings.shots}" if self.settings.shots else ""
                 raise UnaskedError(f"{name} was not asked{shots}: {error}") from error
         return self._asked[name]
 
-    def _ask_both(self, name: str, models: Sequence[EditedModel]) -> tuple[Ability, AskedItems, tuple[AskedItems, ...]]:
+    def _interview(self, name: str) -> Interview:
+        """The questions of an ability, ready to be put to all the models."""
+        models, reuse = self._edited, self._reuse
         ability, questions = self.crew.together(lambda: questions_of(name, self.source, self.lm, self.settings))
-        reuse = self._reuse
         if reuse is not None:
             reuse.forget()
-
-        def ask_all(patch: Patch | None, done: Progress) -> AskedItems:
-            log = self._log_of(patch)
-            return asked_by_all(
-                self.crew,
-                ability,
-                questions,
-                lambda some: ask(self.lm, ability, some, patch=patch, log=log, progress=done, reuse=reuse),
-            )
-
-        with self.stages("base answers", f"{name}, base") as done:
-            base = ask_all(None, done)
-        edited: list[AskedItems] = []
-        for number, model in enumerate(models, start=1):
-            which = f" {number}/{len(models)}" if len(models) > 1 else ""
-            with self.stages("edited answers", f"{name}, edited{which}") as done:
-                edited.append(ask_all(model.patch, done))
-        return ability, base, tuple(edited)
+        return Interview(ability, questions, self._known, models, self.stages, self.crew, reuse, self._log_of)
 
     def _reverted(self) -> IntegrityRow:
         same = all(self.crew.gather(lambda: weights_fingerprint(self.lm) == self._known.weights))

@@ -1,6 +1,7 @@
 """From the answers of base and edited model to one ability's verdict, and to the records a report keeps."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -8,38 +9,73 @@ from audit.abilities.contract import Ability, AskedItems, Item
 from audit.measures.flips import FlipReport, Said, count_flips, flips_of
 from audit.reports.run import AbilityRow, AnswerRecord, Example, ItemRecord
 from audit.session.scoring import items_fingerprint
+from audit.verdicts.alarm import harm_p_value
 from audit.verdicts.intervals import f1_of, recall_by_class_of
+from audit.verdicts.margins import Margin, margin_of
+from audit.verdicts.outcome import Verdict
 from audit.verdicts.verdict import judge
 
 SHOWN_EXAMPLES = 2
+
+
+@dataclass(frozen=True)
+class PairedScores:
+    """The scores of base and edited model (the mean over several) on the same items, as verdicts take them.
+
+    `base` and `edited` (n,) in [0, 1]; `clusters` (n,) names of shared sources; the counts (n, counts) are those of a
+    corpus metric, None for a mean.
+    """
+
+    base: Sequence[float]
+    edited: Sequence[float]
+    clusters: Sequence[str]
+    base_counts: Sequence[Sequence[float]] | None
+    edited_counts: Sequence[Sequence[float]] | None
+
+    @classmethod
+    def of(cls, base: AskedItems, edited: Sequence[AskedItems]) -> "PairedScores":
+        n = len(base.items)
+        counted = any(score.counts for score in base.scores)
+        return cls(
+            base=[score.value for score in base.scores],
+            edited=[sum(asked.scores[k].value for asked in edited) / len(edited) for k in range(n)],
+            clusters=[item.cluster for item in base.items],
+            base_counts=_mean_counts([base], n) if counted else None,
+            edited_counts=_mean_counts(edited, n) if counted else None,
+        )
+
+
+def judged(
+    ability: Ability, base: AskedItems, edited: Sequence[AskedItems], *, margin: float | Margin, seed: int
+) -> Verdict:
+    """The verdict about the drop from `base` to the mean over the `edited` models, from all their items."""
+    floor = ability.floor(base.items)
+    return judge(**vars(PairedScores.of(base, edited)), margin=margin, floor=floor, seed=seed)
+
+
+def harmed(base: AskedItems, edited: Sequence[AskedItems], *, seed: int) -> float:
+    """The chance of such a drop if nothing was harmed, from all the items."""
+    return harm_p_value(**vars(PairedScores.of(base, edited)), seed=seed)
 
 
 def compare(
     ability: Ability,
     base: AskedItems,
     edited: Sequence[AskedItems],
+    verdict: Verdict,
     *,
-    margin: float,
-    seed: int,
+    margin: float | Margin,
+    harm_p: float | None = None,
+    planned: int | None = None,
     mentions: Sequence[tuple[str, ...]] = (),
 ) -> AbilityRow:
-    """Judge the drop from `base` to the mean over the `edited` models (one, unless edits were made one at a time).
+    """What a report says of a verdict about `base` and the `edited` models (one, unless edits were made one at a time).
 
-    All hold the same items in the same order. `margin` is in score points; `mentions` are the
-    edited subjects and targets that each item mentions, none if left out.
+    All hold the same items in the same order. `margin` is the one that was asked for; `planned` counts the items that
+    could have been asked, None where all were; `mentions` are the edited subjects and targets that each item mentions,
+    none if left out.
     """
-    items, n, models = base.items, len(base.items), len(edited)
-    counted = any(score.counts for score in base.scores)
-    verdict = judge(
-        [score.value for score in base.scores],
-        [sum(asked.scores[k].value for asked in edited) / models for k in range(n)],
-        margin=margin,
-        floor=ability.floor(items),
-        clusters=[item.cluster for item in items],
-        base_counts=_mean_counts([base], n) if counted else None,
-        edited_counts=_mean_counts(edited, n) if counted else None,
-        seed=seed,
-    )
+    items, n = base.items, len(base.items)
     return AbilityRow(
         ability=ability.name,
         title=ability.title,
@@ -52,6 +88,9 @@ def compare(
         lower=verdict.lower,
         upper=verdict.upper,
         margin=verdict.margin,
+        asked_margin=str(margin_of(margin)),
+        planned=planned,
+        harm_p=harm_p,
         n=verdict.n,
         clusters=verdict.clusters,
         floor=verdict.floor,

@@ -16,9 +16,10 @@ from audit.abilities.contract import Ability, AskedItems, Item
 from audit.abilities.shots import Around
 from audit.errors import AuditError
 from audit.reports.run import AbilityRow, AnswerRecord, ItemRecord, RunReport
-from audit.session.comparison import compare, records
+from audit.session.comparison import compare, harmed, judged, records
 from audit.session.scoring import Raw, read_raw
 from audit.session.versions import PACKAGE, versions
+from audit.verdicts.margins import Margin, margin_of
 
 
 class AsSaved(Around):
@@ -32,10 +33,10 @@ class AsSaved(Around):
         return self._prompts[item.key]
 
 
-def rescored(run: RunReport, margins: Mapping[str, float]) -> RunReport:
+def rescored(run: RunReport, margins: Mapping[str, Margin]) -> RunReport:
     """The report of `run`, which holds its items, with every answer parsed, scored and judged anew.
 
-    A margin is that of `margins`, in score points, or else the one under which the run judged the ability.
+    A margin is that of `margins`, or else the one under which the run judged the ability.
 
     Raises:
         AuditError: the run's items are not all there, or were written without what scoring takes; or one of its
@@ -49,21 +50,27 @@ def rescored(run: RunReport, margins: Mapping[str, float]) -> RunReport:
     items: list[ItemRecord] = []
     for old in run.abilities:
         ability, base, edited = _answers(run, old)
-        margin = margins.get(old.ability, old.margin)
+        margin = margins.get(old.ability) or margin_of(old.asked_margin or old.margin)
         saved = {record.key: record.mentions for record in run.items if record.ability == old.ability}
         mentions = [saved[item.key] for item in base.items]
-        rows.append(compare(ability, base, edited, margin=margin, seed=run.header.seed, mentions=mentions))
+        seed = run.header.seed
+        verdict, harm_p = judged(ability, base, edited, margin=margin, seed=seed), harmed(base, edited, seed=seed)
+        rows.append(compare(ability, base, edited, verdict, margin=margin, harm_p=harm_p, mentions=mentions))
         items += records(ability, base, edited, mentions)
     return replace(
         run,
         header=replace(run.header, started=datetime.now(UTC).isoformat(timespec="seconds"), rescored=run.folder),
         abilities=tuple(rows),
         items=tuple(items),
-        settings={**run.settings, "margins": {**run.settings.get("margins", {}), **margins}},
+        settings={**run.settings, "margins": {**run.settings.get("margins", {}), **_written(margins)}},
         versions={**run.versions, **_scored_with()},
         seconds={"scoring again": time.perf_counter() - start},
         folder=None,
     )
+
+
+def _written(margins: Mapping[str, Margin]) -> dict[str, str]:
+    return {name: str(margin) for name, margin in margins.items()}
 
 
 def _answers(run: RunReport, old: AbilityRow) -> tuple[Ability, AskedItems, tuple[AskedItems, ...]]:

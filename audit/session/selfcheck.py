@@ -79,7 +79,7 @@ def _rows(
     settings: AuditSettings, abilities: Sequence[str], watcher: Watcher | None
 ) -> tuple[dict[str, AbilityRow], dict[str, str]]:
     """The verdicts by ability, and why others could not be asked."""
-    audit = Audit(settings, watcher=watcher)
+    audit = Audit(replace(settings, triage=False), watcher=watcher)
     audit.prepare()
     rows: dict[str, AbilityRow] = {}
     for ability in abilities:

@@ -71,17 +71,22 @@ class Retained:
 Margin = Points | Retained
 
 
-def margin_of(margin: float | Margin) -> Margin:
-    """A number is points."""
+def margin_of(margin: float | str | Margin) -> Margin:
+    """A number is points; text is read by `parse_margin`."""
+    if isinstance(margin, str):
+        return parse_margin(margin)
     return margin if isinstance(margin, Points | Retained) else Points(float(margin))
 
 
-def parse_margin(text: str) -> Margin:
+def parse_margin(text: str, said: str | None = None) -> Margin:
     """`0.03` and `3pp` are points, `90%` a share to be retained; raises `AuditError` that says how to write it.
+
+    `said` is how errors name what was read ("--margin 'ner=3'"), the text itself if left out.
 
     A percent sign never means points: "3%" would be read as points by one reader and as a share by the next, so shares
     below one half are refused.
     """
+    named = f"margin {text!r}" if said is None else said
     written = text.strip()
     number, unit = written, ""
     for ending in ("pp", "%"):
@@ -90,19 +95,17 @@ def parse_margin(text: str) -> Margin:
     try:
         value = float(number)
     except ValueError:
-        raise AuditError(f"margin {text!r}: {number!r} is not a number; write 0.03, 3pp or 90%.") from None
+        raise AuditError(f"{named}: {number!r} is not a number; write 0.03, 3pp or 90%.") from None
     if not math.isfinite(value):
-        raise AuditError(f"margin {text!r}: {number!r} is not a finite number; write 0.03, 3pp or 90%.")
+        raise AuditError(f"{named}: {number!r} is not a finite number; write 0.03, 3pp or 90%.")
     if unit == "%":
         if not 50 <= value < 100:
             raise AuditError(
-                f"margin {text!r}: a percentage is the share of the base score above the floor that must be retained, "
+                f"{named}: a percentage is the share of the base score above the floor that must be retained, "
                 f"from 50% to below 100%; for a drop of {number} points write {number}pp."
             )
         return Retained(round(value / 100, 12))
     points = round(value / 100, 12) if unit else value
     if not 0 < points < 1:
-        raise AuditError(
-            f"margin {text!r}: a margin lies between 0 and 1 score points, both excluded; write 0.03 or 3pp."
-        )
+        raise AuditError(f"{named}: a margin lies between 0 and 1 score points, both excluded; write 0.03 or 3pp.")
     return Points(points)
