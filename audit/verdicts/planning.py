@@ -1,5 +1,6 @@
 """Before the run: what margin can be certified, and what drop would be seen, with so many items.
 
+    plan_scores(277, 0.1, binary=True)       any ability, from what is known of its items before the run
     plan_binary(277, discordance=0.1)        0/1 scores; discordance: share of items whose score changes, either way
     plan_graded(819, deviation=0.06)         scores in [0, 1] and corpus metrics; deviation: sd of the items' drops
     assumed_deviation(0.1, change=0.3)       that sd, if a tenth of the answers change, by 0.3 points each
@@ -11,6 +12,7 @@ the score interval cannot hold. All others: the normal approximation with Studen
 """
 
 import math
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from statistics import NormalDist
@@ -49,6 +51,36 @@ class Plan:
             least = "none" if self.smallest_margin is None else f"{self.smallest_margin:.3f}"
             return f"a margin of {margin:g} is too small for this many items (smallest: {least}); {seen}"
         return f"a margin of {margin:g} can be certified (smallest: {self.smallest_margin:.3f}); {seen}"
+
+
+def plan_scores(
+    items: int,
+    discordance: float,
+    *,
+    binary: bool,
+    change: float = 0.3,
+    clusters: Sequence[str] | None = None,
+    alike: float = 0.25,
+    corpus_weights: Sequence[float] | None = None,
+    power: float = 0.8,
+    alpha: float = 0.05,
+) -> Plan:
+    """Plan any ability: `items` items, of which a share `discordance` is expected to change, either way.
+
+    `binary`: each item is right or wrong; otherwise what changes does so by `change` points (root mean square).
+    `clusters` names each item's source, as `judge` takes it; a share `alike` of the variance lies between sources.
+    `corpus_weights`, for a corpus metric: what each item adds to its denominator (its gold entities).
+    Raises `AuditError` for no items, and for names or weights that are not one for every item.
+    """
+    for what, given in (("cluster keys", clusters), ("weights", corpus_weights)):
+        if given is not None and len(given) != _at_least_one(items):
+            raise AuditError(f"{len(given)} {what} to plan {items} items with; give one for every item")
+    sizes = [1] * items if clusters is None else list(Counter(clusters).values())
+    effect = assumed_effect(sizes, alike)
+    if binary and corpus_weights is None:
+        return plan_binary(items, discordance, effect=effect, power=power, alpha=alpha)
+    units, deviation = max(1, math.floor(items / effect)), assumed_deviation(discordance, change, corpus_weights)
+    return plan_graded(units, deviation, discordance=discordance, power=power, alpha=alpha)
 
 
 def plan_binary(n: int, discordance: float, *, effect: float = 1.0, power: float = 0.8, alpha: float = 0.05) -> Plan:

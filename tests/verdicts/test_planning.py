@@ -10,6 +10,7 @@ from audit.verdicts.planning import (
     observed_deviation,
     plan_binary,
     plan_graded,
+    plan_scores,
     power_binary,
     power_graded,
     power_to_see,
@@ -97,3 +98,15 @@ def test_what_cannot_be_planned_is_refused():
         plan_binary(0, 0.1)
     with pytest.raises(AuditError, match="gold entities"):
         assumed_deviation(0.1, 0.5, [])
+
+
+def test_any_ability_is_planned_from_what_is_known_of_its_items():
+    assert plan_scores(277, 0.1, binary=True) == plan_binary(277, 0.1)
+    alone, shared = (
+        plan_scores(400, 0.1, binary=True, clusters=names) for names in (None, [f"{k // 4}" for k in range(400)])
+    )
+    assert shared.smallest_margin > alone.smallest_margin
+    even, uneven = (plan_scores(300, 0.1, binary=False, corpus_weights=w) for w in ([2] * 300, [0, 1, 5] * 100))
+    assert uneven.smallest_margin > even.smallest_margin
+    with pytest.raises(AuditError, match="2 cluster keys to plan 3 items with"):
+        plan_scores(3, 0.1, binary=True, clusters=["a", "b"])
