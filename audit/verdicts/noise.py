@@ -9,14 +9,27 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from audit.errors import AuditError
-from audit.verdicts.intervals import Floats, effective_clusters, resolution, wilson_lower
+from audit.verdicts.bootstrap import as_ratios, paired_bootstrap
+from audit.verdicts.intervals import (
+    Codes,
+    Floats,
+    cluster_sums,
+    effective_clusters,
+    recall_by_class_of,
+    resolution,
+    wilson_lower,
+)
 
 
 @dataclass(frozen=True)
 class NoiseFloor:
-    """`moved` is the mean |difference| of n scores of the same weights, `floor` its upper limit; score points."""
+    """Of n scores of the same weights `flips` differ; `moved` is the drop if all do so one way, `floor` its limit.
+
+    Both in score points.
+    """
 
     n: int
     flips: int
@@ -24,13 +37,16 @@ class NoiseFloor:
     floor: float
     alpha: float = 0.05
 
-    def refusal(self, ability: str, margin: float) -> str | None:
-        """The sentence that refuses a margin under the floor, or None for one that may be asked for."""
+    def refusal(self, ability: str, margin: float, asked: str | None = None) -> str | None:
+        """The sentence that refuses a margin under the floor, or None for one that may be asked for.
+
+        `margin` is in score points; `asked` is how it was written, where that is something else.
+        """
         if margin >= self.floor:
             return None
-        sure = f"{100 * (1 - self.alpha):g} %"
+        sure, points = f"{100 * (1 - self.alpha):g} %", f"{margin:g}" if asked is None else f"{asked} ({margin:.4f})"
         return (
-            f"{ability}: a margin of {margin:g} is under the noise floor of {self.floor:.4f}: the same weights changed "
+            f"{ability}: a margin of {points} is under the noise floor of {self.floor:.4f}: the same weights changed "
             f"{self.flips} of {self.n} scores against themselves ({self.moved:.4f} points; at most {self.floor:.4f} "
             f"with {sure} confidence); ask for at least that, or calibrate again on more items."
         )
@@ -41,24 +57,43 @@ def noise_floor(
     again: Sequence[float] | Floats,
     clusters: Sequence[str] | None = None,
     alpha: float = 0.05,
+    counts: tuple[ArrayLike, ArrayLike] | None = None,
 ) -> NoiseFloor:
     """The smallest margin that may be asked for, from (n,) scores of the same weights, asked twice.
 
     The drop between two such runs is at most the mean of |once_i - again_i|, which happens if all changes go one way;
     its upper limit is Wilson's with the sum of the changes as the count (no variable in [0, 1] varies more than one
     that is 0 or 1), and never below `resolution`. Items that share a source count as one cluster that moved as a whole.
+
+    `counts` are those of both askings where the score is a corpus metric of their sums, (n, 3) or (n, 2 classes) as
+    `judge` takes them; one rare item may move it by more than 1 / n, so its limit is that of the bootstrap.
     """
     first, second = np.asarray(once, dtype=np.float64), np.asarray(again, dtype=np.float64)
     if first.shape != second.shape or first.ndim != 1:
         raise ValueError(f"scores of shapes {first.shape} and {second.shape}; give the same items twice")
-    if not len(first):
+    n = len(first)
+    if not n:
         raise AuditError("there are no scores to calibrate on; ask at least one item")
-    moves = np.abs(first - second)
-    sizes = np.ones(len(first))
-    if clusters is not None:
-        sizes = np.unique(np.asarray(clusters, dtype=str), return_counts=True)[1].astype(np.float64)
-    count, moved = effective_clusters(sizes), float(moves.mean())
-    # Wilson's upper limit of a share is one minus the lower limit of the rest.
-    upper = 1 - wilson_lower((1 - moved) * count, count, alpha)
-    floor = max(upper, resolution(count, alpha))
-    return NoiseFloor(len(first), int((moves > 0).sum()), moved, floor, alpha)
+    codes = np.arange(n) if clusters is None else np.unique(np.asarray(clusters, dtype=str), return_inverse=True)[1]
+    count = effective_clusters(np.bincount(codes))
+    if counts is None:
+        moves = np.abs(first - second)
+        flips, moved = int((moves > 0).sum()), float(moves.mean())
+        # Wilson's upper limit of a share is one minus the lower limit of the rest.
+        upper = 1 - wilson_lower((1 - moved) * count, count, alpha)
+    else:
+        flips, moved, upper = _of_counts(*(np.asarray(table, dtype=np.float64) for table in counts), codes, alpha)
+    return NoiseFloor(n, flips, moved, max(upper, resolution(count, alpha)), alpha)
+
+
+def _of_counts(first: Floats, second: Floats, codes: Codes, alpha: float) -> tuple[int, float, float]:
+    """Items that changed, the drop of the corpus metric if each changed for the worse, and its upper limit."""
+    one, other = as_ratios(first), as_ratios(second)  # (n, 2 ratios): numerators and denominators
+    totals = (one + other).sum(axis=0) / 2
+    above, below = totals[0::2], np.where(totals[1::2] > 0, totals[1::2], 1.0)
+    # How much an item adds to the metric by `one` and not by `other`: the linear part of the ratios, item by item.
+    gain = ((one - other)[:, 0::2] / below - (one - other)[:, 1::2] * above / below**2).sum(axis=1)  # (n,)
+    worse, better = np.where(gain[:, None] > 0, other, one), np.where(gain[:, None] > 0, one, other)
+    moved = max(0.0, float(recall_by_class_of(better.sum(axis=0)) - recall_by_class_of(worse.sum(axis=0))))
+    limits = paired_bootstrap(cluster_sums(better, codes), cluster_sums(worse, codes), alpha).limits
+    return int((first != second).any(axis=1).sum()), moved, limits.upper

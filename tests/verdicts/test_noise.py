@@ -1,9 +1,11 @@
+from itertools import product
+
 import numpy as np
 import pytest
 from scipy.stats import binomtest
 
 from audit.errors import AuditError
-from audit.verdicts.intervals import resolution
+from audit.verdicts.intervals import f1_of, recall_by_class_of, resolution
 from audit.verdicts.noise import noise_floor
 
 
@@ -41,6 +43,48 @@ def test_a_margin_under_the_floor_is_refused_in_a_sentence():
     assert sentence is not None
     assert "nli: a margin of 0.01 is under the noise floor" in sentence
     assert "changed 2 of 100 scores" in sentence
+    share = found.refusal("nli", 0.01, "99%")
+    assert share is not None
+    assert "a margin of 99% (0.0100) is under" in share
+
+
+@pytest.mark.parametrize("metric", [f1_of, recall_by_class_of])
+def test_a_corpus_metric_moves_by_the_worst_choice_among_its_changed_items(metric):
+    generator = np.random.default_rng(3)
+    if metric is f1_of:
+        once = generator.integers(0, 4, (60, 3))
+        again = np.where(np.arange(60)[:, None] % 10 == 0, generator.integers(0, 4, (60, 3)), once)
+    else:
+        there = np.eye(3, dtype=int)[generator.choice(3, 60, p=[0.8, 0.15, 0.05])]
+        found = [there * (generator.random((60, 1)) < 0.7) for _ in range(2)]
+        found[1][8:] = found[0][8:]
+        once, again = (np.stack([one, there], axis=2).reshape(60, 6) for one in found)
+    changed = np.flatnonzero((once != again).any(axis=1))
+    sums = []
+    for chosen in product([False, True], repeat=len(changed)):
+        table = once.copy()
+        table[changed[list(chosen)]] = again[changed[list(chosen)]]
+        sums.append(metric(table.sum(axis=0).astype(float)))
+    found = noise_floor(np.ones(60), np.ones(60), counts=(once, again))
+    assert found.flips == len(changed) > 1
+    assert found.moved == pytest.approx(max(sums) - min(sums), abs=1e-3)
+    assert found.floor > found.moved
+    assert found == noise_floor(np.ones(60), np.ones(60), counts=(again, once))
+
+
+def test_a_rare_class_moves_a_recall_by_class_more_than_its_items_would():
+    there = np.eye(2)[[0] * 190 + [1] * 10]
+    found = there.copy()
+    found[-1] = 0
+    once, again = (np.stack([one, there], axis=2).reshape(200, 4) for one in (there, found))
+    assert noise_floor(np.ones(200), np.ones(200), counts=(once, again)).moved == pytest.approx(0.05)
+
+
+def test_a_corpus_metric_without_a_flip_leaves_the_resolution_of_its_items():
+    counts = np.tile([2, 1, 1], (200, 1))
+    found = noise_floor(np.ones(200), np.ones(200), counts=(counts, counts))
+    assert (found.flips, found.moved) == (0, 0.0)
+    assert found.floor == pytest.approx(resolution(200))
 
 
 def test_a_callers_mistake_is_named():
