@@ -15,6 +15,7 @@ import pytest
 
 from audit.errors import AuditError, UnaskedError
 from audit.options import OPTIONS, AuditSettings, settings_from
+from audit.project_defaults import with_project_defaults
 from audit.workers import Controller, Worker
 
 if TYPE_CHECKING:
@@ -55,7 +56,11 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     """Every option, as text, in one group; `pytest_configure` reads them."""
     group = parser.getgroup("audit", "side-effect audit of an edited language model")
     for option in OPTIONS:
-        how: dict[str, Any] = {"dest": f"audit_{option.name}", "help": option.help_line, "default": None}
+        how: dict[str, Any] = {
+            "dest": f"audit_{option.name}",
+            "help": option.help_line.replace("%", "%%"),
+            "default": None,
+        }
         if option.switch:
             how["action"] = "store_true"
         else:
@@ -68,7 +73,7 @@ def pytest_configure(config: pytest.Config) -> None:
     """Turn the options into settings, or end the run with one sentence and exit code 4."""
     typed = {option.name: config.getoption(f"audit_{option.name}") for option in OPTIONS}
     with _usage_error():
-        settings = settings_from(typed)
+        settings = settings_from(with_project_defaults(typed, config.rootpath))
     command = " ".join(["pytest", *(str(word) for word in config.invocation_params.args)])
     state = config.stash[STATE] = PluginState(settings, command)
     if hasattr(config, "workerinput"):

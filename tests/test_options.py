@@ -1,5 +1,6 @@
 """Option strings become settings, or one sentence that names flag, value and remedy."""
 
+import json
 import re
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,7 @@ from audit.options import (
     parse_whole,
     settings_from,
 )
+from audit.verdicts.margins import Points, Retained
 
 
 def test_nothing_typed_is_all_defaults() -> None:
@@ -27,7 +29,7 @@ def test_nothing_typed_is_all_defaults() -> None:
 
 
 def test_every_option_has_a_setting() -> None:
-    other = {"margin": "margins", "no_store": "use_store", "no_reuse": "reuse"}
+    other = {"margin": "margins", "no_store": "use_store", "no_reuse": "reuse", "no_triage": "triage"}
     assert {other.get(option.name, option.name) for option in OPTIONS} == set(AuditSettings.__dataclass_fields__)
 
 
@@ -58,28 +60,46 @@ def test_the_papers_prompts_are_asked_as_they_are(around: dict[str, Any]) -> Non
 def test_points_and_percentage_points_mean_the_same(points: float) -> None:
     in_points = parse_margins([f"ner={points}"])["ner"]
     in_percent = parse_margins([f"ner={points * 100!r}pp"])["ner"]
-    assert in_percent == pytest.approx(in_points, abs=1e-11)
+    assert isinstance(in_points, Points) and isinstance(in_percent, Points)
+    assert in_percent.points == pytest.approx(in_points.points, abs=1e-11)
+
+
+def test_a_margin_may_be_a_share_to_be_retained() -> None:
+    assert parse_margins(["ner=90%"]) == {"ner": Retained(0.9)}
+    assert AuditSettings(margins={"ner": "90%", "nli": 0.02}).margins == {"ner": Retained(0.9), "nli": Points(0.02)}
+
+
+def test_settings_can_be_written_as_json() -> None:
+    plain = AuditSettings(margins={"ner": "90%"}, reports="out", editor_config={"a": "1"}).plain()
+    assert (plain["margins"], plain["reports"], plain["editor_config"]) == ({"ner": "90%"}, "out", {"a": "1"})
+    assert json.loads(json.dumps(plain)) == plain
 
 
 def test_margins_tolerate_blanks_and_capitals() -> None:
-    assert parse_margins([" ner = 3 PP ", "nli=.02"]) == {"ner": 0.03, "nli": 0.02}
+    assert parse_margins([" ner = 3 PP ", "nli=.02"]) == {"ner": Points(0.03), "nli": Points(0.02)}
 
 
-@pytest.mark.parametrize("text", ["ner=0", "ner=1", "ner=-0.1", "ner=inf", "ner=nan", "ner=100pp", "ner=0pp"])
+@pytest.mark.parametrize("text", ["ner=0", "ner=1", "ner=-0.1", "ner=100pp", "ner=0pp"])
 def test_margins_lie_inside_0_and_1(text: str) -> None:
     with pytest.raises(AuditError, match=re.escape(f"--margin {text!r}: a margin lies between 0 and 1")):
         parse_margins([text])
 
 
+@pytest.mark.parametrize("text", ["ner=inf", "ner=nan", "ner=nanpp", "ner=inf%"])
+def test_margins_are_finite(text: str) -> None:
+    with pytest.raises(AuditError, match=re.escape(f"--margin {text!r}: ") + ".*is not a finite number"):
+        parse_margins([text])
+
+
 @pytest.mark.parametrize("text", ["ner", "=0.03", "ner=", "", "="])
 def test_margins_need_both_sides(text: str) -> None:
-    with pytest.raises(AuditError, match="write ABILITY=POINTS"):
+    with pytest.raises(AuditError, match="write ABILITY=MARGIN"):
         parse_margins([text])
 
 
 @pytest.mark.parametrize("ability", list(ABILITIES))
 def test_every_ability_may_have_a_margin(ability: str) -> None:
-    assert parse_margins([f"{ability}=1pp"]) == {ability: 0.01}
+    assert parse_margins([f"{ability}=1pp"]) == {ability: Points(0.01)}
 
 
 @given(number=st.integers(1, 10**12))

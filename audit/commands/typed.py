@@ -2,12 +2,14 @@
 
 import inspect
 from collections.abc import Callable, Collection, Sequence
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
 from audit.errors import AuditError
 from audit.options import OPTIONS, Option, settings_from
+from audit.project_defaults import nearest_project, with_project_defaults
 
 
 def takes(names: Collection[str]) -> Callable[[Callable[..., None]], Callable[..., None]]:
@@ -26,7 +28,7 @@ def takes(names: Collection[str]) -> Callable[[Callable[..., None]], Callable[..
             typed = {option.name: given.pop(option.name) for option in shared}
             # A switch that was not given is no choice.
             typed |= {name: typed[name] or None for name in switches & typed.keys()}
-            command(settings_from(typed), **given)
+            command(settings_from(with_project_defaults(typed, nearest_project(Path.cwd()))), **given)
 
         told.__name__, told.__doc__ = command.__name__, command.__doc__
         parameters = [*own, *shared]  # typer reads the options off the signature

@@ -5,7 +5,7 @@ from collections.abc import Iterable, Sequence
 from audit.reports.advice import next_step
 from audit.reports.flips import LEGEND, flip_table
 from audit.reports.run import AbilityRow, Example, RunReport
-from audit.reports.terminal import interval, points
+from audit.reports.terminal import interval, margin, points
 
 SHOWN_SKIPPED = 10
 
@@ -59,7 +59,7 @@ def _abilities(rows: Sequence[AbilityRow]) -> Iterable[str]:
                 f"{row.edited:.3f}",
                 points(row.drop),
                 interval(row),
-                f"{row.margin:.3f}",
+                margin(row),
                 str(row.n),
                 str(row.right_to_wrong),
                 str(row.wrong_to_right),

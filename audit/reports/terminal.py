@@ -86,6 +86,11 @@ def interval(row: AbilityRow) -> str:
     return f"[{points(lower)}, {points(upper)}]"
 
 
+def margin(row: AbilityRow) -> str:
+    """The margin in score points; of a share to be retained, the points that it comes to at this base score."""
+    return f"{row.margin:.3f}" + (f" ({row.asked_margin})" if row.asked_margin.endswith("%") else "")
+
+
 def _ability_columns(report: RunReport, verbosity: int) -> list[Column]:
     rows = report.abilities
     columns = [
@@ -94,7 +99,7 @@ def _ability_columns(report: RunReport, verbosity: int) -> list[Column]:
         Column("edited", [f"{row.edited:.3f}" for row in rows], 70),
         Column("drop", [points(row.drop) for row in rows], 90),
         Column("95 % interval", [interval(row) for row in rows], 40),
-        Column("margin", [f"{row.margin:.3f}" for row in rows], 30),
+        Column("margin", [margin(row) for row in rows], 30),
         Column("n", [str(row.n) for row in rows], 50),
     ]
     if verbosity > 0:

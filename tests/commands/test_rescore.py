@@ -20,7 +20,8 @@ from audit.cli import app
 from audit.reports.folder import read_report
 from audit.reports.run import ItemRecord, RunReport
 from audit.session import scoring
-from audit.session.comparison import compare, records
+from audit.session.comparison import compare, harmed, records
+from audit.session.comparison import judged as judge
 from audit.session.scoring import read_raw
 from tests.reports.sample import REPORT
 from tests.small_audit import abilities, build, write_lines
@@ -73,7 +74,9 @@ def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Path]:
             asked = items(ability, FolderSource(rows), None, 0)
             base = answers(ability, asked, 0, 0.95)
             edited = [answers(ability, asked, seed, right) for seed in (1, 2)]
-            judged.append(compare(ability, base, edited, margin=0.05, seed=REPORT.header.seed))
+            seed = REPORT.header.seed
+            verdict, harm_p = judge(ability, base, edited, margin=0.05, seed=seed), harmed(base, edited, seed=seed)
+            judged.append(compare(ability, base, edited, verdict, margin=0.05, harm_p=harm_p))
             kept += records(ability, base, edited)
         report = replace(REPORT, abilities=tuple(judged), items=tuple(kept), settings={"margins": {"nli": 0.05}})
         return report.save(tmp_path / "reports")
@@ -120,9 +123,9 @@ def test_other_margins_give_other_verdicts_of_the_same_numbers(run: Callable[...
     assert [row.outcome for row in old.abilities] == ["FAIL", "FAIL"]
     assert [row.outcome for row in new.abilities] == ["PASS", "FAIL"]
     assert new.abilities[1] == old.abilities[1]
-    words = {name: getattr(new.abilities[0], name) for name in ("margin", "outcome", "sentence")}
+    words = {name: getattr(new.abilities[0], name) for name in ("margin", "asked_margin", "outcome", "sentence")}
     assert replace(old.abilities[0], **words) == new.abilities[0]
-    assert new.settings["margins"] == {"nli": 0.9}
+    assert new.settings["margins"] == {"nli": "0.9"}
 
 
 def test_a_better_parser_reads_old_answers_anew(run: Callable[..., Path], monkeypatch: pytest.MonkeyPatch) -> None:
@@ -193,7 +196,7 @@ def spoil(folder: Path, old: str, new: str) -> None:
         (lambda f: forget(f, "fields"), [], "without what scoring again takes (an older version"),
         (lambda f: forget(f, "log_likelihoods"), [], "without what scoring again takes (an older version"),
         (lambda f: None, ["--margin", "ner=0.1"], "did not judge ner; leave its margin out"),
-        (lambda f: None, ["--margin", "nli"], "--margin 'nli': write ABILITY=POINTS"),
+        (lambda f: None, ["--margin", "nli"], "--margin 'nli': write ABILITY=MARGIN"),
         (lambda f: None, ["--inconclusive", "maybe"], "--inconclusive 'maybe': give one of fail, skip"),
     ],
 )

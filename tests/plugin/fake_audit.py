@@ -14,6 +14,7 @@ from typing import Any
 from audit.errors import AuditError
 from audit.options import AuditSettings
 from audit.reports.run import AbilityRow, EditScore, IntegrityRow, RunHeader, RunReport
+from audit.verdicts.margins import margin_of
 from tests.reports.sample import FAILED, HEADER, PASSED, REPORT, UNDECIDED
 
 ROWS = {row.ability: row for row in (PASSED, FAILED, UNDECIDED)}
@@ -43,13 +44,15 @@ class FakeAudit:
     def measured(self) -> bool:
         return bool(self.rows)
 
-    def verdict(self, ability: str, max_drop: float = 0.05) -> AbilityRow:
+    def verdict(self, ability: str, max_drop: float | str = 0.05) -> AbilityRow:
         if self.settings.editor == "broken":
             raise AuditError("the subject 'Mara' is not in the prompt; mend request case-1.")
         if self.watcher is not None:
             with self.watcher.stage(f"{ability}, edited") as done:
                 done(1, 2)
-        self.rows[ability] = replace(ROWS[ability], margin=self.settings.margins.get(ability, max_drop))
+        margin = self.settings.margins.get(ability) or margin_of(max_drop)
+        row = ROWS[ability]
+        self.rows[ability] = replace(row, margin=margin.at(row.base, row.floor), asked_margin=str(margin))
         return self.rows[ability]
 
     requests = ("one", "two")

@@ -13,3 +13,8 @@ def test_the_option_wins_over_the_suite(suites: Suites) -> None:
     result = suites.run("sentiment reasoning", "--margin", "sentiment=3pp")
     result.stdout.fnmatch_lines(["sentiment *0.030*PASS"])
     result.stdout.fnmatch_lines(["reasoning *0.050*FAIL"])
+
+
+def test_a_share_to_be_retained_is_shown_with_what_it_allows(suites: Suites) -> None:
+    result = suites.run("sentiment", "--margin", "sentiment=90%")
+    result.stdout.fnmatch_lines(["sentiment *0.0?? (90%)*PASS"])

@@ -18,7 +18,7 @@ OPTIONS = """
 --editor rome --model ./mine --revision v2 --edits zsre.json --edit-mode batch-sequential --edit-count 20
 --edit-batch-size 5 --editor-config layers=3,4 --editor-config steps=5 --restraint prune:2.0 --margin ner=3pp
 --margin nli=0.02 --inconclusive skip --limit 50 --seed 7 --device cuda:1 --dtype bfloat16 --reports out --patch mine
---data ./rows --shots 5 --chat-template
+--data ./rows --shots 5 --chat-template --early-stop --no-triage
 """
 SETTINGS: dict[str, Any] = {
     "editor": "rome",
@@ -41,6 +41,8 @@ SETTINGS: dict[str, Any] = {
     "data": "./rows",
     "shots": 5,
     "chat_template": True,
+    "early_stop": True,
+    "triage": False,
 }
 
 
