@@ -9,6 +9,7 @@ from pathlib import Path
 from rich.table import Table
 
 from audit.errors import AuditError
+from audit.reports.claims import curve_harm_sentence
 from audit.reports.json_report import report_from_json, verdict_document
 from audit.reports.run import AbilityRow, EditScore, RunReport
 
@@ -91,6 +92,8 @@ def curve_markdown(points: Sequence[RunReport]) -> str:
             f"✗ FAIL, ? INCONCLUSIVE, else PASS, under margins of {', '.join(f'{one:g}' for one in margins)} and at "
             f"most {items} items an ability. The bands of the figure are the one-sided 95 % limits of each point by "
             "itself; no correction is made for looking at several points.",
+            "",
+            curve_harm_sentence(points),
             "",
             "![the curves](curve.png)",
             "",

@@ -33,6 +33,7 @@ def verdict_document(report: RunReport) -> dict[str, Any]:
     document = {
         "schema_version": SCHEMA_VERSION,
         "outcome": report.outcome,
+        "harmed": [alarm.name for alarm in report.alarms if alarm.harmed],
         "estimand": "expected change on items like these: greedy decoding, this prompt, this batch plan",
         **{name: _plain(value) for name, value in parts.items()},
     }

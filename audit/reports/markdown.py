@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Sequence
 
 from audit.reports.advice import next_step
+from audit.reports.claims import claims
 from audit.reports.flips import LEGEND, flip_table
 from audit.reports.run import AbilityRow, Example, RunReport
 from audit.reports.terminal import interval, margin, points
@@ -18,6 +19,7 @@ def markdown(report: RunReport) -> str:
         report.verdict_line.rsplit(": ", 1)[1] + ".",
         "\n".join(f"- {line.removeprefix('audit: ')}" for line in header.lines()),
         *_abilities(report.abilities),
+        *_claims(report),
         *_unasked(report),
         *_edit(report),
         *_integrity(report),
@@ -74,6 +76,13 @@ def _abilities(rows: Sequence[AbilityRow]) -> Iterable[str]:
         "these, with greedy decoding, this prompt and this batch plan."
     )
     yield "\n".join(f"- **{row.named}**: {row.sentence}{_beside(row)}" for row in rows)
+
+
+def _claims(report: RunReport) -> Iterable[str]:
+    supported = claims(report)
+    if supported:
+        yield "## What this run supports"
+        yield "\n".join(f"- {sentence}" for sentence in supported)
 
 
 def _unasked(report: RunReport) -> Iterable[str]:

@@ -15,6 +15,7 @@ from rich.table import Table
 from rich.text import Text
 
 from audit.reports.advice import next_step
+from audit.reports.claims import harm_sentence
 from audit.reports.flips import flip_lines
 from audit.reports.run import AbilityRow, EditScore, IntegrityRow, RunReport
 
@@ -57,6 +58,8 @@ def summary(report: RunReport, *, width: int, color: bool, verbosity: int = 0, a
         scores = [score for score in report.edit_scores if verbosity > 0 or score.measure in HEADLINES]
         if scores:
             console.print(_fitting(console, _edit_columns(scores), lines), "")
+        if any(alarm.harmed for alarm in report.alarms):
+            console.print(Text(harm_sentence(report)), "")
         for line in _integrity(report.integrity, verbosity):
             console.print(line)
         for note in _notes(report):
