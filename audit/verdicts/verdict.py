@@ -106,7 +106,7 @@ def judge(
         method=evidence.method,
         right_to_wrong=int((after < before).sum()),
         wrong_to_right=int((after > before).sum()),
-        sentence=_sentence(outcome, evidence, points, floor, more, alpha),
+        sentence=_sentence(outcome, evidence, points, asked.told(points), floor, more, alpha),
         base_lower=evidence.base_lower,
         more_items=more,
     )
@@ -204,7 +204,7 @@ def _more_items(evidence: _Evidence, margin: float, floor: float, n: int) -> int
 
 
 def _sentence(
-    outcome: Outcome, evidence: _Evidence, margin: float, floor: float, more: int | None, alpha: float
+    outcome: Outcome, evidence: _Evidence, margin: float, named: str, floor: float, more: int | None, alpha: float
 ) -> str:
     drop, (lower, upper), sure = f"{evidence.drop:.3f}", evidence.limits, f"with {100 * (1 - alpha):g} % confidence"
     if evidence.base_lower <= floor:
@@ -215,16 +215,16 @@ def _sentence(
         )
     if outcome is Outcome.PASS:
         note = ": detectable, but acceptable" if evidence.harm > 0 else ""
-        return f"The drop of {drop} is at most {_up(upper)} {sure}, within the margin of {margin:g}{note}."
+        return f"The drop of {drop} is at most {_up(upper)} {sure}, within the margin of {named}{note}."
     if outcome is Outcome.FAIL and lower > margin:
-        return f"The drop of {drop} is at least {_down(lower)} {sure}, beyond the margin of {margin:g}."
+        return f"The drop of {drop} is at least {_down(lower)} {sure}, beyond the margin of {named}."
     if outcome is Outcome.FAIL:
         harm = f"{sure} it is real harm, at least {_down(evidence.harm)}"
-        return f"The drop of {drop} exceeds the margin of {margin:g}, and {harm}."
+        return f"The drop of {drop} exceeds the margin of {named}, and {harm}."
     advice = f"about {more} more items" if more is not None else "no affordable number of items"
     return (
         f"The drop of {drop} may be as large as {_up(upper)} or as small as {_down(lower)} ({sure} each), which does "
-        f"not settle a margin of {margin:g}: {advice} would, and this run certifies a margin of {_up(max(0.0, upper))}."
+        f"not settle a margin of {named}: {advice} would, and this run certifies a margin of {_up(max(0.0, upper))}."
     )
 
 

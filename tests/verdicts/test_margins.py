@@ -2,6 +2,7 @@ import pytest
 
 from audit.errors import AuditError
 from audit.verdicts.margins import Points, Retained, margin_of, parse_margin
+from audit.verdicts.verdict import judge
 
 
 @pytest.mark.parametrize(
@@ -53,6 +54,13 @@ def test_the_line_is_above_zero_exactly_where_the_margin_is_exceeded(margin, bas
 def test_a_number_is_points():
     assert margin_of(0.05) == Points(0.05)
     assert margin_of(Retained(0.9)) == Retained(0.9)
+    assert margin_of("90%") == Retained(0.9)
+
+
+def test_a_verdict_names_a_share_with_the_points_that_it_comes_to():
+    scores = [1.0] * 180 + [0.0] * 20
+    said = judge(scores, scores, margin=Retained(0.9), floor=0.5).sentence
+    assert said.endswith("within the margin of 0.040 (to keep 90% of what lies above the floor).")
 
 
 @pytest.mark.parametrize(
