@@ -157,6 +157,8 @@ class AbilityRow:
     asked_margin: str = ""  # as it was asked for: "0.05", or the share to be retained, "90%"
     planned: int | None = None  # items that could have been asked, where the verdict came before the last of them
     harm_p: float | None = None  # chance of such a drop if nothing was harmed; None where it was not tested
+    noise_floor: float | None = None  # what the same weights lose against themselves, where that was calibrated
+    noise_items: int | None = None  # ... on so many items
     flips: FlipReport | None = None  # on items that mention an edit, and elsewhere; reports of older versions lack it
 
     @property

@@ -36,6 +36,7 @@ from audit.options import DEFAULT_MARGIN, AuditSettings
 from audit.reports.run import AbilityRow, EditScore, IntegrityRow, RunHeader, RunReport, SkippedEdit
 from audit.reports.taken_over import TakenOver
 from audit.session.asking import ENGINE_VERSION, KnownModel
+from audit.session.calibration import noise_under
 from audit.session.changes import Changes, Told, changes_of
 from audit.session.comparison import compare, harmed, judged, records
 from audit.session.crew import Crew
@@ -174,10 +175,14 @@ class Audit:
 
         Raises:
             UnaskedError: this ability's questions cannot be had or asked; others may go on, but the run cannot pass.
+            AuditError: the margin is under the noise floor that `audit calibrate` found; nothing was asked.
         """
         margin = self.settings.margins.get(ability) or margin_of(max_drop)
         if ability not in self._rows or self._rows[ability][0] != margin:
-            self._rows[ability] = margin, self._judged(ability, margin)
+            told = self._log_of(None), ability, self.settings, self.source.name
+            noise = self.crew.together(lambda: noise_under(margin, *told))
+            row = self._judged(ability, margin)
+            self._rows[ability] = margin, replace(row, noise_floor=noise.floor, noise_items=noise.n) if noise else row
         return self._rows[ability][1]
 
     def _judged(self, name: str, margin: Margin) -> AbilityRow:

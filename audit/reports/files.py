@@ -1,0 +1,29 @@
+"""Texts and pictures beside each other in a folder, in place of what an earlier run left there."""
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+
+from audit.errors import AuditError
+
+
+@contextmanager
+def written_into(folder: Path, flag: str = "--reports") -> Iterator[None]:
+    """While inside, what the system refuses about `folder` becomes one sentence; `flag` is the option that named it."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        yield
+    except OSError as error:
+        raise AuditError(f"{flag} {folder}: it cannot be written ({error.strerror}); give another folder.") from None
+
+
+def write_texts(folder: Path, texts: Mapping[str, str]) -> tuple[Path, ...]:
+    """Write every text into the file of its name; the files written.
+
+    Raises:
+        AuditError: the folder cannot be written.
+    """
+    with written_into(folder):
+        for name, text in texts.items():
+            (folder / name).write_text(text, encoding="utf-8")
+    return tuple(folder / name for name in texts)
