@@ -13,6 +13,7 @@ import typer
 
 from audit.commands.bisect import bisect
 from audit.commands.budget import budget
+from audit.commands.calibrate import calibrate
 from audit.commands.curve import curve
 from audit.commands.diff import diff
 from audit.commands.ending import USAGE_EXIT, exit_by, show
@@ -115,6 +116,7 @@ def list_command() -> None:
 
 app.command("bisect")(_in_one_sentence(bisect))
 app.command("budget")(_in_one_sentence(budget))
+app.command("calibrate")(_in_one_sentence(calibrate))
 app.command("curve")(_in_one_sentence(curve))
 app.command("diff")(_in_one_sentence(diff))
 app.command("grid")(_in_one_sentence(grid))

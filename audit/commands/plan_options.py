@@ -42,5 +42,10 @@ takes_a_plan = takes(TAKEN)
 
 def folder_for(what: str, settings: AuditSettings) -> Path:
     """Where the results of a command land: `reports/curve-memit-pocket-llama`."""
-    words = (settings.editor.rsplit(":", 1)[-1], settings.model.rstrip("/").rsplit("/", 1)[-1])
-    return settings.reports / "-".join([what, *(re.sub(r"[^A-Za-z0-9._-]+", "-", word) for word in words)])
+    return folder_of(settings, what, settings.editor.rsplit(":", 1)[-1], settings.model)
+
+
+def folder_of(settings: AuditSettings, what: str, *names: str) -> Path:
+    """The same for a command about other things: `reports/calibrate-pocket-llama`."""
+    words = (re.sub(r"[^A-Za-z0-9._-]+", "-", name.rstrip("/").rsplit("/", 1)[-1]) for name in names)
+    return settings.reports / "-".join([what, *words])

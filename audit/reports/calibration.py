@@ -72,7 +72,7 @@ class Calibration:
 
 @dataclass(frozen=True)
 class Calibrated:
-    """A model and its data, calibrated. `lines` say what was asked and how.
+    """A model and its data, calibrated on at least one ability. `lines` say what was asked and how.
 
     `unasked` are abilities that could not be asked, `without` says why nothing was asked in the other arithmetic.
     """
@@ -86,8 +86,6 @@ class Calibrated:
     def sentences(self) -> list[str]:
         """Which margins may be asked for, and what the other arithmetic changes."""
         sentences = [f"{ability} was not asked: {reason}" for ability, reason in self.unasked.items()]
-        if not self.abilities:
-            return sentences
         worst = max(self.abilities, key=lambda one: one.held.floor)
         least = min(self.abilities, key=lambda one: one.held.floor)
         told = f"{_up(worst.held.floor)} may be asked for on {self.model}"
@@ -114,8 +112,7 @@ class Calibrated:
 
 def calibration_rows(found: Calibrated) -> tuple[list[str], list[list[str]]]:
     """Headings and one line an ability."""
-    other = found.abilities[0].other if found.abilities else "other dtype"
-    headings = ["ability", "base", "items", "flips by batches", f"flips by {other}", "floor"]
+    headings = ["ability", "base", "items", "flips by batches", f"flips by {found.abilities[0].other}", "floor"]
     lines = [
         [
             one.ability,

@@ -64,7 +64,7 @@ def calibrate(settings: AuditSettings, abilities: Sequence[str], watcher: Watche
     """Ask the model of `settings` everything twice, and keep what its scores did.
 
     Raises:
-        AuditError: the model cannot be asked, or there is no store to keep the result in.
+        AuditError: no ability can be asked, or there is no store to keep the result in.
     """
     if not settings.use_store:
         raise AuditError("a calibration is for later runs, which find it in the store; leave --no-store out.")
@@ -90,7 +90,7 @@ def calibrate(settings: AuditSettings, abilities: Sequence[str], watcher: Watche
             )
         )
     first.log.add({_key(one.ability, settings, source.name): one.plain() for one in found})
-    return Calibrated(settings.model, first.lines, tuple(found), first.unasked, without if found else "")
+    return Calibrated(settings.model, first.lines, tuple(found), first.unasked, without)
 
 
 def calibrated(log: AnswerLog | None, ability: str, settings: AuditSettings, data: str) -> Calibration | None:
@@ -148,6 +148,8 @@ def _ask_twice(settings: AuditSettings, abilities: Sequence[str], store: Store, 
                 asked[name] = _Twice(ability, once, asked_in_other_batches(lm, ability, items, settings.seed, done))
         except AuditError as error:  # of this ability; the others go on
             unasked[name] = str(error)
+    if not asked:
+        raise AuditError("no ability was asked: " + "; ".join(f"{name}: {reason}" for name, reason in unasked.items()))
     dtypes = {name: parameter.dtype for name, parameter in lm.model.named_parameters()}
     how = f"{settings.limit} items per ability at most from {source.name}, protocol {settings.protocol}"
     how += f", {settings.shots} shots" if settings.shots else ""
@@ -161,8 +163,6 @@ def _ask_in(
 ) -> tuple[dict[str, AskedItems], str]:
     """The answers of the same weights computed in `dtype`, by ability; and why there are none, where that is so."""
     asked: dict[str, AskedItems] = {}
-    if not first.asked:
-        return asked, ""
     try:
         with stages("loading"):
             lm = _loaded(settings, _named(dtype))
