@@ -1,26 +1,34 @@
 """What a run asks: an ability as the settings want it asked, and its items; the same for base and edited model."""
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from audit.abilities.asked import asked_ability
+from audit.abilities.chat import Tokenizer
 from audit.abilities.contract import Ability, Item
 from audit.abilities.sources import Source, items
-from audit.models.language_model import LanguageModel
 from audit.options import AuditSettings
 
+if TYPE_CHECKING:
+    from audit.models.language_model import LanguageModel
 
-def questions_of(name: str, source: Source, lm: LanguageModel, wanted: AuditSettings) -> tuple[Ability, Sequence[Item]]:
+
+def questions_of(
+    name: str, source: Source, lm: "LanguageModel", wanted: AuditSettings
+) -> tuple[Ability, Sequence[Item]]:
     """The ability of this name and at most `wanted.limit` items, drawn by the seed.
 
     Raises:
         AuditError: there is no such ability, its data cannot be had, or a column is missing or empty.
     """
+    return drawn_questions(name, source, wanted, lm.tokenizer if wanted.chat_template else None)
+
+
+def drawn_questions(
+    name: str, source: Source, wanted: AuditSettings, chat_tokenizer: Tokenizer | None = None
+) -> tuple[Ability, Sequence[Item]]:
+    """The same with no model at hand; without `chat_tokenizer` no chat template stands around the questions."""
     ability = asked_ability(
-        name,
-        wanted.protocol,
-        source,
-        shots=wanted.shots,
-        seed=wanted.seed,
-        chat_tokenizer=lm.tokenizer if wanted.chat_template else None,
+        name, wanted.protocol, source, shots=wanted.shots, seed=wanted.seed, chat_tokenizer=chat_tokenizer
     )
     return ability, items(ability, source, wanted.limit, wanted.seed)
