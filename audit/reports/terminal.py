@@ -49,7 +49,7 @@ def summary(report: RunReport, *, width: int, color: bool, verbosity: int = 0, a
     if verbosity >= 0:
         lines = box.ASCII2 if ascii_only else box.SIMPLE_HEAD
         if report.abilities:
-            console.print(_fitting(console, _ability_columns(report, verbosity), lines), "")
+            console.print(fitting(console, _ability_columns(report, verbosity), lines), "")
         flips = flip_lines(report.abilities, verbosity)
         for told in flips:
             console.print(Text(told))
@@ -57,7 +57,7 @@ def summary(report: RunReport, *, width: int, color: bool, verbosity: int = 0, a
             console.print()
         scores = [score for score in report.edit_scores if verbosity > 0 or score.measure in HEADLINES]
         if scores:
-            console.print(_fitting(console, _edit_columns(scores), lines), "")
+            console.print(fitting(console, _edit_columns(scores), lines), "")
         if any(alarm.harmed for alarm in report.alarms):
             console.print(Text(harm_sentence(report)), "")
         for line in _integrity(report.integrity, verbosity):
@@ -166,7 +166,7 @@ def _notes(report: RunReport) -> list[str]:
     return notes
 
 
-def _fitting(console: Console, columns: list[Column], lines: box.Box) -> Table:
+def fitting(console: Console, columns: list[Column], lines: box.Box) -> Table:
     """The widest table that fits: columns of least need go first, never those of need 100."""
     unbounded = console.options.update(max_width=10_000)
     while True:
