@@ -90,7 +90,9 @@ class Calibrated:
         least = min(self.abilities, key=lambda one: one.held.floor)
         told = f"{_up(worst.held.floor)} may be asked for on {self.model}"
         if worst.held.floor > least.held.floor:
-            told += f" for every ability ({worst.ability} is the noisiest), smaller ones from each one's floor on"
+            told += (
+                f" for every ability (the highest floor is {worst.ability}'s), smaller ones from each one's floor on"
+            )
         sentences.append(f"Margins of at least {told}; an audit of this model and data refuses what is under a floor.")
         return [*sentences, *self._arithmetic()]
 

@@ -75,7 +75,7 @@ def _abilities(rows: Sequence[AbilityRow]) -> Iterable[str]:
         "*lost* counts right answers that became wrong, *won* the reverse. The expected change is that on items like "
         "these, with greedy decoding, this prompt and this batch plan."
     )
-    yield "\n".join(f"- **{row.named}**: {row.sentence}{_beside(row)}" for row in rows)
+    yield "\n".join(f"- **{row.named}**: {row.sentence}{_beside(row)}{_noise(row)}" for row in rows)
 
 
 def _claims(report: RunReport) -> Iterable[str]:
@@ -93,6 +93,10 @@ def _unasked(report: RunReport) -> Iterable[str]:
 
 def _beside(row: AbilityRow) -> str:
     return "".join(f" {metric}: base {base:.3f}, edited {edited:.3f}." for metric, (base, edited) in row.beside.items())
+
+
+def _noise(row: AbilityRow) -> str:
+    return "" if row.noise_floor is None else f" Noise floor {row.noise_floor:.3f} (A/A, {row.noise_items} items)."
 
 
 def _edit(report: RunReport) -> Iterable[str]:
