@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from audit.reports.files import write_texts
 from audit.reports.run import FAIL, PASS, AbilityRow, RunHeader
 from audit.reports.terminal import interval, points
 
@@ -112,7 +113,6 @@ def budget_markdown(budget: Budget) -> str:
 
 def write_budget(budget: Budget, folder: Path) -> tuple[Path, ...]:
     """Write `budget.json` and `budget.md` into `folder`; the files written."""
-    folder.mkdir(parents=True, exist_ok=True)
     document = {
         **asdict(budget),
         "confirmed": budget.confirmed,
@@ -122,9 +122,7 @@ def write_budget(budget: Budget, folder: Path) -> tuple[Path, ...]:
         "budget.json": json.dumps(document, indent=2, ensure_ascii=False) + "\n",
         "budget.md": budget_markdown(budget),
     }
-    for name, text in texts.items():
-        (folder / name).write_text(text, encoding="utf-8")
-    return tuple(folder / name for name in texts)
+    return write_texts(folder, texts)
 
 
 def _drop(row: AbilityRow) -> str:

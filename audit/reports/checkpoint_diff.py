@@ -12,9 +12,9 @@ from typing import Any
 from rich import box
 from rich.table import Table
 
-from audit.errors import AuditError
 from audit.measures.checkpoint_diff import CheckpointDiff, TensorChange
 from audit.measures.weight_changes import THRESHOLDS
+from audit.reports.files import write_texts, written_into
 
 SCHEMA_VERSION = 1
 SHOWN_THRESHOLDS = (0.1, 1.0)  # in tables; the files hold all
@@ -54,18 +54,13 @@ def write_diff(diff: CheckpointDiff, folder: Path) -> tuple[Path, ...]:
         AuditError: the folder cannot be written.
     """
     texts = {"diff.json": diff_json(diff), "diff.csv": diff_csv(diff), "table.md": diff_markdown(diff)}
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        for name, text in texts.items():
-            (folder / name).write_text(text, encoding="utf-8")
-        written = tuple(folder / name for name in texts)
+    with written_into(folder, "--out"):
+        written = write_texts(folder, texts, "--out")
         if not diff.changes:
             return written
         from audit.reports.change_plot import draw_changes  # brings matplotlib
 
         return (*written, *draw_changes(diff, folder))
-    except OSError as error:
-        raise AuditError(f"--out {folder}: it cannot be written ({error.strerror}); give another folder.") from None
 
 
 def diff_json(diff: CheckpointDiff) -> str:

@@ -4,6 +4,7 @@ import json
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from audit.reports.files import write_texts
 from audit.reports.run import AbilityRow, RunHeader
 from audit.reports.terminal import interval, points
 
@@ -104,15 +105,12 @@ def culprits_markdown(found: Culprits) -> str:
 
 def write_culprits(found: Culprits, folder: Path) -> tuple[Path, ...]:
     """Write `culprits.json` and `culprits.md` into `folder`; the files written."""
-    folder.mkdir(parents=True, exist_ok=True)
     document = {**asdict(found), "confirmed": found.confirmed, "sentences": found.sentences()}
     texts = {
         "culprits.json": json.dumps(document, indent=2, ensure_ascii=False) + "\n",
         "culprits.md": culprits_markdown(found),
     }
-    for name, text in texts.items():
-        (folder / name).write_text(text, encoding="utf-8")
-    return tuple(folder / name for name in texts)
+    return write_texts(folder, texts)
 
 
 def _rounded(value: float) -> str:

@@ -10,6 +10,7 @@ from rich.table import Table
 
 from audit.errors import AuditError
 from audit.reports.claims import curve_harm_sentence
+from audit.reports.files import write_texts, written_into
 from audit.reports.json_report import report_from_json, verdict_document
 from audit.reports.run import AbilityRow, EditScore, RunReport
 
@@ -139,15 +140,13 @@ def write_curve(points: Sequence[RunReport], folder: Path) -> tuple[Path, ...]:
     """Write `curve.json`, `.csv`, `.md`, `.png` and `.svg`; the files written."""
     from audit.reports.curve_plot import draw_curve  # matplotlib is slow to import
 
-    folder.mkdir(parents=True, exist_ok=True)
     texts = {
         "curve.json": json.dumps({"points": [verdict_document(point) for point in points]}, indent=1) + "\n",
         "curve.csv": curve_csv(points),
         "curve.md": curve_markdown(points),
     }
-    for name, text in texts.items():
-        (folder / name).write_text(text, encoding="utf-8")
-    return (*(folder / name for name in texts), *draw_curve(points, folder))
+    with written_into(folder):
+        return (*write_texts(folder, texts), *draw_curve(points, folder))
 
 
 def _write(

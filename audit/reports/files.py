@@ -17,13 +17,13 @@ def written_into(folder: Path, flag: str = "--reports") -> Iterator[None]:
         raise AuditError(f"{flag} {folder}: it cannot be written ({error.strerror}); give another folder.") from None
 
 
-def write_texts(folder: Path, texts: Mapping[str, str]) -> tuple[Path, ...]:
-    """Write every text into the file of its name; the files written.
+def write_texts(folder: Path, texts: Mapping[str, str], flag: str = "--reports") -> tuple[Path, ...]:
+    """Write every text into the file of its name; the files written. `flag` as in `written_into`.
 
     Raises:
         AuditError: the folder cannot be written.
     """
-    with written_into(folder):
+    with written_into(folder, flag):
         for name, text in texts.items():
             (folder / name).write_text(text, encoding="utf-8")
     return tuple(folder / name for name in texts)

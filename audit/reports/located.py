@@ -8,9 +8,9 @@ from pathlib import Path
 from rich import box
 from rich.table import Table
 
-from audit.errors import AuditError
 from audit.measures.causal_tracing import KINDS, ROLES
 from audit.measures.locate import Located
+from audit.reports.files import write_texts, written_into
 
 SCHEMA_VERSION = 1
 
@@ -24,13 +24,8 @@ def write_located(located: Located, folder: Path) -> tuple[Path, ...]:
     from audit.reports.heat_map import draw_heat_maps  # brings matplotlib
 
     texts = {"locate.json": located_json(located), "table.md": located_markdown(located)}
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        for name, text in texts.items():
-            (folder / name).write_text(text, encoding="utf-8")
-        return (*(folder / name for name in texts), *draw_heat_maps(located, folder))
-    except OSError as error:
-        raise AuditError(f"--out {folder}: it cannot be written ({error.strerror}); give another folder.") from None
+    with written_into(folder, "--out"):
+        return (*write_texts(folder, texts, "--out"), *draw_heat_maps(located, folder))
 
 
 def located_json(located: Located) -> str:
