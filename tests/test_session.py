@@ -216,7 +216,7 @@ def test_a_spoilt_entry_of_the_store_is_asked_again(options: dict[str, Any], tmp
 
 
 def test_not_a_number_is_caught_by_integrity_and_abilities(options: dict[str, Any]) -> None:
-    report = Audit(**options | {"editor": f"{__name__}:Poison"}).run(["open_qa", "dialogue"])
+    report = Audit(**options | {"editor": f"{__name__}:Poison", "triage": False}).run(["open_qa", "dialogue"])
     unsound = {row.check for row in report.integrity if row.sound is False}
     assert {"finite weights", "finite logits", "relative update norm", "perplexity ratio"} <= unsound
     assert report.outcome == "FAIL"
@@ -264,7 +264,7 @@ def test_a_watcher_sees_every_stage(options: dict[str, Any]) -> None:
             self.stages.append(name)
 
     Audit(**options | {"limit": 4}, watcher=Watcher()).run(["nli"])
-    assert Watcher.stages == ["identity edits", "nli, base", "nli, edited", "integrity", "asking about the edits"]
+    assert Watcher.stages == ["identity edits", "integrity", "nli, base", "nli, edited", "asking about the edits"]
 
 
 @pytest.mark.parametrize(

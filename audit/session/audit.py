@@ -23,12 +23,12 @@ from audit.abilities.contract import Ability, AskedItems
 from audit.abilities.sources import Source, source_of_data
 from audit.answer_log import AnswerLog
 from audit.edits.requests import EditRequest
-from audit.errors import AuditError, UnaskedError
+from audit.errors import AuditError, CollapsedError, UnaskedError
 from audit.measures.edit_success import EditScores
 from audit.measures.flips import Mentions
 from audit.measures.integrity import Integrity
 from audit.measures.locality_topics import topics_of
-from audit.models.fingerprints import content_fingerprint, weights_fingerprint
+from audit.models.fingerprints import content_fingerprint
 from audit.models.language_model import LanguageModel
 from audit.models.loading import load_language_model
 from audit.models.patches import Patch
@@ -40,7 +40,7 @@ from audit.session.calibration import noise_under
 from audit.session.changes import Changes, Told, changes_of
 from audit.session.comparison import compare, harmed, judged, records
 from audit.session.crew import Crew
-from audit.session.edit_measures import measure_integrity_of, score_edits_of
+from audit.session.edit_measures import Soundness, edit_score_rows, score_edits_of, weights_restored
 from audit.session.editing import EditedModel
 from audit.session.header import run_header
 from audit.session.interview import Interview
@@ -50,6 +50,7 @@ from audit.session.reading import fixed_texts
 from audit.session.reuse import Reuse
 from audit.session.stages import Stages, Watcher
 from audit.session.taking_over import taken_over
+from audit.session.triage import triage
 from audit.session.versions import versions
 from audit.store import Store, default_store
 from audit.verdicts.margins import Margin, margin_of
@@ -168,19 +169,23 @@ class Audit:
     @property
     def measured(self) -> bool:
         """Whether there is anything to report."""
-        return bool(self._rows or self.unasked) or not self.__dict__.keys().isdisjoint(MEASURES)
+        told = self._rows or self.unasked or self.__dict__.get("collapse")
+        return bool(told) or not self.__dict__.keys().isdisjoint(MEASURES)
 
     def verdict(self, ability: str, max_drop: float | str | Margin = DEFAULT_MARGIN) -> AbilityRow:
         """Judge one ability; `max_drop` is the margin, 0.05 or "90%", unless the settings have another for it.
 
         Raises:
             UnaskedError: this ability's questions cannot be had or asked; others may go on, but the run cannot pass.
+            CollapsedError: the edited model is no working language model; no ability was asked, and the run fails.
             AuditError: the margin is under the noise floor that `audit calibrate` found; nothing was asked.
         """
         margin = self.settings.margins.get(ability) or margin_of(max_drop)
         if ability not in self._rows or self._rows[ability][0] != margin:
             told = self._log_of(None), ability, self.settings, self.source.name
             noise = self.crew.together(lambda: noise_under(margin, *told))
+            if self.collapse is not None:
+                raise CollapsedError(f"{self.collapse} No ability was asked; --no-triage asks them all the same.")
             row = self._judged(ability, margin)
             self._rows[ability] = margin, replace(row, noise_floor=noise.floor, noise_items=noise.n) if noise else row
         return self._rows[ability][1]
@@ -201,9 +206,13 @@ class Audit:
     @cached_property
     def integrity(self) -> Integrity:
         """Whether the edited weights are sound; of several edited models, the worst."""
-        edited = self._edited
-        with self.stages("integrity", "integrity"):
-            return self.crew.from_first(lambda: measure_integrity_of(self._known, edited, self._texts, self._log_of))
+        return self._soundness.worst(self._edited)
+
+    @cached_property
+    def collapse(self) -> str | None:
+        """Why the edited model is no working language model; None where it is one, or where nobody wants to know."""
+        wanted = self.settings.triage
+        return triage(self._edited, self._soundness.of, self._interview, self.lm) if wanted else None
 
     @cached_property
     def locality(self) -> Locality:
@@ -217,7 +226,7 @@ class Audit:
         self.prepare()
         for ability in abilities or ABILITIES:
             if ability not in self._rows:  # a margin that was asked for before stands
-                with suppress(UnaskedError):  # the report tells of it
+                with suppress(UnaskedError, CollapsedError):  # the report tells of it
                     self.verdict(ability, max_drop)
         self.integrity  # noqa: B018 - measured when first asked for
         if self.requests:
@@ -233,7 +242,10 @@ class Audit:
             header=self.header,
             abilities=tuple(rows),
             edit_scores=self.edit_score_rows() if "edit_scores" in self.__dict__ else (),
-            integrity=(*(self.integrity_rows() if "integrity" in self.__dict__ else ()), self._reverted()),
+            integrity=(
+                *(self.integrity_rows() if "integrity" in self.__dict__ else ()),
+                weights_restored(self._known, self.crew),
+            ),
             skipped=tuple(SkippedEdit(s.file, s.line, s.field, s.reason) for s in self.changes.skipped),
             seconds=self.stages.seconds,
             settings=self.settings.plain(),
@@ -248,15 +260,12 @@ class Audit:
             taken_over=self._taken_over(),
             items=tuple(item for one in kept for item in one),
             unasked=self.unasked,
+            collapse=self.__dict__.get("collapse"),
         )
 
     def edit_score_rows(self) -> tuple[EditScore, ...]:
         """The edit's own scores as a report holds them; what no request can measure is left out."""
-        return tuple(
-            EditScore(measure, protocol, rate.value, rate.n, rate.lower, rate.upper)
-            for measure, protocol, rate in self.edit_scores.entries()
-            if rate is not None
-        )
+        return edit_score_rows(self.edit_scores)
 
     def integrity_rows(self) -> tuple[IntegrityRow, ...]:
         """The checks of the edited weights as a report holds them."""
@@ -301,6 +310,10 @@ class Audit:
     def _texts(self) -> tuple[str, ...]:
         return fixed_texts(self.settings.model)
 
+    @cached_property
+    def _soundness(self) -> Soundness:
+        return Soundness(self._known, self._texts, self._log_of, self.crew, self.stages)
+
     def _log_of(self, patch: Patch | None) -> AnswerLog | None:
         """The answers kept for the model with a patch."""
         if self._store is None:
@@ -342,8 +355,3 @@ class Audit:
         if reuse is not None:
             reuse.forget()
         return Interview(ability, questions, self._known, models, self.stages, self.crew, reuse, self._log_of)
-
-    def _reverted(self) -> IntegrityRow:
-        same = all(self.crew.gather(lambda: weights_fingerprint(self.lm) == self._known.weights))
-        are = "are what they were before it, bit for bit" if same else "differ: a patch was not taken back"
-        return IntegrityRow("weights restored", same, same, f"After the run the weights {are}.")

@@ -6,16 +6,19 @@ What was measured on a model state is kept beside its answers, so that a later r
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from dataclasses import asdict
+from functools import cached_property, partial
 from typing import Any
 
 from audit.answer_log import AnswerLog
 from audit.measures.edit_success import EditQuestion, EditReply, EditScores, ask_edits, edit_questions, score_edits
 from audit.measures.integrity import Integrity, IntegrityLimits, measure_integrity, perplexity, worst_of
-from audit.models.fingerprints import content_fingerprint
+from audit.models.fingerprints import content_fingerprint, weights_fingerprint
 from audit.models.patches import Patch, originals_kept
+from audit.reports.run import EditScore, IntegrityRow
 from audit.session.asking import KnownModel
 from audit.session.crew import Crew
 from audit.session.editing import EditedModel
+from audit.session.stages import Stages
 
 Progress = Callable[[int, int], None]
 LogOf = Callable[[Patch | None], AnswerLog | None]  # the answers kept for the model with a patch
@@ -49,23 +52,57 @@ def score_edits_of(
     return score_edits(base, edited, immediate or None)
 
 
-def measure_integrity_of(
-    known: KnownModel, models: Sequence[EditedModel], texts: Sequence[str], log_of: LogOf
-) -> Integrity:
-    """Whether the edited models are sound; of several, the worst. `texts` is what perplexity is measured on."""
-    base = _kept(log_of(None), ["perplexity", *texts], lambda: perplexity(known.lm, texts))
-    measured: list[Integrity] = []
-    for model in models:
+def edit_score_rows(scores: EditScores) -> tuple[EditScore, ...]:
+    """The edits' own scores as a report holds them; what no request can measure is left out."""
+    return tuple(
+        EditScore(measure, protocol, rate.value, rate.n, rate.lower, rate.upper)
+        for measure, protocol, rate in scores.entries()
+        if rate is not None
+    )
 
-        def measure(patch: Patch = model.patch) -> dict[str, Any]:
-            with originals_kept(known.lm) as originals:
-                patch.write(known.lm, originals)
-                found = measure_integrity(known.lm, originals, texts, patch=patch, base_perplexity=base)
-            return asdict(found)
 
-        plain = dict(_kept(log_of(model.patch), ["integrity", base, *texts], measure))
-        measured.append(Integrity(**{**plain, "limits": IntegrityLimits(**plain["limits"])}))
-    return worst_of(measured)
+class Soundness:
+    """The integrity of edited models: each is measured when it is first asked for, and once; of a crew, by one."""
+
+    def __init__(self, known: KnownModel, texts: Sequence[str], log_of: LogOf, crew: Crew, stages: Stages) -> None:
+        """`texts` is what perplexity is measured on."""
+        self._known, self._texts, self._log_of, self._crew, self._stages = known, texts, log_of, crew, stages
+        self._measured: dict[EditedModel, Integrity] = {}
+
+    def of(self, model: EditedModel) -> Integrity:
+        """The integrity of one of them."""
+        if model not in self._measured:
+            with self._stages("integrity", "integrity"):
+                self._measured[model] = self._crew.from_first(lambda: self._measure(model.patch))
+        return self._measured[model]
+
+    def worst(self, models: Sequence[EditedModel]) -> Integrity:
+        """The integrity of the worst."""
+        return worst_of([self.of(model) for model in models])
+
+    @cached_property
+    def _base(self) -> float:
+        measure = partial(perplexity, self._known.lm, self._texts)
+        found: float = _kept(self._log_of(None), ["perplexity", *self._texts], measure)
+        return found
+
+    def _measure(self, patch: Patch) -> Integrity:
+        lm, base, texts = self._known.lm, self._base, self._texts
+
+        def measure() -> dict[str, Any]:
+            with originals_kept(lm) as originals:
+                patch.write(lm, originals)
+                return asdict(measure_integrity(lm, originals, texts, patch=patch, base_perplexity=base))
+
+        plain = dict(_kept(self._log_of(patch), ["integrity", base, *texts], measure))
+        return Integrity(**{**plain, "limits": IntegrityLimits(**plain["limits"])})
+
+
+def weights_restored(known: KnownModel, crew: Crew) -> IntegrityRow:
+    """The check that the weights are what they were when they were loaded, in every process of a crew."""
+    same = all(crew.gather(lambda: weights_fingerprint(known.lm) == known.weights))
+    are = "are what they were before it, bit for bit" if same else "differ: a patch was not taken back"
+    return IntegrityRow("weights restored", same, same, f"After the run the weights {are}.")
 
 
 def _replies(
