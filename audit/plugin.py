@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from audit.errors import AuditError, UnaskedError
+from audit.errors import AuditError, CollapsedError, UnaskedError
 from audit.options import OPTIONS, AuditSettings, settings_from
 from audit.project_defaults import with_project_defaults
 from audit.workers import Controller, Worker
@@ -35,7 +35,7 @@ class PluginState:
     command: str
     audit: "Audit | None" = None
     asked: "dict[str, AbilityRow]" = field(default_factory=dict)  # by node id: the verdict a test asked for last
-    unasked: set[str] = field(default_factory=set)  # node ids of tests whose ability could not be asked
+    unasked: set[str] = field(default_factory=set)  # node ids of tests whose ability was not asked
     failed: list[str] = field(default_factory=list)  # node ids of audit tests that failed without a bad verdict
     report: "RunReport | None" = None
     trouble: str = ""  # why no report could be written
@@ -134,8 +134,10 @@ class Degradation:
         with _clean_exit(self._state):
             try:
                 row = self._audit.verdict(ability, max_drop=max_drop)
-            except UnaskedError as error:
+            except (UnaskedError, CollapsedError) as error:
                 self._state.unasked.add(self._test)
+                if isinstance(error, CollapsedError):
+                    self._state.fresh["collapse"] = self._audit.collapse
                 raise pytest.fail.Exception(str(error), pytrace=False) from None  # once, without its causes
         self._state.asked[self._test] = row
         self._state.found("abilities", row)

@@ -7,6 +7,11 @@ EFFICACY_BAR = 0.9  # below this the edits cannot be said to have taken
 
 def next_step(report: RunReport) -> str:
     """One sentence that says what to do next, from the worst thing the report holds down to the best."""
+    if report.collapse:
+        return (
+            f"Next: do not ship these weights; try {_smaller_edit(report)}, "
+            "or see what is left of each ability with --no-triage."
+        )
     if not report.abilities and not report.unasked:
         return "Next: run a suite that asks an ability, for example `pytest suites/`."
     failed = sorted((row for row in report.abilities if row.outcome == FAIL), key=lambda row: -row.drop)

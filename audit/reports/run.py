@@ -255,6 +255,8 @@ class RunReport:
     def verdict_line(self) -> str:
         """One line: the outcome and what it is made of."""
         parts = [f"{self.count(word)} {word}" for word in (PASS, FAIL, INCONCLUSIVE) if self.count(word)]
+        if self.collapse:
+            parts.append("collapsed, so no ability was asked")
         if self.unasked:
             parts.append(f"not asked {', '.join(self.unasked)}")
         unsound = [row.check for row in self.integrity if row.sound is False]

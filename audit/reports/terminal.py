@@ -58,6 +58,8 @@ def summary(report: RunReport, *, width: int, color: bool, verbosity: int = 0, a
         scores = [score for score in report.edit_scores if verbosity > 0 or score.measure in HEADLINES]
         if scores:
             console.print(fitting(console, _edit_columns(scores), lines), "")
+        if report.collapse:
+            console.print(Text.assemble(("COLLAPSED", VERDICT_STYLE["FAIL"]), f": {report.collapse}"), "")
         if any(alarm.harmed for alarm in report.alarms):
             console.print(Text(harm_sentence(report)), "")
         for line in _integrity(report.integrity, verbosity):
