@@ -90,7 +90,7 @@ class CollapseSigns:
             return f"The edited model has collapsed: {what} are NaN or infinite."
         return (
             f"The edited model has collapsed: it predicts plain text worse than a blind guess among {self.guessing:,} "
-            f"tokens (perplexity {self.perplexity_base:.3g} before, {self.perplexity_edited:.3g} after), and "
+            f"tokens (perplexity {self.perplexity_base:.4g} before, {self.perplexity_edited:.4g} after), and "
             f"{self.garbled} of {self.answers} proper answers no longer end, repeat themselves or cannot be parsed; "
             f"the largest update is {self.largest_update:.3g} times the weight's own norm."
         )

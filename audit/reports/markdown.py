@@ -18,7 +18,7 @@ def markdown(report: RunReport) -> str:
         f"# {report.outcome}: {header.method} on {_code(header.model)}",
         report.verdict_line.rsplit(": ", 1)[1] + ".",
         "\n".join(f"- {line.removeprefix('audit: ')}" for line in header.lines()),
-        *([f"**Collapsed**: {report.collapse} No ability was asked."] if report.collapse else []),
+        *([f"**{report.collapse}** No ability was asked."] if report.collapse else []),
         *_abilities(report.abilities),
         *_claims(report),
         *_unasked(report),

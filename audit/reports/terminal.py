@@ -59,7 +59,7 @@ def summary(report: RunReport, *, width: int, color: bool, verbosity: int = 0, a
         if scores:
             console.print(fitting(console, _edit_columns(scores), lines), "")
         if report.collapse:
-            console.print(Text.assemble(("COLLAPSED", VERDICT_STYLE["FAIL"]), f": {report.collapse}"), "")
+            console.print(Text(report.collapse, style=VERDICT_STYLE["FAIL"]), "")
         if any(alarm.harmed for alarm in report.alarms):
             console.print(Text(harm_sentence(report)), "")
         for line in _integrity(report.integrity, verbosity):
