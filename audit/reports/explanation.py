@@ -14,7 +14,7 @@ def explanation(row: AbilityRow, wanted: str) -> list[str]:
     lines = [
         f"{row.named}: {row.outcome}, wanted {wanted}",
         f"base {row.base:.3f}, edited {row.edited:.3f}, drop {points(row.drop)} {interval(row)}, "
-        f"margin {row.margin:.3f}, n {row.n}",
+        f"margin {row.margin:.3f}, n {row.asked}",
         f"flips: {row.right_to_wrong} right to wrong, {row.wrong_to_right} wrong to right, "
         f"{row.parsed_to_unparseable} parsed to unparseable",
         row.sentence,

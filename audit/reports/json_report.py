@@ -25,6 +25,7 @@ from audit.reports.run import (
     SkippedEdit,
 )
 from audit.reports.taken_over import TakenOver
+from audit.verdicts.outcome import SequentialPlan
 
 
 def verdict_document(report: RunReport) -> dict[str, Any]:
@@ -116,7 +117,12 @@ def _answer(row: dict[str, Any]) -> AnswerRecord:
 def _ability_row(row: dict[str, Any]) -> AbilityRow:
     beside = {metric: tuple(pair) for metric, pair in row["beside"].items()}
     examples = tuple(Example(**one) for one in row["examples"])
-    return AbilityRow(**{**row, "beside": beside, "examples": examples, "flips": _flips(row.get("flips"))})
+    read = {"beside": beside, "examples": examples, "flips": _flips(row.get("flips"))}
+    return AbilityRow(**{**row, **read, "sequential": _plan(row.get("sequential"))})
+
+
+def _plan(plain: Mapping[str, Any] | None) -> SequentialPlan | None:
+    return None if plain is None else SequentialPlan(tuple(plain["clusters_by_size"]), plain["block"])
 
 
 def _flips(plain: Mapping[str, Any] | None) -> FlipReport | None:

@@ -63,7 +63,7 @@ def _abilities(rows: Sequence[AbilityRow]) -> Iterable[str]:
                 points(row.drop),
                 interval(row),
                 margin(row),
-                str(row.n),
+                row.asked,
                 str(row.right_to_wrong),
                 str(row.wrong_to_right),
                 f"**{row.outcome}**",

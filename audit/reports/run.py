@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from audit.measures.flips import FlipReport
 from audit.reports.taken_over import TakenOver
+from audit.verdicts.outcome import SequentialPlan
 
 if TYPE_CHECKING:
     from audit.verdicts.alarm import Alarm
@@ -155,7 +156,7 @@ class AbilityRow:
     more_items: int | None = None  # about how many further items would settle an INCONCLUSIVE verdict
     protocol: str = "standard"  # how it was asked and scored; numbers of two protocols do not compare
     asked_margin: str = ""  # as it was asked for: "0.05", or the share to be retained, "90%"
-    planned: int | None = None  # items that could have been asked, where the verdict came before the last of them
+    sequential: SequentialPlan | None = None  # what might have been asked, of a run that might stop early
     harm_p: float | None = None  # chance of such a drop if nothing was harmed; None where it was not tested
     noise_floor: float | None = None  # what the same weights lose against themselves, where that was calibrated
     noise_items: int | None = None  # ... on so many items
@@ -165,6 +166,16 @@ class AbilityRow:
     def named(self) -> str:
         """The ability as numbers are headed: with its protocol, unless that is the standard one."""
         return self.ability if self.protocol == "standard" else f"{self.ability} ({self.protocol})"
+
+    @property
+    def planned(self) -> int | None:
+        """The items that could have been asked, where the verdict came before the last of them."""
+        return self.sequential.items if self.sequential is not None and self.n < self.sequential.items else None
+
+    @property
+    def asked(self) -> str:
+        """The number of items as tables show it: "64 of 200" where the verdict came early."""
+        return str(self.n) if self.planned is None else f"{self.n} of {self.planned}"
 
     @property
     def assessable(self) -> bool:

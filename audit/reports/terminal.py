@@ -105,7 +105,7 @@ def _ability_columns(report: RunReport, verbosity: int) -> list[Column]:
         Column("drop", [points(row.drop) for row in rows], 90),
         Column("95 % interval", [interval(row) for row in rows], 40),
         Column("margin", [margin(row) for row in rows], 30),
-        Column("n", [str(row.n) for row in rows], 50),
+        Column("n", [row.asked for row in rows], 50),
     ]
     if verbosity > 0:
         columns += [

@@ -23,7 +23,7 @@ from audit.abilities.contract import Ability, AskedItems
 from audit.abilities.sources import Source, source_of_data
 from audit.answer_log import AnswerLog
 from audit.edits.requests import EditRequest
-from audit.errors import AuditError, CollapsedError, UnaskedError
+from audit.errors import CollapsedError, UnaskedError
 from audit.measures.edit_success import EditScores
 from audit.measures.flips import Mentions
 from audit.measures.integrity import Integrity
@@ -35,10 +35,11 @@ from audit.models.patches import Patch
 from audit.options import DEFAULT_MARGIN, AuditSettings
 from audit.reports.run import AbilityRow, EditScore, IntegrityRow, RunHeader, RunReport, SkippedEdit
 from audit.reports.taken_over import TakenOver
+from audit.session.asked import AskedAbilities
 from audit.session.asking import ENGINE_VERSION, KnownModel
 from audit.session.calibration import noise_under
 from audit.session.changes import Changes, Told, changes_of
-from audit.session.comparison import compare, harmed, judged, records
+from audit.session.comparison import records
 from audit.session.crew import Crew
 from audit.session.edit_measures import Soundness, edit_score_rows, score_edits_of, weights_restored
 from audit.session.editing import EditedModel
@@ -48,6 +49,7 @@ from audit.session.locality import Locality
 from audit.session.questions import questions_of
 from audit.session.reading import fixed_texts
 from audit.session.reuse import Reuse
+from audit.session.settling import row_of
 from audit.session.stages import Stages, Watcher
 from audit.session.taking_over import taken_over
 from audit.session.triage import triage
@@ -86,9 +88,8 @@ class Audit:
         self.stages = Stages(watcher)
         self.crew = crew or Crew()
         self.started = datetime.now(UTC)
-        self.unasked: dict[str, str] = {}  # abilities that could not be asked, with the reason
         self._rows: dict[str, tuple[Margin, AbilityRow]] = {}  # by ability: the margin asked for, and what came of it
-        self._asked: dict[str, tuple[Ability, AskedItems, tuple[AskedItems, ...]]] = {}
+        self._asked = AskedAbilities(self._interview, self.settings)
         self._logs: dict[str, AnswerLog] = {}
 
     def watch(self, watcher: Watcher | None) -> None:
@@ -160,11 +161,17 @@ class Audit:
                 "shots": wanted.shots,
                 "chat template": wanted.chat_template,
                 "limit": wanted.limit,
+                "early stop": wanted.early_stop,
                 "seed": wanted.seed,
                 "dtype": str(self.lm.dtype),
                 "engine": ENGINE_VERSION,
             }
         )
+
+    @property
+    def unasked(self) -> dict[str, str]:
+        """The abilities that could not be asked, with the reason."""
+        return self._asked.unasked
 
     @property
     def measured(self) -> bool:
@@ -191,10 +198,9 @@ class Audit:
         return self._rows[ability][1]
 
     def _judged(self, name: str, margin: Margin) -> AbilityRow:
-        ability, base, edited = self.answers(name)
-        seed, mentions = self.settings.seed, self._mentions_in(base)
-        verdict, harm_p = judged(ability, base, edited, margin=margin, seed=seed), harmed(base, edited, seed=seed)
-        return compare(ability, base, edited, verdict, margin=margin, harm_p=harm_p, mentions=mentions)
+        self._edited  # noqa: B018 - what is wrong with the edits is no ability's fault
+        ability, found = self._asked.judged(name, margin)
+        return row_of(ability, found, margin, self._mentions_in(found.base))
 
     @cached_property
     def edit_scores(self) -> EditScores:
@@ -237,7 +243,7 @@ class Audit:
         """All that was measured so far, and the proof that the weights are what they were."""
         order = {name: place for place, name in enumerate(ABILITIES)}
         rows = sorted((row for _, row in self._rows.values()), key=lambda row: order.get(row.ability, len(order)))
-        kept = [records(*asked, self._mentions_in(asked[1])) for asked in self._asked.values()]
+        kept = [records(*asked, self._mentions_in(asked[1])) for asked in self._asked.answers.values()]
         return RunReport(
             header=self.header,
             abilities=tuple(rows),
@@ -253,7 +259,7 @@ class Audit:
                 "weights": self._known.weights,
                 "tokenizer": self._known.tokenizer,
                 "edits": self.changes.requests_fingerprint,
-                **self._data_revisions(self._asked),
+                **self._data_revisions(self._asked.answers),
                 **({"patch": self._edited[0].patch.fingerprint} if len(self.__dict__.get("_edited", ())) == 1 else {}),
             },
             versions={"python": platform.python_version(), **versions()},
@@ -328,7 +334,7 @@ class Audit:
 
     def _taken_over(self) -> TakenOver:
         done = self.__dict__  # what was not asked for is not computed for its counts
-        return taken_over(done.get("_edited", ()), len(self.requests), self._asked.values(), done.get("_reuse"))
+        return taken_over(done.get("_edited", ()), len(self.requests), self._asked.answers.values(), done.get("_reuse"))
 
     def _data_revisions(self, abilities: Iterable[str]) -> dict[str, str]:
         """Which state of its data set each of these abilities is asked from, where the source can tell."""
@@ -337,16 +343,8 @@ class Audit:
 
     def answers(self, name: str) -> tuple[Ability, AskedItems, tuple[AskedItems, ...]]:
         """The ability, the base answers, and those of each edited model."""
-        if name not in self._asked:
-            self._edited  # noqa: B018 - what is wrong with the edits is no ability's fault
-            try:
-                interview = self._interview(name)
-                self._asked[name] = interview.ability, *interview.both(interview.questions)
-            except AuditError as error:
-                self.unasked[name] = str(error)
-                shots = f" with --shots {self.settings.shots}" if self.settings.shots else ""
-                raise UnaskedError(f"{name} was not asked{shots}: {error}") from error
-        return self._asked[name]
+        self._edited  # noqa: B018 - what is wrong with the edits is no ability's fault
+        return self._asked.everything(name)
 
     def _interview(self, name: str) -> Interview:
         """The questions of an ability, ready to be put to all the models."""

@@ -12,7 +12,7 @@ from audit.session.scoring import items_fingerprint
 from audit.verdicts.alarm import harm_p_value
 from audit.verdicts.intervals import f1_of, recall_by_class_of
 from audit.verdicts.margins import Margin, margin_of
-from audit.verdicts.outcome import Verdict
+from audit.verdicts.outcome import SequentialPlan, Verdict
 from audit.verdicts.verdict import judge
 
 SHOWN_EXAMPLES = 2
@@ -66,14 +66,14 @@ def compare(
     *,
     margin: float | Margin,
     harm_p: float | None = None,
-    planned: int | None = None,
+    plan: SequentialPlan | None = None,
     mentions: Sequence[tuple[str, ...]] = (),
 ) -> AbilityRow:
     """What a report says of a verdict about `base` and the `edited` models (one, unless edits were made one at a time).
 
-    All hold the same items in the same order. `margin` is the one that was asked for; `planned` counts the items that
-    could have been asked, None where all were; `mentions` are the edited subjects and targets that each item mentions,
-    none if left out.
+    All hold the same items in the same order. `margin` is the one that was asked for; `plan` tells what might have been
+    asked in a run that may stop early, None in any other; `mentions` are the edited subjects and targets that each item
+    mentions, none if left out.
     """
     items, n = base.items, len(base.items)
     return AbilityRow(
@@ -89,7 +89,7 @@ def compare(
         upper=verdict.upper,
         margin=verdict.margin,
         asked_margin=str(margin_of(margin)),
-        planned=planned,
+        sequential=plan,
         harm_p=harm_p,
         n=verdict.n,
         clusters=verdict.clusters,

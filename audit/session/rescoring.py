@@ -16,8 +16,9 @@ from audit.abilities.contract import Ability, AskedItems, Item
 from audit.abilities.shots import Around
 from audit.errors import AuditError
 from audit.reports.run import AbilityRow, AnswerRecord, ItemRecord, RunReport
-from audit.session.comparison import compare, harmed, judged, records
+from audit.session.comparison import records
 from audit.session.scoring import Raw, read_raw
+from audit.session.settling import Settled, from_all, resettled, row_of
 from audit.session.versions import PACKAGE, versions
 from audit.verdicts.margins import Margin, margin_of
 
@@ -52,10 +53,9 @@ def rescored(run: RunReport, margins: Mapping[str, Margin]) -> RunReport:
         ability, base, edited = _answers(run, old)
         margin = margins.get(old.ability) or margin_of(old.asked_margin or old.margin)
         saved = {record.key: record.mentions for record in run.items if record.ability == old.ability}
+        found = _judged(ability, base, edited, old, margin, run.header.seed)
         mentions = [saved[item.key] for item in base.items]
-        seed = run.header.seed
-        verdict, harm_p = judged(ability, base, edited, margin=margin, seed=seed), harmed(base, edited, seed=seed)
-        rows.append(compare(ability, base, edited, verdict, margin=margin, harm_p=harm_p, mentions=mentions))
+        rows.append(row_of(ability, found, margin, mentions[: found.verdict.n]))
         items += records(ability, base, edited, mentions)
     return replace(
         run,
@@ -69,6 +69,16 @@ def rescored(run: RunReport, margins: Mapping[str, Margin]) -> RunReport:
     )
 
 
+def _judged(
+    ability: Ability, base: AskedItems, edited: tuple[AskedItems, ...], old: AbilityRow, margin: Margin, seed: int
+) -> Settled:
+    """About all the items; of a run that might stop early, what it would have found, block after block."""
+    if old.sequential is None:
+        return from_all(ability, base, edited, margin, seed)
+    # The floor is that of all the questions, of which only those asked were saved.
+    return resettled(base, edited, old.sequential, margin, floor=old.floor, seed=seed)
+
+
 def _written(margins: Mapping[str, Margin]) -> dict[str, str]:
     return {name: str(margin) for name, margin in margins.items()}
 
@@ -78,7 +88,9 @@ def _answers(run: RunReport, old: AbilityRow) -> tuple[Ability, AskedItems, tupl
     file = f"{run.folder}/items.jsonl"
     kept = [record for record in run.items if record.ability == old.ability]
     models = {len(record.edited) for record in kept}
-    if len(kept) != old.n or len(models) != 1 or 0 in models:
+    stopped = old.sequential is not None  # under another margin more may have been asked than this verdict took
+    whole = len(kept) >= old.n if stopped else len(kept) == old.n
+    if not whole or len(models) != 1 or 0 in models:
         raise AuditError(
             f"{file} holds {len(kept)} of the {old.n} items of {old.ability}, or not all of their answers; it is not "
             "whole, so run the audit again."

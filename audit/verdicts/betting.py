@@ -4,23 +4,36 @@ To test that numbers x_1, x_2, ... have a mean of at most 0, start with 1 and st
 is multiplied by 1 + l x_i. With x_i >= -b and 0 < l < 1 / b it stays positive, and if the hypothesis holds, nobody
 expects to get richer: E_t is a nonnegative supermartingale from 1, so that (Ville's inequality)
 
-    P(there is a t with E_t >= 1 / alpha) <= alpha,        E_t = 1/K sum_k prod_(i <= t) (1 + l_k x_i)
+    P(there is a t with E_t >= 1 / alpha) <= alpha,        E_t = sum_k w_k prod_(i <= t) (1 + l_k x_i),  sum_k w_k = 1
 
-however often one looks and whenever one stops. The mixture over K fixed stakes needs no guess of how large the effect
-is. Nothing is assumed of the x_i but their bound and that they come in random order: one seeded permutation.
+however often one looks and whenever one stops. The mixture over fixed stakes needs no guess of how large the effect
+is. Most good edits change next to no answer, and then the largest stake grows fastest, so half of the first wealth is
+put on it, half of the rest on the next smaller one, and so on; the mixture is never behind bettor k by more than w_k.
+Nothing is assumed of the x_i but their bound and that they come in random order: one seeded permutation.
 
-Items that share a source are no independent bets. The bettor stakes on whole clusters then: x_c is the sum over the
-items of cluster c, divided by the size of the largest cluster that there is, so the bound b stays the same.
+Items that share a source are no independent bets. The bettor stakes on whole clusters then, and the stakes must suit
+the largest: one cluster of two items among two hundred of one would halve every bet. So of each cluster at most `cap`
+items count, by the cluster's mean, and all others that may come are granted to the hypothesis, at their most extreme.
+With S items in all clusters, A of them counted, and no number above h,
+
+    mean of all >= c   only if   mean of those counted >= (c S - h (S - A)) / A.
+
+The cap that promises most to an unchanged model is chosen before the first answer, from the sizes alone.
 """
 
+import math
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
 from audit.verdicts.intervals import Floats
 
-_STAKES = 0.95 * 0.7 ** np.arange(8)  # of 1 / b; the smallest suits a margin of a tenth of the discordance
+_BOLDEST = 0.95
+_STAKES = _BOLDEST * 0.7 ** np.arange(8)  # of 1 / b; the smallest suits a margin of a tenth of the discordance
+_SHARES = 0.5 ** np.minimum(np.arange(1, 9), 7)  # of the first wealth; they sum to 1
+_NARROWEST = 0.05  # a bound near 0 (a floor of 0) would allow stakes without limit; of those, none above 20 is needed
 
 Order = NDArray[np.intp]
 
@@ -36,9 +49,8 @@ class Wealth:
     """
 
     def __init__(self, bound: float) -> None:
-        # A bound near 0 (a floor of 0) would allow stakes without limit; of those, none above 20 is needed.
-        self._stakes = _STAKES / max(bound, 0.05)  # (K,)
-        self._logs: Floats = np.zeros(len(_STAKES))  # (..., K)
+        self._stakes = _STAKES / max(bound, _NARROWEST)  # (K,)
+        self._logs: Floats = np.log(_SHARES)  # (..., K)
         self.now: Floats = np.zeros(())
         self.highest: Floats = np.zeros(())
 
@@ -50,28 +62,74 @@ class Wealth:
         paths = np.cumsum(steps, axis=-2) + self._logs[..., None, :]
         self._logs = paths[..., -1, :]
         top = paths.max(axis=-1)
-        mixed = top + np.log(np.exp(paths - top[..., None]).mean(axis=-1))  # (..., t): log E
+        mixed = top + np.log(np.exp(paths - top[..., None]).sum(axis=-1))  # (..., t): log E
         self.now = mixed[..., -1]
         self.highest = np.maximum(self.highest, mixed.max(axis=-1))
 
 
-def units(values: Floats, sizes: Floats, shift: float, largest: int) -> Floats:
-    """x_c = (sum of cluster c's values - its size * shift) / largest, from (..., clusters) sums and sizes."""
-    return np.asarray((values - sizes * shift) / largest)
+@dataclass(frozen=True)
+class Counted:
+    """How many items of a cluster count, and what that makes of a mean of all items (S and A as above)."""
+
+    cap: int
+    items: int  # S
+    counted: int  # A
+
+    @classmethod
+    def of(cls, clusters_by_size: Sequence[int], least: float, highest: float = 1.0) -> "Counted":
+        """The best cap against "the mean is at least `least`", for numbers up to `highest` that are `highest` - 1.
+
+        `clusters_by_size` are the numbers of clusters of one item, of two, and so on.
+        """
+        sizes = np.arange(1, len(clusters_by_size) + 1)
+        numbers = np.asarray(clusters_by_size)
+        chosen, most = cls(len(sizes), int(sizes @ numbers), int(sizes @ numbers)), -math.inf
+        for cap in sizes[::-1][numbers[::-1] > 0].tolist():
+            weights = np.minimum(sizes, cap)
+            counts = cls(cap, chosen.items, int(weights @ numbers))
+            line = counts.line(least, highest)
+            gain = _BOLDEST * (line - (highest - 1)) / max(highest - line, _NARROWEST)
+            growth = float(numbers @ np.log1p(np.maximum(gain, 0.0) * weights / cap))
+            if growth > most:
+                chosen, most = counts, growth
+        return chosen
+
+    def line(self, least: float, highest: float) -> float:
+        """The least mean of the items counted if that of all is at least `least`."""
+        return (least * self.items - highest * (self.items - self.counted)) / self.counted
 
 
-def anytime_upper(values: Floats, sizes: Floats, largest: int, alpha: float, highest: float = 1.0) -> float:
-    """The upper limit of the mean of numbers in [-1, highest], at any time: the least shift that the bettors refute.
+class Against:
+    """Bets that the mean of numbers up to `highest` is below `least`.
 
-    `values` and `sizes` are (clusters,) sums and numbers of items. Every factor 1 + l (shift - x) / (highest - shift)
-    rises with the shift, and with it the wealth, so bisection finds the limit.
+    against = Against(margin, 1.0, counted)
+    against.bet(drops, sizes)            # (..., clusters) further sums of numbers, and (clusters,) sizes
+    against.wealth.now >= log(1 / alpha) # the hypothesis that the mean is at least `least` is refuted
+    """
+
+    def __init__(self, least: float, highest: float, counted: Counted) -> None:
+        self._counted = counted
+        self._line = counted.line(least, highest)
+        self.wealth = Wealth(highest - self._line)
+
+    def bet(self, sums: Floats, sizes: Floats) -> None:
+        """Add whole clusters, in order."""
+        weights = np.minimum(sizes, self._counted.cap)
+        self.wealth.bet((self._line - sums / sizes) * weights / self._counted.cap)
+
+
+def anytime_upper(sums: Floats, sizes: Floats, counted: Counted, alpha: float, highest: float = 1.0) -> float:
+    """The upper limit of the mean of numbers in [-1, highest], at any time: the least mean that the bettors refute.
+
+    `sums` and `sizes` are (clusters,) sums and numbers of items. Every factor 1 + l (c - x) / (highest - c) rises with
+    c, and with it the wealth, so bisection finds the limit.
     """
     low, high = -1.0, highest
     for _ in range(50):
-        shift = (low + high) / 2
-        wealth = Wealth(highest - shift)
-        wealth.bet(-units(values, sizes, shift, largest))
-        low, high = (low, shift) if wealth.now >= -np.log(alpha) else (shift, high)
+        least = (low + high) / 2
+        against = Against(least, highest, counted)
+        against.bet(sums, sizes)
+        low, high = (low, least) if against.wealth.now >= -math.log(alpha) else (least, high)
     return high
 
 

@@ -191,7 +191,9 @@ def paired_bootstrap(
         below, above = min(below, coins.lower), min(above, coins.upper)
     limits = Limits(max(-1.0, estimate - max(below, least)), min(1.0, estimate + max(above, least)))
 
-    (base_below, _), _ = studentized(contrast_of(base, base * _only_denominators(base)), alpha, seed)
+    nothing = base * _only_denominators(base)
+    (base_below, _), _ = studentized(contrast_of(base, nothing), alpha, seed)
+    base_below = min(base_below, bounded_by_coins(base, nothing, alpha).lower)
     base_score = float(recall_by_class_of(base.sum(axis=0)))
     return PairedLimits(limits, max(0.0, base_score - max(base_below, least)), error)
 

@@ -42,3 +42,23 @@ class Verdict:
     sentence: str
     base_lower: float | None = None
     more_items: int | None = None
+
+
+@dataclass(frozen=True)
+class SequentialPlan:
+    """What is settled before the first item of a run that may stop early.
+
+    clusters_by_size   how many clusters of one item may be asked, how many of two items, and so on
+    block              the fewest items between two looks
+    """
+
+    clusters_by_size: tuple[int, ...]
+    block: int
+
+    @property
+    def items(self) -> int:
+        return sum(size * count for size, count in enumerate(self.clusters_by_size, start=1))
+
+    @property
+    def clusters(self) -> int:
+        return sum(self.clusters_by_size)

@@ -1,7 +1,8 @@
 """A verdict as soon as the answers allow one, with the error of a verdict that waited for all of them.
 
-    judge = SequentialVerdict(margin=0.05, floor=0.5, planned=400, largest_cluster=1)
-    for block in visiting_order(clusters, 400, block=32, seed=0):
+    plan = sequential_plan(clusters, block=32)
+    judge = SequentialVerdict(margin=0.05, floor=0.5, plan=plan)
+    for block in visiting_order(clusters, len(clusters), plan.block, seed=0):
         if judge.add(base[block], edited[block], [clusters[k] for k in block]) is not None:
             break
     verdict = judge.verdict()
@@ -9,7 +10,7 @@
 What is tested: that the drop is at least the margin (refuted: PASS), that it is at most the margin (refuted: FAIL), and
 that the base model is at its floor (not refuted: INCONCLUSIVE, whatever else).
 
-How the error is kept. alpha is split: a fifth is spent on the looks, the rest on the interval of all items, which is
+How the error is kept. alpha is split: half is spent on the looks, the rest on the interval of all items, which is
 drawn only if no look settled it. By the union bound a wrong PASS then has probability at most alpha, and so has a wrong
 FAIL, for however many looks. PASS needs two refutations, each at that error (of the drop and of the floor): wrong in
 either way has probability at most alpha, as in an intersection-union test, so alpha is not split between them.
@@ -17,59 +18,83 @@ either way has probability at most alpha, as in an intersection-union test, so a
 - Scores that are means: betting (`audit.verdicts.betting`), valid at every look, exactly, for every sample size.
 - Corpus metrics (F1) are no means of items, and a bet on their linear part is no exact bet: their stake would rest on
   totals that are known only at the end. They are looked at three times, after 1/8, 1/4 and 1/2 of the clusters, and
-  each look gets a third of the looks' alpha: a studentized interval each, its error added up, no independence needed.
+  the looks share the looks' alpha, most of it late, where a PASS is possible: a studentized interval each, its error
+  added up, no independence needed.
 
 An early FAIL says that the drop is beyond the margin. The other ground for FAIL, harm that is certain and estimated
 beyond the margin, is kept for the end, where it means what it means without early stopping.
+
+What it costs: a run that no look settled ends with limits at 1 - alpha / 2, about a fifth wider than without stopping,
+so a drop near the margin is INCONCLUSIVE more often (benchmarks/results/verdict-error-rates.md, part power).
+
+The p-value of harm (`audit.verdicts.alarm`) is split in the same way. Of a run that bets settled it is one over the
+highest wealth of a bet that nothing was harmed, divided by the looks' share s; of one that a look settled, that look's
+p-value divided by its share; of one that asked everything, the usual p-value divided by 1 - s. Whichever comes out,
+
+    P(p <= a) <= P(E reaches 1 / (s a)) + P(fixed p <= (1 - s) a) <= s a + (1 - s) a = a,    for every a.
 """
 
 import math
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
 from numpy.typing import ArrayLike
 
-from audit.verdicts.betting import Wealth, anytime_upper, units
+from audit.verdicts.alarm import harm_p_value
+from audit.verdicts.betting import Against, Counted, anytime_upper
 from audit.verdicts.intervals import Codes, Floats, cluster_sums
 from audit.verdicts.margins import Margin, margin_of
-from audit.verdicts.outcome import Outcome, Verdict
+from audit.verdicts.outcome import Outcome, SequentialPlan, Verdict
 from audit.verdicts.verdict import judge
 
-EARLY_SHARE = 0.2  # of alpha, spent before the last item
-LOOKS = (1 / 8, 1 / 4, 1 / 2)  # of the clusters, for corpus metrics
-_FEWEST = 50  # clusters at a look; a bootstrap of fewer is not asked about tails of 0.3 %
+EARLY_SHARE = 0.5  # of alpha, spent before the last item
+# Of the clusters, for corpus metrics: each look's share of the looks' alpha. At 1/4 of 400 sentences and at 1/2 of 200
+# these suffice for a PASS with a margin of 0.05 if nothing changed; harm is found at any.
+LOOKS = {1 / 8: 0.1, 1 / 4: 0.3, 1 / 2: 0.6}
+FEWEST = 50  # clusters at a look; a bootstrap of fewer is not asked about tails of 0.3 %
+
+
+def sequential_plan(clusters: Sequence[str], block: int) -> SequentialPlan:
+    """The plan of a run that may ask items of these `clusters` (one name an item), at least `block` between looks."""
+    sizes = Counter(Counter(clusters).values())
+    return SequentialPlan(tuple(sizes[size] for size in range(1, max(sizes, default=0) + 1)), block)
+
+
+def looks_of(clusters: int) -> list[tuple[float, float]]:
+    """(clusters seen, share of the looks' alpha) of each look at so many; one that comes too soon leaves its share."""
+    looks, left = [], 0.0
+    for part, share in LOOKS.items():
+        left += share
+        if part * clusters >= FEWEST:
+            looks.append((part * clusters, left))
+            left = 0.0
+    return looks
 
 
 class SequentialVerdict:
     """Hand it blocks of whole clusters in the order of `visiting_order`; it answers as soon as it can.
 
-    margin           score points, or a `Margin`
-    floor            of all items that may be asked, known before the run
-    planned          how many items may be asked; `planned_clusters` how many clusters they form (as many, if None)
-    largest_cluster  items in the largest of these clusters
-    alpha            the probability of a wrong PASS, and of a wrong FAIL, however often one looks
+    margin   score points, or a `Margin`
+    floor    of all items that may be asked, known before the run
+    plan     how many these are, and in which clusters
+    alpha    the probability of a wrong PASS, and of a wrong FAIL, however often one looks
     """
 
     def __init__(
-        self,
-        margin: float | Margin,
-        floor: float,
-        *,
-        planned: int,
-        planned_clusters: int | None = None,
-        largest_cluster: int = 1,
-        alpha: float = 0.05,
-        early_share: float = EARLY_SHARE,
-        seed: int = 0,
+        self, margin: float | Margin, floor: float, plan: SequentialPlan, *, alpha: float = 0.05, seed: int = 0
     ) -> None:
-        self._margin, self._floor, self._seed = margin_of(margin), floor, seed
-        self._planned, self._largest = planned, largest_cluster
-        self._looks = [share * (planned if planned_clusters is None else planned_clusters) for share in LOOKS]
-        self._early, self._late = alpha * early_share, alpha * (1 - early_share)
+        self._margin, self._floor, self._plan, self._seed = margin_of(margin), floor, plan, seed
+        self._looks = looks_of(plan.clusters)
+        self._early, self._late = alpha * EARLY_SHARE, alpha * (1 - EARLY_SHARE)
+        self._alpha_of_look = self._early * LOOKS[1 / 8]
         kept, shift = self._margin.line(floor)
-        self._within, self._beyond = Wealth(kept - shift), Wealth(1 + shift)
-        self._able = Wealth(floor)
+        self._counted = Counted.of(plan.clusters_by_size, shift, kept)
+        self._within = Against(shift, kept, self._counted)
+        self._beyond = Against(-shift, 1.0, self._counted)
+        self._able = Against(-floor, 0.0, self._counted)
+        self._unharmed = Against(0.0, 1.0, self._counted)
         self._base: list[float] = []
         self._edited: list[float] = []
         self._clusters: list[str] = []
@@ -97,8 +122,9 @@ class SequentialVerdict:
         names, codes, sizes = np.unique(np.asarray(keys, dtype=str), return_inverse=True, return_counts=True)
         if again := self._seen.intersection(names.tolist()):
             raise ValueError(f"cluster {min(again)!r} comes in two blocks; hand over whole clusters (visiting_order)")
-        if len(before) and sizes.max() > self._largest:
-            raise ValueError(f"a cluster of {sizes.max()} items, larger than the largest announced ({self._largest})")
+        largest = len(self._plan.clusters_by_size)
+        if len(before) and sizes.max() > largest:
+            raise ValueError(f"a cluster of {sizes.max()} items, larger than the largest announced ({largest})")
         self._seen.update(names.tolist())
         self._base += before.tolist()
         self._edited += after.tolist()
@@ -110,35 +136,73 @@ class SequentialVerdict:
             self._settled = self._look_at_counts() if self._counts[0] else self._bet(before, after, codes)
         return None if self._settled is None else self._settled.outcome
 
+    @property
+    def settled(self) -> bool:
+        """Whether PASS or FAIL is certain, so that nothing more need be asked."""
+        return self._settled is not None
+
     def verdict(self) -> Verdict:
-        """The early verdict if a look settled it; else that of all items handed over, at the alpha that is left."""
-        return self._settled or self._judged(self._late)
+        """The early verdict if a look settled it; else that of all items, at the alpha that is left.
+
+        Where neither is there yet, INCONCLUSIVE: not all items were handed over, and those that were settle nothing.
+        """
+        if self._settled is not None:
+            return self._settled
+        if len(self._base) >= self._plan.items:
+            return self._judged(self._late)
+        if self._counts[0]:
+            found = self._judged(self._alpha_of_look)
+            found = replace(found, outcome=Outcome.INCONCLUSIVE, more_items=None)
+            return replace(found, sentence=self._sentence(found))
+        return self._early_verdict(Outcome.INCONCLUSIVE)
+
+    def harm_p_value(self) -> float | None:
+        """The p-value of "the edited model is worse", valid although one may have stopped (as above).
+
+        None for a corpus metric that was stopped between its looks.
+        """
+        if len(self._base) < self._plan.items and not self._counts[0]:
+            return min(1.0, math.exp(-float(self._unharmed.wealth.highest)) / EARLY_SHARE)
+        share = 1 - EARLY_SHARE
+        if len(self._base) < self._plan.items:
+            if self._settled is None:
+                return None
+            share = EARLY_SHARE * self._alpha_of_look / self._early
+        counts = [np.asarray(table) if table else None for table in self._counts]
+        p_value = harm_p_value(
+            self._base,
+            self._edited,
+            clusters=self._clusters,
+            base_counts=counts[0],
+            edited_counts=counts[1],
+            seed=self._seed,
+        )
+        return min(1.0, p_value / share)
 
     def _bet(self, before: Floats, after: Floats, codes: Codes) -> Verdict | None:
-        kept, shift = self._margin.line(self._floor)
+        kept, _ = self._margin.line(self._floor)
         sizes = cluster_sums(np.ones(len(codes)), codes)  # (clusters of this block,)
-        sums = cluster_sums(kept * before - after, codes)
-        rights = cluster_sums(before, codes)
-        self._within.bet(-units(sums, sizes, shift, self._largest))
-        self._beyond.bet(units(sums, sizes, shift, self._largest))
-        self._able.bet(units(rights, sizes, self._floor, self._largest))
+        first, second = cluster_sums(before, codes), cluster_sums(after, codes)
+        self._within.bet(kept * first - second, sizes)
+        self._beyond.bet(second - kept * first, sizes)
+        self._able.bet(-first, sizes)
+        self._unharmed.bet(second - first, sizes)
         enough = -math.log(self._early)
-        if self._able.now < enough:
+        if self._able.wealth.now < enough:
             return None
-        if self._within.now >= enough:
+        if self._within.wealth.now >= enough:
             return self._early_verdict(Outcome.PASS)
-        return self._early_verdict(Outcome.FAIL) if self._beyond.now >= enough else None
+        return self._early_verdict(Outcome.FAIL) if self._beyond.wealth.now >= enough else None
 
     def _look_at_counts(self) -> Verdict | None:
-        due = [look for look in self._looks if len(self._seen) >= look]
-        if not due or len(self._base) >= self._planned:
+        due = [share for clusters, share in self._looks if len(self._seen) >= clusters]
+        if not due or len(self._base) >= self._plan.items:
             return None
         self._looks = self._looks[len(due) :]
-        if len(self._seen) < _FEWEST:
-            return None
-        found = self._judged(self._early / len(LOOKS))
+        self._alpha_of_look = self._early * sum(due)
+        found = self._judged(self._alpha_of_look)
         if found.outcome is Outcome.PASS or (found.outcome is Outcome.FAIL and found.lower > found.margin):
-            return replace(found, sentence=f"After {found.n} of {self._planned} items: {found.sentence}")
+            return replace(found, sentence=f"After {found.n} of {self._plan.items} items: {found.sentence}")
         return None
 
     def _judged(self, alpha: float) -> Verdict:
@@ -164,13 +228,11 @@ class SequentialVerdict:
         sizes = cluster_sums(np.ones(len(codes)), codes)
         sums = cluster_sums(kept * base - edited, codes)
         moved = points - shift  # from the mean of kept * base - edited to a drop against the margin
-        upper = anytime_upper(sums, sizes, self._largest, self._early, kept) + moved
-        lower = -anytime_upper(-sums, sizes, self._largest, self._early) + moved
+        upper = anytime_upper(sums, sizes, self._counted, self._early, kept) + moved
+        lower = -anytime_upper(-sums, sizes, self._counted, self._early) + moved
         rights = cluster_sums(base, codes)
-        base_lower = -anytime_upper(-rights, sizes, self._largest, self._early, 0.0)
-        sure = f"with {100 * (1 - self._early):g} % confidence at any time"
-        side = "is within" if outcome is Outcome.PASS else "is beyond"
-        return Verdict(
+        base_lower = -anytime_upper(-rights, sizes, self._counted, self._early, 0.0)
+        found = Verdict(
             outcome=outcome,
             base=score,
             edited=float(edited.mean()),
@@ -184,6 +246,16 @@ class SequentialVerdict:
             method="betting",
             right_to_wrong=int((edited < base).sum()),
             wrong_to_right=int((edited > base).sum()),
-            sentence=f"After {n} of {self._planned} items the drop of {drop:.3f} {side} the margin {points:g} {sure}.",
+            sentence="",
             base_lower=max(0.0, base_lower),
         )
+        return replace(found, sentence=self._sentence(found))
+
+    def _sentence(self, found: Verdict) -> str:
+        drop, margin = f"{found.drop:.3f}", self._margin.told(found.margin)
+        after = f"After {found.n} of {self._plan.items} items"
+        if found.outcome is Outcome.INCONCLUSIVE:
+            return f"{after}, where it was stopped, the drop of {drop} does not settle a margin of {margin}."
+        side = "is within" if found.outcome is Outcome.PASS else "is beyond"
+        sure = f"with {100 * (1 - self._early):g} % confidence, whenever one looks"
+        return f"{after} the drop of {drop} {side} the margin of {margin} {sure}."

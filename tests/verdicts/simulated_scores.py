@@ -9,11 +9,11 @@ from typing import NamedTuple
 
 import numpy as np
 
-from audit.verdicts.betting import Wealth, units
-from audit.verdicts.bootstrap import Contrast, as_ratios, pivot_quantiles, standard_error
+from audit.verdicts.betting import Against, Counted
+from audit.verdicts.bootstrap import Contrast, as_ratios, influences, pivot_quantiles, standard_error
 from audit.verdicts.distributions import normal_quantile, t_quantile
 from audit.verdicts.intervals import corrected_statistic, design_effect, effective_clusters, resolution
-from audit.verdicts.sequential import EARLY_SHARE, LOOKS
+from audit.verdicts.sequential import EARLY_SHARE, looks_of
 
 ALPHA = 0.05
 CHUNK = 500  # runs that share their resamples
@@ -65,6 +65,14 @@ def graded_drops(generator, runs: int, n: int, discordance: float, drop: float, 
     else:
         change = mean + min(0.5, 1 - mean) * (2 * generator.random((runs, n)) - 1)
     return np.where(generator.random((runs, n)) < discordance, change, 0.0)
+
+
+def leaning_drops(generator, runs: int, n: int, discordance: float, drop: float, sizes) -> np.ndarray:
+    """(runs, n) drops of which a share `discordance` is not 0: `sizes(shape)`, of which the more are losses, the drop."""
+    points = sizes((runs, n))
+    discordance = max(discordance, drop / points.mean())
+    lost = generator.random((runs, n)) < (1 + drop / (discordance * points.mean())) / 2
+    return np.where(generator.random((runs, n)) < discordance, np.where(lost, points, -points), 0.0)
 
 
 RECALL, SPURIOUS, ENTITIES = 0.85, 0.2, 1.7  # of the base model, by entity and by sentence
@@ -120,29 +128,56 @@ def clustered_limits(lost, gained, sizes, margin: float, alpha: float = ALPHA) -
 def studentized_limits(
     contrast: Contrast, margin: float, alpha: float = ALPHA, resamples: int = 999, step: float | None = None
 ) -> Decisions:
-    """The studentized bootstrap of (clusters, ratios, runs) tables; a mean of single items also has its coins.
+    """The studentized bootstrap of (clusters, ratios, runs) tables, and its coins.
 
     `step` is the correction for a retained share, which has no coins.
     """
-    runs, clusters = contrast.numerators.shape[2], len(contrast.numerators)
-    passed, beyond = [], []
-    least, student = resolution(clusters, alpha), t_quantile(1 - alpha, clusters - 1)
-    for start in range(0, runs, CHUNK):
+    return reached(contrast, studentized_reach(contrast, alpha, resamples), margin, alpha, step)
+
+
+class Reach(NamedTuple):
+    """(runs,) drops, and how far the bootstrap's limits lie from them."""
+
+    drop: np.ndarray
+    above: np.ndarray
+    below: np.ndarray
+
+
+def studentized_reach(contrast: Contrast, alpha: float = ALPHA, resamples: int = 999) -> Reach:
+    """The bootstrap's part, which no margin changes."""
+    student, parts = t_quantile(1 - alpha, len(contrast.numerators) - 1), []
+    for start in range(0, contrast.numerators.shape[2], CHUNK):
         part = Contrast(*(table[..., start : start + CHUNK] for table in contrast[:2]), contrast.weights)
         low, high = pivot_quantiles(part, alpha, seed=start, resamples=resamples)
         error = standard_error(part)
-        ratio = part.numerators.sum(axis=0) / part.denominators.sum(axis=0)
-        drop = np.einsum("k,kr->r", part.weights, ratio)
+        drop = np.einsum("k,kr->r", part.weights, part.numerators.sum(axis=0) / part.denominators.sum(axis=0))
         above, below = error * np.maximum(-low, student), error * np.maximum(high, student)
-        above, below = (np.where(error > 0, reach, 0.0) + (step or 0.0) for reach in (above, below))
-        inside, outside = drop + above <= margin, drop - below > margin
-        if step is None and part.numerators.shape[1] == 1:
-            d = part.numerators[:, 0]
-            bounded = score_limits(np.maximum(d, 0).sum(0), np.maximum(-d, 0).sum(0), clusters, margin, alpha)
-            inside, outside = inside | bounded.passed, outside | bounded.beyond
-        passed.append(inside & (drop + least <= margin))
-        beyond.append(outside & (drop - least > margin))
-    return Decisions(np.concatenate(passed), np.concatenate(beyond))
+        parts.append((drop, *(np.where(error > 0, reach, 0.0) for reach in (above, below))))
+    return Reach(*(np.concatenate(column) for column in zip(*parts, strict=True)))
+
+
+def reached(
+    contrast: Contrast, reach: Reach, margin: float, alpha: float = ALPHA, step: float | None = None
+) -> Decisions:
+    """What the bootstrap, the coins and the resolution together say of a margin."""
+    drop, least = reach.drop, resolution(len(contrast.numerators), alpha)
+    inside = drop + reach.above + (step or 0.0) <= margin
+    outside = drop - reach.below - (step or 0.0) > margin
+    if step is None:
+        bounded = coin_limits(contrast, drop, margin, alpha)
+        inside, outside = inside | bounded.passed, outside | bounded.beyond
+    return Decisions(inside & (drop + least <= margin), outside & (drop - least > margin))
+
+
+def coin_limits(contrast: Contrast, drop: np.ndarray, margin: float, alpha: float) -> Decisions:
+    """`bounded_by_coins` of a mean or of one F1, whose shares of the drop are counted as pairs lost and gained."""
+    clusters, totals = len(contrast.denominators), contrast.denominators.sum(axis=0)
+    reach = contrast.denominators.max(axis=1) / totals.min(axis=0)  # (clusters, runs)
+    shares, unit = influences(contrast) + drop * reach / reach.sum(axis=0), reach.max(axis=0)
+    lost, gained = np.maximum(shares, 0).sum(axis=0) / unit, np.maximum(-shares, 0).sum(axis=0) / unit
+    place, fits = margin / (clusters * unit), lost + gained <= clusters
+    counted = score_limits(lost, gained, clusters, np.minimum(place, 0.999), alpha)
+    return Decisions(fits & (counted.passed | (place >= 1)), fits & counted.beyond & (place < 1))
 
 
 def mean_contrast(drops: np.ndarray) -> Contrast:
@@ -158,25 +193,23 @@ def f1_contrast(base: np.ndarray, edited: np.ndarray) -> Contrast:
     return Contrast(*tables, np.array([1.0, -1.0]))
 
 
-def bets(sums: np.ndarray, sizes, margin: float, alpha: float, reach=(1.0, 1.0)) -> tuple[Decisions, np.ndarray]:
-    """Bets on (runs, clusters) sums of drops, in this order; and how many clusters each run needed.
-
-    `reach` is how far below and above 0 a drop may be.
-    """
+def bets(sums: np.ndarray, sizes, margin: float, alpha: float, highest: float = 1.0) -> tuple[Decisions, np.ndarray]:
+    """Bets on (runs, clusters) sums of drops of at most `highest`, in this order; and how many clusters each needed."""
     sizes = np.asarray(sizes, dtype=float)
-    largest, clusters = int(sizes.max()), len(sizes)
+    clusters = len(sizes)
+    counted = Counted.of(np.bincount(sizes.astype(int))[1:].tolist(), margin, highest)
     passed, beyond, needed = [], [], []
     for start in range(0, len(sums), CHUNK):
-        numbers = units(sums[start : start + CHUNK], sizes, margin, largest)
-        within, harm = Wealth(reach[1] - margin), Wealth(reach[0] + margin)
-        stop = np.full(len(numbers), clusters)
+        drops = sums[start : start + CHUNK]
+        within, harm = Against(margin, highest, counted), Against(-margin, 1.0, counted)
+        stop = np.full(len(drops), clusters)
         for place in range(0, clusters, 32):  # looks only say when; `highest` has every item
-            for wealth, sign in ((within, -1), (harm, 1)):
-                wealth.bet(sign * numbers[:, place : place + 32])
-            done = np.maximum(within.highest, harm.highest) >= -np.log(alpha)
+            for against, sign in ((within, 1), (harm, -1)):
+                against.bet(sign * drops[:, place : place + 32], sizes[place : place + 32])
+            done = np.maximum(within.wealth.highest, harm.wealth.highest) >= -np.log(alpha)
             stop = np.where(done, np.minimum(stop, place + 32), stop)
-        passed.append(within.highest >= -np.log(alpha))
-        beyond.append(harm.highest >= -np.log(alpha))
+        passed.append(within.wealth.highest >= -np.log(alpha))
+        beyond.append(harm.wealth.highest >= -np.log(alpha))
         needed.append(np.minimum(stop, clusters))
     return Decisions(np.concatenate(passed), np.concatenate(beyond)), np.concatenate(needed)
 
@@ -185,11 +218,10 @@ def looks(contrast: Contrast, margin: float, alpha: float, resamples: int = 999)
     """The fixed looks at a corpus metric before its last item, for (clusters, ratios, runs) tables."""
     clusters = len(contrast.numerators)
     found = Decisions(*np.zeros((2, contrast.numerators.shape[2]), dtype=bool))
-    for look in LOOKS:
-        seen = int(np.ceil(look * clusters))
-        if seen >= 50:
-            part = Contrast(contrast.numerators[:seen], contrast.denominators[:seen], contrast.weights)
-            found = found | studentized_limits(part, margin, alpha / len(LOOKS), resamples)
+    for look, share in looks_of(clusters):
+        seen = int(np.ceil(look))
+        part = Contrast(contrast.numerators[:seen], contrast.denominators[:seen], contrast.weights)
+        found = found | studentized_limits(part, margin, alpha * share, resamples)
     return found
 
 

@@ -6,9 +6,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from audit.verdicts import FAIL, INCONCLUSIVE, PASS
-from audit.verdicts.betting import Wealth, anytime_upper, visiting_order
+from audit.verdicts.betting import Against, Counted, Wealth, anytime_upper, visiting_order
 from audit.verdicts.margins import Retained
-from audit.verdicts.sequential import EARLY_SHARE, SequentialVerdict
+from audit.verdicts.outcome import SequentialPlan
+from audit.verdicts.sequential import EARLY_SHARE, SequentialVerdict, looks_of, sequential_plan
 from audit.verdicts.verdict import judge
 
 
@@ -16,10 +17,8 @@ def run(base, edited, *, margin=0.05, floor=0.5, clusters=None, block=32, counts
     """(outcome of the last look, verdict, looks taken)"""
     n = len(base)
     names = clusters or [str(k) for k in range(n)]
-    largest = max(names.count(name) for name in set(names))
-    sequential = SequentialVerdict(
-        margin, floor, planned=n, planned_clusters=len(set(names)), largest_cluster=largest, seed=0
-    )
+    plan = sequential_plan(names, block)
+    sequential = SequentialVerdict(margin, floor, plan)
     outcome, looks = None, 0
     for items in visiting_order(clusters, n, block, seed=0):
         looks += 1
@@ -43,7 +42,8 @@ def test_the_wealth_is_the_mean_of_the_products():
     wealth.bet(numbers[:25])
     wealth.bet(numbers[25:])
     products = [np.prod(1 + stake * numbers) for stake in 0.95 * 0.7 ** np.arange(8) / 0.95]
-    assert float(wealth.now) == pytest.approx(math.log(np.mean(products)))
+    shares = [1 / 2, 1 / 4, 1 / 8, 1 / 16, 1 / 32, 1 / 64, 1 / 128, 1 / 128]
+    assert float(wealth.now) == pytest.approx(math.log(np.dot(shares, products)))
     assert wealth.highest >= wealth.now
 
 
@@ -62,7 +62,7 @@ def test_runs_side_by_side_are_runs_alone():
 @given(st.lists(st.floats(-1, 1), min_size=1, max_size=40), st.floats(0.01, 0.9), st.floats(0.005, 0.2))
 def test_the_anytime_limit_is_the_least_margin_that_the_bettors_refute(drops, margin, alpha):
     values = np.array(drops)
-    upper = anytime_upper(values, np.ones(len(drops)), 1, alpha)
+    upper = anytime_upper(values, np.ones(len(drops)), Counted(1, len(drops), len(drops)), alpha)
     wealth = Wealth(1 - margin)
     wealth.bet(margin - values)
     assert upper >= values.mean() - 1e-9
@@ -92,7 +92,7 @@ def test_what_no_look_settles_is_judged_at_the_end_with_what_is_left_of_alpha():
     assert outcome is None and looks == 13
     full = judge(base, edited, margin=0.05, floor=0.5, alpha=0.05 * (1 - EARLY_SHARE))
     assert (verdict.outcome, verdict.lower, verdict.upper) == (full.outcome, full.lower, full.upper)
-    assert "96 % confidence" in verdict.sentence
+    assert "97.5 % confidence" in verdict.sentence
 
 
 def test_a_base_at_its_floor_never_passes_early():
@@ -147,7 +147,7 @@ def test_the_order_visits_whole_clusters_once_and_is_seeded():
 
 
 def test_a_callers_mistake_is_named():
-    sequential = SequentialVerdict(0.05, 0.5, planned=10)
+    sequential = SequentialVerdict(0.05, 0.5, SequentialPlan((10,), block=1))
     sequential.add([1.0], [1.0], ["a"])
     with pytest.raises(ValueError, match="'a' comes in two blocks"):
         sequential.add([1.0], [1.0], ["a"])
