@@ -11,22 +11,25 @@ from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any
 
-from audit.errors import AuditError
+from audit.errors import AuditError, CollapsedError
 from audit.options import AuditSettings
 from audit.reports.run import AbilityRow, EditScore, IntegrityRow, RunHeader, RunReport
 from audit.verdicts.margins import margin_of
 from tests.reports.sample import FAILED, HEADER, PASSED, REPORT, UNDECIDED
 
+COLLAPSE = "The edited model has collapsed: some of its weights are NaN or infinite."
 ROWS = {row.ability: row for row in (PASSED, FAILED, UNDECIDED)}
 
 
 class FakeAudit:
-    """sentiment passes, reasoning fails, summarization is undecided; the editor named 'broken' breaks while editing."""
+    """sentiment passes, reasoning fails, summarization is undecided; the editor named 'broken' breaks while editing,
+    and 'collapsed' leaves a collapsed model."""
 
     def __init__(self, settings: AuditSettings) -> None:
         self.settings = settings
         self.watcher: Any = None
         self.rows: dict[str, AbilityRow] = {}
+        self.collapse: str | None = None
 
     def watch(self, watcher: Any) -> None:
         self.watcher = watcher
@@ -42,11 +45,14 @@ class FakeAudit:
 
     @property
     def measured(self) -> bool:
-        return bool(self.rows)
+        return bool(self.rows or self.collapse)
 
     def verdict(self, ability: str, max_drop: float | str = 0.05) -> AbilityRow:
         if self.settings.editor == "broken":
             raise AuditError("the subject 'Mara' is not in the prompt; mend request case-1.")
+        if self.settings.editor == "collapsed" and self.settings.triage:
+            self.collapse = COLLAPSE
+            raise CollapsedError(COLLAPSE)
         if self.watcher is not None:
             with self.watcher.stage(f"{ability}, edited") as done:
                 done(1, 2)
@@ -66,4 +72,4 @@ class FakeAudit:
         return REPORT.integrity
 
     def report(self) -> RunReport:
-        return replace(REPORT, header=self.header, abilities=tuple(self.rows.values()), skipped=())
+        return replace(REPORT, header=self.header, abilities=tuple(self.rows.values()), skipped=(), collapse=self.collapse)
