@@ -72,4 +72,6 @@ class FakeAudit:
         return REPORT.integrity
 
     def report(self) -> RunReport:
-        return replace(REPORT, header=self.header, abilities=tuple(self.rows.values()), skipped=(), collapse=self.collapse)
+        return replace(
+            REPORT, header=self.header, abilities=tuple(self.rows.values()), skipped=(), collapse=self.collapse
+        )
