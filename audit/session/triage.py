@@ -41,7 +41,7 @@ def triage(
         signs = signs_of(integrity_of(model), vocabulary)
         if signs.suspicious:
             # One ability more each time, and no further than it takes.
-            some = accumulate(_answers(model, interview_of), initial=())
+            some = accumulate(first_answers(model, interview_of), initial=())
             signs = next((seen for seen in map(signs.after, some) if seen.collapsed), signs)
         if not signs.collapsed:
             return None
@@ -52,8 +52,8 @@ def triage(
     return found[0].sentence + several
 
 
-def _answers(model: EditedModel, interview_of: Callable[[str], Interview]) -> Iterator[Answers]:
-    """What both write to the first questions of each ability; one that cannot be asked says nothing here."""
+def first_answers(model: EditedModel, interview_of: Callable[[str], Interview]) -> Iterator[Answers]:
+    """What base and edited model write to the first questions of each ability; one that cannot be asked says nothing."""
     for name in ABILITIES:
         try:
             interview = replace(interview_of(name), models=(model,))
