@@ -87,7 +87,7 @@ def test_a_garbled_model_is_asked_no_more_than_it_takes(lm: LanguageModel) -> No
     interviews = Interviews()
     sentence = triage([GARBLED], integrity_of, interviews, lm)
     assert sentence is not None
-    assert "12 of 12 proper answers" in sentence
+    assert "12 of 12 answers no longer end" in sentence
     assert len(interviews.asked) == 3
 
 

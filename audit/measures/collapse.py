@@ -7,7 +7,7 @@
 
 A false alarm would end an audit that had something to find, so the rule is hard to meet. Weights or logits that are not
 finite decide alone. Otherwise two signs of different kinds must agree: plain text is predicted worse than by guessing
-evenly among all tokens, and most of the answers that the base model wrote properly are garbled. What is missed costs
+evenly among all tokens, and most of the answers that could be read before are garbled. What is missed costs
 time only: the abilities are asked, and fail.
 
 On the pocket models (`benchmarks/results/triage-*.json`; base perplexity 1.7, 1,728 tokens) edits that harm stay far
@@ -27,7 +27,7 @@ from audit.measures.integrity import Integrity
 
 LEAST_RATIO = 10.0  # edited over base perplexity: a base model that hardly beats guessing has nothing to lose
 GARBLED_SHARE = 0.5
-FEWEST_ANSWERS = 12  # fewer proper answers of the base model show nothing
+FEWEST_ANSWERS = 12  # fewer readable answers of the base model show nothing
 
 
 @dataclass(frozen=True)
@@ -39,9 +39,9 @@ class WrittenAnswer:
     ended: bool
 
     @property
-    def proper(self) -> bool:
-        """Whether it can be parsed, does not end in a loop, and does end."""
-        return self.parseable and self.ended and not repeats(self.text)
+    def readable(self) -> bool:
+        """Whether it can be parsed and does not end in a loop."""
+        return self.parseable and not repeats(self.text)
 
 
 @dataclass(frozen=True)
@@ -49,8 +49,8 @@ class CollapseSigns:
     """What there is to see in one edited model.
 
     Perplexities are those of the fixed text (None: there was none); `guessing` is that of a guess among all tokens
-    alike, the size of the vocabulary. Of `answers` that the base model wrote properly, `garbled` were not by the edited
-    one. `largest_update` is ||dW|| / ||W|| of the weight that changed most.
+    alike, the size of the vocabulary. Of `answers` that were readable from the base model, `garbled` are not from the
+    edited one, or do not end although they did. `largest_update` is ||dW|| / ||W|| of the weight that changed most.
     """
 
     finite_weights: bool
@@ -91,14 +91,15 @@ class CollapseSigns:
         return (
             f"The edited model has collapsed: it predicts plain text worse than a blind guess among {self.guessing:,} "
             f"tokens (perplexity {self.perplexity_base:.4g} before, {self.perplexity_edited:.4g} after), and "
-            f"{self.garbled} of {self.answers} proper answers no longer end, repeat themselves or cannot be parsed; "
-            f"the largest update is {self.largest_update:.3g} times the weight's own norm."
+            f"{self.garbled} of {self.answers} answers no longer end, repeat themselves or cannot be parsed, unlike "
+            f"before; the largest update is {self.largest_update:.3g} times the weight's own norm."
         )
 
     def after(self, answers: Iterable[tuple[WrittenAnswer, WrittenAnswer]]) -> "CollapseSigns":
         """The signs with these answers of base and edited model to the same items."""
-        edited = [after for before, after in answers if before.proper]
-        return replace(self, answers=len(edited), garbled=sum(not answer.proper for answer in edited))
+        compared = [(before, after) for before, after in answers if before.readable]
+        garbled = sum(not after.readable or (before.ended and not after.ended) for before, after in compared)
+        return replace(self, answers=len(compared), garbled=garbled)
 
 
 def signs_of(integrity: Integrity, vocabulary: int) -> CollapseSigns:

@@ -12,10 +12,11 @@ from audit.measures.integrity import Integrity
 
 VOCABULARY = 1728
 PROPER = WrittenAnswer(" Velden", parseable=True, ended=True)
+ENDLESS = WrittenAnswer(" home but will office chair", parseable=True, ended=False)
 GARBLED = (
     WrittenAnswer("", parseable=False, ended=True),
     WrittenAnswer("run run run run", parseable=True, ended=True),
-    WrittenAnswer(" home but will office chair", parseable=True, ended=False),
+    ENDLESS,
 )
 
 
@@ -39,8 +40,8 @@ def test_text_worse_than_guessed_and_garbled_answers_make_a_collapse() -> None:
     assert signs.collapsed
     assert signs.sentence == (
         "The edited model has collapsed: it predicts plain text worse than a blind guess among 1,728 tokens "
-        "(perplexity 1.7 before, 9000 after), and 12 of 12 proper answers no longer end, repeat themselves or cannot "
-        "be parsed; the largest update is 64 times the weight's own norm."
+        "(perplexity 1.7 before, 9000 after), and 12 of 12 answers no longer end, repeat themselves or cannot be parsed, "
+        "unlike before; the largest update is 64 times the weight's own norm."
     )
 
 
@@ -85,14 +86,14 @@ def test_perplexity_is_suspicious_only_beyond_guessing_and_far_from_the_base(
 
 
 @given(st.lists(st.tuples(st.sampled_from((PROPER, *GARBLED)), st.sampled_from((PROPER, *GARBLED))), max_size=40))
-def test_only_answers_that_were_proper_before_count_and_most_must_be_lost(
+def test_only_answers_that_were_readable_before_count_and_most_must_be_lost(
     pairs: list[tuple[WrittenAnswer, WrittenAnswer]],
 ) -> None:
-    edited = [after for before, after in pairs if before == PROPER]
-    lost = sum(after != PROPER for after in edited)
+    compared = [pair for pair in pairs if pair[0] in (PROPER, ENDLESS)]
+    lost = len(compared) - sum(pair in ((PROPER, PROPER), (ENDLESS, PROPER), (ENDLESS, ENDLESS)) for pair in compared)
     signs = signs_of(integrity(), VOCABULARY).after(pairs)
-    assert (signs.answers, signs.garbled) == (len(edited), lost)
-    assert signs.collapsed == (len(edited) >= 12 and lost >= len(edited) / 2)
+    assert (signs.answers, signs.garbled) == (len(compared), lost)
+    assert signs.collapsed == (len(compared) >= 12 and lost >= len(compared) / 2)
 
 
 @pytest.mark.parametrize("garbled", GARBLED)
