@@ -19,6 +19,7 @@ from audit.commands.diff import diff
 from audit.commands.ending import USAGE_EXIT, exit_by, show
 from audit.commands.grid import grid
 from audit.commands.locate import locate
+from audit.commands.planning import show_plan
 from audit.commands.rescore import rescore
 from audit.commands.selfcheck import selfcheck
 from audit.commands.train_mend import train_mend
@@ -68,6 +69,9 @@ def run(
     3 INCONCLUSIVE (0 under --inconclusive skip).
     """
     asked = known_abilities(abilities) if abilities else None
+    if settings.plan_only:
+        show_plan(settings, known_abilities(abilities or []))
+        return
     from audit.session.together import audit_here  # brings torch
 
     with audit_here(settings, _watcher()) as audit:

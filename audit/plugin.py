@@ -76,6 +76,10 @@ def pytest_configure(config: pytest.Config) -> None:
         settings = settings_from(with_project_defaults(typed, config.rootpath))
     command = " ".join(["pytest", *(str(word) for word in config.invocation_params.args)])
     state = config.stash[STATE] = PluginState(settings, command)
+    if settings.plan_only:
+        from audit.plan_only import PlanOnly
+
+        config.pluginmanager.register(PlanOnly(state))
     if hasattr(config, "workerinput"):
         state.worker = Worker(config)
         config.pluginmanager.register(state.worker)
@@ -88,9 +92,9 @@ def pytest_configure(config: pytest.Config) -> None:
 def pytest_collection_finish(session: pytest.Session) -> None:
     """Load and check everything the audit needs, before the first test runs."""
     config = session.config
-    if config.getoption("collectonly") or not any(_audits(item) for item in session.items):
-        return
     state = config.stash[STATE]
+    if config.getoption("collectonly") or state.settings.plan_only or not any(map(_audits, session.items)):
+        return
     with _usage_error(state.worker):
         audit = _new_audit(config, state)
         audit.prepare()
@@ -108,6 +112,8 @@ def pytest_report_collectionfinish(config: pytest.Config) -> list[str]:
 @pytest.fixture(scope="session")
 def audit_run(pytestconfig: pytest.Config) -> "Audit":
     """The audit of this run: the model, edited once, and everything measured so far."""
+    if pytestconfig.stash[STATE].settings.plan_only:
+        pytest.skip("planned only")
     audit = pytestconfig.stash[STATE].audit
     if audit is None:
         pytest.fail("the audit was not prepared: ask for its fixtures in a test's arguments, not by name at run time")

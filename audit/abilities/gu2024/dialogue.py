@@ -46,6 +46,9 @@ class Dialogue(dialogue.Dialogue):
     def score(self, item: Item, answer: Answer) -> Score:
         return Score(float(answer.parseable and item.gold[0] in answer.value))
 
+    def worked(self, item: Item) -> str:
+        return item.gold[0]
+
     def floor(self, items: Sequence[Item]) -> float:
         """The commonest letter: what always giving it scores."""
         return majority(items)

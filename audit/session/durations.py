@@ -1,0 +1,224 @@
+"""How long answers will take: the tokens they are made of, and how fast this machine goes through a model of this size.
+
+    work = work_of(ability, items, tokens_of)
+    machine = machine_speed(ModelFiles.of("pocket-llama"), "auto", "auto")
+    machine.seconds(work)
+
+No weight is read: a model's size stands in the headers of its files. All of this is an estimate.
+"""
+
+import json
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from os.path import commonprefix
+from pathlib import Path
+from typing import Any
+
+import audit.pocket
+from audit.abilities.contract import Ability, Item
+from audit.errors import AuditError
+
+SAMPLED = 100  # items whose lengths stand for all
+LETTERS_A_TOKEN = 4.0  # of English text, where there is no tokenizer to ask
+# What a written token costs in read ones, as on the pocket models with one core: 0.14 ms against 0.06 ms.
+WRITTEN_AS_READ = 2.3
+READ_ROWS, READ_LENGTH, WRITTEN_ROWS = 8, 128, 64  # what the speed is measured on: tokens read, and answers written
+MEASURED_FOR = 0.1  # seconds, for each of three shapes
+
+
+@dataclass(frozen=True)
+class Work:
+    """The tokens that one model reads and writes for all items of an ability.
+
+    `written` if answers are as long as right ones, `at_most` if each goes on to its limit.
+    """
+
+    items: int
+    read: float
+    written: float
+    at_most: float
+
+    @property
+    def units(self) -> float:
+        """All of it in tokens read, for comparing abilities."""
+        return self.read + WRITTEN_AS_READ * self.written
+
+
+def work_of(ability: Ability, items: Sequence[Item], tokens_of: Callable[[str], float]) -> Work:
+    """The work of asking `items`; what all prompts begin with is read once, and so is what an item's choices share."""
+    sample = items[:: max(1, len(items) // SAMPLED)]
+    prompts = [ability.prompt(item) for item in sample]
+    shared = commonprefix(prompts) if len(prompts) > 1 else ""  # noqa: RUF071 - of letters, not of paths
+    times = len(items) / len(sample)
+    read = times * sum(tokens_of(prompt[len(shared) :]) for prompt in prompts) + tokens_of(shared)
+    if ability.decoding is None:
+        choices = times * sum(tokens_of(choice) for item in sample for choice in item.choices)
+        return Work(len(items), read + choices, 0.0, 0.0)
+    limit = ability.decoding.max_new_tokens
+    written = times * sum(min(limit, tokens_of(ability.worked(item)) + 1) for item in sample)  # and what ends it
+    return Work(len(items), read, written, float(len(items) * limit))
+
+
+@dataclass(frozen=True)
+class Machine:
+    """Seconds for a token read and for a token written, measured on `device` in `dtype`."""
+
+    read: float
+    written: float
+    device: str
+    dtype: str
+
+    def seconds(self, work: Work) -> float:
+        return self.read * work.read + self.written * work.written
+
+    def seconds_at_most(self, work: Work) -> float:
+        return self.read * work.read + self.written * work.at_most
+
+
+class ModelFiles:
+    """The folder of a model: its configuration, its tokenizer, and how many numbers its matrices hold."""
+
+    def __init__(self, folder: Path, *, pocket: bool = False) -> None:
+        self.folder = folder
+        self.pocket = pocket
+
+    @classmethod
+    def of(cls, name: str, revision: str | None = None) -> "ModelFiles | None":
+        """Those of a pocket model, of a local folder, or of a hub model in the cache; None where there are none."""
+        pocket = Path(audit.pocket.__file__).parent / "weights" / name
+        if (pocket / "config.json").is_file():
+            return cls(pocket, pocket=True)
+        folder = Path(name).expanduser()
+        if (folder / "config.json").is_file():
+            return cls(folder)
+        from huggingface_hub import try_to_load_from_cache
+        from huggingface_hub.errors import HFValidationError
+
+        try:
+            config = try_to_load_from_cache(name, "config.json", revision=revision)
+        except HFValidationError:
+            return None
+        return cls(Path(config).parent) if isinstance(config, str) else None
+
+    @cached_property
+    def config(self) -> dict[str, Any]:
+        """The configuration of the text part. Raises `AuditError` where it cannot be read."""
+        try:
+            config: dict[str, Any] = json.loads((self.folder / "config.json").read_text(encoding="utf-8"))
+            return {**config, **config.get("text_config", {})}
+        except (OSError, ValueError, TypeError) as error:
+            raise AuditError(f"{self.folder / 'config.json'} cannot be read ({error}); copy the model again.") from None
+
+    def number(self, *names: str) -> int:
+        """A size in the configuration, under whichever of these names it has there; 0 where it has none."""
+        return next((int(self.config[name]) for name in names if isinstance(self.config.get(name), int)), 0)
+
+    @cached_property
+    def tokens_of(self) -> Callable[[str], float]:
+        """How many tokens a text is; a guess by its letters where the model has no fast tokenizer."""
+        file = self.folder / "tokenizer.json"
+        if not file.is_file():
+            return guessed_tokens
+        from tokenizers import Tokenizer
+
+        tokenizer = Tokenizer.from_file(str(file))
+        return lambda text: float(len(tokenizer.encode(text, add_special_tokens=False).ids))
+
+    @cached_property
+    def matrices(self) -> tuple[int, int]:
+        """How many numbers the matrices of all blocks hold, and those of the vocabulary (once).
+
+        Raises:
+            AuditError: there are no safetensors files, or they cannot be read.
+        """
+        from safetensors import SafetensorError, safe_open
+
+        vocabulary, blocks, words = self.number("vocab_size"), 0, 0
+        for file in sorted(self.folder.glob("model*.safetensors")):
+            try:
+                with safe_open(file, framework="np") as content:
+                    shapes = [content.get_slice(key).get_shape() for key in content.keys()]  # noqa: SIM118
+            except (SafetensorError, OSError) as error:
+                raise AuditError(f"{file} cannot be read as safetensors ({error}); copy it again.") from None
+            for shape in shapes:
+                if len(shape) < 2:
+                    continue
+                size = 1
+                for side in shape:
+                    size *= side
+                if vocabulary in shape:
+                    words = max(words, size)
+                else:
+                    blocks += size
+        if not blocks:
+            raise AuditError(f"{self.folder} holds no safetensors weights, so the size of the model is not known.")
+        return blocks, words
+
+
+def guessed_tokens(text: str) -> float:
+    """About how many tokens a text is, by its letters."""
+    return len(text) / LETTERS_A_TOKEN
+
+
+def machine_speed(files: ModelFiles, device: str, dtype: str) -> Machine:
+    """How fast this machine reads and writes with a model of this size: one block of it, of made-up weights, is timed.
+
+    Raises:
+        AuditError: the model's files do not tell its size, or the device cannot be used.
+    """
+    import torch
+
+    blocks, words = files.matrices
+    depth = files.number("num_hidden_layers", "n_layer", "num_layers")
+    width = files.number("hidden_size", "n_embd", "d_model")
+    heads = files.number("num_attention_heads", "n_head", "num_heads")
+    if not (depth and width and heads) or width % heads:
+        raise AuditError(f"{files.folder / 'config.json'} does not tell depth, width and heads of the model.")
+    if device in ("auto", "map"):
+        device = "cuda" if torch.cuda.is_available() else "cpu"
+    if dtype == "auto":
+        stored = files.config.get("dtype") or files.config.get("torch_dtype") or "float32"
+        dtype = "float32" if files.pocket or not hasattr(torch, str(stored)) else str(stored)
+    # A block is 4 matrices of width x width for its attention, and two that widen and narrow for the rest of it.
+    wide = max(1, round((blocks / depth - 4 * width * width) / (2 * width)))
+    try:
+        with torch.inference_mode(), torch.device("meta"):
+            block = torch.nn.TransformerEncoderLayer(
+                width, heads, wide, dropout=0.0, activation=torch.nn.functional.silu, batch_first=True, norm_first=True
+            )
+            head = torch.nn.Linear(width, max(1, words // width), bias=False)
+        with torch.inference_mode():
+            made = [part.to_empty(device=device).to(getattr(torch, dtype)).eval() for part in (block, head)]
+            for part in made:
+                for parameter in part.parameters():
+                    parameter.fill_(0.01)
+            read = torch.ones(READ_ROWS, READ_LENGTH, width, device=device, dtype=getattr(torch, dtype))
+            written = torch.ones(WRITTEN_ROWS, 1, width, device=device, dtype=getattr(torch, dtype))
+            wait = {"cuda": torch.cuda.synchronize, "mps": torch.mps.synchronize}.get(read.device.type, _no_wait)
+            a_read = _seconds(lambda: made[0](read), wait) / (READ_ROWS * READ_LENGTH)
+            a_step = depth * _seconds(lambda: made[0](written), wait) + _seconds(lambda: made[1](written), wait)
+    except (RuntimeError, AssertionError, NotImplementedError) as error:
+        raise AuditError(f"the speed of the device {device!r} cannot be measured ({_first(error)}).") from None
+    return Machine(depth * a_read, a_step / WRITTEN_ROWS, device, dtype)
+
+
+def _seconds(run: Callable[[], object], wait: Callable[[], object]) -> float:
+    """Wall seconds of one call, on average: who shares the machine now will do so later."""
+    run()
+    wait()
+    calls, begun = 0, time.perf_counter()
+    while (elapsed := time.perf_counter() - begun) < MEASURED_FOR:
+        run()
+        wait()
+        calls += 1
+    return elapsed / max(1, calls)
+
+
+def _no_wait() -> None:
+    """A processor is done when the call returns."""
+
+
+def _first(error: BaseException) -> str:
+    return (str(error).strip().splitlines() or [type(error).__name__])[0]
