@@ -41,7 +41,7 @@ def rescored(run: RunReport, margins: Mapping[str, Margin]) -> RunReport:
 
     Raises:
         AuditError: the run's items are not all there, or were written without what scoring takes; or one of its
-            abilities is not known here.
+            abilities is not known here; or a margin is under the noise floor that the run states.
     """
     start = time.perf_counter()
     for name in margins:
@@ -52,10 +52,12 @@ def rescored(run: RunReport, margins: Mapping[str, Margin]) -> RunReport:
     for old in run.abilities:
         ability, base, edited = _answers(run, old)
         margin = margins.get(old.ability) or margin_of(old.asked_margin or old.margin)
+        _require_above_noise(old, margin)
         saved = {record.key: record.mentions for record in run.items if record.ability == old.ability}
         found = _judged(ability, base, edited, old, margin, run.header.seed)
         mentions = [saved[item.key] for item in base.items]
-        rows.append(row_of(ability, found, margin, mentions[: found.verdict.n]))
+        row = row_of(ability, found, margin, mentions[: found.verdict.n])
+        rows.append(replace(row, noise_floor=old.noise_floor, noise_items=old.noise_items))
         items += records(ability, base, edited, mentions)
     return replace(
         run,
@@ -77,6 +79,15 @@ def _judged(
         return from_all(ability, base, edited, margin, seed)
     # The floor is that of all the questions, of which only those asked were saved.
     return resettled(base, edited, old.sequential, margin, floor=old.floor, seed=seed)
+
+
+def _require_above_noise(old: AbilityRow, margin: Margin) -> None:
+    points = margin.at(old.base, old.floor)
+    if old.noise_floor is not None and 0 < points < old.noise_floor:
+        raise AuditError(
+            f"--margin {old.ability}={margin}: {points:.4f} points are under the noise floor of {old.noise_floor:.4f} "
+            "that the run states; ask for at least that."
+        )
 
 
 def _written(margins: Mapping[str, Margin]) -> dict[str, str]:

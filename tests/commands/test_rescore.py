@@ -128,6 +128,18 @@ def test_other_margins_give_other_verdicts_of_the_same_numbers(run: Callable[...
     assert new.settings["margins"] == {"nli": "0.9"}
 
 
+def test_the_noise_floor_of_a_run_holds_for_other_margins_too(run: Callable[..., Path]) -> None:
+    folder = run(names=("nli",))
+    verdict = json.loads((folder / "verdict.json").read_text(encoding="utf-8"))
+    verdict["abilities"][0] |= {"noise_floor": 0.02, "noise_items": 150}
+    (folder / "verdict.json").write_text(json.dumps(verdict), encoding="utf-8")
+    (row,) = rescored(folder, "--margin", "nli=0.03").abilities
+    assert (row.noise_floor, row.noise_items) == (0.02, 150)
+    refused = RUNNER.invoke(app, ["rescore", str(folder), "--margin", "nli=0.01"])
+    assert refused.exit_code == 2
+    assert "--margin nli=0.01: 0.0100 points are under the noise floor of 0.0200" in refused.output
+
+
 def test_a_better_parser_reads_old_answers_anew(run: Callable[..., Path], monkeypatch: pytest.MonkeyPatch) -> None:
     folder = run(names=("sentiment", "nli"))
     monkeypatch.setattr(Sentiment, "parse", lambda self, text: Answer(text, "positive", True))
