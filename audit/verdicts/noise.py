@@ -82,7 +82,8 @@ def noise_floor(
         # Wilson's upper limit of a share is one minus the lower limit of the rest.
         upper = 1 - wilson_lower((1 - moved) * count, count, alpha)
     else:
-        flips, moved, upper = _of_counts(*(np.asarray(table, dtype=np.float64) for table in counts), codes, alpha)
+        tables = [np.asarray(table, dtype=np.float64) for table in counts]
+        flips, moved, upper = _of_counts(tables[0], tables[1], codes, alpha)
     return NoiseFloor(n, flips, moved, max(upper, resolution(count, alpha)), alpha)
 
 
