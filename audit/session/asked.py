@@ -42,7 +42,8 @@ class AskedAbilities:
         with self._refused(name):
             if self._wanted.early_stop:
                 blocks = self._blocks(name)
-                self.answers[name] = blocks.interview.ability, *blocks.everything()
+                blocks.answers()
+                self.answers[name] = blocks.interview.ability, *blocks.so_far
             elif name not in self.answers:
                 interview = self._interview_of(name)
                 self.answers[name] = interview.ability, *interview.both(interview.questions)
@@ -60,7 +61,7 @@ class AskedAbilities:
         with self._refused(name):
             blocks = self._blocks(name)
             found = blocks.until_settled(margin)
-            self.answers[name] = blocks.interview.ability, *blocks.so_far()
+            self.answers[name] = blocks.interview.ability, *blocks.so_far
         return blocks.interview.ability, found
 
     def _blocks(self, name: str) -> InBlocks:

@@ -1,4 +1,4 @@
-"""Asking an ability block after block, until its verdict is certain.
+"""Asking an ability's questions until its verdict is certain, and no further.
 
     asked = InBlocks(interview, seed=0)
     found = asked.until_settled(margin)   # asks no more than that takes, in a seeded order
@@ -7,21 +7,20 @@ Each block is put to the untouched model, then to every edited one. Another marg
 there.
 """
 
-from collections.abc import Iterator
+import numpy as np
 
 from audit.session.interview import Interview
-from audit.session.settling import Asked, Settled, joined, settled
+from audit.session.settling import Asked, Settled, joined, part, settled
 from audit.verdicts.betting import visiting_order
 from audit.verdicts.margins import Margin
 from audit.verdicts.sequential import sequential_plan
 
-# The fewest items in a block. On a CPU a batch is hardly cheaper than its items, so small blocks cost next to nothing;
-# an accelerator needs many at once to be busy, and what it asks too much it asks in no time.
-BLOCK_ON_CPU, BLOCK_ELSEWHERE = 8, 64
+# The fewest items in a block: enough to find most harm, and to keep the device busy.
+BLOCK_ON_CPU, BLOCK_ELSEWHERE = 16, 64
 
 
 class InBlocks:
-    """One ability's questions in the order of their asking; every answer is kept for the next margin.
+    """One ability's questions in the order of their asking, and the answers so far.
 
     Whole clusters, in a permutation that depends on nothing but them and the seed (`visiting_order`).
     """
@@ -29,29 +28,37 @@ class InBlocks:
     def __init__(self, interview: Interview, seed: int) -> None:
         self.interview = interview
         self._seed = seed
-        questions, on_cpu = interview.questions, interview.known.lm.device.type == "cpu"
-        clusters = [item.cluster for item in questions]
-        self.plan = sequential_plan(clusters, BLOCK_ON_CPU if on_cpu else BLOCK_ELSEWHERE)
-        order = visiting_order(clusters, len(clusters), self.plan.block, seed)
-        self._blocks = [[questions[number] for number in block.tolist()] for block in order]
-        self._asked: list[Asked] = []
+        clusters = [item.cluster for item in interview.questions]
+        on_cpu = interview.known.lm.device.type == "cpu"
+        self._plan = sequential_plan(clusters, BLOCK_ON_CPU if on_cpu else BLOCK_ELSEWHERE)
+        order = np.concatenate(visiting_order(clusters, seed)).tolist()
+        self._questions = [interview.questions[number] for number in order]
+        self._asked: Asked | None = None
 
     def until_settled(self, margin: Margin) -> Settled:
         """The verdict under this margin, after as many blocks as it takes."""
+        clusters = [item.cluster for item in self._questions]
         floor = self.interview.ability.floor(self.interview.questions)
-        return settled(self._answers(), self.plan, margin, floor=floor, seed=self._seed, crew=self.interview.crew)
+        crew = self.interview.crew
+        return settled(self.answers, clusters, self._plan, margin, floor=floor, seed=self._seed, crew=crew)
 
-    def everything(self) -> Asked:
-        """The answers to all questions."""
-        return joined(list(self._answers()))
+    def answers(self, count: int | None = None) -> Asked:
+        """Those to the first `count` questions (None: to all), of which none is asked twice."""
+        wanted = len(self._questions) if count is None else count
+        known = 0 if self._asked is None else len(self._asked[0].items)
+        if wanted > known:
+            fresh = self.interview.both(self._questions[known:wanted])
+            self._asked = fresh if self._asked is None else _behind(self._asked, fresh)
+        base, edited = self.so_far
+        return part(base, 0, wanted), tuple(part(one, 0, wanted) for one in edited)
 
+    @property
     def so_far(self) -> Asked:
-        """All answers that are there."""
-        return joined(self._asked)
+        """All answers that are there; something was asked before."""
+        assert self._asked is not None
+        return self._asked
 
-    def _answers(self) -> Iterator[Asked]:
-        """Block by block; a block that was not asked yet is asked when it is wanted."""
-        for number, block in enumerate(self._blocks):
-            if number == len(self._asked):
-                self._asked.append(self.interview.both(block))
-            yield self._asked[number]
+
+def _behind(first: Asked, then: Asked) -> Asked:
+    edited = zip(first[1], then[1], strict=True)
+    return joined(first[0], then[0]), tuple(joined(one, other) for one, other in edited)

@@ -1,12 +1,12 @@
-"""From answers that come block after block to a verdict, as soon as it is certain; no model is needed.
+"""From answers that come in blocks to a verdict, as soon as it is certain; no model is needed.
 
-    found = settled(blocks, plan, Points(0.05), floor=0.5, seed=0)   # takes no more blocks than that needs
+    found = settled(answers, clusters, plan, Points(0.05), floor=0.5, seed=0)   # takes no more answers than that needs
     found.verdict, found.base, found.edited
 
 How the error is kept however often one looks: `audit.verdicts.sequential`.
 """
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from audit.abilities.contract import Ability, AskedItems
@@ -56,20 +56,27 @@ def row_of(ability: Ability, found: Settled, margin: Margin, mentions: Sequence[
 
 
 def settled(
-    blocks: Iterable[Asked], plan: SequentialPlan, margin: Margin, *, floor: float, seed: int, crew: Crew | None = None
+    answers: Callable[[int], Asked],
+    clusters: Sequence[str],
+    plan: SequentialPlan,
+    margin: Margin,
+    *,
+    floor: float,
+    seed: int,
+    crew: Crew | None = None,
 ) -> Settled:
-    """Take block after block until a verdict is certain, or there is no further one.
+    """Take more answers, whole clusters at a time, until a verdict is certain or there are no more.
 
-    All processes of a `crew` stop where the first of them does: they share the questions, so none may ask on alone.
+    `clusters` are those of the items in the order of their asking, `answers(n)` what was said to the first n of them.
+    All processes of a `crew` go on as the first of them does: they share the questions, so none may ask on alone.
     """
-    sequential = SequentialVerdict(margin, floor, plan, seed=seed)
-    taken: list[Asked] = []
-    for block in blocks:
-        taken.append(block)
-        sequential.add(**vars(PairedScores.of(*block)))
-        if (crew or Crew()).from_first(lambda: sequential.settled):
-            break
-    return Settled(sequential.verdict(), *joined(taken), sequential.harm_p_value(), plan)
+    sequential, first = SequentialVerdict(margin, floor, plan, seed=seed), crew or Crew()
+    end = 0
+    while end < len(clusters) and (further := first.from_first(lambda: sequential.further)):
+        start, end = end, _whole_clusters(clusters, end + further)
+        base, edited = answers(end)
+        sequential.add(**vars(PairedScores.of(part(base, start, end), [part(one, start, end) for one in edited])))
+    return Settled(sequential.verdict(), base, edited, sequential.harm_p_value(), plan)
 
 
 def resettled(
@@ -79,38 +86,35 @@ def resettled(
 
     Where it would have gone on, the verdict is INCONCLUSIVE: what was not asked cannot be judged.
     """
-    return settled(_cut(base, edited, plan), plan, margin, floor=floor, seed=seed)
+
+    def answers(count: int) -> Asked:
+        return part(base, 0, count), tuple(part(one, 0, count) for one in edited)
+
+    clusters = [item.cluster for item in base.items]
+    return settled(answers, clusters, plan, margin, floor=floor, seed=seed)
 
 
-def joined(blocks: Sequence[Asked]) -> Asked:
-    """The answers of several blocks as one."""
-    models = zip(*((base, *edited) for base, edited in blocks), strict=True)
-    base, *edited = (_one_after_the_other(list(parts)) for parts in models)
-    return base, tuple(edited)
+def part(asked: AskedItems, start: int, end: int) -> AskedItems:
+    """Some of the answers; that they are from the store is said only if all are."""
+    known = end - start if asked.from_store == len(asked.items) else 0
+    cut = slice(start, end)
+    return AskedItems(asked.ability, asked.items[cut], asked.answers[cut], asked.scores[cut], asked.raw[cut], known)
 
 
-def _one_after_the_other(parts: Sequence[AskedItems]) -> AskedItems:
+def joined(first: AskedItems, then: AskedItems) -> AskedItems:
+    """The answers to some items, and those to others behind them."""
     return AskedItems(
-        parts[0].ability,
-        tuple(item for part in parts for item in part.items),
-        tuple(answer for part in parts for answer in part.answers),
-        tuple(score for part in parts for score in part.scores),
-        tuple(one for part in parts for one in part.raw),
-        sum(part.from_store for part in parts),
+        first.ability,
+        first.items + then.items,
+        first.answers + then.answers,
+        first.scores + then.scores,
+        first.raw + then.raw,
+        first.from_store + then.from_store,
     )
 
 
-def _cut(base: AskedItems, edited: Sequence[AskedItems], plan: SequentialPlan) -> Iterator[Asked]:
-    """Blocks as `visiting_order` made them: whole clusters, until there are enough items."""
-    start, clusters = 0, [item.cluster for item in base.items]
-    for end in range(1, len(clusters) + 1):
-        within = end < len(clusters) and clusters[end] == clusters[end - 1]
-        if not within and (end - start >= plan.block or end == len(clusters)):
-            yield _part(base, start, end), tuple(_part(asked, start, end) for asked in edited)
-            start = end
-
-
-def _part(asked: AskedItems, start: int, end: int) -> AskedItems:
-    known = end - start if asked.from_store == len(asked.items) else 0  # saved answers tell of all or none
-    part = slice(start, end)
-    return AskedItems(asked.ability, asked.items[part], asked.answers[part], asked.scores[part], asked.raw[part], known)
+def _whole_clusters(clusters: Sequence[str], end: int) -> int:
+    """The first place at or after `end` where a cluster ends."""
+    while end < len(clusters) and clusters[end] == clusters[end - 1]:
+        end += 1
+    return min(end, len(clusters))

@@ -51,6 +51,7 @@ class Wealth:
     def __init__(self, bound: float) -> None:
         self._stakes = _STAKES / max(bound, _NARROWEST)  # (K,)
         self._logs: Floats = np.log(_SHARES)  # (..., K)
+        self._seen = 0
         self.now: Floats = np.zeros(())
         self.highest: Floats = np.zeros(())
 
@@ -61,10 +62,28 @@ class Wealth:
         steps = np.log1p(numbers[..., None] * self._stakes)  # (..., t, K)
         paths = np.cumsum(steps, axis=-2) + self._logs[..., None, :]
         self._logs = paths[..., -1, :]
+        self._seen += numbers.shape[-1]
         top = paths.max(axis=-1)
         mixed = top + np.log(np.exp(paths - top[..., None]).sum(axis=-1))  # (..., t): log E
         self.now = mixed[..., -1]
         self.highest = np.maximum(self.highest, mixed.max(axis=-1))
+
+    def steps_to(self, enough: float, number: float | None, most: int) -> int:
+        """After how many further numbers log E is `enough`, if all are `number` (None: if each bettor fares as so far).
+
+        `most` if it takes more than that. Of a single run.
+        """
+        so_far = (self._logs - np.log(_SHARES)) / max(1, self._seen)
+        growth = so_far if number is None else np.log1p(number * self._stakes)  # (K,)
+
+        def reached(steps: int) -> bool:
+            return bool(np.logaddexp.reduce(self._logs + steps * growth) >= enough)
+
+        few, many = 0, most
+        while reached(many) and many - few > 1:  # convex in the steps, so it is reached but once
+            middle = (few + many) // 2
+            few, many = (few, middle) if reached(middle) else (middle, many)
+        return many
 
 
 @dataclass(frozen=True)
@@ -74,6 +93,7 @@ class Counted:
     cap: int
     items: int  # S
     counted: int  # A
+    clusters: int
 
     @classmethod
     def of(cls, clusters_by_size: Sequence[int], least: float, highest: float = 1.0) -> "Counted":
@@ -83,16 +103,22 @@ class Counted:
         """
         sizes = np.arange(1, len(clusters_by_size) + 1)
         numbers = np.asarray(clusters_by_size)
-        chosen, most = cls(len(sizes), int(sizes @ numbers), int(sizes @ numbers)), -math.inf
+        items, clusters = int(sizes @ numbers), int(numbers.sum())
+        chosen, most = cls(len(sizes), items, items, clusters), -math.inf
         for cap in sizes[::-1][numbers[::-1] > 0].tolist():
             weights = np.minimum(sizes, cap)
-            counts = cls(cap, chosen.items, int(weights @ numbers))
+            counts = cls(cap, items, int(weights @ numbers), clusters)
             line = counts.line(least, highest)
             gain = _BOLDEST * (line - (highest - 1)) / max(highest - line, _NARROWEST)
             growth = float(numbers @ np.log1p(np.maximum(gain, 0.0) * weights / cap))
             if growth > most:
                 chosen, most = counts, growth
         return chosen
+
+    @property
+    def usual_weight(self) -> float:
+        """How much of a cluster of `cap` items one cluster is on average."""
+        return self.counted / (self.clusters * self.cap)
 
     def line(self, least: float, highest: float) -> float:
         """The least mean of the items counted if that of all is at least `least`."""
@@ -117,6 +143,11 @@ class Against:
         weights = np.minimum(sizes, self._counted.cap)
         self.wealth.bet((self._line - sums / sizes) * weights / self._counted.cap)
 
+    def clusters_to(self, enough: float, mean: float | None, most: int) -> int:
+        """After how many further clusters of this mean (None: as so far) log E is `enough`; `most` if it takes more."""
+        number = None if mean is None else (self._line - mean) * self._counted.usual_weight
+        return self.wealth.steps_to(enough, number, most)
+
 
 def anytime_upper(sums: Floats, sizes: Floats, counted: Counted, alpha: float, highest: float = 1.0) -> float:
     """The upper limit of the mean of numbers in [-1, highest], at any time: the least mean that the bettors refute.
@@ -133,19 +164,15 @@ def anytime_upper(sums: Floats, sizes: Floats, counted: Counted, alpha: float, h
     return high
 
 
-def visiting_order(clusters: Sequence[str] | None, n: int, block: int, seed: int) -> list[Order]:
-    """The order in which `n` items are asked: blocks of whole clusters, each of at least `block` items but the last.
+def visiting_order(clusters: Sequence[str], seed: int) -> list[Order]:
+    """The order in which items are asked: cluster by cluster, the items of each (`clusters` has one name an item).
 
     A seeded permutation of the clusters, which depends on nothing but their number, their names and the seed.
     """
-    keys = np.arange(n) if clusters is None else np.unique(np.asarray(clusters, dtype=str), return_inverse=True)[1]
-    order = np.random.default_rng(seed).permutation(int(keys.max()) + 1) if n else np.arange(0)
-    place = np.argsort(order)[keys] if n else keys  # when each item's cluster comes
+    if not len(clusters):
+        return []
+    keys = np.unique(np.asarray(clusters, dtype=str), return_inverse=True)[1]
+    order = np.random.default_rng(seed).permutation(int(keys.max()) + 1)
+    place = np.argsort(order)[keys]  # when each item's cluster comes
     items = np.argsort(place, kind="stable")
-    ends = np.flatnonzero(np.diff(place[items], append=-1)) + 1  # after each cluster
-    blocks, start = [], 0
-    for end in ends.tolist():
-        if end - start >= block or end == n:
-            blocks.append(items[start:end])
-            start = end
-    return blocks
+    return np.split(items, np.flatnonzero(np.diff(place[items])) + 1)

@@ -49,7 +49,7 @@ class SequentialPlan:
     """What is settled before the first item of a run that may stop early.
 
     clusters_by_size   how many clusters of one item may be asked, how many of two items, and so on
-    block              the fewest items between two looks
+    block              the fewest items between two looks, and before the first
     """
 
     clusters_by_size: tuple[int, ...]

@@ -2,9 +2,9 @@
 
     plan = sequential_plan(clusters, block=32)
     judge = SequentialVerdict(margin=0.05, floor=0.5, plan=plan)
-    for block in visiting_order(clusters, len(clusters), plan.block, seed=0):
-        if judge.add(base[block], edited[block], [clusters[k] for k in block]) is not None:
-            break
+    order = np.concatenate(visiting_order(clusters, seed=0))
+    ...                                # the next `judge.further` items or more, whole clusters, until that is 0
+    judge.add(base[some], edited[some], [clusters[k] for k in some])
     verdict = judge.verdict()
 
 What is tested: that the drop is at least the margin (refuted: PASS), that it is at most the margin (refuted: FAIL), and
@@ -53,6 +53,7 @@ EARLY_SHARE = 0.5  # of alpha, spent before the last item
 # Of the clusters, for corpus metrics: each look's share of the looks' alpha. At 1/4 of 400 sentences and at 1/2 of 200
 # these suffice for a PASS with a margin of 0.05 if nothing changed; harm is found at any.
 LOOKS = {1 / 8: 0.1, 1 / 4: 0.3, 1 / 2: 0.6}
+LARGEST_STEP = 2  # before the next look at most so many times what was asked already: few looks, and none far off
 FEWEST = 50  # clusters at a look; a bootstrap of fewer is not asked about tails of 0.3 %
 
 
@@ -137,9 +138,30 @@ class SequentialVerdict:
         return None if self._settled is None else self._settled.outcome
 
     @property
-    def settled(self) -> bool:
-        """Whether PASS or FAIL is certain, so that nothing more need be asked."""
-        return self._settled is not None
+    def further(self) -> int:
+        """How many further items to ask before the next look; 0 if it is settled, or nothing is left to ask.
+
+        Never fewer than a block; else the fewest that may settle it: PASS if no further answer changes, FAIL if things
+        go on as so far, though never more than `LARGEST_STEP` times those that were asked. It may rest on all answers
+        so far, as it knows nothing of those to come. A corpus metric is asked up to its next look.
+        """
+        seen, left = len(self._base), self._plan.items - len(self._base)
+        if self._settled is not None or not left:
+            return 0
+        clusters = self._plan.clusters - len(self._seen)
+        if self._counts[0]:
+            wanted = min((math.ceil(at) for at, _ in self._looks), default=self._plan.clusters) - len(self._seen)
+        elif seen:
+            enough, kept = -math.log(self._early), self._margin.line(self._floor)[0]
+            able = self._able.clusters_to(enough, None, clusters)
+            unchanged = self._within.clusters_to(enough, (kept - 1) * sum(self._base) / seen, clusters)
+            wanted = max(able, min(unchanged, self._beyond.clusters_to(enough, None, clusters)))
+        else:
+            wanted = 0
+        items = math.ceil(wanted * self._plan.items / self._plan.clusters)
+        if not self._counts[0]:
+            items = min(items, LARGEST_STEP * seen)
+        return min(left, max(self._plan.block, items))
 
     def verdict(self) -> Verdict:
         """The early verdict if a look settled it; else that of all items, at the alpha that is left.

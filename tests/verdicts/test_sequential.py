@@ -19,13 +19,16 @@ def run(base, edited, *, margin=0.05, floor=0.5, clusters=None, block=32, counts
     names = clusters or [str(k) for k in range(n)]
     plan = sequential_plan(names, block)
     sequential = SequentialVerdict(margin, floor, plan)
-    outcome, looks = None, 0
-    for items in visiting_order(clusters, n, block, seed=0):
-        looks += 1
+    order = visiting_order(names, seed=0)
+    outcome, looks, visited = None, 0, []
+    while sequential.further:
+        wanted, items = sequential.further, []
+        while len(items) < wanted and order:
+            items += order.pop(0).tolist()
         first, second = (None if table is None else table[items] for table in counts)
         outcome = sequential.add(base[items], edited[items], [names[k] for k in items], first, second)
-        if outcome is not None:
-            break
+        looks, visited = looks + 1, visited + items
+    assert len(visited) == len(set(visited))
     return outcome, sequential.verdict(), looks
 
 
@@ -62,7 +65,7 @@ def test_runs_side_by_side_are_runs_alone():
 @given(st.lists(st.floats(-1, 1), min_size=1, max_size=40), st.floats(0.01, 0.9), st.floats(0.005, 0.2))
 def test_the_anytime_limit_is_the_least_margin_that_the_bettors_refute(drops, margin, alpha):
     values = np.array(drops)
-    upper = anytime_upper(values, np.ones(len(drops)), Counted(1, len(drops), len(drops)), alpha)
+    upper = anytime_upper(values, np.ones(len(drops)), Counted(1, len(drops), len(drops), len(drops)), alpha)
     wealth = Wealth(1 - margin)
     wealth.bet(margin - values)
     assert upper >= values.mean() - 1e-9
@@ -89,7 +92,7 @@ def test_a_collapse_fails_within_fifteen_percent_of_the_items():
 def test_what_no_look_settles_is_judged_at_the_end_with_what_is_left_of_alpha():
     base, edited = answers(400, 12)
     outcome, verdict, looks = run(base, edited)
-    assert outcome is None and looks == 13
+    assert outcome is None and looks > 2 and verdict.n == 400
     full = judge(base, edited, margin=0.05, floor=0.5, alpha=0.05 * (1 - EARLY_SHARE))
     assert (verdict.outcome, verdict.lower, verdict.upper) == (full.outcome, full.lower, full.upper)
     assert "97.5 % confidence" in verdict.sentence
@@ -125,25 +128,102 @@ def test_a_corpus_metric_is_looked_at_three_times():
     broken = np.tile([0, 1, 2], (800, 1))
     scores = np.ones(800)
     outcome, verdict, looks = run(scores, scores, floor=0.0, counts=(counts, counts))
-    assert outcome is PASS and verdict.n >= 100 and looks * 32 == verdict.n
+    assert outcome is PASS and verdict.n == 200 and looks == 3  # a block, then 1/8 and 1/4
     outcome, verdict, _ = run(scores, 1 - scores, floor=0.0, counts=(counts, broken))
-    assert outcome is FAIL and verdict.n == 128
+    assert outcome is FAIL and verdict.n == 100
     worse = np.where(np.arange(800)[:, None] % 20 == 0, broken, counts)
     outcome, verdict, looks = run(scores, scores, floor=0.0, counts=(counts, worse))
-    assert outcome is None and looks == 25 and verdict.n == 800
+    assert outcome is None and looks == 5 and verdict.n == 800
 
 
 def test_the_order_visits_whole_clusters_once_and_is_seeded():
     clusters = [f"passage {k // 3}" for k in range(100)]
-    blocks = visiting_order(clusters, 100, 10, seed=4)
-    visited = np.concatenate(blocks)
-    assert sorted(visited.tolist()) == list(range(100))
-    assert all(len(block) >= 10 for block in blocks[:-1])
-    where = {clusters[k]: number for number, block in enumerate(blocks) for k in block}
-    assert all(where[clusters[k]] == number for number, block in enumerate(blocks) for k in block)
-    assert visited.tolist() == np.concatenate(visiting_order(clusters, 100, 10, seed=4)).tolist()
-    assert visited.tolist() != np.concatenate(visiting_order(clusters, 100, 10, seed=5)).tolist()
-    assert visiting_order(None, 0, 8, seed=0) == []
+    visited = visiting_order(clusters, seed=4)
+    assert sorted(np.concatenate(visited).tolist()) == list(range(100))
+    assert len(visited) == 34
+    assert all(len({clusters[k] for k in one}) == 1 for one in visited)
+    again, other = (np.concatenate(visiting_order(clusters, seed=seed)).tolist() for seed in (4, 5))
+    assert np.concatenate(visited).tolist() == again != other
+    assert visiting_order([], seed=0) == []
+
+
+def test_one_pair_among_single_items_does_not_halve_the_bets():
+    base, edited = answers(400, 0)
+    alone, pair = run(base, edited)[1], run(base, edited, clusters=["pair", "pair", *map(str, range(398))])[1]
+    assert alone.outcome is pair.outcome is PASS
+    assert alone.n <= pair.n <= 1.1 * alone.n
+
+
+def test_what_a_capped_cluster_leaves_out_is_granted_to_the_hypothesis():
+    counted = Counted.of((300, 5), 0.05)
+    assert (counted.cap, counted.items, counted.counted) == (1, 310, 305)
+    # If the drop of all is at least 0.05 although all left out are lost, that of the others is at least this.
+    assert counted.line(0.05, 1.0) == pytest.approx((0.05 * 310 - 5) / 305)
+    assert Counted.of((0, 0, 100), 0.05).cap == 3  # nothing to gain by counting less
+    drops = np.array([[1.0] * 5 + [0.0] * 300])  # the pairs are lost
+    against = Against(0.05, 1.0, counted)
+    against.bet(2 * drops[:, :5], np.full(5, 2.0))
+    assert against.wealth.now < 0
+
+
+def test_the_next_look_is_where_a_verdict_is_possible():
+    sequential = SequentialVerdict(0.05, 0.5, SequentialPlan((400,), block=32))
+    assert sequential.further == 32  # a block, whatever comes
+    sequential.add(np.ones(32), np.ones(32))
+    wanted = sequential.further
+    assert sequential.add(np.ones(wanted - 1), np.ones(wanted - 1)) is None
+    assert sequential.further == 32  # the last one may cost a block
+    assert sequential.add(np.ones(1), np.ones(1)) is PASS
+    assert sequential.further == 0
+
+
+def test_the_next_look_comes_sooner_where_harm_shows():
+    harmed, unchanged = (SequentialVerdict(0.05, 0.0, SequentialPlan((400,), block=8)) for _ in range(2))
+    harmed.add(np.ones(16), np.arange(16) % 4 > 0)
+    unchanged.add(np.ones(16), np.ones(16))
+    assert harmed.further < unchanged.further <= 32  # never more than twice what was asked
+
+
+def test_answers_that_settle_nothing_and_are_not_all_are_inconclusive():
+    sequential = SequentialVerdict(0.05, 0.5, SequentialPlan((400,), block=8))
+    sequential.add(np.ones(40), np.ones(40))
+    verdict = sequential.verdict()
+    assert verdict.outcome is INCONCLUSIVE and verdict.more_items is None
+    stopped = "After 40 of 400 items, where it was stopped, the drop of 0.000 does not settle a margin of 0.05."
+    assert verdict.sentence == stopped
+
+
+def test_harm_is_tested_with_the_share_of_alpha_that_belongs_to_it():
+    base, edited = answers(400, 200)
+    stopped = SequentialVerdict(0.05, 0.5, SequentialPlan((400,), block=8))
+    bettors = Wealth(1.0)
+    while stopped.further:
+        place = len(stopped._base)
+        some = slice(place, place + stopped.further)
+        stopped.add(base[some], edited[some])
+        bettors.bet(base[some] - edited[some])
+    assert stopped.verdict().n < 400
+    assert stopped.harm_p_value() == pytest.approx(math.exp(-bettors.highest) / EARLY_SHARE)
+    whole = SequentialVerdict(0.05, 0.5, SequentialPlan((100,), block=8))
+    base, edited = answers(100, 6)
+    whole.add(base, edited)
+    assert whole.harm_p_value() == pytest.approx(0.5**6 / (1 - EARLY_SHARE))  # McNemar's, 6 lost and none gained
+
+
+def test_harm_of_a_corpus_metric_is_tested_at_its_looks():
+    counts, broken = np.tile([2, 0, 0], (400, 1)), np.tile([0, 1, 2], (400, 1))
+    sequential = SequentialVerdict(0.05, 0.0, SequentialPlan((400,), block=8))
+    sequential.add(np.ones(20), np.zeros(20), None, counts[:20], broken[:20])
+    assert sequential.harm_p_value() is None  # no look yet
+    sequential.add(np.ones(30), np.zeros(30), None, counts[:30], broken[:30])
+    assert sequential.further == 0
+    assert sequential.harm_p_value() == pytest.approx(1 / 20_000 / (EARLY_SHARE * 0.1))
+
+
+def test_a_look_with_too_few_clusters_leaves_its_alpha_to_the_next():
+    assert looks_of(400) == [(50, 0.1), (100, 0.3), (200, 0.6)]
+    assert looks_of(200) == [(50, 0.4), (100, 0.6)]
+    assert looks_of(60) == []
 
 
 def test_a_callers_mistake_is_named():
