@@ -3,15 +3,16 @@
     sentence = triage(models, integrity_of, interview_of, lm)    # None: it is
 
 What is looked at costs next to nothing, since the audit measures it anyway: first the integrity of the edited weights;
-only where that is beyond all bounds, the first questions of one written ability after the other until the answers are
-seen to be garbled, through the same log of answers as the abilities themselves.
+only where that is beyond all bounds, the first questions of one written ability after the other, until the answers are
+seen to be garbled, through the same log of answers as the abilities themselves. Short answers come first: a collapsed
+model does not know where to end.
 """
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from itertools import accumulate
 
-from audit.abilities import ABILITIES
+from audit.abilities import ABILITIES, load_ability
 from audit.abilities.contract import Ability, AskedItems
 from audit.errors import AuditError
 from audit.measures.collapse import CollapseSigns, WrittenAnswer, signs_of
@@ -53,8 +54,8 @@ def triage(
 
 
 def first_answers(model: EditedModel, interview_of: Callable[[str], Interview]) -> Iterator[Answers]:
-    """What base and edited model write to the first questions of each ability; one that cannot be asked says nothing."""
-    for name in ABILITIES:
+    """What base and edited model write to each ability's first questions; one that cannot be asked is left out."""
+    for name in sorted(ABILITIES, key=_longest):
         try:
             interview = replace(interview_of(name), models=(model,))
             if interview.ability.decoding is None:
@@ -63,6 +64,12 @@ def first_answers(model: EditedModel, interview_of: Callable[[str], Interview]) 
         except AuditError:
             continue
         yield tuple(zip(_written(interview.ability, base), _written(interview.ability, edited), strict=True))
+
+
+def _longest(name: str) -> int:
+    """The most tokens that an answer may have."""
+    decoding = load_ability(name).decoding
+    return 0 if decoding is None else decoding.max_new_tokens
 
 
 def _written(ability: Ability, asked: AskedItems) -> list[WrittenAnswer]:
