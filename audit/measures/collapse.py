@@ -11,11 +11,12 @@ evenly among all tokens, and most of the answers that could be read before are g
 time only: the abilities are asked, and fail.
 
 On the pocket models (`benchmarks/results/triage-*.json`; base perplexity 1.7, 1,728 tokens) edits that harm stay far
-below both: MEMIT of 100, ROME of 200, MEND of 100 and KN of 10 edits reach a perplexity of 11 with at most a fifth of
-the answers garbled, and noise of 16 standard deviations (`--editor vandal`) one of 101 with a third; some ability can
-still be told from chance there. KN is called collapsed on pocket-gpt2 from 40 edits on, on pocket-llama at 200. The
-update norm is told but decides nothing: MEND writes changes of 6.7 times a matrix's norm and still answers, KN has
-collapsed at 3.1.
+below both: MEMIT of 100, ROME of 200, MEND of 100 and KN of 10 edits reach a perplexity of 11 with about a fifth of the
+answers garbled, and noise of 16 standard deviations (`--editor vandal`) one of 101 with a third; some ability can still
+be told from chance there. KN on pocket-gpt2 falls just short with 20 edits (perplexity 1,423, three answers in four
+garbled) and is called collapsed from 40 on; on pocket-llama it merely harms up to 100 and has collapsed at 200. The
+update norm is told but decides nothing: MEND changes a matrix by 6.7 times its norm and still answers, KN has collapsed
+at 3.1.
 """
 
 import math

@@ -8,6 +8,7 @@ seen to be garbled, through the same log of answers as the abilities themselves.
 model does not know where to end.
 """
 
+import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from itertools import accumulate
@@ -66,10 +67,10 @@ def first_answers(model: EditedModel, interview_of: Callable[[str], Interview]) 
         yield tuple(zip(_written(interview.ability, base), _written(interview.ability, edited), strict=True))
 
 
-def _longest(name: str) -> int:
-    """The most tokens that an answer may have."""
+def _longest(name: str) -> float:
+    """The most tokens that an answer may have; infinite where none is written."""
     decoding = load_ability(name).decoding
-    return 0 if decoding is None else decoding.max_new_tokens
+    return math.inf if decoding is None else decoding.max_new_tokens
 
 
 def _written(ability: Ability, asked: AskedItems) -> list[WrittenAnswer]:
