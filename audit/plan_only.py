@@ -92,6 +92,7 @@ class PlanOnly:
         report = preflight.report([PlannedAbility(**row) for row in self._planned.values()], self._unasked)
         verbosity = config.get_verbosity()
         if verbosity >= 0:
+            terminalreporter.ensure_newline()
             terminalreporter.section("side-effect audit, planned only")
             for line in report.header.lines():
                 terminalreporter.write_line(line)

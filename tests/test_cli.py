@@ -112,6 +112,21 @@ def test_a_wrong_value_is_one_sentence_and_exit_code_2(tmp_path: Path, typed: st
     assert not (tmp_path / "reports").exists()
 
 
+def test_a_plan_loads_no_model_and_writes_nothing(fake: type[FakeRun], tmp_path: Path) -> None:
+    fake.result = None  # type: ignore[assignment]  # nobody may ask for it
+    typed = "run nli ner --plan-only --model owner/no-such-model --margin ner=0.01 --limit 50 --no-store"
+    result = RUNNER.invoke(app, typed.split(), env={"HF_HUB_OFFLINE": "1", "COLUMNS": "120"})
+    assert result.exit_code == 0, result.output
+    assert "audit: at most 50 items per ability from pocket" in result.stderr
+    nli, ner = (
+        next(line.split() for line in result.stdout.splitlines() if line.startswith(name)) for name in ("nli", "ner")
+    )
+    assert (nli[1], ner[1]) == ("50", "50")
+    assert ("0.05" in nli, "0.01" in ner) == (True, True)
+    assert "PLANNED: memit on owner/no-such-model: 0 of 2 margins can be certified" in result.stdout
+    assert not (tmp_path / "reports").exists()
+
+
 def test_the_list_names_what_there_is() -> None:
     text = RUNNER.invoke(app, ["list"]).stdout
     assert f"abilities: {', '.join(ABILITIES)}" in text

@@ -107,6 +107,8 @@ class PlannedAbility:
             enough = f"about --limit {self.limit_enough} would do"
         if self._has_enough:
             return f"{enough}, and the data has {self.available}"
+        if self.smallest_with_all == self.smallest_margin:
+            return f"{enough}, but the data has no more than {self.available}"
         return f"{enough}; the data has {self.available}, and all of it certifies {rounded_up(self.smallest_with_all)}"
 
 

@@ -115,6 +115,12 @@ class ModelFiles:
         """A size in the configuration, under whichever of these names it has there; 0 where it has none."""
         return next((int(self.config[name]) for name in names if isinstance(self.config.get(name), int)), 0)
 
+    @property
+    def context(self) -> int:
+        """How many tokens the model sees at once; 0 where that is not said, or its tokenizer is not there to count."""
+        names = ("max_position_embeddings", "n_positions", "max_seq_len")
+        return self.number(*names) if (self.folder / "tokenizer.json").is_file() else 0
+
     @cached_property
     def tokens_of(self) -> Callable[[str], float]:
         """How many tokens a text is; a guess by its letters where the model has no fast tokenizer."""

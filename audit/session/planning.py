@@ -37,7 +37,9 @@ ASSUMED_CHANGES = 0.10  # the share of answers that change, where no earlier run
 ASSUMED_CHANGE = 0.3  # by how many points a graded score does (root mean square); a sentence's F1 by more
 ASSUMED_CHANGE_OF_ENTITIES = 0.6
 GRADED = ("summarization",)  # abilities whose scores lie between 0 and 1; to see it would take importing the metric
-MANY = 100_000  # items that nobody asks
+MANY = 50_000  # items that nobody asks
+REHEARSED = 1_000  # runs for each number of items that is tried
+LONGEST = 5  # prompts by their letters, among which the one with most tokens is looked for
 ENOUGH_MOVES = 10  # scores that changed in an earlier run, to tell by how much they do
 
 
@@ -116,7 +118,7 @@ class Expected:
         """Whether `n` items like these could certify a margin in score points."""
         clusters, weights = self.asked.repeated(n)
         design = Design(n, self.changes, self.change, self.whole, clusters, weights=weights)
-        return rehearse(design).certify(margin) >= POWER
+        return rehearse(design, runs=REHEARSED).certify(margin) >= POWER
 
 
 class Preflight:
@@ -145,6 +147,7 @@ class Preflight:
         margin = self.settings.margins.get(ability) or margin_of(max_drop)
         try:
             found, drawn = drawn_questions(ability, self.source, self.settings)
+            self._require_room(found, drawn)
             planned = self._plan(Questions.of(found, drawn), margin)
         except AuditError as error:
             self.unasked[ability] = str(error)
@@ -223,7 +226,7 @@ class Preflight:
         )
         available = len(self.source.rows(row.ability))
         times = row.items / min(self.settings.limit, available)  # items that a row becomes
-        enough, all_of_it = _enough(expected, row.items, points), math.ceil(available * times)
+        enough, all_of_it = _enough(expected, row.items, row.smallest_margin, points), math.ceil(available * times)
         return replace(
             row,
             available=available,
@@ -232,6 +235,18 @@ class Preflight:
             if all_of_it > row.items
             else row.smallest_margin,
         )
+
+    def _require_room(self, ability: Ability, drawn: Sequence[Item]) -> None:
+        """Raise `AuditError` when the longest prompts leave no room in the context of a model whose files are known."""
+        if self._files is None or not self._files.context:
+            return
+        longest = sorted((ability.prompt(item) for item in drawn), key=len)[-LONGEST:]
+        tokens = max(map(self._tokens_of, longest))
+        if tokens >= self._files.context:
+            raise AuditError(
+                f"its longest prompt has {tokens:.0f} tokens, but the context of {self.settings.model} holds "
+                f"{self._files.context}; choose a model with a longer context, or fewer --shots."
+            )
 
     def _timed(self, rows: Sequence[PlannedAbility]) -> tuple[list[PlannedAbility], str]:
         """The rows with the seconds that base and edited answers take, and how those are known."""
@@ -299,14 +314,22 @@ def _needed_base(margin: Retained, floor: float, smallest: float | None) -> floa
     return base if base <= 1 else None
 
 
-def _enough(expected: Expected, n: int, margin: float) -> int | None:
-    """About how many items certify a margin that `n` do not; None where not even `MANY` do."""
-    few, many = n, 2 * n
+def _enough(expected: Expected, n: int, smallest: float | None, margin: float) -> int | None:
+    """About how many items certify a margin that `n` do not; None where not even `MANY` do.
+
+    `smallest` is what the `n` certify. The margin falls with the number of items at most as fast as 1 / n, and with
+    many of them as 1 / sqrt(n): so the number is looked for between the two.
+    """
+    times = (smallest or 1.0) / max(margin, 1e-12)
+    few, many = max(n, math.floor(n * min(times, MANY))), max(n + 1, math.ceil(n * min(times, MANY) ** 2))
+    if few >= MANY:
+        return None
+    many = min(many, MANY)
     while not expected.certifies(many, margin):
-        few, many = many, 2 * many
+        few, many = many, many + many // 4 + 1
         if many > MANY:
             return None
-    while many - few > max(1, many // 50):
+    while many - few > max(1, many // 30):
         middle = (few + many) // 2
         few, many = (few, middle) if expected.certifies(middle, margin) else (middle, many)
     return many
