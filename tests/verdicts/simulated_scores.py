@@ -68,7 +68,7 @@ def graded_drops(generator, runs: int, n: int, discordance: float, drop: float, 
 
 
 def leaning_drops(generator, runs: int, n: int, discordance: float, drop: float, sizes) -> np.ndarray:
-    """(runs, n) drops of which a share `discordance` is not 0: `sizes(shape)`, of which the more are losses, the drop."""
+    """(runs, n) drops, of which a share `discordance` is of `sizes(shape)`, and as many of them losses as it takes."""
     points = sizes((runs, n))
     discordance = max(discordance, drop / points.mean())
     lost = generator.random((runs, n)) < (1 + drop / (discordance * points.mean())) / 2
@@ -78,13 +78,14 @@ def leaning_drops(generator, runs: int, n: int, discordance: float, drop: float,
 RECALL, SPURIOUS, ENTITIES = 0.85, 0.2, 1.7  # of the base model, by entity and by sentence
 
 
-def entity_counts(generator, runs: int, n: int, discordance: float, drop: float):
+def entity_counts(generator, runs: int, n: int, discordance: float, drop: float, gold=None):
     """Two (runs, n, 3) tables of (true positives, false positives, misses) whose corpus F1s differ by `drop`.
 
-    A changed sentence is written anew, with a lower recall; half of what it misses it takes for something else.
+    A changed sentence is written anew, with a lower recall; half of what it misses it takes for something else. `gold`:
+    (n,) entities of sentences that all runs share.
     """
     worse = _recall_lost(discordance, drop)
-    gold = generator.poisson(ENTITIES, (runs, n))
+    gold = generator.poisson(ENTITIES, (runs, n)) if gold is None else np.tile(gold, (runs, 1))
     found, wrong = generator.binomial(gold, RECALL), generator.poisson(SPURIOUS, (runs, n))
     refound = generator.binomial(gold, RECALL * (1 - worse))
     rewrong = generator.poisson(SPURIOUS + 0.5 * worse * RECALL * gold)
@@ -126,13 +127,18 @@ def clustered_limits(lost, gained, sizes, margin: float, alpha: float = ALPHA) -
 
 
 def studentized_limits(
-    contrast: Contrast, margin: float, alpha: float = ALPHA, resamples: int = 999, step: float | None = None
+    contrast: Contrast,
+    margin: float,
+    alpha: float = ALPHA,
+    resamples: int = 999,
+    step: float | None = None,
+    together: int = CHUNK,
 ) -> Decisions:
     """The studentized bootstrap of (clusters, ratios, runs) tables, and its coins.
 
-    `step` is the correction for a retained share, which has no coins.
+    `step` is the correction for a retained share, which has no coins; `together` runs share their resamples.
     """
-    return reached(contrast, studentized_reach(contrast, alpha, resamples), margin, alpha, step)
+    return reached(contrast, studentized_reach(contrast, alpha, resamples, together), margin, alpha, step)
 
 
 class Reach(NamedTuple):
@@ -143,11 +149,11 @@ class Reach(NamedTuple):
     below: np.ndarray
 
 
-def studentized_reach(contrast: Contrast, alpha: float = ALPHA, resamples: int = 999) -> Reach:
-    """The bootstrap's part, which no margin changes."""
+def studentized_reach(contrast: Contrast, alpha: float = ALPHA, resamples: int = 999, together: int = CHUNK) -> Reach:
+    """The bootstrap's part, which no margin changes; so many runs `together` share their resamples."""
     student, parts = t_quantile(1 - alpha, len(contrast.numerators) - 1), []
-    for start in range(0, contrast.numerators.shape[2], CHUNK):
-        part = Contrast(*(table[..., start : start + CHUNK] for table in contrast[:2]), contrast.weights)
+    for start in range(0, contrast.numerators.shape[2], together):
+        part = Contrast(*(table[..., start : start + together] for table in contrast[:2]), contrast.weights)
         low, high = pivot_quantiles(part, alpha, seed=start, resamples=resamples)
         error = standard_error(part)
         drop = np.einsum("k,kr->r", part.weights, part.numerators.sum(axis=0) / part.denominators.sum(axis=0))

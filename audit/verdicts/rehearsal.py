@@ -1,0 +1,184 @@
+"""Rehearsed runs: what the judge would make of items that change as a design expects. Plans are read from them.
+
+    runs = rehearse(Design(200, discordance=0.05), drop=0.0)
+    runs.certify(0.03)       the probability of an upper limit within 0.03
+    runs.see()               that of a lower limit above 0
+
+Only changed clusters move an estimate. Their number K is binomial and counted exactly; for every likely K a few runs
+are drawn, and limited as `audit.verdicts.bootstrap` and `audit.verdicts.intervals` do it. The clusters that stay are
+never written out: a bootstrap over n clusters needs only how often it draws each of the K. Where many change, Hall's
+expansion stands for the resamples.
+"""
+
+import math
+from collections.abc import Callable, Iterator
+from functools import partial
+from typing import NamedTuple
+
+import numpy as np
+
+from audit.verdicts.design import Changes, Design, drawn_changes
+from audit.verdicts.distributions import normal_quantile, t_quantile
+from audit.verdicts.intervals import Codes, Floats, corrected_statistic, effective_clusters, resolution
+
+RUNS = 6_000  # over all K: at most 0.7 points of Monte Carlo error, and less as K is counted exactly
+_AT_ONCE = 64  # runs that share their resamples
+_RESAMPLES = 999
+_MANY = 20  # changed clusters, from which on Hall's expansion stands for the resamples: within 1.3 points of them
+
+
+class Rehearsal(NamedTuple):
+    """(runs,) drops with their limits, and how likely each run is."""
+
+    chance: Floats
+    drop: Floats
+    above: Floats  # from the drop to the bootstrap's upper limit; infinite where there is no bootstrap
+    below: Floats
+    lost: Floats  # what a score interval counts, of `pairs`, each worth `unit` / `pairs` points
+    gained: Floats
+    pairs: Floats
+    unit: float
+    quantile: float  # of that interval
+    least: float  # no limit is nearer
+
+    def certify(self, margin: float) -> float:
+        """P(the upper limit is within the margin)."""
+        counted = np.ones(self.drop.shape, dtype=bool)  # a score interval ends at 1 unit
+        if margin < self.unit:
+            statistic = corrected_statistic(self.lost, self.gained, self.pairs, margin / self.unit)
+            counted = (statistic <= -self.quantile) & (self.drop + self.unit * self.least <= margin)
+        within = (self.drop + self.above <= margin) | counted
+        return float(self.chance[within & (self.drop + self.least <= margin)].sum())
+
+    def see(self) -> float:
+        """P(the lower limit is above 0)."""
+        statistic = corrected_statistic(self.lost, self.gained, self.pairs, 0.0)
+        counted = (statistic > self.quantile) & (self.drop > self.unit * self.least)
+        return float(self.chance[(self.drop > self.least) & ((self.drop > self.below) | counted)].sum())
+
+
+class _Limits(NamedTuple):
+    drop: Floats
+    above: Floats
+    below: Floats
+    lost: Floats
+    gained: Floats
+    pairs: Floats
+
+
+def rehearse(design: Design, drop: float = 0.0, alpha: float = 0.05, seed: int = 0, runs: int = RUNS) -> Rehearsal:
+    """About `runs` runs of a design whose true drop is `drop`; the same ones for the same seed.
+
+    Independent 0/1 scores: every outcome in place of runs, with its exact probability.
+    """
+    if design.exact:
+        return _outcomes(design.items, design.discordance, drop, alpha)
+    generator = np.random.default_rng(seed)
+    changes = drawn_changes(design, drop, generator)
+    clusters = len(changes.every)
+    limited: Callable[[Codes], _Limits]
+    if design.binary:
+        independent = effective_clusters(changes.every)
+        unit, quantile = 1.0, t_quantile(1 - alpha, independent - 1)
+        limited = partial(_counted, changes)
+    else:
+        independent = clusters
+        unit, quantile = float(changes.every.max() / changes.every.mean()), normal_quantile(1 - alpha)
+        student = t_quantile(1 - alpha, clusters - 1)
+        limited = partial(_bootstrapped, changes, alpha=alpha, student=student, generator=generator)
+    chances: list[Floats] = []
+    limits: list[_Limits] = []
+    for count, chance in _numbers(clusters, changes.share):
+        size = max(4, round(runs * chance))
+        for start in range(0, size, _AT_ONCE):
+            some = min(_AT_ONCE, size - start)
+            limits.append(limited(generator.choice(len(changes.lost), (count, some), p=changes.chance)))
+            chances.append(np.full(some, chance / size))
+    all_limits = _Limits(*(np.concatenate(column) for column in zip(*limits, strict=True)))
+    return Rehearsal(np.concatenate(chances), *all_limits, unit, quantile, resolution(independent, alpha))
+
+
+def _numbers(clusters: int, share: float) -> Iterator[tuple[int, float]]:
+    """How many of the clusters may change, and how likely that is; all but a tail of 1e-4."""
+    if not 0 < share < 1:
+        yield round(clusters * share), 1.0
+        return
+    middle, spread = clusters * share, 6 * math.sqrt(clusters * share * (1 - share)) + 10
+    for count in range(max(0, math.floor(middle - spread)), min(clusters, math.ceil(middle + spread)) + 1):
+        ways = math.lgamma(clusters + 1) - math.lgamma(count + 1) - math.lgamma(clusters - count + 1)
+        chance = math.exp(ways + count * math.log(share) + (clusters - count) * math.log1p(-share))
+        if chance > 1e-5:
+            yield count, chance
+
+
+def _bootstrapped(
+    changes: Changes, drawn: Codes, *, alpha: float, student: float, generator: np.random.Generator
+) -> _Limits:
+    """`paired_bootstrap` where the (K, runs) clusters `drawn` changed and all denominators stayed."""
+    n, count, mean = len(changes.every), len(drawn), float(changes.every.mean())
+    moves = (changes.lost[drawn] - changes.gained[drawn]) / mean  # the drop is their sum / n
+    drop, squares = moves.sum(axis=0) / n, np.square(moves).sum(axis=0)
+    around = np.maximum(0.0, squares - n * drop * drop)  # about the drop, over all n
+    error = np.sqrt(around / (n - 1) / n) if n > 1 else np.full(drop.shape, math.inf)
+    if count < _MANY:
+        times = generator.multinomial(n, [1 / n] * count + [1 - count / n], size=_RESAMPLES)[:, :-1]
+        low, high = _pivot_quantiles(times.astype(np.float64), moves, n, drop, alpha)
+    else:  # Hall (1992), section 3.3: the skewness moves both quantiles of t* the same way
+        z = normal_quantile(1 - alpha)
+        cubes = (moves**3).sum(axis=0) - 3 * drop * squares + 2 * n * drop**3
+        skew = cubes / np.maximum(around, 1e-300) ** 1.5 * (2 * z * z + 1) / 6
+        low, high = -z - skew, z - skew
+    above, below = (np.where(error > 0, error * np.maximum(q, student), 0.0) for q in (-low, high))
+    largest = float(changes.every.max()) / mean  # what `bounded_by_coins` counts as one pair
+    lost, gained = np.maximum(moves, 0).sum(axis=0) / largest, np.maximum(-moves, 0).sum(axis=0) / largest
+    return _Limits(drop, above, below, lost, gained, np.full(drop.shape, float(n)))
+
+
+def _pivot_quantiles(times: Floats, moves: Floats, n: int, drop: Floats, alpha: float) -> tuple[Floats, Floats]:
+    """The alpha and 1 - alpha quantiles of t*; (resamples, K) counts of draws, (K, runs) moves."""
+    mean = times @ moves / n  # (resamples, runs)
+    around = times @ np.square(moves) - n * mean * mean
+    moved = np.where(np.abs(mean - drop) < 1e-10, 0.0, mean - drop)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        pivots = moved / np.sqrt(np.where(around < 1e-12, 0.0, around) / max(1, n - 1) / n)
+    pivots[moved == 0] = 0.0  # nothing over nothing is no evidence
+    place = max(1, int(alpha * (len(times) + 1) + 1e-9)) - 1
+    ordered = np.partition(pivots, (place, len(times) - 1 - place), axis=0)
+    return ordered[place], ordered[len(times) - 1 - place]
+
+
+def _counted(changes: Changes, drawn: Codes) -> _Limits:
+    """`clustered_limits`: the items lost and gained in the (K, runs) clusters `drawn`, over their design effect."""
+    clusters, n = len(changes.every), float(changes.every.sum())
+    lost, gained, sizes = changes.lost[drawn], changes.gained[drawn], changes.sizes[drawn]
+    sums, changed = lost - gained, (lost + gained).sum(axis=0)
+    drop, size = sums.sum(axis=0) / n, float(np.square(changes.every).sum()) / n
+    robust = np.square(sums).sum(axis=0) - 2 * drop * (sums * sizes).sum(axis=0) + drop * drop * size * n
+    robust = robust * clusters / max(1, clusters - 1)
+    effect = np.maximum(1.0, (robust + size * size) / (changed - n * drop * drop + size))
+    never = np.full(drop.shape, np.inf)
+    return _Limits(drop, never, never, lost.sum(axis=0) / effect, gained.sum(axis=0) / effect, n / effect)
+
+
+def _outcomes(n: int, discordance: float, drop: float, alpha: float) -> Rehearsal:
+    """All likely numbers of lost and gained items among n independent ones, instead of runs drawn."""
+    changed = max(discordance, abs(drop))
+    shares = (changed + drop) / 2, (changed - drop) / 2
+    ranges = []
+    for share in shares:
+        spread = 8 * math.sqrt(n * share) + 20
+        ranges.append(np.arange(max(0, math.floor(n * share - spread)), min(n, math.ceil(n * share + spread)) + 1))
+    lost, gained = (grid.astype(np.float64) for grid in np.meshgrid(*ranges, indexing="ij"))
+    rest = n - lost - gained
+    logs = math.lgamma(n + 1) - _log_factorial(lost) - _log_factorial(gained) - _log_factorial(np.maximum(rest, 0))
+    for count, share in ((lost, shares[0]), (gained, shares[1]), (rest, 1 - changed)):
+        logs = logs + count * math.log(max(share, 1e-300))  # 0 where such items are impossible and there are none
+    chance, moved = np.where(rest >= 0, np.exp(logs), 0.0), (lost - gained) / n
+    never = np.full(moved.shape, np.inf)
+    quantile, least = normal_quantile(1 - alpha), resolution(n, alpha)
+    return Rehearsal(chance, moved, never, never, lost, gained, np.full(moved.shape, float(n)), 1.0, quantile, least)
+
+
+def _log_factorial(counts: Floats) -> Floats:
+    table = np.concatenate([[0.0], np.cumsum(np.log(np.arange(1, counts.max() + 1)))])
+    return np.asarray(table[counts.astype(int)])

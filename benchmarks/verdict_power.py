@@ -1,0 +1,193 @@
+"""Whether plans keep their promise: simulated audits, and how often they say what was planned.
+
+    python -m benchmarks.verdict_power [--runs 4000] [--parts binary sources graded other_sizes corpus]
+
+Each design is planned as `plan_scores` does it and simulated item by item, at three true drops: none, the one that is
+planned to be seen (a lower limit above 0) with 80 % power, and with 50 %. "PASS" is the share of runs that certify the
+smallest margin planned for that power at that drop. All cells are points of power, simulated less planned; 3 either way
+are allowed, and their Monte Carlo error is 0.6 to 0.8. The simulated bootstrap draws 999 resamples, new ones for every
+100 runs, where the audit draws 9,999. Parts are written as they are done, to benchmarks/results/verdict-power.
+"""
+
+import argparse
+import math
+from collections.abc import Callable, Iterator
+from itertools import product
+from time import process_time
+
+import numpy as np
+
+from audit.verdicts.bootstrap import Contrast, as_ratios
+from audit.verdicts.design import Design
+from audit.verdicts.planning import observed_change, smallest
+from audit.verdicts.rehearsal import rehearse
+from benchmarks.verdict_error_rates import DISCORDANCES, SIZES, generator_of, sizes_of
+from benchmarks.verdict_tables import Row, write
+from tests.verdicts import simulated_scores as simulated
+
+NAME = "verdict-power"
+NOTE = "\n".join((__doc__ or "").strip().splitlines()[4:])
+RUNS = 4_000
+Decide = Callable[[float], simulated.Decisions]  # of a margin
+Simulate = Callable[[float], Decide]  # of a true drop
+
+
+def binary(runs: int) -> Iterator[Row]:
+    """0/1 scores; in the rows at alpha 0.04, PASS counts what early stopping finds with its other 0.01, too."""
+    for n, discordance, alpha in product(SIZES, DISCORDANCES, (simulated.ALPHA, simulated.LATE)):
+
+        def simulate(drop: float, n=n, discordance=discordance, alpha=alpha) -> Decide:
+            generator = generator_of(n, discordance, drop)
+            drops = simulated.flips(generator, runs, n, max(discordance, drop), drop)
+            lost, gained = (drops > 0).sum(axis=1), (drops < 0).sum(axis=1)
+
+            def decide(margin: float) -> simulated.Decisions:
+                found = simulated.score_limits(lost, gained, n, margin, alpha)
+                if alpha == simulated.ALPHA or not margin:
+                    return found
+                return simulated.bets(drops, np.ones(n), margin, simulated.EARLY)[0] | found
+
+            return decide
+
+        yield {"alpha": alpha} | _row(
+            lambda drop, n=n, discordance=discordance: Design(n, discordance, binary=True), simulate, alpha
+        )
+
+
+def sources(runs: int) -> Iterator[Row]:
+    """0/1 scores of items that share sources; two items of a source correlate by a quarter, or wholly."""
+    for n, discordance, pattern in product(SIZES, DISCORDANCES, ((3,), (1, 2, 1, 3, 5, 1))):
+        for alike in (0.25, 1.0) if len(pattern) == 1 else (0.25,):
+            sizes = sizes_of(pattern, n)
+            names = tuple(str(source) for source, size in enumerate(sizes) for _ in range(size))
+
+            def simulate(drop: float, sizes=sizes, discordance=discordance, alike=alike) -> Decide:
+                generator, changed = generator_of(len(sizes), discordance, drop, alike), max(discordance, drop)
+                both = simulated.clustered_flips(generator, runs, sizes, changed, drop, math.sqrt(alike))
+                return lambda margin: simulated.clustered_limits(*both, sizes, margin)
+
+            design = Design(len(names), discordance, binary=True, clusters=names, alike=alike)
+            kind: Row = {"items a source": "3" if len(pattern) == 1 else "1 to 5", "alike": alike}
+            yield kind | _row(lambda drop, design=design: design, simulate)
+
+
+def graded(runs: int) -> Iterator[Row]:
+    """ROUGE-like scores whose changes are spread evenly up to 0.52 points, as the plan supposes."""
+    yield from _graded(runs, {"even": lambda generator, shape: 0.3 * math.sqrt(3) * generator.random(shape)})
+
+
+def other_sizes(runs: int) -> Iterator[Row]:
+    """The same with changes of other sizes: all of 0.3, half normal, or mostly small and a tenth of 0.9."""
+    yield from _graded(
+        runs,
+        {
+            "all equal": lambda generator, shape: np.full(shape, 0.3),
+            "half normal": lambda generator, shape: np.minimum(1.0, 0.3 * np.abs(generator.standard_normal(shape))),
+            "a few large": lambda generator, shape: np.where(generator.random(shape) < 0.1, 0.9, 0.1),
+        },
+    )
+
+
+def _graded(runs: int, shapes: dict[str, Callable]) -> Iterator[Row]:
+    for n, discordance, name in product(SIZES, DISCORDANCES, shapes):
+        sizes = shapes[name]
+        change = float(np.sqrt(np.square(sizes(generator_of(len(name)), 100_000)).mean()))
+
+        def simulate(drop: float, n=n, discordance=discordance, sizes=sizes) -> Decide:
+            generator = generator_of(n, discordance, drop)
+            contrast = simulated.mean_contrast(
+                simulated.leaning_drops(generator, runs, n, discordance, drop, lambda shape: sizes(generator, shape))
+            )
+            return _decided(contrast)
+
+        design = Design(n, discordance, change)
+        yield {"sizes": name} | _row(lambda drop, design=design: design, simulate)
+
+
+def corpus(runs: int) -> Iterator[Row]:
+    """F1 over sentences that are written anew, planned from the changes of 100,000 others, or from the rms of those."""
+    for n, discordance, known in product(SIZES, DISCORDANCES, ("sizes", "rms")):
+        gold = generator_of(n).poisson(simulated.ENTITIES, n)  # known before any answer
+
+        def counts(runs: int, gold: np.ndarray, drop: float, discordance=discordance):
+            changed = max(discordance, drop / 0.6)  # with no entity found any more, a sentence costs 0.7 of its share
+            generator = generator_of(len(gold), discordance, drop)
+            return simulated.entity_counts(generator, runs, len(gold), changed, drop, gold)
+
+        def design(drop: float, gold=gold, known=known, counts=counts) -> Design:
+            base, edited = (table[0].astype(float) for table in counts(1, np.resize(gold, 100_000), drop))
+            changes = observed_change(as_ratios(base), as_ratios(edited))
+            change = changes if known == "sizes" else math.sqrt(float(np.square(changes).mean()))
+            return Design(len(gold), len(changes) / len(base), change, weights=tuple(gold.tolist()))
+
+        def simulate(drop: float, gold=gold, counts=counts) -> Decide:
+            return _decided(simulated.f1_contrast(*counts(runs, gold, drop)))
+
+        yield {"planned from": known} | _row(design, simulate)
+
+
+def _decided(contrast: Contrast) -> Decide:
+    reach = simulated.studentized_reach(contrast, together=100)
+    return lambda margin: simulated.reached(contrast, reach, margin)
+
+
+def _row(design: Callable[[float], Design], simulate: Simulate, alpha: float = simulated.ALPHA) -> Row:
+    """`design` gives what is known of items whose true drop is so much."""
+    first, row = design(0.0), {}
+    row |= {"n": first.items, "changes": round(first.items * first.discordance, 1)}
+
+    def sees(drop: float) -> float:
+        return rehearse(design(drop), drop, alpha, runs=1_000).see()
+
+    near = None if first.exact else smallest(rehearse(first, 0.0, alpha).certify, 0.8)
+    for seen in (None, 0.8, 0.5):
+        drop = 0.0 if seen is None else smallest(sees, seen, near)
+        if drop is None:
+            continue
+        planned, decide = rehearse(design(drop), drop, alpha), simulate(drop)
+        if seen is not None:
+            row[f"drop, {seen:.0%}"] = round(drop, 4)
+            row[f"seen, {seen:.0%}"] = 100 * (float(decide(0.0).beyond.mean()) - planned.see())
+        for power in (0.8, 0.5) if seen != 0.5 else ():
+            margin = smallest(planned.certify, power)
+            if seen is None and power == 0.8:
+                row["margin"] = None if margin is None else round(margin, 4)
+            if margin is not None:
+                off = 100 * (float(decide(margin).passed.mean()) - planned.certify(margin))
+                row[f"PASS, {power:.0%}{'' if seen is None else ', at that drop'}"] = off
+    return row
+
+
+PARTS: dict[str, Callable[[int], Iterator[Row]]] = {
+    "binary": binary,
+    "sources": sources,
+    "graded": graded,
+    "other_sizes": other_sizes,
+    "corpus": corpus,
+}
+
+
+def main() -> None:
+    """Run the parts that are asked for."""
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--runs", type=int, default=RUNS)
+    parser.add_argument("--parts", nargs="+", choices=list(PARTS), default=list(PARTS))
+    given = parser.parse_args()
+    for part in given.parts:
+        start, rows = process_time(), []
+        for row in PARTS[part](given.runs):
+            rows.append(row)
+            print(part, *row.values(), flush=True)
+            what = (PARTS[part].__doc__ or "").strip()
+            seconds = round(process_time() - start, 1)
+            write(
+                NAME,
+                "Power of the verdicts",
+                NOTE,
+                part,
+                {"what": what, "runs": given.runs, "seconds": seconds, "rows": rows},
+            )
+
+
+if __name__ == "__main__":
+    main()
