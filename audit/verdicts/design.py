@@ -5,9 +5,10 @@
     drawn_changes(design, drop=0.02, generator)
 
 A changed item moves by `change` points (root mean square), evenly spread: where the pocket models' summaries and
-entities changed, the mean size was 0.8 to 1 of the root mean square; here it is 0.87. Without a drop half of the
-changes are losses. At a drop more of them are, and where all are and that is not enough, more items change: what 0/1
-scores cannot do otherwise.
+entities changed, the mean size was 0.8 to 1 of the root mean square; here it is 0.87. In a corpus metric entities
+change one by one, so a changed sentence moves the score by the root of its weight. Without a drop half of the changes
+are losses. At a drop more of them are, and where all are and that is not enough, more items change: 0/1 scores cannot
+do otherwise.
 """
 
 import math
@@ -29,7 +30,7 @@ class Design:
 
     items        how many
     discordance  the share of them that is expected to change, either way
-    change       by how many points they do: the root mean square, or the changes of an earlier run
+    change       by how many points they do: the root mean square, or what `planning.observed_change` saw
     binary       0/1 scores, which change by 1
     clusters     (items,) each item's source, as `judge` takes it
     alike        the correlation of two items of one source (ICC)

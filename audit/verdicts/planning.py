@@ -65,10 +65,12 @@ def plan_scores(
     """Plan any ability: `items` items, of which a share `discordance` is expected to change, either way.
 
     `binary`: each item is right or wrong. Otherwise what changes does so by `change` points: the root mean square, or
-    the changes of an earlier run. (In runs of the pocket models 0.3 to 0.5 for summaries, 0.6 for sentences' entities.)
+    what `observed_change` saw. (In runs of the pocket models it was 0.3 to 0.5 for summaries and for entities.)
     `clusters` names each item's source, as `judge` takes it; two items of one source correlate by `alike`.
     `corpus_weights`, for a corpus metric: what each item adds to its denominator (its gold entities).
-    Takes up to a second, independent 0/1 scores a few milliseconds. Raises `AuditError` for what cannot be planned.
+
+    Takes up to a second; for independent 0/1 scores a few milliseconds. That the base is above its floor is taken for
+    granted. Raises `AuditError` for what cannot be planned.
     """
     changes = float(change) if isinstance(change, int | float) else tuple(change)
     names = None if clusters is None else tuple(clusters)
@@ -100,7 +102,10 @@ def power_to_see(n: int, discordance: float, drop: float, alpha: float = 0.05) -
 
 
 def observed_change(base: Floats, edited: Floats) -> tuple[float, ...]:
-    """By how many points the items of an earlier run moved that did; (items, 2 ratios) tables as in `bootstrap`."""
+    """By how many points the items of an earlier run moved that did; (items, 2 ratios) tables as in `bootstrap`.
+
+    Of a corpus metric: the items' shares of the drop, as points of an item of mean weight.
+    """
     contrast = contrast_of(base, edited)
     reach = np.maximum(base[:, 1::2], edited[:, 1::2]).sum(axis=1)  # (items,)
     drop = float(recall_by_class_of(base.sum(axis=0)) - recall_by_class_of(edited.sum(axis=0)))

@@ -102,6 +102,16 @@ def test_the_fast_decisions_are_those_of_the_verdicts():
         full = [judge(b, b - d, margin=margin, floor=0.0) for b, d in zip(scores, graded, strict=True)]
         assert sum((v.outcome is PASS) != f for v, f in zip(full, fast.passed, strict=True)) <= 1
 
+    before, after = simulated.entity_counts(generator(11), runs, n, 0.2, 0.04)
+    for margin in (0.02, 0.06):
+        fast = simulated.studentized_limits(simulated.f1_contrast(before, after), margin, resamples=9999)
+        full = [
+            judge(np.ones(n), np.ones(n), margin=margin, floor=0.0, base_counts=b, edited_counts=e)
+            for b, e in zip(before, after, strict=True)
+        ]
+        assert sum((v.upper <= margin) != f for v, f in zip(full, fast.passed, strict=True)) <= 1
+        assert sum((v.lower > margin) != f for v, f in zip(full, fast.beyond, strict=True)) <= 1
+
     base, edited = simulated.shared_scores(generator(10), runs, n, right=0.8, floor=0.25, share=0.9, mended=0.02)
     fast = simulated.retained_limits(base, edited, floor=0.25, share=0.9, resamples=9999)
     full = [judge(b, e, margin=Retained(0.9), floor=0.25) for b, e in zip(base, edited, strict=True)]
