@@ -58,7 +58,7 @@ def _decide(undecided: list[AbilityRow], limit: int) -> str:
         )
     stopped = [row for row in undecided if row.planned is not None]
     if stopped:
-        return f"Next: run the audit again; it had stopped before it was known what {_names(stopped)} would need now."
+        return f"Next: run the audit again: it stopped before it had asked what would settle {_names(stopped)} now."
     more = [row.more_items for row in undecided if row.more_items is not None]
     if not more:
         return f"Next: accept a larger --margin for {_names(undecided)}; no affordable number of items would settle it."
