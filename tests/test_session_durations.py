@@ -92,6 +92,20 @@ def test_without_a_tokenizer_letters_tell(tmp_path: Path) -> None:
     assert files.context == 0  # a guess is no reason to refuse a prompt
 
 
+def test_a_hub_model_is_found_in_the_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
+    repository = tmp_path / "models--owner--tiny"
+    snapshot = repository / "snapshots" / ("a" * 40)
+    snapshot.mkdir(parents=True)
+    (repository / "refs").mkdir()
+    (repository / "refs" / "main").write_text("a" * 40, encoding="utf-8")
+    (snapshot / "config.json").write_text('{"text_config": {"hidden_size": 8}}', encoding="utf-8")
+    files = ModelFiles.of("owner/tiny")
+    assert files is not None
+    assert (files.folder, files.number("hidden_size", "n_embd")) == (snapshot, 8)
+    assert ModelFiles.of("owner/tiny", "another-branch") is None
+
+
 @pytest.mark.parametrize("name", ["owner/no-such-model", "./no-such-folder", "not a name at all?"])
 def test_a_model_that_is_not_here_has_no_files(name: str) -> None:
     assert ModelFiles.of(name) is None

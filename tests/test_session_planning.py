@@ -152,7 +152,7 @@ def test_a_margin_that_nobody_can_afford_is_said_to_be_one(tmp_path: Path) -> No
 
 def test_a_share_depends_on_a_base_score_until_an_earlier_run_tells_it(tmp_path: Path) -> None:
     unknown = preflight(tmp_path).plan("open_qa", "90%")
-    assert (unknown.margin, unknown.prospect) == (None, DEPENDS)
+    assert (unknown.margin, unknown.prospect, unknown.changes) == (None, DEPENDS, ASSUMED_CHANGES)
     assert unknown.needed_base is not None
     ability, drawn = drawn_questions("open_qa", PocketSource(), AuditSettings())
     floor = ability.floor(drawn)
