@@ -4,10 +4,10 @@
     runs.certify(0.03)       the probability of an upper limit within 0.03
     runs.see()               that of a lower limit above 0
 
-Only changed clusters move an estimate. Their number K is binomial and counted exactly; for every likely K a few runs
-are drawn, and limited as `audit.verdicts.bootstrap` and `audit.verdicts.intervals` do it. The clusters that stay are
-never written out: a bootstrap over n clusters needs only how often it draws each of the K. Where many change, Hall's
-expansion stands for the resamples.
+Only changed clusters move an estimate. Their number K is binomial (nearly so where sources differ in size) and its
+chances are counted, not drawn; for every likely K a few runs are drawn, and limited as `audit.verdicts.bootstrap` and
+`audit.verdicts.intervals` do it. The clusters that stay are never written out: a bootstrap over n clusters needs only
+how often it draws each of the K. Where many change, Hall's expansion stands for the resamples.
 """
 
 import math
