@@ -1,6 +1,6 @@
 """How often verdicts are wrong: simulated answers whose true drop is exactly the margin, 10,000 runs a design.
 
-    python -m benchmarks.verdict_error_rates [--runs 10000] [--parts choice binary clustered graded corpus share]
+    python -m benchmarks.verdict_error_rates [--runs 10000] [--parts choice binary clustered graded corpus share cost]
 
 For every design the share of runs that certify the drop (false PASS; at most 0.05 wanted, 0.055 allowed) and of those
 that find it beyond the margin (false FAIL), with all items asked and with early stopping. A design whose margin
@@ -154,6 +154,30 @@ def _bca_places(drawn: np.ndarray, drops: np.ndarray, mean: np.ndarray) -> np.nd
     return np.array(places)
 
 
+def cost(runs: int) -> Iterator[Row]:
+    """0/1 scores, drops away from a margin of 0.05: the items that early stopping saves, the verdicts that it costs."""
+    for n in (200, 400):
+        for discordance, drop in (
+            (0.02, 0.0),
+            (0.05, 0.0),
+            (0.1, 0.0),
+            (0.05, 0.02),
+            (0.1, 0.02),
+            (0.12, 0.1),
+            (0.2, 0.15),
+        ):
+            drops = simulated.flips(generator_of(n, discordance, drop), runs, n, discordance, drop)
+            lost, gained = (drops > 0).sum(axis=1), (drops < 0).sum(axis=1)
+            early, needed = simulated.bets(drops, np.ones(n), 0.05, simulated.EARLY)
+            stopped = early | simulated.score_limits(lost, gained, n, 0.05, simulated.LATE)
+            fixed = simulated.score_limits(lost, gained, n, 0.05)
+            yield {
+                "n": n, "discordance": discordance, "drop": drop, "PASS": float(fixed.passed.mean()),
+                "PASS, early": float(stopped.passed.mean()), "beyond": float(fixed.beyond.mean()),
+                "beyond, early": float(stopped.beyond.mean()), "share of the items": float(needed.mean() / n),
+            }  # fmt: skip
+
+
 PARTS: dict[str, Callable[[int], Iterator[Row]]] = {
     "choice": choice,
     "binary": binary,
@@ -161,6 +185,7 @@ PARTS: dict[str, Callable[[int], Iterator[Row]]] = {
     "graded": graded,
     "corpus": corpus,
     "share": share,
+    "cost": cost,
 }
 
 
