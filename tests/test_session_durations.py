@@ -1,12 +1,23 @@
 """How long answers take: tokens counted, sizes read from headers, a machine timed; and no weight is ever read."""
 
+import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from audit.abilities.contract import Answer, Decoding, Item, Score
 from audit.errors import AuditError
-from audit.session.durations import Machine, ModelFiles, Work, guessed_tokens, machine_speed, work_of
+from audit.session.durations import (
+    Machine,
+    ModelFiles,
+    Work,
+    _in_numpy,
+    _in_torch,
+    guessed_tokens,
+    machine_speed,
+    work_of,
+)
 from tests.tiny_models import build_tiny_gpt2, build_tiny_llama
 
 WORDS = {"gpt2": build_tiny_gpt2, "llama": build_tiny_llama}
@@ -120,6 +131,34 @@ def test_a_pocket_model_is_timed_without_being_loaded(monkeypatch: pytest.Monkey
     assert (machine.device, machine.dtype) == ("cpu", "float32")  # what pocket models are computed in
     assert 0 < machine.read < 0.1
     assert 0 < machine.written < 0.1
+
+
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+def test_a_processor_is_timed_in_the_dtype_of_the_run(dtype: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("audit.session.durations.MEASURED_FOR", 0.01)
+    monkeypatch.setattr("audit.session.durations._has_accelerator", lambda: False)
+    files = ModelFiles.of("pocket-llama")
+    assert files is not None
+    machine = machine_speed(files, "auto", dtype)
+    assert (machine.device, machine.dtype) == ("cpu", dtype)
+    assert min(machine.read, machine.written) > 0
+
+
+def test_both_ways_of_timing_a_processor_agree_roughly() -> None:
+    sizes = 192, 576, 1728
+    by_numpy, by_torch = _in_numpy(*sizes), _in_torch(*sizes, 6, "cpu", "float32")[0]
+    ratios = [
+        min(timed(one) for _ in range(5)) / min(timed(other) for _ in range(5))
+        for one, other in ((by_numpy.read, by_torch.read), (by_numpy.write, by_torch.write))
+    ]
+    assert all(0.05 < ratio < 5 for ratio in ratios)  # torch's block also attends and normalizes
+
+
+def timed(call: Callable[[], object]) -> float:
+    call()
+    start = time.perf_counter()
+    call()
+    return time.perf_counter() - start
 
 
 def test_seconds_are_those_of_tokens_read_and_written() -> None:

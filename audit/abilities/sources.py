@@ -132,6 +132,32 @@ class FolderSource:
             raise AuditError(f"cannot read {path} for {ability_name} ({reason}); put a {kind} file there") from cause
 
 
+class RememberedRows:
+    """A source whose rows are fetched once, for whoever looks at them more than once."""
+
+    def __init__(self, source: Source) -> None:
+        self._source = source
+        self._rows: dict[str, Sequence[Row]] = {}
+
+    @property
+    def name(self) -> str:
+        return self._source.name
+
+    def rows(self, ability_name: str) -> Sequence[Row]:
+        if ability_name not in self._rows:
+            self._rows[ability_name] = self._source.rows(ability_name)
+        return self._rows[ability_name]
+
+    def training_rows(self, ability_name: str) -> Sequence[Row]:
+        return self._source.training_rows(ability_name)
+
+    def origin(self, ability_name: str) -> Origin:
+        return self._source.origin(ability_name)
+
+    def check(self) -> None:
+        self._source.check()
+
+
 def source_of_data(data: str, store: Store | None = None) -> Source:
     """The source that `--data` names: the pocket world, the hub (`store` remembers its commits) or a folder."""
     if data == "pocket":

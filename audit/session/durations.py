@@ -8,17 +8,21 @@ No weight is read: a model's size stands in the headers of its files. All of thi
 """
 
 import json
+import shutil
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from os.path import commonprefix
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
+
+import numpy as np
 
 import audit.pocket
 from audit.abilities.contract import Ability, Item
 from audit.errors import AuditError
+from audit.options import DTYPES
 
 SAMPLED = 100  # items whose lengths stand for all
 LETTERS_A_TOKEN = 4.0  # of English text, where there is no tokenizer to ask
@@ -26,6 +30,7 @@ LETTERS_A_TOKEN = 4.0  # of English text, where there is no tokenizer to ask
 WRITTEN_AS_READ = 2.3
 READ_ROWS, READ_LENGTH, WRITTEN_ROWS = 8, 128, 64  # what the speed is measured on: tokens read, and answers written
 MEASURED_FOR = 0.1  # seconds, for each of three shapes
+ACCELERATORS = ("/dev/nvidiactl", "/dev/kfd", "/dev/dxg")
 
 
 @dataclass(frozen=True)
@@ -171,43 +176,91 @@ def guessed_tokens(text: str) -> float:
 def machine_speed(files: ModelFiles, device: str, dtype: str) -> Machine:
     """How fast this machine reads and writes with a model of this size: one block of it, of made-up weights, is timed.
 
+    A processor that computes in float32 is timed with numpy, as torch takes longer to import than all the rest.
+
     Raises:
         AuditError: the model's files do not tell its size, or the device cannot be used.
     """
-    import torch
-
     blocks, words = files.matrices
     depth = files.number("num_hidden_layers", "n_layer", "num_layers")
     width = files.number("hidden_size", "n_embd", "d_model")
     heads = files.number("num_attention_heads", "n_head", "num_heads")
     if not (depth and width and heads) or width % heads:
         raise AuditError(f"{files.folder / 'config.json'} does not tell depth, width and heads of the model.")
+    if dtype == "auto":
+        stored = files.config.get("dtype") or files.config.get("torch_dtype")
+        dtype = str(stored) if stored in DTYPES and not files.pocket else "float32"
+    # A block is 4 matrices of width x width for its attention, and two that widen and narrow for the rest of it.
+    sizes = (width, max(1, round((blocks / depth - 4 * width * width) / (2 * width))), max(1, words // width))
+    if dtype == "float32" and (device == "cpu" or (device in ("auto", "map") and not _has_accelerator())):
+        parts, device = _in_numpy(*sizes), "cpu"
+    else:
+        parts, device = _in_torch(*sizes, heads, device, dtype)
+    read = depth * _seconds(parts.read, parts.wait) / (READ_ROWS * READ_LENGTH)
+    written = (depth * _seconds(parts.write, parts.wait) + _seconds(parts.choose, parts.wait)) / WRITTEN_ROWS
+    return Machine(read, written, device, dtype)
+
+
+class _Parts(NamedTuple):
+    """What is timed: a block that reads, one that writes a token of each answer, and the choice of those tokens."""
+
+    read: Callable[[], object]
+    write: Callable[[], object]
+    choose: Callable[[], object]
+    wait: Callable[[], object]
+
+
+def _in_numpy(width: int, wide: int, words: int) -> _Parts:
+    """The products of a block's matrices."""
+    inner, widen, narrow, vocabulary = (
+        np.full(shape, 0.01, dtype=np.float32)
+        for shape in ((width, width), (width, wide), (wide, width), (width, words))
+    )
+    read, written = (np.ones((rows, width), dtype=np.float32) for rows in (READ_ROWS * READ_LENGTH, WRITTEN_ROWS))
+
+    def block(states: Any) -> None:
+        for _ in range(4):
+            states @ inner
+        states @ widen @ narrow
+
+    return _Parts(lambda: block(read), lambda: block(written), lambda: written @ vocabulary, _no_wait)
+
+
+def _in_torch(width: int, wide: int, words: int, heads: int, device: str, dtype: str) -> tuple[_Parts, str]:
+    """A block on a device, and the device that "auto" and "map" stand for."""
+    import torch
+
     if device in ("auto", "map"):
         device = "cuda" if torch.cuda.is_available() else "cpu"
-    if dtype == "auto":
-        stored = files.config.get("dtype") or files.config.get("torch_dtype") or "float32"
-        dtype = "float32" if files.pocket or not hasattr(torch, str(stored)) else str(stored)
-    # A block is 4 matrices of width x width for its attention, and two that widen and narrow for the rest of it.
-    wide = max(1, round((blocks / depth - 4 * width * width) / (2 * width)))
+    precision = getattr(torch, dtype)
+
+    def made(part: Any) -> Any:
+        part = part.to_empty(device=device).to(precision).eval()
+        for parameter in part.parameters():
+            parameter.fill_(0.01)
+        return part
+
     try:
-        with torch.inference_mode(), torch.device("meta"):
-            block = torch.nn.TransformerEncoderLayer(
-                width, heads, wide, dropout=0.0, activation=torch.nn.functional.silu, batch_first=True, norm_first=True
-            )
-            head = torch.nn.Linear(width, max(1, words // width), bias=False)
         with torch.inference_mode():
-            made = [part.to_empty(device=device).to(getattr(torch, dtype)).eval() for part in (block, head)]
-            for part in made:
-                for parameter in part.parameters():
-                    parameter.fill_(0.01)
-            read = torch.ones(READ_ROWS, READ_LENGTH, width, device=device, dtype=getattr(torch, dtype))
-            written = torch.ones(WRITTEN_ROWS, 1, width, device=device, dtype=getattr(torch, dtype))
-            wait = {"cuda": torch.cuda.synchronize, "mps": torch.mps.synchronize}.get(read.device.type, _no_wait)
-            a_read = _seconds(lambda: made[0](read), wait) / (READ_ROWS * READ_LENGTH)
-            a_step = depth * _seconds(lambda: made[0](written), wait) + _seconds(lambda: made[1](written), wait)
+            with torch.device("meta"):
+                block = torch.nn.TransformerEncoderLayer(
+                    width, heads, wide, dropout=0.0, activation=torch.nn.functional.silu, batch_first=True
+                )
+                head = torch.nn.Linear(width, words, bias=False)
+            block, head = made(block), made(head)
+            read = torch.ones(READ_ROWS, READ_LENGTH, width, device=device, dtype=precision)
+            written = torch.ones(WRITTEN_ROWS, 1, width, device=device, dtype=precision)
     except (RuntimeError, AssertionError, NotImplementedError) as error:
-        raise AuditError(f"the speed of the device {device!r} cannot be measured ({_first(error)}).") from None
-    return Machine(depth * a_read, a_step / WRITTEN_ROWS, device, dtype)
+        reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
+        raise AuditError(f"the speed of the device {device!r} cannot be measured ({reason}).") from None
+    wait = {"cuda": torch.cuda.synchronize, "mps": torch.mps.synchronize}.get(read.device.type, _no_wait)
+    run = torch.inference_mode()
+    return _Parts(run(lambda: block(read)), run(lambda: block(written)), run(lambda: head(written)), wait), device
+
+
+def _has_accelerator() -> bool:
+    """Whether there are signs of a device that torch would choose."""
+    return shutil.which("nvidia-smi") is not None or any(Path(node).exists() for node in ACCELERATORS)
 
 
 def _seconds(run: Callable[[], object], wait: Callable[[], object]) -> float:
@@ -224,7 +277,3 @@ def _seconds(run: Callable[[], object], wait: Callable[[], object]) -> float:
 
 def _no_wait() -> None:
     """A processor is done when the call returns."""
-
-
-def _first(error: BaseException) -> str:
-    return (str(error).strip().splitlines() or [type(error).__name__])[0]

@@ -17,7 +17,7 @@ import numpy as np
 
 from audit.abilities import ABILITIES
 from audit.abilities.contract import Ability, Item
-from audit.abilities.sources import Source, source_of_data
+from audit.abilities.sources import RememberedRows, Source, source_of_data
 from audit.edits.plan import DEFAULT_COUNT
 from audit.errors import AuditError, UnaskedError
 from audit.options import DEFAULT_MARGIN, AuditSettings
@@ -130,7 +130,7 @@ class Preflight:
 
     def __init__(self, settings: AuditSettings, source: Source | None = None) -> None:
         self.settings = settings
-        self.source = source or source_of_data(settings.data, _store(settings))
+        self.source = RememberedRows(source or source_of_data(settings.data, _store(settings)))
         self.unasked: dict[str, str] = {}
         self._planned: dict[str, PlannedAbility] = {}
         self._works: dict[str, Work] = {}

@@ -4,7 +4,7 @@ from hypothesis import strategies as st
 
 from audit.abilities import ABILITIES, load_ability
 from audit.abilities.sentiment import Sentiment
-from audit.abilities.sources import FolderSource, Origin, PocketSource, items
+from audit.abilities.sources import FolderSource, Origin, PocketSource, RememberedRows, items
 from audit.errors import AuditError
 
 ABILITY = Sentiment()
@@ -94,3 +94,15 @@ def test_the_pocket_world_has_every_ability(name):
     assert len({item.key for item in asked}) == 40
     assert all(ability.prompt(item) and item.ability == name for item in asked)
     assert 0 <= ability.floor(asked) < 0.9
+
+
+def test_remembered_rows_are_fetched_once_and_all_else_is_the_sources(tmp_path):
+    (tmp_path / "rte.jsonl").write_text('{"sentence1": "a", "sentence2": "b", "label": 0}\n', encoding="utf-8")
+    source = FolderSource(tmp_path)
+    remembered = RememberedRows(source)
+    assert (remembered.name, remembered.origin("nli")) == (source.name, source.origin("nli"))
+    remembered.check()
+    first = remembered.rows("nli")
+    assert remembered.rows("nli") is first == source.rows("nli")
+    with pytest.raises(AuditError, match=r"holds no rte\.train\.jsonl"):
+        remembered.training_rows("nli")

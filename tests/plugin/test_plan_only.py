@@ -66,13 +66,19 @@ def test_no_model_is_loaded_and_nothing_is_written(planned: PlannedSuites, monke
     assert not (planned.suites.path / "reports").exists()
 
 
-def test_not_even_torch_is_imported_where_nothing_can_be_timed(planned: PlannedSuites) -> None:
+@pytest.mark.parametrize(
+    ("model", "minutes"),
+    [(NOT_HERE, "not known, for no earlier run tells*"), (("--model", "pocket-gpt2"), "a rough estimate*")],
+)
+def test_not_even_torch_is_imported_for_a_processor(
+    planned: PlannedSuites, model: tuple[str, ...], minutes: str
+) -> None:
     planned.suites.pytester.makeconftest(
         "import sys\ndef pytest_terminal_summary(): print('HEAVY', [m for m in ('torch', 'scipy') if m in sys.modules])"
     )
-    result = planned.run_apart("nli", *NOT_HERE)
+    result = planned.run_apart("nli", "--device", "cpu", *model)
     assert result.ret == pytest.ExitCode.OK
-    result.stdout.fnmatch_lines(["minutes: not known, for no earlier run tells*", "HEAVY []"])
+    result.stdout.fnmatch_lines([f"minutes: {minutes}", "HEAVY []"])
 
 
 def test_a_margin_that_cannot_be_certified_is_told_with_what_would_do(planned: PlannedSuites) -> None:
