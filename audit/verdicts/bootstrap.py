@@ -184,14 +184,17 @@ def paired_bootstrap(
     estimate = kept * float(recall_by_class_of(base.sum(axis=0))) - float(recall_by_class_of(edited.sum(axis=0)))
     least = resolution(len(base), alpha)
     (below, above), error = studentized(contrast, alpha, seed)
+    nothing = base * _only_denominators(base)
     if kept != 1:  # 0/1 scores come this way too, and their sums are whole numbers: as in `corrected_statistic`
         below, above = below + 0.2 / len(base), above + 0.2 / len(base)
+        # (base - edited) - (1 - kept) base, each limit at half of alpha
+        drop, score = (bounded_by_coins(base, other, alpha / 2) for other in (edited, nothing))
+        coins = Limits(drop.lower + (1 - kept) * score.upper, drop.upper + (1 - kept) * score.lower)
     else:
         coins = bounded_by_coins(base, edited, alpha)
-        below, above = min(below, coins.lower), min(above, coins.upper)
+    below, above = min(below, coins.lower), min(above, coins.upper)
     limits = Limits(max(-1.0, estimate - max(below, least)), min(1.0, estimate + max(above, least)))
 
-    nothing = base * _only_denominators(base)
     (base_below, _), _ = studentized(contrast_of(base, nothing), alpha, seed)
     base_below = min(base_below, bounded_by_coins(base, nothing, alpha).lower)
     base_score = float(recall_by_class_of(base.sum(axis=0)))

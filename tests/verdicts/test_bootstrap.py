@@ -165,3 +165,15 @@ def test_the_bootstrap_ignores_order_and_mirrors_a_swap(pairs, random):
     lower, upper = paired_bootstrap(base, edited).limits
     assert paired_bootstrap(*again).limits == pytest.approx((lower, upper), abs=1e-9)
     assert paired_bootstrap(edited, base).limits == pytest.approx((-upper, -lower), abs=1e-9)
+
+
+@pytest.mark.parametrize("kept", [1.0, 0.9])
+def test_a_base_that_is_nearly_always_right_is_not_infinitely_uncertain(kept):
+    base = mean_table(
+        (np.arange(400) >= 2).astype(float)
+    )  # two wrong answers, which every seventh resample holds none of
+    found = paired_bootstrap(base, base, alpha=0.05, kept=kept)
+    assert found.base_lower > 0.97
+    estimate = (kept - 1) * 0.995
+    assert estimate < found.limits.upper < estimate + 0.02
+    assert estimate - 0.02 < found.limits.lower < estimate
