@@ -28,7 +28,9 @@ SAMPLED = 100  # items whose lengths stand for all
 LETTERS_A_TOKEN = 4.0  # of English text, where there is no tokenizer to ask
 # What a written token costs in read ones, as on the pocket models with one core: 0.14 ms against 0.06 ms.
 WRITTEN_AS_READ = 2.3
-READ_ROWS, READ_LENGTH, WRITTEN_ROWS = 8, 128, 64  # what the speed is measured on: tokens read, and answers written
+READ, WRITTEN = 1024, 64  # what the speed is measured on: tokens read at once, and answers written at once
+READ_LENGTH = 64  # of one text among them
+AT_ONCE = 1e10  # multiplications that a processor is given at once, so that a large model does not take seconds
 MEASURED_FOR = 0.1  # seconds, for each of three shapes
 ACCELERATORS = ("/dev/nvidiactl", "/dev/kfd", "/dev/dxg")
 
@@ -192,18 +194,22 @@ def machine_speed(files: ModelFiles, device: str, dtype: str) -> Machine:
         dtype = str(stored) if stored in DTYPES and not files.pocket else "float32"
     # A block is 4 matrices of width x width for its attention, and two that widen and narrow for the rest of it.
     sizes = (width, max(1, round((blocks / depth - 4 * width * width) / (2 * width))), max(1, words // width))
-    if dtype == "float32" and (device == "cpu" or (device in ("auto", "map") and not _has_accelerator())):
-        parts, device = _in_numpy(*sizes), "cpu"
-    else:
-        parts, device = _in_torch(*sizes, heads, device, dtype)
-    read = depth * _seconds(parts.read, parts.wait) / (READ_ROWS * READ_LENGTH)
-    written = (depth * _seconds(parts.write, parts.wait) + _seconds(parts.choose, parts.wait)) / WRITTEN_ROWS
-    return Machine(read, written, device, dtype)
+    by_numpy = dtype == "float32" and (device == "cpu" or (device in ("auto", "map") and not _has_accelerator()))
+    try:
+        parts = _in_numpy(*sizes) if by_numpy else _in_torch(*sizes, heads, device, dtype)
+        read = depth * _seconds(parts.read, parts.wait) / parts.tokens
+        written = (depth * _seconds(parts.write, parts.wait) + _seconds(parts.choose, parts.wait)) / WRITTEN
+    except (RuntimeError, AssertionError, NotImplementedError, MemoryError) as error:
+        reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
+        raise AuditError(f"the speed of the device {device!r} cannot be measured ({reason}).") from None
+    return Machine(read, written, parts.device, dtype)
 
 
 class _Parts(NamedTuple):
-    """What is timed: a block that reads, one that writes a token of each answer, and the choice of those tokens."""
+    """What is timed: a block that reads `tokens`, one that writes one of each answer, and the choice of the latter."""
 
+    device: str
+    tokens: int
     read: Callable[[], object]
     write: Callable[[], object]
     choose: Callable[[], object]
@@ -216,46 +222,46 @@ def _in_numpy(width: int, wide: int, words: int) -> _Parts:
         np.full(shape, 0.01, dtype=np.float32)
         for shape in ((width, width), (width, wide), (wide, width), (width, words))
     )
-    read, written = (np.ones((rows, width), dtype=np.float32) for rows in (READ_ROWS * READ_LENGTH, WRITTEN_ROWS))
+    tokens = _affordable(width, wide)
+    read, written = (np.ones((rows, width), dtype=np.float32) for rows in (tokens, WRITTEN))
 
     def block(states: Any) -> None:
         for _ in range(4):
             states @ inner
         states @ widen @ narrow
 
-    return _Parts(lambda: block(read), lambda: block(written), lambda: written @ vocabulary, _no_wait)
+    return _Parts("cpu", tokens, lambda: block(read), lambda: block(written), lambda: written @ vocabulary, _no_wait)
 
 
-def _in_torch(width: int, wide: int, words: int, heads: int, device: str, dtype: str) -> tuple[_Parts, str]:
-    """A block on a device, and the device that "auto" and "map" stand for."""
+def _in_torch(width: int, wide: int, words: int, heads: int, device: str, dtype: str) -> _Parts:
+    """A block on a device; "auto" and "map" stand for a GPU where there is one."""
     import torch
 
     if device in ("auto", "map"):
         device = "cuda" if torch.cuda.is_available() else "cpu"
-    precision = getattr(torch, dtype)
-
-    def made(part: Any) -> Any:
-        part = part.to_empty(device=device).to(precision).eval()
-        for parameter in part.parameters():
+    precision, tokens = getattr(torch, dtype), _affordable(width, wide) if device == "cpu" else READ
+    with torch.inference_mode(), torch.device("meta"):
+        block: Any = torch.nn.TransformerEncoderLayer(
+            width, heads, wide, dropout=0.0, activation=torch.nn.functional.silu, batch_first=True
+        )
+        head: Any = torch.nn.Linear(width, words, bias=False)
+    with torch.inference_mode():
+        block, head = (part.to_empty(device=device).to(precision).eval() for part in (block, head))
+        for parameter in (*block.parameters(), *head.parameters()):
             parameter.fill_(0.01)
-        return part
-
-    try:
-        with torch.inference_mode():
-            with torch.device("meta"):
-                block = torch.nn.TransformerEncoderLayer(
-                    width, heads, wide, dropout=0.0, activation=torch.nn.functional.silu, batch_first=True
-                )
-                head = torch.nn.Linear(width, words, bias=False)
-            block, head = made(block), made(head)
-            read = torch.ones(READ_ROWS, READ_LENGTH, width, device=device, dtype=precision)
-            written = torch.ones(WRITTEN_ROWS, 1, width, device=device, dtype=precision)
-    except (RuntimeError, AssertionError, NotImplementedError) as error:
-        reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
-        raise AuditError(f"the speed of the device {device!r} cannot be measured ({reason}).") from None
+        read = torch.ones(tokens // READ_LENGTH, READ_LENGTH, width, device=device, dtype=precision)
+        written = torch.ones(WRITTEN, 1, width, device=device, dtype=precision)
     wait = {"cuda": torch.cuda.synchronize, "mps": torch.mps.synchronize}.get(read.device.type, _no_wait)
     run = torch.inference_mode()
-    return _Parts(run(lambda: block(read)), run(lambda: block(written)), run(lambda: head(written)), wait), device
+    return _Parts(
+        device, tokens, run(lambda: block(read)), run(lambda: block(written)), run(lambda: head(written)), wait
+    )
+
+
+def _affordable(width: int, wide: int) -> int:
+    """How many tokens a processor is given at once: whole texts, fewer where the block is large."""
+    fits = int(AT_ONCE / (4 * width * width + 2 * width * wide))
+    return max(1, min(READ, fits) // READ_LENGTH) * READ_LENGTH
 
 
 def _has_accelerator() -> bool:
