@@ -4,7 +4,7 @@
 
 Each edit is made once. Then both runs ask all eight abilities with a margin of 0.05 from nothing, and neither keeps
 answers. Seconds are those of the processor, of asking, reading and judging. An ability whose drop is near the margin is
-asked whole by any honest way of stopping; so the share is also given without those that even the full run cannot settle.
+asked whole by any honest way of stopping, so the share is also given without those that not even the full run settles.
 """
 
 import argparse
