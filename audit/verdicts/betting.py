@@ -18,7 +18,8 @@ With S items in all clusters, A of them counted, and no number above h,
 
     mean of all >= c   only if   mean of those counted >= (c S - h (S - A)) / A.
 
-The cap that promises most to an unchanged model is chosen before the first answer, from the sizes alone.
+The cap that promises most to an unchanged model is chosen before the first answer, from the sizes alone. That takes the
+sizes as given: those of the questions at hand are the ones that "items like these" have.
 """
 
 import math
