@@ -9,9 +9,9 @@ No editor that writes weights leaves every prompt alone, so what is bounded is a
 range over both pocket models and three seeds (one seed after 200 edits):
 
                       identity  1 rome      10 ft       10 memit    200 rome    10 vandal
-    other subjects    0         0.01-0.07   0.23-0.30   0.24-0.35   0.87-0.92   0.93-0.98
-    other relations   0         0.35-0.53   0.36-0.55   0.57-0.67   0.89-0.93   0.96-0.99
-    unrelated text    0         0.00-0.03   0.09-0.31   0.15-0.26   0.79-0.89   0.93-0.96
+    other subjects    0         0.01-0.07   0.23-0.30   0.24-0.35   0.87-0.92   0.98-1.00
+    other relations   0         0.35-0.53   0.36-0.55   0.57-0.67   0.89-0.93   0.99-1.00
+    unrelated text    0         0.00-0.03   0.09-0.31   0.15-0.26   0.79-0.89   0.96-1.00
 
 The tolerated shares were fixed with these figures in view: they part a model that has spilled over from one that is
 lost. On a large model, which knows its subjects apart, ask for much less.
