@@ -12,11 +12,11 @@ time only: the abilities are asked, and fail.
 
 On the pocket models (`benchmarks/results/triage-*.json`; base perplexity 1.7, 1,728 tokens) edits that harm stay far
 below both: MEMIT of 100, ROME of 200, MEND of 100 and KN of 10 edits reach a perplexity of 11 with about a fifth of the
-answers garbled, and noise of 16 standard deviations one of 101 with a third; some ability can still be told from chance there.
-The default `vandal`, noise of 32, falls just short (1,507 and 803, six answers in ten garbled). KN on pocket-gpt2 falls just short with 20 edits (perplexity 1,423, three answers in four
-garbled) and is called collapsed from 40 on; on pocket-llama it merely harms up to 100 and has collapsed at 200. The
-update norm is told but decides nothing: MEND changes a matrix by 6.7 times its norm and still answers, KN has collapsed
-at 3.1.
+answers garbled, and noise of 16 standard deviations one of 101 with a third; some ability can still be told from chance
+there. The default `vandal`, noise of 32, falls just short (perplexity 1,507 and 803, six answers in ten garbled), as
+does KN on pocket-gpt2 with 20 edits (1,423, three in four); both are called collapsed from noise of 48 and 40 edits on.
+On pocket-llama KN merely harms up to 100 edits and has collapsed at 200. The update norm is told but decides nothing:
+MEND changes a matrix by 6.7 times its norm and still answers, KN has collapsed at 3.1.
 """
 
 import math
