@@ -78,21 +78,24 @@ def graded(runs: int) -> Iterator[Row]:
 
 
 def other_sizes(runs: int) -> Iterator[Row]:
-    """The same with changes of other sizes: all of 0.3, half normal, or mostly small and a tenth of 0.9."""
+    """The same with changes of other sizes, planned from what they are or from their rms (all of it 0.3) alone."""
     yield from _graded(
         runs,
         {
             "all equal": lambda generator, shape: np.full(shape, 0.3),
             "half normal": lambda generator, shape: np.minimum(1.0, 0.3 * np.abs(generator.standard_normal(shape))),
-            "a few large": lambda generator, shape: np.where(generator.random(shape) < 0.1, 0.9, 0.1),
+            "a tenth of 0.9, all others 0.1": lambda generator, shape: np.where(
+                generator.random(shape) < 0.1, 0.9, 0.1
+            ),
         },
+        ("sizes", "rms"),
     )
 
 
-def _graded(runs: int, shapes: dict[str, Callable]) -> Iterator[Row]:
-    for n, discordance, name in product(SIZES, DISCORDANCES, shapes):
+def _graded(runs: int, shapes: dict[str, Callable], planned_from: tuple[str, ...] = ("rms",)) -> Iterator[Row]:
+    for n, discordance, name, known in product(SIZES, DISCORDANCES, shapes, planned_from):
         sizes = shapes[name]
-        change = float(np.sqrt(np.square(sizes(generator_of(len(name)), 100_000)).mean()))
+        seen = sizes(generator_of(len(name)), 10_000)
 
         def simulate(drop: float, n=n, discordance=discordance, sizes=sizes) -> Decide:
             generator = generator_of(n, discordance, drop)
@@ -101,8 +104,9 @@ def _graded(runs: int, shapes: dict[str, Callable]) -> Iterator[Row]:
             )
             return _decided(contrast)
 
+        change = tuple(seen.tolist()) if known == "sizes" else math.sqrt(float(np.square(seen).mean()))
         design = Design(n, discordance, change)
-        yield {"sizes": name} | _row(lambda drop, design=design: design, simulate)
+        yield {"changes of": name, "planned from": known} | _row(lambda drop, design=design: design, simulate)
 
 
 def corpus(runs: int) -> Iterator[Row]:

@@ -7,7 +7,7 @@
 Only changed clusters move an estimate. Their number K is binomial (nearly so where sources differ in size) and its
 chances are counted, not drawn; for every likely K a few runs are drawn, and limited as `audit.verdicts.bootstrap` and
 `audit.verdicts.intervals` do it. The clusters that stay are never written out: a bootstrap over n clusters needs only
-how often it draws each of the K. Where many change, Hall's expansion stands for the resamples.
+how often it draws each of the K. Where many change, and evenly, Hall's expansion stands for the resamples.
 """
 
 import math
@@ -24,7 +24,8 @@ from audit.verdicts.intervals import Codes, Floats, corrected_statistic, effecti
 RUNS = 6_000  # over all K: at most 0.7 points of Monte Carlo error, and less as K is counted exactly
 _AT_ONCE = 64  # runs that share their resamples
 _RESAMPLES = 999
-_MANY = 20  # changed clusters, from which on Hall's expansion stands for the resamples: within 1.3 points of them
+_MANY = 20  # changed clusters, from which on Hall's expansion stands for the resamples, within 1.3 points of power,
+_SKEWED = 0.25  # unless they are so skewed that it moves the quantiles farther
 
 
 class Rehearsal(NamedTuple):
@@ -120,14 +121,15 @@ def _bootstrapped(
     drop, squares = moves.sum(axis=0) / n, np.square(moves).sum(axis=0)
     around = np.maximum(0.0, squares - n * drop * drop)  # about the drop, over all n
     error = np.sqrt(around / (n - 1) / n) if n > 1 else np.full(drop.shape, math.inf)
-    if count < _MANY:
-        times = generator.multinomial(n, [1 / n] * count + [1 - count / n], size=_RESAMPLES)[:, :-1]
-        low, high = _pivot_quantiles(times.astype(np.float64), moves, n, drop, alpha)
-    else:  # Hall (1992), section 3.3: the skewness moves both quantiles of t* the same way
-        z = normal_quantile(1 - alpha)
-        cubes = (moves**3).sum(axis=0) - 3 * drop * squares + 2 * n * drop**3
-        skew = cubes / np.maximum(around, 1e-300) ** 1.5 * (2 * z * z + 1) / 6
-        low, high = -z - skew, z - skew
+    # Hall (1992), section 3.3: the skewness moves both quantiles of t* the same way.
+    z = normal_quantile(1 - alpha)
+    cubes = (moves**3).sum(axis=0) - 3 * drop * squares + 2 * n * drop**3
+    skew = cubes / np.maximum(around, 1e-100) ** 1.5 * (2 * z * z + 1) / 6
+    low, high = -z - skew, z - skew
+    rough = (np.abs(skew) > _SKEWED) | (count < _MANY)  # (runs,)
+    if rough.any():
+        times = generator.multinomial(n, [1 / n] * count + [max(0.0, 1 - count / n)], size=_RESAMPLES)[:, :-1]
+        low[rough], high[rough] = _pivot_quantiles(times.astype(np.float64), moves[:, rough], n, drop[rough], alpha)
     above, below = (np.where(error > 0, error * np.maximum(q, student), 0.0) for q in (-low, high))
     largest = float(changes.every.max()) / mean  # what `bounded_by_coins` counts as one pair
     lost, gained = np.maximum(moves, 0).sum(axis=0) / largest, np.maximum(-moves, 0).sum(axis=0) / largest
