@@ -1,7 +1,7 @@
 """Before the run: what margin can be certified, and what drop would be seen, with so many items.
 
     plan_scores(277, 0.1, binary=True)           any ability, from what is known of its items before the run
-    plan_scores(200, 0.1, binary=False, change=0.6, corpus_weights=gold_entities)
+    plan_scores(200, 0.1, binary=False, change=0.5, corpus_weights=gold_entities)
     observed_change(base, edited)                what `change` was in an earlier run
 
 Independent 0/1 scores: exact, the sum over all numbers of lost and gained items of those that pass. The usual formula
@@ -9,11 +9,11 @@ Independent 0/1 scores: exact, the sum over all numbers of lost and gained items
 interval cannot hold. All others: the share of seeded runs that pass (`audit.verdicts.rehearsal`), as no normal
 approximation tells what a bootstrap of few changed items will hold.
 
-Simulated audits (benchmarks/results/verdict-power.md) keep what is planned from the sizes of the changes: within 2
-points for independent 0/1 scores, within 4 for shared sources and graded scores, within 5 for an F1, which is planned up
-to 8 points too cautiously where no more than three sentences change. The root mean square of the changes says less:
-where they are not spread evenly and few, a plan from it is off by up to 10 points without a drop, either way, and
-promises far too much of a true drop that is made of a few large losses.
+Simulated audits (benchmarks/results/verdict-power.md) keep what is planned from the sizes of the changes: within about
+2 points for independent 0/1 scores, 4 for shared sources and graded scores and 5 for an F1, which is planned up to 8
+points too cautiously where no more than three sentences change. The root mean square of the changes says less: where
+they are not spread evenly, a plan from it is off by up to 11 points without a drop, either way, and promises far too
+much of a true drop that is made of a few large losses.
 """
 
 import math
