@@ -190,6 +190,12 @@ def test_the_plan_of_a_run_that_was_made_takes_as_long_as_that_run(tmp_path: Pat
     assert half.report().early_stop
 
 
+def test_early_stopping_leaves_less_to_the_end_so_it_can_certify_less(tmp_path: Path) -> None:
+    fixed, early = (preflight(tmp_path, early_stop=stops).plan("nli").smallest_margin for stops in (False, True))
+    assert fixed is not None and early is not None
+    assert fixed < early < 1.3 * fixed
+
+
 def test_each_of_several_edited_models_is_asked(tmp_path: Path) -> None:
     earlier(tmp_path, row("nli"))
     plan = preflight(tmp_path, edit_mode="instance-single", edit_count=4)

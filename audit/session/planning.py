@@ -32,10 +32,12 @@ from audit.verdicts.intervals import Floats
 from audit.verdicts.margins import Margin, Points, Retained, margin_of
 from audit.verdicts.planning import Plan, plan_scores
 from audit.verdicts.rehearsal import rehearse
+from audit.verdicts.sequential import EARLY_SHARE
 
+ALPHA = 0.05  # one-sided, of every verdict
 ASSUMED_CHANGES = 0.10  # the share of answers that change, where no earlier run tells
 ASSUMED_CHANGE = 0.3  # by how many points a graded score does (root mean square); a sentence's F1 by more
-ASSUMED_CHANGE_OF_ENTITIES = 0.6
+ASSUMED_CHANGE_OF_ENTITIES = 0.5
 GRADED = ("summarization",)  # abilities whose scores lie between 0 and 1; to see it would take importing the metric
 MANY = 50_000  # items that nobody asks
 REHEARSED = 1_000  # runs for each number of items that is tried
@@ -79,6 +81,8 @@ class Questions:
 class Expected:
     """What is expected of the answers: the share whose score changes, and by how much (as a `Design` takes it).
 
+    `alpha` is that of the verdict about all of them.
+
     `whole`: what decides are numbers of right answers lost and gained. Where a share is to be retained, what changes is
     share * base - edited: simulated with 200 items, the margins planned for it pass in 80 to 87 % of runs.
     """
@@ -87,20 +91,21 @@ class Expected:
     changes: float
     change: float | tuple[float, ...]
     whole: bool
+    alpha: float
 
     @classmethod
-    def of(cls, asked: Questions, seen: Seen | None, margin: Margin) -> "Expected":
+    def of(cls, asked: Questions, seen: Seen | None, margin: Margin, alpha: float) -> "Expected":
         """By what an earlier run saw, where there was one with enough to see."""
         changes = ASSUMED_CHANGES if seen is None else seen.changes
         if asked.whole and isinstance(margin, Retained):
             # share * base - edited varies with the base answers as well, by (1 - share)^2 base (1 - base).
             varies = 0.25 if seen is None else seen.row.base * (1 - seen.row.base)
-            return cls(asked, min(1.0, changes + (1 - margin.share) ** 2 * varies), 1.0, whole=False)
+            return cls(asked, min(1.0, changes + (1 - margin.share) ** 2 * varies), 1.0, False, alpha)
         if asked.whole:
-            return cls(asked, changes, 1.0, whole=True)
+            return cls(asked, changes, 1.0, True, alpha)
         moves = () if seen is None else seen.moves
         assumed = ASSUMED_CHANGE if asked.weights is None else ASSUMED_CHANGE_OF_ENTITIES
-        return cls(asked, changes, moves if len(moves) >= ENOUGH_MOVES else assumed, whole=False)
+        return cls(asked, changes, moves if len(moves) >= ENOUGH_MOVES else assumed, False, alpha)
 
     def plan(self, n: int) -> Plan:
         """What `n` items like these could tell."""
@@ -113,13 +118,14 @@ class Expected:
             clusters=clusters,
             corpus_weights=weights,
             power=POWER,
+            alpha=self.alpha,
         )
 
     def certifies(self, n: int, margin: float) -> bool:
         """Whether `n` items like these could certify a margin in score points."""
         clusters, weights = self.asked.repeated(n)
         design = Design(n, self.changes, self.change, self.whole, clusters, weights=weights)
-        return rehearse(design, runs=REHEARSED).certify(margin) >= POWER
+        return rehearse(design, alpha=self.alpha, runs=REHEARSED).certify(margin) >= POWER
 
 
 class Preflight:
@@ -193,7 +199,9 @@ class Preflight:
 
     def _plan(self, asked: Questions, margin: Margin) -> PlannedAbility:
         ability, n, seen = asked.ability, len(asked.items), self._earlier.seen(asked.ability.name)
-        expected = Expected.of(asked, seen, margin)
+        # What no look settles is settled at the end, by the alpha that the looks have left.
+        alpha = ALPHA * (1 - EARLY_SHARE) if self.settings.early_stop else ALPHA
+        expected = Expected.of(asked, seen, margin, alpha)
         plan = expected.plan(n)
         self._works[ability.name] = work = work_of(ability, asked.items, self._tokens_of)
         row = PlannedAbility(
