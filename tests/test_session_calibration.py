@@ -100,6 +100,14 @@ def test_a_margin_under_the_floor_is_refused_before_anything_is_edited_or_asked(
     assert (row.outcome, row.noise_floor) == ("PASS", one.held.floor)
 
 
+def test_a_run_of_many_abilities_is_refused_before_the_first_of_them(world: SmallWorld, tmp_path: Path) -> None:
+    calibrate(settings(world, tmp_path), ["open_qa"])
+    audit = Audit(settings(world, tmp_path))
+    with pytest.raises(AuditError, match="open_qa: a margin of 0.02 is under the noise floor"):
+        audit.run(["sentiment", "open_qa"], max_drop=0.02)
+    assert not audit.measured
+
+
 def test_a_later_calibration_replaces_an_earlier_one(
     world: SmallWorld, tmp_path: Path, planted: Callable[[Forward], list[LanguageModel]], monkeypatch: Any
 ) -> None:

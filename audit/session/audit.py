@@ -9,7 +9,7 @@ two calls its weights are what they were when it was loaded; `report` proves tha
 """
 
 import platform
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -46,7 +46,7 @@ from audit.session.editing import EditedModel
 from audit.session.header import run_header
 from audit.session.interview import Interview
 from audit.session.locality import Locality
-from audit.session.questions import questions_of
+from audit.session.questions import data_revisions, questions_of
 from audit.session.reading import fixed_texts
 from audit.session.reuse import Reuse
 from audit.session.settling import row_of
@@ -56,6 +56,7 @@ from audit.session.triage import triage
 from audit.session.versions import versions
 from audit.store import Store, default_store
 from audit.verdicts.margins import Margin, margin_of
+from audit.verdicts.noise import NoiseFloor
 
 MEASURES = ("edit_scores", "integrity", "locality")  # what is measured besides the abilities
 
@@ -156,7 +157,7 @@ class Audit:
                 **self.changes.identity(self._known),
                 "abilities": sorted(abilities),
                 "data": self.source.name,
-                **self._data_revisions(abilities or ABILITIES),
+                **data_revisions(self.source, abilities or ABILITIES),
                 "protocol": wanted.protocol,
                 "shots": wanted.shots,
                 "chat template": wanted.chat_template,
@@ -187,15 +188,18 @@ class Audit:
             CollapsedError: the edited model is no working language model; no ability was asked, and the run fails.
             AuditError: the margin is under the noise floor that `audit calibrate` found; nothing was asked.
         """
-        margin = self.settings.margins.get(ability) or margin_of(max_drop)
+        margin, noise = self._allowed(ability, max_drop)
         if ability not in self._rows or self._rows[ability][0] != margin:
-            told = self._log_of(None), ability, self.settings, self.source.name
-            noise = self.crew.together(lambda: noise_under(margin, *told))
             if self.collapse is not None:
                 raise CollapsedError(f"{self.collapse} No ability was asked; --no-triage asks them all the same.")
             row = self._judged(ability, margin)
             self._rows[ability] = margin, replace(row, noise_floor=noise.floor, noise_items=noise.n) if noise else row
         return self._rows[ability][1]
+
+    def _allowed(self, ability: str, max_drop: float | str | Margin) -> tuple[Margin, NoiseFloor | None]:
+        margin = self.settings.margins.get(ability) or margin_of(max_drop)
+        told = self._log_of(None), ability, self.settings, self.source.name
+        return margin, self.crew.together(lambda: noise_under(margin, *told))
 
     def _judged(self, name: str, margin: Margin) -> AbilityRow:
         self._edited  # noqa: B018 - what is wrong with the edits is no ability's fault
@@ -230,6 +234,8 @@ class Audit:
     def run(self, abilities: Sequence[str] | None = None, max_drop: float | str | Margin = DEFAULT_MARGIN) -> RunReport:
         """Measure everything (or just these abilities, and the edit itself) and report."""
         self.prepare()
+        for ability in abilities or ABILITIES:  # what no margin allows is told before anything is asked
+            self._allowed(ability, max_drop)
         for ability in abilities or ABILITIES:
             if ability not in self._rows:  # a margin that was asked for before stands
                 with suppress(UnaskedError, CollapsedError):  # the report tells of it
@@ -259,7 +265,7 @@ class Audit:
                 "weights": self._known.weights,
                 "tokenizer": self._known.tokenizer,
                 "edits": self.changes.requests_fingerprint,
-                **self._data_revisions(self._asked.answers),
+                **data_revisions(self.source, self._asked.answers),
                 **({"patch": self._edited[0].patch.fingerprint} if len(self.__dict__.get("_edited", ())) == 1 else {}),
             },
             versions={"python": platform.python_version(), **versions()},
@@ -335,11 +341,6 @@ class Audit:
     def _taken_over(self) -> TakenOver:
         done = self.__dict__  # what was not asked for is not computed for its counts
         return taken_over(done.get("_edited", ()), len(self.requests), self._asked.answers.values(), done.get("_reuse"))
-
-    def _data_revisions(self, abilities: Iterable[str]) -> dict[str, str]:
-        """Which state of its data set each of these abilities is asked from, where the source can tell."""
-        origins = {name: self.source.origin(name) for name in abilities}
-        return {f"data {name}": f"{o.place}: {o.revision}" for name, o in origins.items() if o.revision is not None}
 
     def answers(self, name: str) -> tuple[Ability, AskedItems, tuple[AskedItems, ...]]:
         """The ability, the base answers, and those of each edited model."""

@@ -1,6 +1,6 @@
 """What a run asks: an ability as the settings want it asked, and its items; the same for base and edited model."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
 from audit.abilities.asked import asked_ability
@@ -32,3 +32,9 @@ def drawn_questions(
         name, wanted.protocol, source, shots=wanted.shots, seed=wanted.seed, chat_tokenizer=chat_tokenizer
     )
     return ability, items(ability, source, wanted.limit, wanted.seed)
+
+
+def data_revisions(source: Source, abilities: Iterable[str]) -> dict[str, str]:
+    """Which state of its data set each of these abilities is asked from, where the source can tell."""
+    origins = {name: source.origin(name) for name in abilities}
+    return {f"data {name}": f"{o.place}: {o.revision}" for name, o in origins.items() if o.revision is not None}
