@@ -4,14 +4,15 @@
 audit is skipped. What a test planned travels with its report, so that pytest-xdist's controller hears of it as well.
 """
 
-import sys
 from collections.abc import Callable, Generator
 from dataclasses import asdict
+from functools import partial
 from typing import TYPE_CHECKING, Any, NoReturn
 
 import pytest
 
 from audit.errors import AuditError, UnaskedError
+from audit.showing import show_section
 
 if TYPE_CHECKING:
     from audit.plugin import PluginState
@@ -90,21 +91,8 @@ class PlanOnly:
 
         preflight = self._preflight or _preflight(config, self._state)
         report = preflight.report([PlannedAbility(**row) for row in self._planned.values()], self._unasked)
-        verbosity = config.get_verbosity()
-        if verbosity >= 0:
-            terminalreporter.ensure_newline()
-            terminalreporter.section("side-effect audit, planned only")
-            for line in report.header.lines():
-                terminalreporter.write_line(line)
-        writer, encoding = terminalreporter._tw, getattr(sys.stdout, "encoding", None) or "ascii"
-        text = plan_summary(
-            report,
-            width=writer.fullwidth,
-            color=writer.hasmarkup,
-            verbosity=verbosity,
-            ascii_only=not encoding.lower().startswith("utf"),
-        )
-        terminalreporter.write_line(text)
+        title, header = "side-effect audit, planned only", report.header.lines()
+        show_section(terminalreporter, config.get_verbosity(), title, header, partial(plan_summary, report))
 
 
 def _preflight(config: pytest.Config, state: "PluginState") -> "Preflight":

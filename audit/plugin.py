@@ -5,10 +5,10 @@ Nothing heavy is imported here; torch arrives when audit tests were collected an
 
 import gc
 import os
-import sys
 from collections.abc import Callable, Generator, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -16,6 +16,7 @@ import pytest
 from audit.errors import AuditError, CollapsedError, UnaskedError
 from audit.options import OPTIONS, AuditSettings, settings_from
 from audit.project_defaults import with_project_defaults
+from audit.showing import show_section
 from audit.workers import Controller, Worker
 
 if TYPE_CHECKING:
@@ -276,29 +277,14 @@ def pytest_terminal_summary(terminalreporter: "pytest.TerminalReporter", config:
     if state is None:
         return
     if state.report is not None:
-        _show(state.report, terminalreporter, config.get_verbosity(), header=state.audit is None)
+        from audit.reports.terminal import summary
+
+        # The header stands above the tests already, but where no single process could tell it there.
+        header = state.report.header.lines() if state.audit is None else ()
+        render = partial(summary, state.report)
+        show_section(terminalreporter, config.get_verbosity(), "side-effect audit", header, render)
     if state.trouble:
         terminalreporter.write_line(f"ERROR: {state.trouble}", red=True)
-
-
-def _show(report: "RunReport", reporter: "pytest.TerminalReporter", verbosity: int, *, header: bool) -> None:
-    """The summary; with the header where no single process could tell it before the tests."""
-    from audit.reports.terminal import summary
-
-    if verbosity >= 0:
-        reporter.section("side-effect audit")
-        for line in report.header.lines() if header else ():
-            reporter.write_line(line)
-    writer = reporter._tw
-    encoding = getattr(sys.stdout, "encoding", None) or "ascii"
-    text = summary(
-        report,
-        width=writer.fullwidth,
-        color=writer.hasmarkup,
-        verbosity=verbosity,
-        ascii_only=not encoding.lower().startswith("utf"),
-    )
-    reporter.write_line(text)
 
 
 def _audits(item: pytest.Item) -> bool:

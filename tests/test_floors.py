@@ -28,7 +28,7 @@ FLOORS: tuple[tuple[str, ...], ...] = (
     ("audit.reports",),
     ("audit.session",),
     ("audit.grid", "audit.forensics"),
-    ("audit.commands", "audit.cli", "audit.plugin", "audit.plan_only", "audit.workers"),
+    ("audit.commands", "audit.cli", "audit.plugin", "audit.plan_only", "audit.showing", "audit.workers"),
 )
 # Words that every floor shares (frozen dataclasses and protocols), and programs that happen to live in the package.
 SHARED_WORDS = ("audit.abilities.contract", "audit.editors.contract", "audit.edits.requests")
@@ -57,6 +57,7 @@ LIGHT = (
     "audit.session.planning",
     "audit.plugin",
     "audit.plan_only",
+    "audit.showing",
     "audit.workers",
     "audit.cli",
 )

@@ -103,7 +103,7 @@ def test_a_margin_under_the_floor_is_refused_before_anything_is_edited_or_asked(
 def test_a_run_of_many_abilities_is_refused_before_the_first_of_them(world: SmallWorld, tmp_path: Path) -> None:
     calibrate(settings(world, tmp_path), ["open_qa"])
     audit = Audit(settings(world, tmp_path))
-    with pytest.raises(AuditError, match="open_qa: a margin of 0.02 is under the noise floor"):
+    with pytest.raises(AuditError, match=r"open_qa: a margin of 0\.02 is under the noise floor"):
         audit.run(["sentiment", "open_qa"], max_drop=0.02)
     assert not audit.measured
 

@@ -4,17 +4,15 @@ Score points as everywhere; a drop is "seen" and a margin "certified" with the p
 assumed, and a number is "about" what is meant, for nobody has asked anything yet.
 """
 
-import io
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from rich import box
-from rich.console import Console
 from rich.text import Text
 
 from audit.reports.run import RunHeader
-from audit.reports.terminal import Column, fitting
+from audit.reports.terminal import Column, fitting, text_console, text_of
 
 POWER = 0.8
 CERTIFIABLE, TOO_SMALL, DEPENDS, AT_THE_FLOOR = "can be certified", "too small", "depends on the base", "at the floor"
@@ -177,16 +175,7 @@ class PlanReport:
 
 def plan_summary(report: PlanReport, *, width: int, color: bool, verbosity: int = 0, ascii_only: bool = False) -> str:
     """The plan as text of at most `width` columns; at `verbosity` below 0 one line."""
-    stream = io.StringIO()
-    console = Console(
-        file=stream,
-        width=max(width, 20),
-        force_terminal=color,
-        no_color=not color,
-        color_system="standard" if color else None,
-        highlight=False,
-        legacy_windows=False,
-    )
+    console = text_console(width, color)
     if verbosity >= 0:
         if report.abilities:
             lines = box.ASCII2 if ascii_only else box.SIMPLE_HEAD
@@ -195,7 +184,7 @@ def plan_summary(report: PlanReport, *, width: int, color: bool, verbosity: int 
             console.print(Text(note))
     word, rest = report.verdict_line.split(":", 1)
     console.print(Text.assemble((word, "bold"), ":" + rest))
-    return "\n".join(line.rstrip() for line in stream.getvalue().splitlines())
+    return text_of(console)
 
 
 def plan_markdown(report: PlanReport) -> str:

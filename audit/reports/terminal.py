@@ -36,16 +36,7 @@ class Column:
 
 def summary(report: RunReport, *, width: int, color: bool, verbosity: int = 0, ascii_only: bool = False) -> str:
     """The report as text of at most `width` columns: all of it, or at `verbosity` below 0 the verdict line only."""
-    stream = io.StringIO()
-    console = Console(
-        file=stream,
-        width=max(width, 20),
-        force_terminal=color,
-        no_color=not color,
-        color_system="standard" if color else None,
-        highlight=False,
-        legacy_windows=False,
-    )
+    console = text_console(width, color)
     if verbosity >= 0:
         lines = box.ASCII2 if ascii_only else box.SIMPLE_HEAD
         if report.abilities:
@@ -75,7 +66,26 @@ def summary(report: RunReport, *, width: int, color: bool, verbosity: int = 0, a
     console.print(Text.assemble((outcome, VERDICT_STYLE[outcome]), ":" + rest))
     if verbosity >= 0:
         console.print(Text(next_step(report), style="bold"))
-    return "\n".join(line.rstrip() for line in stream.getvalue().splitlines())
+    return text_of(console)
+
+
+def text_console(width: int, color: bool) -> Console:
+    """A console that writes into memory; `text_of` gives what it wrote."""
+    return Console(
+        file=io.StringIO(),
+        width=max(width, 20),
+        force_terminal=color,
+        no_color=not color,
+        color_system="standard" if color else None,
+        highlight=False,
+        legacy_windows=False,
+    )
+
+
+def text_of(console: Console) -> str:
+    """The lines that were written, without blanks at their ends."""
+    assert isinstance(console.file, io.StringIO)
+    return "\n".join(line.rstrip() for line in console.file.getvalue().splitlines())
 
 
 def points(value: float) -> str:
