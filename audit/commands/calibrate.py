@@ -6,24 +6,11 @@ from typing import Annotated
 import typer
 
 from audit.commands.plan_options import folder_of
-from audit.commands.typed import known_abilities, takes
+from audit.commands.typed import ASKING, known_abilities, takes
 from audit.options import AuditSettings
 
 # Nothing is edited here; and what is found is for later runs, so that it is always kept.
-TAKEN = (
-    "model",
-    "revision",
-    "data",
-    "protocol",
-    "shots",
-    "chat_template",
-    "limit",
-    "seed",
-    "device",
-    "dtype",
-    "reports",
-    "store",
-)
+TAKEN = (*ASKING, "reports")
 
 
 @takes(TAKEN)

@@ -7,14 +7,13 @@ def curve(settings: AuditSettings, refine: ...) -> None: ...
 import re
 from pathlib import Path
 
-from audit.commands.typed import takes
+from audit.commands.typed import ASKING, takes
 from audit.options import AuditSettings
 
 # Those that say nothing about a plan, about what is asked, or about where things are kept, have no meaning here.
 TAKEN = (
+    *ASKING,
     "editor",
-    "model",
-    "revision",
     "edits",
     "edit_mode",
     "edit_count",
@@ -22,16 +21,7 @@ TAKEN = (
     "editor_config",
     "restraint",
     "margin",
-    "data",
-    "protocol",
-    "shots",
-    "chat_template",
-    "limit",
-    "seed",
-    "device",
-    "dtype",
     "reports",
-    "store",
     "no_store",
     "no_reuse",
 )

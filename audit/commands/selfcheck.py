@@ -5,24 +5,10 @@ from typing import Annotated
 
 import typer
 
-from audit.commands.typed import known_abilities, takes
+from audit.commands.typed import ASKING, known_abilities, takes
 from audit.options import AuditSettings
 
-TAKEN = (
-    "model",
-    "revision",
-    "margin",
-    "data",
-    "protocol",
-    "shots",
-    "chat_template",
-    "limit",
-    "seed",
-    "device",
-    "dtype",
-    "store",
-    "no_store",
-)
+TAKEN = (*ASKING, "margin", "no_store")
 
 
 @takes(TAKEN)

@@ -11,6 +11,21 @@ from audit.errors import AuditError
 from audit.options import OPTIONS, Option, settings_from
 from audit.project_defaults import nearest_project, with_project_defaults
 
+# What a model is asked, and where that is kept: every command that asks takes these.
+ASKING = (
+    "model",
+    "revision",
+    "data",
+    "protocol",
+    "shots",
+    "chat_template",
+    "limit",
+    "seed",
+    "device",
+    "dtype",
+    "store",
+)
+
 
 def takes(names: Collection[str]) -> Callable[[Callable[..., None]], Callable[..., None]]:
     """The command with these options of an audit behind its own; its argument `settings` is made from them.
