@@ -34,10 +34,7 @@ def harm_sentence(report: RunReport) -> str:
     harmed = [one.name for one in report.alarms if one.harmed]
     if not harmed:
         return f"Of none of the {len(tested)} abilities tested is it certain that it was harmed at all (Holm)."
-    return (
-        f"Harmed, be it within the margin: {', '.join(harmed)}; with 95 % confidence none of these by chance "
-        f"(Holm over {len(tested)})."
-    )
+    return f"Certainly harmed, within the margin or not: {', '.join(harmed)} (95 %, Holm over {len(tested)} abilities)."
 
 
 def curve_harm_sentence(points: Sequence[RunReport]) -> str:
@@ -58,6 +55,6 @@ def curve_harm_sentence(points: Sequence[RunReport]) -> str:
         return f"At none of the {len(chances)} points tested is it certain that an ability was harmed at all (Holm)."
     told = ", ".join(f"{name} after {count}" for name, count in first.items())
     return (
-        f"Harmed, be it within the margin, first seen: {told}; with 95 % confidence none of these by chance "
-        f"(Holm over {len(chances)} abilities and points)."
+        f"Certainly harmed, within the margin or not, first seen: {told} "
+        f"(95 %, Holm over {len(chances)} abilities and points)."
     )

@@ -38,20 +38,20 @@ def test_a_run_in_which_nothing_passes_claims_nothing() -> None:
 
 
 def test_harm_is_corrected_for_the_number_of_abilities() -> None:
-    assert claims(report(0.02))[1].startswith("Harmed, be it within the margin: reasoning; ")
+    assert claims(report(0.02))[1].startswith("Certainly harmed, within the margin or not: reasoning (")
     assert claims(report(0.02, 0.5, 0.5))[1].startswith("Of none of the 3 abilities tested")  # 3 x 0.02 > 0.05
-    assert "reasoning, nli; with" in claims(report(0.001, 0.02, 0.5))[1]
+    assert "reasoning, nli (95" in claims(report(0.001, 0.02, 0.5))[1]
 
 
 def test_what_was_not_tested_does_not_count() -> None:
-    assert claims(report(0.02, None, None))[1].endswith("(Holm over 1).")
+    assert claims(report(0.02, None, None))[1].endswith("Holm over 1 abilities).")
     assert claims(report(None))[1] == "Whether an ability was harmed at all, within its margin or not, was not tested."
 
 
 def test_a_curve_is_corrected_for_its_points_too() -> None:
     early, late = report(0.02, 0.5, edits=4), report(0.0001, 0.5, edits=8)
     said = curve_harm_sentence([early, late])
-    assert "reasoning after 8; with" in said  # 0.02 alone would do; among 4 looks it does not
+    assert "reasoning after 8 (95" in said  # 0.02 alone would do; among 4 looks it does not
     assert "Holm over 4 abilities and points" in said
     assert curve_harm_sentence([report(0.4, edits=1), report(0.4, edits=2)]).startswith("At none of the 2 points")
 
@@ -59,6 +59,6 @@ def test_a_curve_is_corrected_for_its_points_too() -> None:
 def test_every_face_of_a_report_tells_of_harm() -> None:
     harmed = report(0.0001, 0.5)
     assert verdict_document(harmed)["harmed"] == ["reasoning"]
-    assert "Harmed, be it within the margin: reasoning" in summary(harmed, width=160, color=False)
+    assert "Certainly harmed, within the margin or not: reasoning" in summary(harmed, width=160, color=False)
     assert "## What this run supports" in markdown(harmed)
-    assert "Harmed" not in summary(report(0.5, 0.5), width=160, color=False)
+    assert "harmed" not in summary(report(0.5, 0.5), width=160, color=False)
