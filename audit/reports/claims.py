@@ -34,7 +34,8 @@ def harm_sentence(report: RunReport) -> str:
     harmed = [one.name for one in report.alarms if one.harmed]
     if not harmed:
         return f"Of none of the {len(tested)} abilities tested is it certain that it was harmed at all (Holm)."
-    return f"Certainly harmed, within the margin or not: {', '.join(harmed)} (95 %, Holm over {len(tested)} abilities)."
+    over = "1 ability" if len(tested) == 1 else f"{len(tested)} abilities"
+    return f"Certainly harmed, within the margin or not: {', '.join(harmed)} (95 %, Holm over {over})."
 
 
 def curve_harm_sentence(points: Sequence[RunReport]) -> str:

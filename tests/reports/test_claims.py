@@ -44,7 +44,7 @@ def test_harm_is_corrected_for_the_number_of_abilities() -> None:
 
 
 def test_what_was_not_tested_does_not_count() -> None:
-    assert claims(report(0.02, None, None))[1].endswith("Holm over 1 abilities).")
+    assert claims(report(0.02, None, None))[1].endswith("Holm over 1 ability).")
     assert claims(report(None))[1] == "Whether an ability was harmed at all, within its margin or not, was not tested."
 
 
