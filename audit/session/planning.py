@@ -21,7 +21,7 @@ from audit.abilities.sources import RememberedRows, Source, source_of_data
 from audit.edits.plan import DEFAULT_COUNT
 from audit.errors import AuditError, UnaskedError
 from audit.options import DEFAULT_MARGIN, AuditSettings
-from audit.reports.plan import POWER, TOO_SMALL, PlannedAbility, PlanReport
+from audit.reports.plan import POWER, TOO_SMALL, PlannedAbility, PlanReport, in_minutes
 from audit.reports.run import RunHeader
 from audit.session.durations import Machine, ModelFiles, Work, guessed_tokens, machine_speed, work_of
 from audit.session.earlier import EarlierRuns, Seen
@@ -271,8 +271,8 @@ class Preflight:
         most = times * sum(machine.seconds_at_most(_work(row)) for row in rows)
         return timed, (
             f"minutes: a rough estimate, for no earlier run tells: {size / 1e6:.3g} million weights at the speed of "
-            f"this {machine.device} ({machine.dtype}), answers as long as right ones; at most {most / 60:.1f} if each "
-            "goes on to its limit. Editing comes on top."
+            f"this {machine.device} ({machine.dtype}), answers as long as right ones; at most {in_minutes(most)} if "
+            "each goes on to its limit. Editing comes on top."
         )
 
     def _machine(self) -> tuple[Machine, int]:
