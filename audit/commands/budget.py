@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from audit.commands.ending import INCONCLUSIVE_EXIT
-from audit.commands.plan_options import folder_for, takes_a_plan
+from audit.commands.plan_options import folder_for, judges_a_plan
 from audit.commands.typed import known_abilities
 from audit.options import AuditSettings
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from audit.reports.budget import Look
 
 
-@takes_a_plan
+@judges_a_plan
 def budget(
     settings: AuditSettings,
     abilities: Annotated[list[str] | None, typer.Argument(help="the abilities to ask; all eight when left out")] = None,

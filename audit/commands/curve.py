@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from audit.commands.plan_options import folder_for, takes_a_plan
+from audit.commands.plan_options import folder_for, judges_a_plan
 from audit.commands.typed import known_abilities
 from audit.options import AuditSettings
 
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from audit.reports.run import RunReport
 
 
-@takes_a_plan
+@judges_a_plan
 def curve(
     settings: AuditSettings,
     abilities: Annotated[list[str] | None, typer.Argument(help="the abilities to ask; all eight when left out")] = None,

@@ -28,6 +28,8 @@ TAKEN = (
 
 
 takes_a_plan = takes(TAKEN)
+# A command that only wants verdicts may have each as soon as it is certain.
+judges_a_plan = takes((*TAKEN, "early_stop"))
 
 
 def folder_for(what: str, settings: AuditSettings) -> Path:

@@ -60,7 +60,7 @@ class Budget:
         if self.edits == most:
             told = f"budget: at least {self.edits} edits of {method} on {model}, all that the plan has, pass."
         elif self.edits:
-            told = f"budget: {self.edits} edits of {method} on {model} pass."
+            told = f"budget: {_edits(self.edits)} of {method} on {model} pass{'es' if self.edits == 1 else ''}."
         else:
             told = f"budget: none; not even {_edits(self.counts[0])} of {method} on {model} can be shown to be safe."
         sentences = [told]

@@ -6,6 +6,7 @@ import pytest
 from typer.testing import CliRunner
 
 from audit.cli import app
+from audit.reports.curve import read_curve
 
 RUNNER = CliRunner()
 
@@ -32,6 +33,13 @@ def test_a_budget_is_told_with_its_guarantee(typed: list[str], tmp_path: Path) -
     assert done.exit_code == 0, done.output
     assert "budget: at least 2 edits of identity on pocket-gpt2, all that the plan has, pass." in done.output
     assert (tmp_path / "reports" / "budget-identity-pocket-gpt2" / "budget.md").is_file()
+
+
+def test_the_looks_of_a_curve_may_stop_early(typed: list[str], tmp_path: Path) -> None:
+    done = RUNNER.invoke(app, ["curve", "sentiment", *typed, "--early-stop", "--margin", "sentiment=0.3"])
+    assert done.exit_code == 0, done.output
+    (first, *_) = read_curve(tmp_path / "reports" / "curve-identity-pocket-gpt2")
+    assert (first.abilities[0].outcome, first.abilities[0].method) == ("PASS", "betting")
 
 
 def test_a_budget_of_nothing_fails(typed: list[str]) -> None:
