@@ -5,6 +5,7 @@ Decisions are those of `judge` and `SequentialVerdict`, from the same functions,
 `test_the_fast_decisions_are_those_of_the_verdicts` holds them together.
 """
 
+from functools import cache
 from typing import NamedTuple
 
 import numpy as np
@@ -12,7 +13,7 @@ import numpy as np
 from audit.verdicts.betting import Against, Counted
 from audit.verdicts.bootstrap import Contrast, as_ratios, influences, pivot_quantiles, standard_error
 from audit.verdicts.distributions import normal_quantile, t_quantile
-from audit.verdicts.intervals import corrected_statistic, design_effect, effective_clusters, resolution
+from audit.verdicts.intervals import corrected_statistic, design_effect, effective_clusters, paired_limits, resolution
 from audit.verdicts.sequential import EARLY_SHARE, looks_of
 
 ALPHA = 0.05
@@ -136,7 +137,8 @@ def studentized_limits(
 ) -> Decisions:
     """The studentized bootstrap of (clusters, ratios, runs) tables, and its coins.
 
-    `step` is the correction for a retained share, which has no coins; `together` runs share their resamples.
+    `step` is the correction for a retained share, whose coins are counted elsewhere; so many runs `together` share
+    their resamples.
     """
     return reached(contrast, studentized_reach(contrast, alpha, resamples, together), margin, alpha, step)
 
@@ -247,6 +249,19 @@ def shared_scores(generator, runs: int, n: int, *, right: float, floor: float, s
 
 
 def retained_limits(base, edited, *, floor: float, share: float, alpha: float = ALPHA, resamples: int = 999):
-    """The decisions of `judge` for a retained share, of (runs, n) scores."""
+    """The decisions of `judge` for a retained share, of (runs, n) scores that are 0 or 1."""
+    n, theta = base.shape[1], (share * base - edited).mean(axis=1) + (1 - share) * floor  # (runs,)
     kept = mean_contrast(share * base - edited + (1 - share) * floor)
-    return studentized_limits(kept, 0.0, alpha, resamples, step=0.2 / base.shape[1])
+    drawn = studentized_limits(kept, 0.0, alpha, resamples, step=0.2 / n)
+    counts = [(base > edited).sum(axis=1), (base < edited).sum(axis=1), base.sum(axis=1)]
+    coins = np.array([_coins(*map(int, one), n, share, alpha) for one in zip(*counts, strict=True)])  # (runs, 2)
+    below, above = np.maximum(coins, resolution(n, alpha)).T
+    return drawn | Decisions(theta + above <= 0, theta - below > 0)
+
+
+@cache
+def _coins(lost: int, gained: int, right: int, n: int, share: float, alpha: float) -> tuple[float, float]:
+    """How far below and above (base - edited) - (1 - share) base its two score intervals reach, at half of alpha."""
+    drop, score = paired_limits(lost, gained, n, alpha / 2), paired_limits(right, 0, n, alpha / 2)
+    middle, mean, rest = (lost - gained) / n, right / n, 1 - share
+    return middle - drop.lower + rest * (score.upper - mean), drop.upper - middle + rest * (mean - score.lower)
