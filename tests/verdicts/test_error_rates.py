@@ -57,7 +57,7 @@ def test_shared_sources_keep_the_error_of_binary_verdicts(size, alike):
 def test_skewed_drops_with_many_zeros_keep_the_error(shape):
     drops = simulated.graded_drops(generator(5), RUNS, 277, 0.15, 0.08, shape)
     found = simulated.studentized_limits(simulated.mean_contrast(drops), 0.08, resamples=199)
-    assert 0.01 < np.mean(found.passed) <= ALLOWED
+    assert 0.01 < np.mean(found.passed) <= 0.05 + 3 * (0.05 * 0.95 / 600) ** 0.5
     assert np.mean(found.beyond) <= ALLOWED
 
 
@@ -74,9 +74,9 @@ def test_corpus_f1_keeps_the_error_with_and_without_looks():
 
 
 def test_a_retained_share_keeps_the_error_although_its_margin_is_estimated():
-    base, edited = simulated.shared_scores(generator(7), RUNS, 200, right=0.7, floor=0.25, share=0.9, mended=0.05)
+    base, edited = simulated.shared_scores(generator(7), 600, 200, right=0.7, floor=0.25, share=0.9, mended=0.05)
     found = simulated.retained_limits(base, edited, floor=0.25, share=0.9, resamples=199)
-    assert 0.01 < np.mean(found.passed) <= ALLOWED
+    assert 0.01 < np.mean(found.passed) <= 0.05 + 3 * (0.05 * 0.95 / 600) ** 0.5
 
 
 def test_the_fast_decisions_are_those_of_the_verdicts():
