@@ -57,9 +57,8 @@ class Design:
         if self.weights is not None and not (min(self.weights) >= 0 and sum(self.weights) > 0):
             raise AuditError("no weights above 0 to plan a corpus metric with; give the gold entities of each sentence")
         changes = np.abs(np.atleast_1d(self.change))
-        highest = (
-            math.inf if isinstance(self.change, tuple) else 1.0
-        )  # a large item can move the score by more than 1 / n
+        # What was seen may be above 1: a large item can move a corpus metric by more than 1 / n.
+        highest = math.inf if isinstance(self.change, tuple) else 1.0
         if not (changes.size and np.isfinite(changes).all() and 0 < changes.max() <= highest):
             raise AuditError(f"a change of {self.change} points cannot be planned with; give one above 0, at most 1")
         if self.binary and self.weights is not None:
