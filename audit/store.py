@@ -37,6 +37,11 @@ def default_store() -> "Store":
     return Store(Path(platformdirs.user_cache_dir("model-edit-audit")))
 
 
+def store_at(folder: Path | None) -> "Store":
+    """The store in `folder`, as `--store` names it; the default one where it names none."""
+    return default_store() if folder is None else Store(folder)
+
+
 class Store:
     """Values kept by key under `root`, which is made when something is first put there.
 

@@ -1,7 +1,8 @@
 """How a command that judges ends: the summary on the terminal, and an exit code that a script can use."""
 
 import sys
-from typing import TYPE_CHECKING
+from functools import partial
+from typing import TYPE_CHECKING, Protocol
 
 import typer
 
@@ -11,16 +12,27 @@ if TYPE_CHECKING:
 USAGE_EXIT, INCONCLUSIVE_EXIT = 2, 3  # 0 is PASS, 1 is FAIL
 
 
+class Render(Protocol):
+    """From a report to text of a terminal's width."""
+
+    def __call__(self, *, width: int, color: bool, ascii_only: bool) -> str: ...
+
+
 def show(report: "RunReport") -> None:
     """The summary, as wide and as colorful as the terminal allows."""
-    from rich.console import Console
-
     from audit.reports.terminal import summary
+
+    print_summary(partial(summary, report))
+
+
+def print_summary(render: Render) -> None:
+    """What `render` gives, as above."""
+    from rich.console import Console
 
     console = Console()  # knows the width, NO_COLOR and whether this is a terminal
     color = console.is_terminal and not console.no_color
     plain = not (sys.stdout.encoding or "ascii").lower().startswith("utf")
-    typer.echo(summary(report, width=console.width, color=color, ascii_only=plain), color=color)
+    typer.echo(render(width=console.width, color=color, ascii_only=plain), color=color)
 
 
 def exit_by(report: "RunReport", inconclusive: str) -> None:

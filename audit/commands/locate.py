@@ -42,11 +42,11 @@ def locate(
     from audit.models.loading import load_language_model
     from audit.reports.located import located_table, sentences, write_located
     from audit.reports.progress import on_terminal
-    from audit.store import Store, default_store
+    from audit.store import store_at
 
     requests = load_requests(facts)
     lm = load_language_model(model, revision=revision, device=device, dtype=dtype)
-    kept = None if no_store else LocatedLayers(default_store() if store is None else Store(store))
+    kept = None if no_store else LocatedLayers(store_at(store))
     watcher = on_terminal(sys.stderr)
     with nullcontext() if watcher is None else watcher.stage("facts traced") as done:
         located = located_in(lm, requests, count=count, seed=seed, samples=noise_samples, kept=kept, progress=done)

@@ -1,11 +1,12 @@
 """`audit run --plan-only`: what a run could tell and how long it would take, without loading the model."""
 
-import sys
 from collections.abc import Sequence
 from contextlib import suppress
+from functools import partial
 
 import typer
 
+from audit.commands.ending import print_summary
 from audit.errors import UnaskedError
 from audit.options import AuditSettings
 
@@ -16,8 +17,6 @@ def show_plan(settings: AuditSettings, abilities: Sequence[str]) -> None:
     Raises:
         AuditError: no ability at all could be asked.
     """
-    from rich.console import Console
-
     from audit.reports.plan import plan_summary
     from audit.session.planning import Preflight
 
@@ -29,7 +28,4 @@ def show_plan(settings: AuditSettings, abilities: Sequence[str]) -> None:
     report = preflight.report()
     for line in report.header.lines():
         typer.echo(line, err=True)
-    console = Console()  # knows the width, NO_COLOR and whether this is a terminal
-    color = console.is_terminal and not console.no_color
-    plain = not (sys.stdout.encoding or "ascii").lower().startswith("utf")
-    typer.echo(plan_summary(report, width=console.width, color=color, ascii_only=plain), color=color)
+    print_summary(partial(plan_summary, report))

@@ -1,11 +1,10 @@
 """The edit budget as plain data, as sentences and as files."""
 
-import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from audit.reports.files import write_texts
+from audit.reports.files import write_findings
 from audit.reports.run import FAIL, PASS, AbilityRow, RunHeader
 from audit.reports.terminal import interval, points
 
@@ -118,11 +117,7 @@ def write_budget(budget: Budget, folder: Path) -> tuple[Path, ...]:
         "confirmed": budget.confirmed,
         "sentences": budget.sentences(),
     }
-    texts = {
-        "budget.json": json.dumps(document, indent=2, ensure_ascii=False) + "\n",
-        "budget.md": budget_markdown(budget),
-    }
-    return write_texts(folder, texts)
+    return write_findings(folder, "budget", document, budget_markdown(budget))
 
 
 def _drop(row: AbilityRow) -> str:

@@ -1,6 +1,5 @@
 """What the same weights lose against themselves, ability by ability: plain data, a table, sentences and files."""
 
-import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from math import ceil
@@ -10,7 +9,7 @@ from typing import Any
 from rich.table import Table
 
 from audit.errors import AuditError
-from audit.reports.files import write_texts
+from audit.reports.files import write_findings
 from audit.verdicts.margins import Margin, Retained
 from audit.verdicts.noise import NoiseFloor
 
@@ -163,11 +162,7 @@ def calibration_markdown(found: Calibrated) -> str:
 def write_calibration(found: Calibrated, folder: Path) -> tuple[Path, ...]:
     """Write `calibration.json` and `calibration.md` into `folder`; the files written."""
     document = {**asdict(found), "sentences": found.sentences()}
-    texts = {
-        "calibration.json": json.dumps(document, indent=2, ensure_ascii=False) + "\n",
-        "calibration.md": calibration_markdown(found),
-    }
-    return write_texts(folder, texts)
+    return write_findings(folder, "calibration", document, calibration_markdown(found))
 
 
 def _up(points: float) -> str:

@@ -1,10 +1,9 @@
 """Which edits did the harm: plain data, sentences and files."""
 
-import json
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from audit.reports.files import write_texts
+from audit.reports.files import write_findings
 from audit.reports.run import AbilityRow, RunHeader
 from audit.reports.terminal import interval, points
 
@@ -106,11 +105,7 @@ def culprits_markdown(found: Culprits) -> str:
 def write_culprits(found: Culprits, folder: Path) -> tuple[Path, ...]:
     """Write `culprits.json` and `culprits.md` into `folder`; the files written."""
     document = {**asdict(found), "confirmed": found.confirmed, "sentences": found.sentences()}
-    texts = {
-        "culprits.json": json.dumps(document, indent=2, ensure_ascii=False) + "\n",
-        "culprits.md": culprits_markdown(found),
-    }
-    return write_texts(folder, texts)
+    return write_findings(folder, "culprits", document, culprits_markdown(found))
 
 
 def _rounded(value: float) -> str:

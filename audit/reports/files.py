@@ -1,8 +1,10 @@
 """Texts and pictures beside each other in a folder, in place of what an earlier run left there."""
 
+import json
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 from audit.errors import AuditError
 
@@ -27,3 +29,9 @@ def write_texts(folder: Path, texts: Mapping[str, str], flag: str = "--reports")
         for name, text in texts.items():
             (folder / name).write_text(text, encoding="utf-8")
     return tuple(folder / name for name in texts)
+
+
+def write_findings(folder: Path, name: str, document: Mapping[str, Any], markdown: str) -> tuple[Path, ...]:
+    """Write `<name>.json` and `<name>.md`, what was found as data and to read; raises as `write_texts` does."""
+    data = json.dumps(document, indent=2, ensure_ascii=False) + "\n"
+    return write_texts(folder, {f"{name}.json": data, f"{name}.md": markdown})

@@ -21,6 +21,12 @@ SCHEMA_VERSION = 1
 PASS, FAIL, INCONCLUSIVE = "PASS", "FAIL", "INCONCLUSIVE"
 
 
+def asked_how(protocol: str, shots: int, chat_template: bool) -> str:
+    """The protocol, and what stands around each question: "protocol standard, 5 shots, chat template"."""
+    examples = f", {shots} shot{'s' if shots != 1 else ''}" if shots else ""
+    return f"protocol {protocol}{examples}{', chat template' if chat_template else ''}"
+
+
 @dataclass(frozen=True)
 class RunHeader:
     """What was audited and how. `plan` is a sentence part: "10 edits, batch-single"."""
@@ -52,9 +58,8 @@ class RunHeader:
 
     @property
     def asked_how(self) -> str:
-        """The protocol, and what stands around each question: "protocol standard, 5 shots, chat template"."""
-        shots = f", {self.shots} shot{'s' if self.shots != 1 else ''}" if self.shots else ""
-        return f"protocol {self.protocol}{shots}{', chat template' if self.chat_template else ''}"
+        """The protocol, and what stands around each question."""
+        return asked_how(self.protocol, self.shots, self.chat_template)
 
     def lines(self) -> list[str]:
         """The header as it stands above the tests and in every report."""

@@ -54,7 +54,7 @@ from audit.session.stages import Stages, Watcher
 from audit.session.taking_over import taken_over
 from audit.session.triage import triage
 from audit.session.versions import versions
-from audit.store import Store, default_store
+from audit.store import Store, store_at
 from audit.verdicts.margins import Margin, margin_of
 from audit.verdicts.noise import NoiseFloor
 
@@ -287,7 +287,7 @@ class Audit:
     def _store(self) -> Store | None:
         if not self.settings.use_store:
             return None
-        return default_store() if self.settings.store is None else Store(self.settings.store)
+        return store_at(self.settings.store)
 
     @cached_property
     def _known(self) -> KnownModel:

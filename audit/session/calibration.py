@@ -15,7 +15,7 @@ import torch
 
 from audit.abilities.chat import require_chat_template
 from audit.abilities.contract import Ability, AskedItems, Item
-from audit.abilities.sources import seeded_order, source_of_data
+from audit.abilities.sources import Source, seeded_order, source_of_data
 from audit.answer_log import AnswerLog
 from audit.errors import AuditError
 from audit.models.fingerprints import content_fingerprint
@@ -23,12 +23,13 @@ from audit.models.language_model import LanguageModel
 from audit.models.loading import load_language_model
 from audit.options import AuditSettings
 from audit.reports.calibration import Calibrated, Calibration
+from audit.reports.run import asked_how
 from audit.session.asking import KnownModel, ask
 from audit.session.comparison import PairedScores, judged
 from audit.session.questions import questions_of
 from audit.session.scoring import Raw, read_raw
 from audit.session.stages import Progress, Stages, Watcher
-from audit.store import Store, default_store
+from audit.store import Store, store_at
 from audit.verdicts.margins import Margin
 from audit.verdicts.noise import NoiseFloor, noise_floor
 
@@ -68,13 +69,13 @@ def calibrate(settings: AuditSettings, abilities: Sequence[str], watcher: Watche
     """
     if not settings.use_store:
         raise AuditError("a calibration is for later runs, which find it in the store; leave --no-store out.")
-    store = default_store() if settings.store is None else Store(settings.store)
+    store = store_at(settings.store)
     stages = Stages(watcher)
-    first = _ask_twice(settings, abilities, store, stages)
+    source = source_of_data(settings.data, store)
+    first = _ask_twice(settings, abilities, source, store, stages)
     gc.collect()  # the first model is gone before the second one comes
     other = torch.bfloat16 if first.dtype == torch.float32 else torch.float32
     again, without = _ask_in(other, settings, first, stages)
-    source = source_of_data(settings.data, store)
     found: list[Calibration] = []
     for name, twice in first.asked.items():
         verdict = judged(twice.ability, twice.once, [twice.batches], margin=0.0, seed=settings.seed)
@@ -128,8 +129,9 @@ def asked_in_other_batches(
     return read_raw(ability, items, [raw[place] for place in range(len(items))])
 
 
-def _ask_twice(settings: AuditSettings, abilities: Sequence[str], store: Store, stages: Stages) -> _FirstModel:
-    source = source_of_data(settings.data, store)
+def _ask_twice(
+    settings: AuditSettings, abilities: Sequence[str], source: Source, store: Store, stages: Stages
+) -> _FirstModel:
     source.check()
     with stages("loading"):
         lm = _loaded(settings, settings.dtype)
@@ -151,9 +153,8 @@ def _ask_twice(settings: AuditSettings, abilities: Sequence[str], store: Store, 
     if not asked:
         raise AuditError("no ability was asked: " + "; ".join(f"{name}: {reason}" for name, reason in unasked.items()))
     dtypes = {name: parameter.dtype for name, parameter in lm.model.named_parameters()}
-    how = f"{settings.limit} items per ability at most from {source.name}, protocol {settings.protocol}"
-    how += f", {settings.shots} shots" if settings.shots else ""
-    how += ", chat template" if settings.chat_template else ""
+    how = f"{settings.limit} items per ability at most from {source.name}, "
+    how += asked_how(settings.protocol, settings.shots, settings.chat_template)
     lines = (how, f"device {lm.device.type}, dtype {_named(lm.dtype)}, seed {settings.seed}")
     return _FirstModel(log, asked, unasked, lm.dtype, dtypes, lines)
 

@@ -26,7 +26,7 @@ from audit.reports.run import RunHeader
 from audit.session.durations import Machine, ModelFiles, Work, guessed_tokens, machine_speed, work_of
 from audit.session.earlier import EarlierRuns, Seen
 from audit.session.questions import drawn_questions
-from audit.store import Store, default_store
+from audit.store import Store, store_at
 from audit.verdicts.design import Design
 from audit.verdicts.intervals import Floats
 from audit.verdicts.margins import Margin, Points, Retained, margin_of
@@ -345,4 +345,4 @@ def _enough(expected: Expected, n: int, smallest: float | None, margin: float) -
 def _store(settings: AuditSettings) -> Store | None:
     if not settings.use_store:
         return None
-    return default_store() if settings.store is None else Store(settings.store)
+    return store_at(settings.store)
