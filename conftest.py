@@ -1,3 +1,3 @@
-"""Tests and suites share one plugin: `audit.plugin`."""
+"""Tests and suites share one plugin: `audit.pytest_plugin`."""
 
-pytest_plugins = ("audit.plugin",)
+pytest_plugins = ("audit.pytest_plugin",)

@@ -11,18 +11,18 @@ Nothing heavy is imported until a name is used.
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from audit.audit import Audit
     from audit.errors import AuditError
-    from audit.options import AuditSettings
-    from audit.reports.run import RunReport
-    from audit.session import Audit
+    from audit.reports.rows import RunReport
+    from audit.settings.options import AuditSettings
 
 __all__ = ["Audit", "AuditError", "AuditSettings", "RunReport"]
 
 _HOMES = {
-    "Audit": "audit.session",
+    "Audit": "audit.audit",
     "AuditError": "audit.errors",
-    "AuditSettings": "audit.options",
-    "RunReport": "audit.reports.run",
+    "AuditSettings": "audit.settings.options",
+    "RunReport": "audit.reports.rows",
 }
 
 

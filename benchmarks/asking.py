@@ -34,13 +34,13 @@ from rich.table import Table
 
 from audit.abilities import ABILITIES, load_ability
 from audit.abilities.contract import Ability, Item
-from audit.abilities.sources import PocketSource, items
+from audit.abilities.data.sources import PocketSource, items
 from audit.engine.generation import write_answers
 from audit.engine.ranking import rank
 from audit.models.language_model import LanguageModel
 from audit.models.loading import load_language_model, pocket_names
 from audit.models.tokens import encode
-from audit.options import AuditSettings
+from audit.settings.options import AuditSettings
 from benchmarks.editing import machine
 from benchmarks.editing_on_accelerator import is_there, matrix_rate
 from benchmarks.plain_asking import continuous_texts, plain_choices, plain_texts

@@ -26,14 +26,14 @@ from rich.table import Table
 
 from audit.abilities import ABILITIES, load_ability
 from audit.abilities.contract import AskedItems
-from audit.abilities.sources import PocketSource, items
-from audit.editors.rome import Rome
+from audit.abilities.data.sources import PocketSource, items
+from audit.answering.answers import ask
+from audit.answering.reuse import Reuse
+from audit.editors.methods.rome import Rome
 from audit.edits.sources import load_requests
 from audit.models.language_model import LanguageModel
 from audit.models.loading import load_language_model, pocket_names
 from audit.models.patches import LowRankDelta, Patch, WeightPatch
-from audit.session.asking import ask
-from audit.session.reuse import Reuse
 from benchmarks.editing import machine
 from benchmarks.random_models import SHAPES, build, published_contexts
 

@@ -33,10 +33,10 @@ from rich.table import Table
 from safetensors.torch import save_file
 from torch import Tensor
 
-from audit.editors.corpora import open_corpus
-from audit.editors.covariance import LONGEST_TEXT, measure_moments
-from audit.editors.memit import Memit
-from audit.editors.rome import Rome
+from audit.editors.methods.memit import Memit
+from audit.editors.methods.rome import Rome
+from audit.editors.stages.corpora import open_corpus
+from audit.editors.stages.covariance import LONGEST_TEXT, measure_moments
 from audit.edits.requests import EditRequest
 from audit.edits.sources import load_requests
 from audit.models.language_model import LanguageModel

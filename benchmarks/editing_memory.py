@@ -13,7 +13,7 @@ from pathlib import Path
 import torch
 from safetensors.torch import load_file
 
-from audit.editors.memit import Memit
+from audit.editors.methods.memit import Memit
 from audit.edits.sources import load_requests
 from audit.models.loading import load_language_model, pocket_names
 from benchmarks.random_models import RANDOM_SETTINGS, build, published_contexts

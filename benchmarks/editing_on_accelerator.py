@@ -14,11 +14,11 @@ from rich.console import Console
 from rich.table import Table
 from torch.utils.flop_counter import FlopCounterMode
 
-from audit.editors.contexts import Contexts
-from audit.editors.hyperparameters import ValueSettings
-from audit.editors.memit import Memit
-from audit.editors.rome import Rome
-from audit.editors.value_rows import ValueTask
+from audit.editors.methods.memit import Memit
+from audit.editors.methods.rome import Rome
+from audit.editors.stages.contexts import Contexts
+from audit.editors.stages.hyperparameters import ValueSettings
+from audit.editors.stages.value_rows import ValueTask
 from audit.edits.requests import EditRequest
 from audit.edits.sources import load_requests
 from audit.models.language_model import LanguageModel

@@ -26,13 +26,13 @@ from rich.console import Console
 from rich.table import Table
 
 from audit.abilities import ABILITIES, load_ability
-from audit.abilities.choices import best_choice
 from audit.abilities.contract import Ability, Item
-from audit.abilities.sources import PocketSource, items
+from audit.abilities.data.sources import PocketSource, items
+from audit.abilities.readings.choices import best_choice
 from audit.engine.generation import generate
 from audit.engine.ranking import rank
 from audit.models.language_model import LanguageModel
-from audit.options import AuditSettings
+from audit.settings.options import AuditSettings
 from benchmarks.asking import Seconds, best, load, timed
 from benchmarks.editing import machine
 from benchmarks.plain_asking import BATCH

@@ -18,8 +18,8 @@ from rich.table import Table
 from torch import Tensor
 from transformers import GPT2Config, GPT2LMHeadModel
 
-from audit.editors.attribution import AnsweredPrompt, both_ends, midpoints
-from audit.editors.kn import KnowledgeNeurons, KnowledgeNeuronSettings
+from audit.editors.methods.kn import KnowledgeNeurons, KnowledgeNeuronSettings
+from audit.editors.stages.attribution import AnsweredPrompt, both_ends, midpoints
 from audit.edits.requests import EditRequest
 from audit.edits.sources import load_requests
 from audit.models.anatomy import find_anatomy

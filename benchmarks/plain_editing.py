@@ -18,10 +18,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from audit.editors.contexts import Contexts
-from audit.editors.hyperparameters import MemitSettings, RomeSettings, ValueSettings
-from audit.editors.sequences import EditSequence, essence_sequence, prompt_sequence, rewriting_sequence
+from audit.editors.stages.contexts import Contexts
+from audit.editors.stages.hyperparameters import MemitSettings, RomeSettings, ValueSettings
 from audit.edits.requests import EditRequest
+from audit.engine.sequences import EditSequence, essence_sequence, prompt_sequence, rewriting_sequence
 from audit.models.language_model import LanguageModel
 from audit.models.originals import originals_kept
 from audit.models.tokens import encode

@@ -20,7 +20,7 @@ from rich.console import Console
 from rich.table import Table
 
 from audit.abilities import ABILITIES, load_ability
-from audit.abilities.sources import PocketSource, items
+from audit.abilities.data.sources import PocketSource, items
 from audit.engine.batching import TOKEN_BUDGET, pack, padded
 from audit.engine.forward import CausalForward
 from audit.engine.prompts import read_beginning, read_prompts

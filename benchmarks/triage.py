@@ -22,11 +22,11 @@ from rich.console import Console
 from rich.table import Table
 
 from audit import Audit
+from audit.answering.interview import Interview
+from audit.answering.items import questions_of
+from audit.answering.triage import first_answers
 from audit.measures.collapse import signs_of
 from audit.models.loading import pocket_names
-from audit.session.interview import Interview
-from audit.session.questions import questions_of
-from audit.session.triage import first_answers
 from benchmarks.editing import machine
 
 RESULTS = Path(__file__).parent / "results"

@@ -1,4 +1,4 @@
-"""What each process of a crew runs under a launcher in `tests/test_session_crew.py`; prints what it saw as JSON.
+"""What each process of a crew runs under a launcher in `tests/answering/test_crew.py`; prints what it saw as JSON.
 
 python -m torch.distributed.run --standalone --nproc-per-node 2 -m tests.crew_program FOLDER
 """
@@ -8,8 +8,8 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from audit.answering.crew import Crew, crew_here, passing_folder
 from audit.errors import AuditError
-from audit.session.crew import Crew, crew_here, passing_folder
 
 
 def main(folder: Path) -> None:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from audit.abilities.sources import FolderSource
+from audit.abilities.data.sources import FolderSource
 from tests.tiny_models import build_tiny_gpt2, build_tiny_llama
 
 ROWS = 12

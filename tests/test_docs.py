@@ -8,8 +8,8 @@ import pytest
 import torch
 
 from audit.editors import load_editor
-from audit.editors.keys import lookup_states
-from audit.editors.sequences import prompt_sequence
+from audit.editors.stages.keys import lookup_states
+from audit.engine.sequences import prompt_sequence
 from audit.errors import AuditError
 from audit.models.fingerprints import weights_fingerprint
 from audit.models.language_model import LanguageModel

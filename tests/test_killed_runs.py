@@ -14,10 +14,10 @@ from pathlib import Path
 import torch
 torch.set_num_threads(1)
 from audit.abilities import load_ability
-from audit.abilities.sources import PocketSource, items
-from audit.answer_log import AnswerLog
+from audit.abilities.data.sources import PocketSource, items
+from audit.store.answer_log import AnswerLog
 from audit.models.patches import DenseDelta, WeightPatch
-from audit.session import asking
+from audit.answering import answers as asking
 from tests.small_audit import build
 
 small = Path(sys.argv[1])

@@ -10,7 +10,7 @@ import pytest
 
 from audit.abilities import ABILITIES, load_ability
 from audit.edits.sources import load_requests
-from audit.options import OPTIONS
+from audit.settings.options import OPTIONS
 
 ROOT = Path(__file__).resolve().parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")

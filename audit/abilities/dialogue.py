@@ -2,9 +2,9 @@
 
 from collections.abc import Sequence
 
-from audit.abilities import columns
 from audit.abilities.contract import Answer, Decoding, Item, Row, Score
-from audit.abilities.words import is_gold, majority
+from audit.abilities.data import columns
+from audit.abilities.readings.words import is_gold, majority
 from audit.errors import AuditError
 
 _LETTERS = "ABCD"
@@ -13,8 +13,9 @@ _LETTERS = "ABCD"
 class Dialogue:
     """MuTual (Cui et al. 2020): the options are continuations of the article, ranked by summed log-likelihood.
 
-    Items that share an article form a cluster. `audit.abilities.choices.best_choice` turns log-likelihoods into the
-    text that `parse` reads: ties go against the model, and a number that is not finite makes the answer unparseable.
+    Items that share an article form a cluster. `audit.abilities.readings.choices.best_choice` turns
+    log-likelihoods into the text that `parse` reads: ties go against the model, and a number that is not finite makes
+    the answer unparseable.
     """
 
     name = "dialogue"

@@ -2,9 +2,9 @@
 
 from collections.abc import Sequence
 
-from audit.abilities import columns
 from audit.abilities.contract import Answer, Decoding, Item, Row, Score
-from audit.abilities.words import first_word, is_gold, majority
+from audit.abilities.data import columns
+from audit.abilities.readings.words import first_word, is_gold, majority
 
 _SAID = {"entailment": "True", "not_entailment": "False"}
 

@@ -2,9 +2,9 @@
 
 from collections.abc import Sequence
 
-from audit.abilities import columns
 from audit.abilities.contract import Answer, Decoding, Item, Row, Score
-from audit.abilities.words import exact_match, majority, squad_normalized, token_f1
+from audit.abilities.data import columns
+from audit.abilities.readings.words import exact_match, majority, squad_normalized, token_f1
 
 
 class OpenQA:

@@ -4,9 +4,9 @@ import re
 from collections.abc import Sequence
 from decimal import Decimal
 
-from audit.abilities import columns
 from audit.abilities.contract import Answer, Decoding, Item, Row, Score
-from audit.abilities.words import majority
+from audit.abilities.data import columns
+from audit.abilities.readings.words import majority
 from audit.errors import AuditError
 
 # A digit is required ("Thanks..." holds no number), and the minus of "10-7" is not a sign.

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from audit.abilities.contract import Ability, Answer, Decoding, Item, Row, Score, questions
-from audit.abilities.sources import Source, seeded_order
+from audit.abilities.data.sources import Source, seeded_order
 from audit.errors import AuditError
 
 BETWEEN = "\n\n"  # what stands between two examples

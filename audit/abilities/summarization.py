@@ -4,8 +4,8 @@ from collections.abc import Sequence
 from functools import cached_property
 from typing import Any
 
-from audit.abilities import columns
 from audit.abilities.contract import Answer, Decoding, Item, Row, Score
+from audit.abilities.data import columns
 
 _KINDS = ("rouge1", "rouge2", "rougeL")
 

@@ -10,29 +10,29 @@ from audit.errors import AuditError
 
 if TYPE_CHECKING:
     from audit.editors.contract import Editor
-    from audit.store import Store
+    from audit.store.content import Store
 
 ENTRY_POINT_GROUP = "audit.editors"
 EDITORS: dict[str, str] = {
-    "kn": "audit.editors.kn:KnowledgeNeurons",
-    "mend": "audit.editors.mend:Mend",
-    "rome": "audit.editors.rome:Rome",
-    "r-rome": "audit.editors.r_rome:RRome",
-    "memit": "audit.editors.memit:Memit",
-    "memit-seq": "audit.editors.memit_seq:MemitSeq",
-    "emmet": "audit.editors.emmet:Emmet",
-    "pmet": "audit.editors.pmet:Pmet",
-    "alphaedit": "audit.editors.alphaedit:AlphaEdit",
-    "ultraedit": "audit.editors.ultraedit:UltraEdit",
-    "ft": "audit.editors.ft:FineTuning",
-    "ft-l": "audit.editors.ft_l:NormConstrained",
-    "ft-bf": "audit.editors.ft_bf:BreadthFirst",
-    "lora": "audit.editors.lora:Lora",
-    "grace": "audit.editors.grace:Grace",
-    "wise": "audit.editors.wise:Wise",
-    "ike": "audit.editors.ike:Ike",
-    "identity": "audit.editors.identity:Identity",
-    "vandal": "audit.editors.vandal:Vandal",
+    "kn": "audit.editors.methods.kn:KnowledgeNeurons",
+    "mend": "audit.editors.methods.mend:Mend",
+    "rome": "audit.editors.methods.rome:Rome",
+    "r-rome": "audit.editors.methods.r_rome:RRome",
+    "memit": "audit.editors.methods.memit:Memit",
+    "memit-seq": "audit.editors.methods.memit_seq:MemitSeq",
+    "emmet": "audit.editors.methods.emmet:Emmet",
+    "pmet": "audit.editors.methods.pmet:Pmet",
+    "alphaedit": "audit.editors.methods.alphaedit:AlphaEdit",
+    "ultraedit": "audit.editors.methods.ultraedit:UltraEdit",
+    "ft": "audit.editors.methods.ft:FineTuning",
+    "ft-l": "audit.editors.methods.ft_l:NormConstrained",
+    "ft-bf": "audit.editors.methods.ft_bf:BreadthFirst",
+    "lora": "audit.editors.methods.lora:Lora",
+    "grace": "audit.editors.methods.grace:Grace",
+    "wise": "audit.editors.methods.wise:Wise",
+    "ike": "audit.editors.methods.ike:Ike",
+    "identity": "audit.editors.methods.identity:Identity",
+    "vandal": "audit.editors.methods.vandal:Vandal",
 }
 
 

@@ -129,7 +129,7 @@ def requests_fingerprint(requests: Sequence[EditRequest]) -> str:
 
 
 def _load_named() -> LoadedRequests:
-    from audit.pocket.edits import pocket_requests
+    from audit.edits.pocket import pocket_requests
 
     requests = tuple(pocket_requests())
     return LoadedRequests(requests, (), "pocket", requests_fingerprint(requests))

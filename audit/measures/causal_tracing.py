@@ -17,9 +17,9 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
-from audit.editors.taps import hidden_of, in_rows, tapped, with_hidden
 from audit.engine.batching import TOKEN_BUDGET, Progress, run_batches
 from audit.engine.forward import CausalForward
+from audit.engine.taps import hidden_of, in_rows, tapped, with_hidden
 from audit.engine.teacher import teacher_forced
 from audit.models.anatomy import module_at
 from audit.models.language_model import LanguageModel

@@ -16,8 +16,8 @@ import torch
 from torch import Tensor, nn
 from transformers.pytorch_utils import Conv1D
 
-from audit.editors.prune import largest_singular_value
-from audit.editors.solve import solving_device
+from audit.editors.restraints.prune import largest_singular_value
+from audit.editors.stages.solve import solving_device
 from audit.measures.integrity import relative_change
 from audit.measures.weight_changes import THRESHOLDS, changed_shares
 from audit.models.checkpoints import EditedCheckpoint

@@ -8,8 +8,8 @@ from torch import Tensor
 from transformers import PreTrainedTokenizerBase
 
 from audit.models.language_model import LanguageModel
-from audit.store import content_fingerprint as content_fingerprint
-from audit.store import hash_tensors
+from audit.store.content import content_fingerprint as content_fingerprint
+from audit.store.content import hash_tensors
 
 
 def weights_fingerprint(lm: LanguageModel) -> str:

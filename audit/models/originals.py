@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from audit.errors import AuditError
 from audit.models.language_model import Attached, Attachment, LanguageModel
-from audit.store import hash_tensors
+from audit.store.content import hash_tensors
 
 
 class Originals:

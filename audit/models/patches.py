@@ -31,7 +31,7 @@ from audit.models.language_model import Attachment, LanguageModel
 from audit.models.originals import Originals as Originals
 from audit.models.originals import originals_kept as originals_kept
 from audit.models.originals import parameter_at as parameter_at
-from audit.store import hash_tensors
+from audit.store.content import hash_tensors
 
 FORMAT = "model-edit-audit patch 1"
 DESCRIPTION_FILE = "patch.json"

@@ -1,6 +1,6 @@
 """Why a verdict is what it is: the lines under a failing assertion, and the two examples beneath them."""
 
-from audit.reports.run import AbilityRow, Example
+from audit.reports.rows import AbilityRow, Example
 from audit.reports.terminal import interval, points
 
 QUESTION_WIDTH = 50

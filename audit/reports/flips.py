@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 from audit.measures.flips import FlipCounts, FlipReport
-from audit.reports.run import AbilityRow
+from audit.reports.rows import AbilityRow
 
 WORDS = ("right to wrong", "wrong to right", "parsed to unparseable", "repeated text")
 LEGEND = (

@@ -10,7 +10,7 @@ from pathlib import Path
 from audit.errors import AuditError
 from audit.reports.json_report import items_from_jsonl, items_jsonl, report_from_json, verdict_json
 from audit.reports.markdown import markdown
-from audit.reports.run import RunReport
+from audit.reports.rows import RunReport
 
 
 def run_name(report: RunReport) -> str:

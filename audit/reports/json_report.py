@@ -12,7 +12,8 @@ from typing import Any
 
 from audit.errors import AuditError
 from audit.measures.flips import FlipCounts, FlipReport
-from audit.reports.run import (
+from audit.reports.reuse import TakenOver
+from audit.reports.rows import (
     SCHEMA_VERSION,
     AbilityRow,
     AnswerRecord,
@@ -24,7 +25,6 @@ from audit.reports.run import (
     RunReport,
     SkippedEdit,
 )
-from audit.reports.taken_over import TakenOver
 from audit.verdicts.outcome import SequentialPlan
 
 

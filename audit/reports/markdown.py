@@ -5,7 +5,7 @@ from collections.abc import Iterable, Sequence
 from audit.reports.advice import next_step
 from audit.reports.claims import claims
 from audit.reports.flips import LEGEND, flip_table
-from audit.reports.run import AbilityRow, Example, RunReport
+from audit.reports.rows import AbilityRow, Example, RunReport
 from audit.reports.terminal import interval, margin, points
 
 SHOWN_SKIPPED = 10

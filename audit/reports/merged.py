@@ -11,8 +11,8 @@ from typing import Any
 from audit.abilities import ABILITIES
 from audit.errors import AuditError
 from audit.reports.json_report import items_from_jsonl, items_jsonl, report_from_json, verdict_json
-from audit.reports.run import FAIL, INCONCLUSIVE, PASS, AbilityRow, IntegrityRow, RunHeader, RunReport
-from audit.reports.taken_over import summed
+from audit.reports.reuse import summed
+from audit.reports.rows import FAIL, INCONCLUSIVE, PASS, AbilityRow, IntegrityRow, RunHeader, RunReport
 
 WORST_FIRST = (FAIL, INCONCLUSIVE, PASS)
 

@@ -17,7 +17,7 @@ from rich.text import Text
 from audit.reports.advice import next_step
 from audit.reports.claims import harm_sentence
 from audit.reports.flips import flip_lines
-from audit.reports.run import AbilityRow, EditScore, IntegrityRow, RunReport
+from audit.reports.rows import AbilityRow, EditScore, IntegrityRow, RunReport
 
 # The measures that are always shown; the others are for -v and the report.
 HEADLINES = ("efficacy", "immediate efficacy", "generalization", "locality", "portability")

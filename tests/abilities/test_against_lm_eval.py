@@ -16,8 +16,8 @@ from lm_eval.config.evaluate_config import EvaluatorConfig
 from lm_eval.filters.extraction import RegexFilter
 
 from audit.abilities import load_ability
-from audit.abilities.sources import FolderSource
-from tests.abilities.test_real_slices import REAL, asked
+from audit.abilities.data.sources import FolderSource
+from tests.abilities.data.test_real_slices import REAL, asked
 
 needs_slices = pytest.mark.skipif(not REAL.is_dir(), reason=f"no slices of the real data sets in {REAL}")
 

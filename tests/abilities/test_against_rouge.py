@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from rouge_score.rouge_scorer import RougeScorer
 
 from audit.abilities.summarization import Summarization
-from tests.abilities.test_real_slices import REAL, asked
+from tests.abilities.data.test_real_slices import REAL, asked
 
 ABILITY = Summarization()
 KINDS = ["rouge1", "rouge2", "rougeL"]

@@ -13,7 +13,7 @@ from seqeval.metrics.sequence_labeling import get_entities
 
 from audit.abilities.ner import NER, entities
 from audit.verdicts.intervals import f1_of
-from tests.abilities.test_real_slices import REAL, asked
+from tests.abilities.data.test_real_slices import REAL, asked
 
 ABILITY = NER()
 TAGS = ["O", "B-PER", "I-PER", "B-ORG", "I-ORG", "B-LOC", "I-LOC", "B-MISC", "I-MISC"]

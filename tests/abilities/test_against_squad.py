@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from audit.abilities.words import exact_match, squad_normalized, token_f1
-from tests.abilities.test_real_slices import REAL, asked
+from audit.abilities.readings.words import exact_match, squad_normalized, token_f1
+from tests.abilities.data.test_real_slices import REAL, asked
 
 WORDS = st.lists(st.sampled_from(["The", "a", "AN", "Velden", "u.s.", "D.C.,", "it's", "(owl)", "12", "é"]), max_size=6)
 TEXTS = st.text(max_size=30) | WORDS.map(" ".join)

@@ -6,10 +6,10 @@ import pytest
 import torch
 
 from audit.abilities import ABILITIES, load_ability
-from audit.abilities.asked import asked_ability
 from audit.abilities.chat import InChat, require_chat_template
+from audit.abilities.data.sources import PocketSource, items
+from audit.abilities.presentation import asked_ability
 from audit.abilities.shots import Shot
-from audit.abilities.sources import PocketSource, items
 from audit.engine.generation import end_tokens, generate
 from audit.errors import AuditError
 from audit.models.tokens import encode, join

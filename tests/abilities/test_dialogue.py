@@ -4,8 +4,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from audit.abilities.choices import best_choice
 from audit.abilities.dialogue import Dialogue
+from audit.abilities.readings.choices import best_choice
 from audit.errors import AuditError
 
 ABILITY = Dialogue()

@@ -3,7 +3,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from audit.abilities.open_qa import OpenQA
-from audit.abilities.words import exact_match, squad_normalized, token_f1
+from audit.abilities.readings.words import exact_match, squad_normalized, token_f1
 from audit.errors import AuditError
 
 ABILITY = OpenQA()

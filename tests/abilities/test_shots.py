@@ -9,10 +9,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from audit.abilities import ABILITIES, load_ability
-from audit.abilities.asked import asked_ability
 from audit.abilities.contract import Row
+from audit.abilities.data.sources import FolderSource, Origin, PocketSource, items
+from audit.abilities.presentation import asked_ability
 from audit.abilities.shots import WithShots, draw_shots
-from audit.abilities.sources import FolderSource, Origin, PocketSource, items
 from audit.errors import AuditError
 from tests.small_audit import abilities, write_lines
 

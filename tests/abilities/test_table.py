@@ -6,7 +6,7 @@ from dataclasses import asdict
 import pytest
 
 from audit.abilities import ABILITIES, load_ability
-from audit.abilities.sources import PocketSource, items
+from audit.abilities.data.sources import PocketSource, items
 from audit.errors import AuditError
 
 

@@ -7,10 +7,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from audit.editors.contexts import Contexts
-from audit.editors.hyperparameters import ValueSettings
-from audit.editors.sequences import EditSequence, essence_sequence, rewriting_sequence
+from audit.editors.stages.contexts import Contexts
+from audit.editors.stages.hyperparameters import ValueSettings
 from audit.edits.requests import EditRequest
+from audit.engine.sequences import EditSequence, essence_sequence, rewriting_sequence
 from audit.models.language_model import LanguageModel
 
 REQUESTS = (

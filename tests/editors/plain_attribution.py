@@ -5,8 +5,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from audit.editors.attribution import AnsweredPrompt, Place
-from audit.editors.rank_one_gradients import mlp_maps
+from audit.editors.stages.attribution import AnsweredPrompt, Place
+from audit.editors.stages.rank_one_gradients import mlp_maps
 from audit.models.language_model import LanguageModel
 
 

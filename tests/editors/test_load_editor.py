@@ -7,7 +7,7 @@ import pytest
 
 import audit.editors as editors
 from audit.editors import EDITORS, load_editor
-from audit.editors.memit import Memit
+from audit.editors.methods.memit import Memit
 from audit.errors import AuditError
 from audit.models.patches import identity_patch
 

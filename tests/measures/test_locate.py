@@ -9,10 +9,10 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from audit.editors.contexts import Contexts
-from audit.editors.located import Layers, LocatedLayers
-from audit.editors.memit import Memit
-from audit.editors.rome import Rome
+from audit.editors.methods.memit import Memit
+from audit.editors.methods.rome import Rome
+from audit.editors.stages.contexts import Contexts
+from audit.editors.stages.located_layers import Layers, LocatedLayers
 from audit.edits.sources import LoadedRequests
 from audit.errors import AuditError
 from audit.measures.causal_tracing import ROLES, Effects
@@ -20,7 +20,7 @@ from audit.measures.locate import SUBJECT_LAST, drawn_facts, locate, recommend
 from audit.models.language_model import LanguageModel
 from audit.models.patches import WeightPatch
 from audit.models.tokens import target_ids
-from audit.store import Store
+from audit.store.content import Store
 from tests.editors.plain import REQUESTS
 from tests.tiny_models import build_tiny_gpt2
 

@@ -380,8 +380,8 @@ def test_a_patch_that_was_saved_here_comes_back_as_it_is(tmp_path: Path) -> None
 
 
 def test_a_plan_folder_without_its_one_patch_is_told(tmp_path: Path) -> None:
+    from audit.editing import plan_folder
     from audit.models.checkpoints import PLAN_FILE
-    from audit.session import plan_folder
 
     assert plan_folder.PLAN_FILE == PLAN_FILE
     lm = build_tiny_llama()

@@ -7,7 +7,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from audit.editors.restraint import load_restraint
+from audit.editors.restraints.restraint import load_restraint
 from audit.errors import AuditError
 from audit.measures.integrity import check_integrity
 from audit.models.fingerprints import weights_fingerprint

@@ -2,7 +2,8 @@
 
 from dataclasses import replace
 
-from audit.reports.run import (
+from audit.reports.reuse import TakenOver
+from audit.reports.rows import (
     AbilityRow,
     AnswerRecord,
     EditScore,
@@ -13,7 +14,6 @@ from audit.reports.run import (
     RunReport,
     SkippedEdit,
 )
-from audit.reports.taken_over import TakenOver
 
 HEADER = RunHeader(
     started="2026-11-21T10:15:00+00:00",

@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 
 from audit.reports.advice import next_step
-from audit.reports.run import EditScore, IntegrityRow, RunReport
+from audit.reports.rows import EditScore, IntegrityRow, RunReport
 from tests.reports.sample import ALL_PASS, FAILED, REPORT, UNDECIDED
 
 BLIND = replace(UNDECIDED, base=0.4, base_lower=0.33, floor=0.5, more_items=None)

@@ -5,7 +5,7 @@ from dataclasses import replace
 from audit.reports.claims import claims, curve_harm_sentence
 from audit.reports.json_report import verdict_document
 from audit.reports.markdown import markdown
-from audit.reports.run import AbilityRow, RunReport
+from audit.reports.rows import AbilityRow, RunReport
 from audit.reports.terminal import summary
 from tests.reports.sample import FAILED, HEADER, PASSED, REPORT
 

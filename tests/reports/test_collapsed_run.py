@@ -9,7 +9,7 @@ from audit.reports.advice import next_step
 from audit.reports.json_report import report_from_json, verdict_json
 from audit.reports.markdown import markdown
 from audit.reports.merged import merged, packed, unpacked
-from audit.reports.run import RunReport
+from audit.reports.rows import RunReport
 from audit.reports.terminal import summary
 from tests.reports.sample import ALL_PASS, HEADER
 

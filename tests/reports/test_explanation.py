@@ -3,7 +3,7 @@
 from dataclasses import replace
 
 from audit.reports.explanation import examples, explanation
-from audit.reports.run import Example
+from audit.reports.rows import Example
 from tests.reports.sample import FAILED
 
 LONG = Example("k", "Passage. " * 100 + "Is it so?\nAnswer:", "yes " * 50, "because " * 50 + "yes", "no\n" * 50)

@@ -9,7 +9,7 @@ import pytest
 
 from audit.errors import AuditError
 from audit.reports.json_report import items_from_jsonl, items_jsonl, report_from_json, verdict_document, verdict_json
-from audit.reports.run import SCHEMA_VERSION, IntegrityRow
+from audit.reports.rows import SCHEMA_VERSION, IntegrityRow
 from tests.reports.sample import REPORT
 
 

@@ -4,7 +4,7 @@ import re
 from dataclasses import replace
 
 from audit.reports.markdown import markdown
-from audit.reports.run import Example, SkippedEdit
+from audit.reports.rows import Example, SkippedEdit
 from tests.reports.sample import ALL_PASS, FAILED, REPORT
 
 

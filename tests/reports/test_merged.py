@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from audit.errors import AuditError
 from audit.reports.merged import merged, packed, unpacked
-from audit.reports.run import IntegrityRow, RunReport
+from audit.reports.rows import IntegrityRow, RunReport
 from tests.reports.sample import FAILED, HEADER, PASSED, REPORT
 
 WHOLE = replace(REPORT, unasked={"ner": "no such file"}, failed_tests=("test_a", "test_b"))

@@ -9,7 +9,7 @@ import pytest
 from audit.reports.explanation import explanation
 from audit.reports.json_report import items_from_jsonl, items_jsonl, report_from_json, verdict_json
 from audit.reports.markdown import markdown
-from audit.reports.run import AbilityRow
+from audit.reports.rows import AbilityRow
 from audit.reports.terminal import summary
 from tests.reports.sample import FAILED, PASSED, REPORT, answer
 

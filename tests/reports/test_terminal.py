@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from audit.reports.run import IntegrityRow, SkippedEdit
+from audit.reports.rows import IntegrityRow, SkippedEdit
 from audit.reports.terminal import interval, points, summary
 from tests.reports.sample import ALL_PASS, FAILED, REPORT
 

@@ -2,7 +2,7 @@
 
 from audit.abilities import closed_qa
 from audit.abilities.contract import Answer, Decoding, Item, Row
-from audit.abilities.gu2024.reading import as_written
+from audit.abilities.gu2024.rules import as_written
 
 
 class ClosedQA(closed_qa.ClosedQA):

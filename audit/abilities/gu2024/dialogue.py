@@ -4,8 +4,8 @@ from collections.abc import Sequence
 
 from audit.abilities import dialogue
 from audit.abilities.contract import Answer, Decoding, Item, Row, Score
-from audit.abilities.gu2024.reading import as_written
-from audit.abilities.words import majority
+from audit.abilities.gu2024.rules import as_written
+from audit.abilities.readings.words import majority
 from audit.errors import AuditError
 
 _LETTERS = "ABCD"

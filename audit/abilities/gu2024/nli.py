@@ -2,7 +2,7 @@
 
 from audit.abilities import nli
 from audit.abilities.contract import Answer, Decoding, Item, Row
-from audit.abilities.gu2024.reading import as_written, contained
+from audit.abilities.gu2024.rules import as_written, contained
 
 
 class NLI(nli.NLI):

@@ -4,8 +4,8 @@ from collections.abc import Sequence
 
 from audit.abilities import open_qa
 from audit.abilities.contract import Answer, Decoding, Item, Row, Score
-from audit.abilities.gu2024.reading import as_written
-from audit.abilities.words import squad_normalized
+from audit.abilities.gu2024.rules import as_written
+from audit.abilities.readings.words import squad_normalized
 from audit.errors import UnaskedError
 
 _PASSAGE_COLUMNS = ("document", "passage", "output")

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from audit.abilities import reasoning
 from audit.abilities.contract import Answer, Decoding, Item, Row, Score
-from audit.abilities.gu2024.reading import as_written
+from audit.abilities.gu2024.rules import as_written
 
 
 class Reasoning(reasoning.Reasoning):

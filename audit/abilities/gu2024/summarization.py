@@ -2,7 +2,7 @@
 
 from audit.abilities import summarization
 from audit.abilities.contract import Decoding, Item, Row
-from audit.abilities.gu2024.reading import as_written
+from audit.abilities.gu2024.rules import as_written
 
 
 class Summarization(summarization.Summarization):

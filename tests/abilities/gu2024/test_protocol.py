@@ -8,14 +8,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from audit import options
 from audit.abilities import ABILITIES, PROTOCOLS, load_ability
 from audit.abilities.contract import Row, questions
+from audit.abilities.data.sources import FolderSource, items
 from audit.abilities.shots import Around
-from audit.abilities.sources import FolderSource, items
 from audit.errors import AuditError, UnaskedError
-from tests.abilities.gu2024.test_reading import ROWS, SENTENCE
-from tests.abilities.test_real_slices import REAL
+from audit.settings import options
+from tests.abilities.data.test_real_slices import REAL
+from tests.abilities.gu2024.test_rules import ROWS, SENTENCE
 from tests.small_audit import abilities, write_lines
 
 needs_slices = pytest.mark.skipif(not REAL.is_dir(), reason=f"no slices of the real data sets in {REAL}")

@@ -1,0 +1,222 @@
+"""Where items come from, and which of them a run asks: the same seeded subset for base and edited, every time."""
+
+import hashlib
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+from audit.abilities import ABILITIES, load_ability
+from audit.abilities.contract import Ability, Item, Row, questions
+from audit.abilities.data.label_names import with_label_names
+from audit.errors import AuditError
+from audit.store.content import Store
+
+KINDS = ("jsonl", "parquet")
+
+
+@dataclass(frozen=True)
+class Origin:
+    """Where an ability's rows come from, in words, and in which state: a commit, or a sha256 of the file's content."""
+
+    place: str
+    revision: str | None = None
+
+
+class Source(Protocol):
+    """Rows of an ability in the columns of the real data set, in a fixed order.
+
+    Labels may be the data set's numbers or, safer, its own label names (copies differ in the order of numbers).
+    """
+
+    @property
+    def name(self) -> str:
+        """What messages call this source."""
+        ...
+
+    def rows(self, ability_name: str) -> Sequence[Row]:
+        """The rows that are asked, or `AuditError`: this ability cannot be asked from here."""
+        ...
+
+    def training_rows(self, ability_name: str) -> Sequence[Row]:
+        """The rows that worked examples are drawn from, or `AuditError`."""
+        ...
+
+    def origin(self, ability_name: str) -> Origin:
+        """Where the asked rows come from; never raises."""
+        ...
+
+    def check(self) -> None:
+        """Raise `AuditError` when no ability at all can be asked from here. Cheap: it runs before a model is loaded."""
+        ...
+
+
+@dataclass(frozen=True)
+class PocketSource:
+    """The held-out tasks of the pocket world."""
+
+    name: str = "pocket"
+
+    def rows(self, ability_name: str) -> Sequence[Row]:
+        from audit.pocket.tasks import held_out_rows  # generated, so only when asked for
+
+        return held_out_rows(load_ability(ability_name).data_name)
+
+    def training_rows(self, ability_name: str) -> Sequence[Row]:
+        from audit.pocket.tasks import training_rows
+
+        return training_rows(load_ability(ability_name).data_name)
+
+    def origin(self, ability_name: str) -> Origin:
+        return Origin(f"the pocket world's {load_ability(ability_name).data_name}")
+
+    def check(self) -> None:
+        """It ships with the package."""
+
+
+@dataclass(frozen=True)
+class FolderSource:
+    """A local folder with a file an ability, named after its data set: `gsm8k.jsonl` or `gsm8k.parquet`, ...
+
+    Worked examples come from `gsm8k.train.jsonl` or `gsm8k.train.parquet`.
+    """
+
+    folder: Path
+
+    @property
+    def name(self) -> str:
+        return str(self.folder)
+
+    def rows(self, ability_name: str) -> Sequence[Row]:
+        return self._read(ability_name, load_ability(ability_name).data_name)
+
+    def training_rows(self, ability_name: str) -> Sequence[Row]:
+        return self._read(ability_name, f"{load_ability(ability_name).data_name}.train")
+
+    def origin(self, ability_name: str) -> Origin:
+        found = self._files(load_ability(ability_name).data_name)
+        if not found:
+            return Origin(str(self.folder))
+        try:
+            return Origin(str(found[0]), "sha256:" + hashlib.sha256(found[0].read_bytes()).hexdigest())
+        except OSError:
+            return Origin(str(found[0]))
+
+    def check(self) -> None:
+        if not self.folder.is_dir():
+            what = "that is a file" if self.folder.exists() else "there is no such folder"
+            raise AuditError(f"--data {self.folder}: {what}; give pocket, hub or a folder of data files.")
+        names = [load_ability(name).data_name for name in ABILITIES]
+        if not any(self._files(name) for name in names):
+            raise AuditError(
+                f"--data {self.folder}: the folder holds none of {', '.join(names)}, each as .jsonl or .parquet; "
+                "put at least one there."
+            )
+
+    def _files(self, stem: str) -> list[Path]:
+        return [path for kind in KINDS if (path := self.folder / f"{stem}.{kind}").exists()]
+
+    def _read(self, ability_name: str, stem: str) -> list[Row]:
+        found = self._files(stem)
+        if not found:
+            raise AuditError(f"{self.folder} holds no {stem}.jsonl or {stem}.parquet for {ability_name}; put one there")
+        if len(found) > 1:
+            raise AuditError(f"{self.folder} holds both {found[0].name} and {found[1].name}; keep one of the two")
+        path = found[0]
+        try:
+            return _parquet_rows(path) if path.suffix == ".parquet" else _json_rows(path)
+        except (OSError, ValueError) as cause:  # pyarrow's errors and UnicodeDecodeError are ValueErrors
+            kind = "Parquet" if path.suffix == ".parquet" else "UTF-8"
+            reason = str(cause).splitlines()[0]
+            raise AuditError(f"cannot read {path} for {ability_name} ({reason}); put a {kind} file there") from cause
+
+
+class RememberedRows:
+    """A source whose rows are fetched once, for whoever looks at them more than once."""
+
+    def __init__(self, source: Source) -> None:
+        self._source = source
+        self._rows: dict[str, Sequence[Row]] = {}
+
+    @property
+    def name(self) -> str:
+        return self._source.name
+
+    def rows(self, ability_name: str) -> Sequence[Row]:
+        if ability_name not in self._rows:
+            self._rows[ability_name] = self._source.rows(ability_name)
+        return self._rows[ability_name]
+
+    def training_rows(self, ability_name: str) -> Sequence[Row]:
+        return self._source.training_rows(ability_name)
+
+    def origin(self, ability_name: str) -> Origin:
+        return self._source.origin(ability_name)
+
+    def check(self) -> None:
+        self._source.check()
+
+
+def source_of_data(data: str, store: Store | None = None) -> Source:
+    """The source that `--data` names: the pocket world, the hub (`store` remembers its commits) or a folder."""
+    if data == "pocket":
+        return PocketSource()
+    if data == "hub":
+        from audit.abilities.data.hub import HubSource
+
+        return HubSource(store)
+    return FolderSource(Path(data).expanduser())
+
+
+def _json_rows(path: Path) -> list[Row]:
+    lines = path.read_text(encoding="utf-8").split("\n")
+    return [_row(path, number, line) for number, line in enumerate(lines, start=1) if line.strip()]
+
+
+def _row(path: Path, number: int, line: str) -> Row:
+    try:
+        row = json.loads(line)
+    except json.JSONDecodeError as cause:
+        raise AuditError(f"{path}, line {number} is not JSON ({cause.msg}); give one object a line") from cause
+    if not isinstance(row, dict):
+        raise AuditError(f"{path}, line {number} holds a {type(row).__name__}; give one object a line")
+    return row
+
+
+def _parquet_rows(path: Path) -> list[Row]:
+    """The rows of a Parquet file, with the label names that `datasets` stored in it."""
+    from datasets import Features  # both are slow to import, so only when a Parquet file is read
+    from pyarrow import parquet
+
+    table = parquet.read_table(path)
+    return with_label_names(table.to_pylist(), Features.from_arrow_schema(table.schema))
+
+
+def seeded_order(count: int, label: str) -> list[int]:
+    """0 to `count` - 1 in the order of a hash over `label` and the number.
+
+    So the order is the same on every machine and in every process, its beginning does not depend on how much of it is
+    used, and rows added at the end leave the order of the others as it was.
+    """
+    return sorted(range(count), key=lambda index: hashlib.sha256(f"{label}:{index}".encode()).digest())
+
+
+def items(ability: Ability, source: Source, limit: int | None, seed: int) -> tuple[Item, ...]:
+    """The items of a seeded subset of at most `limit` rows (None: all), in `seeded_order`.
+
+    A smaller limit asks a prefix of what a larger one asks. Every asked row must be usable: a bad one is an error, not
+    a silent gap.
+    """
+    if limit is not None and limit < 1:
+        raise AuditError(f"a limit of {limit} items asks nothing; give at least 1")
+    rows = source.rows(ability.name)
+    if not rows:
+        raise AuditError(f"source {source.name!r} has no rows for the ability {ability.name!r}; choose another source")
+    found: list[Item] = []
+    for index in seeded_order(len(rows), f"{seed}:{ability.name}")[:limit]:
+        try:
+            found += questions(ability, rows[index], f"{ability.name}/{index}")
+        except AuditError as error:
+            raise type(error)(f"{source.origin(ability.name).place}: {error}") from error
+    return tuple(found)

@@ -1,0 +1,26 @@
+"""Counting what a run took over, from earlier runs and from one model to the next."""
+
+from collections.abc import Iterable, Sequence
+
+from audit.abilities.contract import Ability, AskedItems
+from audit.answering.reuse import Reuse
+from audit.editing.steps import EditedModel
+from audit.reports.reuse import TakenOver
+
+Asked = tuple[Ability, AskedItems, tuple[AskedItems, ...]]  # an ability, base answers, those of each edited model
+
+
+def taken_over(models: Sequence[EditedModel], requests: int, asked: Iterable[Asked], reuse: Reuse | None) -> TakenOver:
+    """The counts of a run of so many edit requests."""
+    everything = [one for _, base, edited in asked for one in (base, *edited)]
+    saving = None if reuse is None else reuse.saving
+    return TakenOver(
+        edits=requests,
+        edits_resumed=sum(model.resumed for model in models),
+        answers=sum(len(one.answers) for one in everything),
+        answers_known=sum(one.from_store for one in everything),
+        block_tokens=0 if saving is None else saving.shared + saving.computed,
+        block_tokens_shared=0 if saving is None else saving.shared,
+        drafts=0 if saving is None else saving.drafts,
+        drafts_stood=0 if saving is None else saving.stood,
+    )

@@ -1,0 +1,5 @@
+"""`python -m audit.cli`, for launchers that start modules."""
+
+from audit.cli import main
+
+main()

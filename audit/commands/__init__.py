@@ -1,1 +1,0 @@
-"""The longer commands of `audit`, one a file; torch is imported when one of them runs."""

@@ -1,0 +1,1 @@
+"""From an edit plan to patches."""

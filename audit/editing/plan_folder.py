@@ -1,0 +1,306 @@
+"""The folder that keeps an edit plan: each step as it finishes, so that an interrupted run goes on, and the patch.
+
+    DIR/plan.json             whose plan it is; once finished, also what came of it
+    DIR/steps/00000/          a finished step: its patch, and step.json with what the model said right after it
+    DIR/patch.json, ...       the finished patch, for `load_patch(DIR)`; of instance-single one a request, DIR/00000/
+
+A step is written aside, flushed and renamed, so it is there whole or not at all; plan.json says that the plan is
+finished only after the patch is there. With `--patch DIR` the folder is the user's, and nothing in it is lost; else it
+lies in the store, which gives up patches that are large or were not used for long.
+"""
+
+import itertools
+import json
+import os
+import shutil
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
+
+from filelock import FileLock
+
+from audit.edits.requests import EditRequest
+from audit.errors import AuditError
+from audit.measures.edit_success import EditQuestion, EditReply, Replies
+from audit.models.fingerprints import content_fingerprint
+from audit.models.patches import DESCRIPTION_FILE, TENSORS_FILE, ModulePatch, Patch, load_patch
+from audit.store.content import Store, flush_to_disk
+
+FORMAT = "model-edit-audit plan 1"
+PLAN_FILE, STEP_FILE, STEPS, LOCK = "plan.json", "step.json", "steps", ".lock"
+STORE_FOLDER = "plans"
+ABANDONED_AFTER = 30 * 24 * 3600.0  # seconds until a plan in the store that nobody asked for is given up
+LARGEST_KEPT = 2 << 30  # bytes of a finished patch that the store keeps
+
+
+@dataclass(frozen=True, eq=False)
+class KeptStep:
+    """A finished step, or a finished plan's model: its patch and the replies right after it.
+
+    `patch` is None for a step that attached modules which a later step's take the place of.
+    """
+
+    patch: Patch | None
+    immediate: Replies
+
+
+class PlanFolder:
+    """One plan's folder. `identity` is all that the patch depends on, by name, as JSON holds it.
+
+    Args:
+        root: the folder; made when something is first kept.
+        identity: with the key "weights" for the fingerprint of the untouched model.
+        in_store: whether it lies in the store, where what cannot be used counts as missing; a user's folder
+            (`--patch`) that cannot be used is an error.
+        patch_stays: whether the patch of a finished plan is kept, or only steps until the plan is finished.
+    """
+
+    def __init__(
+        self, root: Path, identity: Mapping[str, Any], *, in_store: bool = False, patch_stays: bool = True
+    ) -> None:
+        self.root = root
+        self._in_store = in_store
+        self._patch_stays = patch_stays
+        self._identity: dict[str, Any] = json.loads(json.dumps({"format": FORMAT, **identity}))
+
+    @classmethod
+    def in_store(cls, store: Store, identity: Mapping[str, Any], *, patch_stays: bool = True) -> "PlanFolder":
+        """The plan's folder in the store."""
+        root = store.root / STORE_FOLDER / content_fingerprint(identity)[:32]
+        return cls(root, identity, in_store=True, patch_stays=patch_stays)
+
+    def finished(self) -> tuple[KeptStep, ...] | None:
+        """The models of the finished plan: one, or one a request under instance-single; None if it is not finished.
+
+        Raises:
+            AuditError: a user's folder is another plan's, holds something else, or the patch in it is spoilt.
+        """
+        plan = self._read_plan()
+        if plan is None or not plan.get("finished"):
+            return None
+        try:
+            try:
+                models = tuple(self._finished_model(model) for model in plan["models"])
+            except (KeyError, TypeError) as error:
+                raise self._useless(f"its {PLAN_FILE} lacks or misnames a field ({error})") from None
+        except AuditError:
+            if self._in_store:
+                (self.root / PLAN_FILE).unlink(missing_ok=True)
+                return None
+            raise
+        if self._in_store:
+            os.utime(self.root / PLAN_FILE)  # it was used
+        return models
+
+    @contextmanager
+    def alone(self) -> Iterator[None]:
+        """Alone among all runs on this folder, once those that came before are done."""
+        lock = FileLock(self.root / LOCK)
+        with self._usable():
+            self.root.mkdir(parents=True, exist_ok=True)
+            lock.acquire()
+        try:
+            yield
+        finally:
+            lock.release()
+
+    def begin(self, requests: Sequence[EditRequest]) -> None:
+        """Claim the folder for this plan; call it alone, before the first step."""
+        with self._usable():
+            if self._in_store:
+                _remove_abandoned(self.root)
+            if self._read_plan() is None:
+                shutil.rmtree(self.root / STEPS, ignore_errors=True)
+                self._write_plan({"finished": False, "case_ids": [request.case_id for request in requests]})
+            for leftover in (self.root / STEPS).glob(".writing-*"):
+                shutil.rmtree(leftover, ignore_errors=True)
+
+    def steps(self) -> tuple[KeptStep, ...]:
+        """The finished steps from the first on, as far as they are whole; what comes after them is removed."""
+        read: list[KeptStep] = []
+        for number in itertools.count():
+            step = self._read_step(number)
+            if step is None:
+                break
+            read.append(step)
+        while gaps := [number for number, step in enumerate(read) if step.patch is None]:
+            if any(isinstance(step.patch, ModulePatch) for step in read[gaps[-1] + 1 :]):
+                break
+            read = read[: gaps[-1]]  # what was to take that step's place is lost
+        with self._usable():
+            for folder in (self.root / STEPS).glob("[0-9]*"):
+                if not folder.name.isdigit() or int(folder.name) >= len(read):
+                    shutil.rmtree(folder)
+        return tuple(read)
+
+    def keep(self, number: int, step: KeptStep, requests: Sequence[EditRequest]) -> None:
+        """Keep a finished step; once this returns, it survives whatever happens to this run."""
+        assert step.patch is not None
+        content = {
+            "step": number,
+            "case_ids": [request.case_id for request in requests],
+            "patch": step.patch.fingerprint,
+            "immediate": _plain(step.immediate),
+        }
+        with self._usable():
+            folder = self._step(number)
+            draft = folder.with_name(f".writing-{uuid4().hex}")
+            step.patch.save(draft)
+            sealed = {**content, "sha256": content_fingerprint(content)}
+            (draft / STEP_FILE).write_text(_text(sealed), encoding="utf-8")
+            _flush(draft)
+            shutil.rmtree(folder, ignore_errors=True)
+            os.replace(draft, folder)
+            flush_to_disk(folder.parent)
+
+    def drop_patch(self, number: int) -> None:
+        """Forget the patch of a step whose modules a later step's take the place of; its replies stay."""
+        with self._usable():
+            for name in (DESCRIPTION_FILE, TENSORS_FILE):  # in this order: half a patch is none
+                (self._step(number) / name).unlink(missing_ok=True)
+
+    def finish(self, models: Sequence[tuple[KeptStep, Sequence[EditRequest]]], versions: Mapping[str, str]) -> None:
+        """Keep the finished plan's models, each with its requests; the steps go."""
+        with self._usable():
+            if not self._patch_stays:
+                _empty(self.root)
+                return
+            told: list[dict[str, Any]] = []
+            for number, (model, requests) in enumerate(models):
+                assert model.patch is not None
+                folder = "." if len(models) == 1 else f"{number:05d}"
+                model.patch.save(self.root / folder)
+                _flush(self.root / folder)
+                case_ids = [request.case_id for request in requests]
+                fingerprint = model.patch.fingerprint
+                replies = _plain(model.immediate)
+                told.append({"folder": folder, "patch": fingerprint, "case_ids": case_ids, "immediate": replies})
+            if self._in_store and _bytes(self.root) > LARGEST_KEPT:
+                _empty(self.root)
+                return
+            self._write_plan({"finished": True, "versions": dict(versions), "models": told})
+            shutil.rmtree(self.root / STEPS, ignore_errors=True)
+
+    def _finished_model(self, model: Mapping[str, Any]) -> KeptStep:
+        patch = load_patch(self.root / model["folder"], base=self._identity.get("weights"))
+        if patch.fingerprint != model["patch"]:
+            raise self._useless(f"the patch in it is not the one that its {PLAN_FILE} tells of")
+        return KeptStep(patch, _replies(model["immediate"]))
+
+    def _read_step(self, number: int) -> KeptStep | None:
+        """A step, or None where there is none, a spoilt one or another model's."""
+        folder = self._step(number)
+        try:
+            content = json.loads((folder / STEP_FILE).read_text(encoding="utf-8"))
+            if content.pop("sha256") != content_fingerprint(content) or content["step"] != number:
+                return None
+            replies = _replies(content["immediate"])
+            if not (folder / DESCRIPTION_FILE).exists():
+                return KeptStep(None, replies)
+            patch = load_patch(folder, base=self._identity.get("weights"))
+        except (AuditError, OSError, ValueError, KeyError, TypeError, AttributeError):
+            return None
+        return KeptStep(patch, replies) if patch.fingerprint == content["patch"] else None
+
+    def _read_plan(self) -> dict[str, Any] | None:
+        """plan.json if it is this plan's; None if there is none, or one in the store that cannot be used."""
+        try:
+            plan = json.loads((self.root / PLAN_FILE).read_text(encoding="utf-8"))
+            theirs: dict[str, Any] = plan["identity"]
+            differing = [key for key in {**self._identity, **theirs} if theirs.get(key) != self._identity.get(key)]
+        except (FileNotFoundError, NotADirectoryError):
+            if not self._in_store and _holds_other_files(self.root):
+                raise self._useless(f"it holds other files and no {PLAN_FILE}") from None
+            return None
+        except (OSError, ValueError, KeyError, TypeError, AttributeError):
+            if not self._in_store:
+                raise self._useless(f"its {PLAN_FILE} cannot be read") from None
+            return None
+        if not differing:
+            return dict(plan)
+        if not self._in_store:
+            verb = "differs" if len(differing) == 1 else "differ"
+            raise self._useless(f"it holds the patch of another plan ({', '.join(differing)} {verb})")
+        return None
+
+    def _write_plan(self, content: Mapping[str, Any]) -> None:
+        aside = self.root / f"{PLAN_FILE}.{uuid4().hex}.tmp"
+        aside.write_text(_text({"identity": self._identity, **content}), encoding="utf-8")
+        flush_to_disk(aside)
+        os.replace(aside, self.root / PLAN_FILE)
+        flush_to_disk(self.root)
+
+    def _step(self, number: int) -> Path:
+        return self.root / STEPS / f"{number:05d}"
+
+    def _useless(self, reason: str) -> AuditError:
+        return AuditError(f"--patch {self.root} cannot be used: {reason}; give another folder, or delete this one.")
+
+    @contextmanager
+    def _usable(self) -> Iterator[None]:
+        remedy = "free some space, or use --no-store" if self._in_store else "give another --patch folder"
+        try:
+            yield
+        except OSError as error:
+            reason = error.strerror or error
+            raise AuditError(f"the edit plan cannot be kept in {self.root} ({reason}); {remedy}.") from error
+
+
+def _plain(replies: Replies) -> list[dict[str, Any]]:
+    """Replies as JSON holds them: the question's fields and the reply's in one object."""
+    plain = [{**asdict(question), **asdict(reply)} for question, reply in replies.items()]
+    return [{key: list(value) if isinstance(value, tuple) else value for key, value in one.items()} for one in plain]
+
+
+def _replies(plain: Sequence[Mapping[str, Any]]) -> dict[EditQuestion, EditReply]:
+    return {
+        EditQuestion(one["case_id"], one["kind"], one["prompt"], one["answer"]): EditReply(
+            one["text"], tuple(one["predictions"]), tuple(one["token_hits"])
+        )
+        for one in plain
+    }
+
+
+def _text(content: Mapping[str, Any]) -> str:
+    return json.dumps(content, indent=1) + "\n"  # ASCII, so that any text of a model comes back as it was
+
+
+def _flush(folder: Path) -> None:
+    """Wait until the disk holds everything in `folder`."""
+    for path in (*folder.rglob("*"), folder):
+        if path.name != LOCK:
+            flush_to_disk(path)
+
+
+def _holds_other_files(root: Path) -> bool:
+    """Whether somebody else put something into the folder; half a plan.json may be what a killed run left."""
+    ours = (LOCK, STEPS)
+    return root.is_dir() and any(x.name not in ours and not x.name.startswith(PLAN_FILE) for x in root.iterdir())
+
+
+def _empty(root: Path) -> None:
+    """Delete everything but the lock, which other runs may be waiting for."""
+    for path in root.iterdir():
+        if path.is_dir():
+            shutil.rmtree(path, ignore_errors=True)
+        elif path.name != LOCK:
+            path.unlink()
+
+
+def _bytes(root: Path) -> int:
+    """Of all tensors in `root` and below, the steps' aside."""
+    files = (path for path in root.rglob(TENSORS_FILE) if STEPS not in path.relative_to(root).parts)
+    return sum(path.stat().st_size for path in files)
+
+
+def _remove_abandoned(root: Path) -> None:
+    """Delete the plans in the store that nobody went on with, or asked for, for a month."""
+    oldest = time.time() - ABANDONED_AFTER
+    for folder in root.parent.iterdir():
+        seen = [place.stat().st_mtime for place in (folder / STEPS, folder / PLAN_FILE) if place.exists()]
+        if folder != root and seen and max(seen) < oldest:
+            shutil.rmtree(folder, ignore_errors=True)

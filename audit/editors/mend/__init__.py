@@ -1,0 +1,1 @@
+"""MEND's editing network: lessons, losses, the network and its training."""

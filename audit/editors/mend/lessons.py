@@ -1,0 +1,132 @@
+"""What MEND's editing network learns from: edits with their rephrasings, and texts that an edit must leave alone.
+
+Requests are split by subject: nobody whose facts are edited in training is met in validation or in the test.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+from random import Random
+
+from audit.edits.requests import EditRequest
+from audit.edits.sources import load_requests
+from audit.errors import AuditError
+
+SPLIT_SEED = 5
+VALIDATION_SHARE = TEST_SHARE = 1 / 12
+POCKET_TARGETS = 6  # for each fact of a training person
+POCKET_TEXTS = 8000
+POCKET_FACT_SHARE = 0.7
+POCKET_TEXT_SEED = 700  # other lessons than those that the models were trained on
+FEWEST_SUBJECTS = 12
+
+
+@dataclass(frozen=True)
+class MendLessons:
+    """Requests by split and texts by split; `subjects` in training, and `origin` in words, go onto the card."""
+
+    training: tuple[EditRequest, ...]
+    validation: tuple[EditRequest, ...]
+    test: tuple[EditRequest, ...]
+    texts: tuple[str, ...]
+    validation_texts: tuple[str, ...]
+    origin: str
+
+
+def pocket_lessons() -> MendLessons:
+    """Edits of people of the pocket world, of facts that no pocket request edits, and texts about everybody else.
+
+    Texts that name a person of validation or test are kept from training.
+    """
+    from audit.edits.pocket import other_requests
+    from audit.pocket.world import build_world
+
+    training, validation, test = _split(build_world().people)
+    held_out = (*validation, *test)
+    texts = [text for text in _pocket_texts(POCKET_TEXT_SEED) if not any(person in text for person in held_out)]
+    return MendLessons(
+        training=other_requests(training, POCKET_TARGETS, seed=1),
+        validation=other_requests(validation, 1, seed=2),
+        test=other_requests(test, 1, seed=3),
+        texts=tuple(texts),
+        validation_texts=tuple(islice(_pocket_texts(POCKET_TEXT_SEED + 1), POCKET_TEXTS // 8)),
+        origin=f"pocket world: {len(training)} people in training, {len(validation)} in validation, {len(test)} in "
+        "the test; no (person, relation) pair of the pocket requests",
+    )
+
+
+def file_lessons(edits: str, texts: str | None) -> MendLessons:
+    """Lessons from a file of edit requests, and from a text file whose paragraphs are the texts.
+
+    Without a text file, the requests' neighbourhood probes (ZsRE's locality questions) with their answers are the
+    texts, as in the paper.
+
+    Raises:
+        AuditError: a file cannot be used, there are too few subjects, or there is no text.
+    """
+    requests = load_requests(edits).requests
+    subjects = list(dict.fromkeys(request.subject for request in requests))
+    if len(subjects) < FEWEST_SUBJECTS:
+        raise AuditError(
+            f"{edits} holds edits of {len(subjects)} subjects, too few to hold some out for validation; "
+            f"give at least {FEWEST_SUBJECTS}."
+        )
+    training, validation, test = _split(subjects)
+    of = {part: tuple(r for r in requests if r.subject in frozenset(part)) for part in (training, validation, test)}
+    paragraphs = _probes(of[training]) if texts is None else _paragraphs(Path(texts).expanduser())
+    later = _probes(of[validation]) if texts is None else paragraphs[-max(1, len(paragraphs) // 10) :]
+    paragraphs = paragraphs if texts is None else paragraphs[: len(paragraphs) - len(later)]
+    if not paragraphs or not later:
+        raise AuditError(
+            f"there is no text to keep unchanged in {texts or edits}; give a text file of several paragraphs with "
+            "--texts."
+        )
+    return MendLessons(
+        of[training],
+        of[validation],
+        of[test],
+        paragraphs,
+        later,
+        f"{edits}: {len(training)} subjects in training, {len(validation)} in validation, {len(test)} in the test",
+    )
+
+
+def _split(subjects: Sequence[str]) -> tuple[tuple[str, ...], tuple[str, ...], tuple[str, ...]]:
+    """Training, validation and test subjects, shuffled by `SPLIT_SEED`."""
+    shuffled = list(subjects)
+    Random(SPLIT_SEED).shuffle(shuffled)
+    validation, test = int(len(subjects) * VALIDATION_SHARE), int(len(subjects) * TEST_SHARE)
+    parts = shuffled[:validation], shuffled[validation : validation + test], shuffled[validation + test :]
+    return tuple(parts[2]), tuple(parts[0]), tuple(parts[1])
+
+
+def _pocket_texts(seed: int) -> list[str]:
+    """Facts in all their wordings, and lessons of the abilities, mixed."""
+    from audit.pocket.training.corpus import END, fact_text, lessons
+    from audit.pocket.world import build_world
+
+    rng = Random(f"texts {seed}")
+    facts = build_world().facts()
+    others = (lesson.text.removesuffix(END) for lesson in lessons(seed) if lesson.subject is None)
+    texts: list[str] = []
+    for _ in range(POCKET_TEXTS):
+        if rng.random() < POCKET_FACT_SHARE:
+            fact = rng.choice(facts)
+            texts.append(f"{fact_text(fact, rng.randrange(len(fact.relation.phrasings)))[0]} {fact.answer}.")
+        else:
+            texts.append(next(others))
+    return texts
+
+
+def _probes(requests: Sequence[EditRequest]) -> tuple[str, ...]:
+    return tuple(f"{probe.prompt} {probe.answer}" for request in requests for probe in request.neighborhood)
+
+
+def _paragraphs(path: Path) -> tuple[str, ...]:
+    """The parts of a text file that empty lines divide."""
+    try:
+        content = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise AuditError(f"--texts {path} cannot be read ({error}); give a plain UTF-8 text file.") from None
+    return tuple(part.strip() for part in content.split("\n\n") if part.strip())

@@ -1,0 +1,236 @@
+"""MEND's editing network: it turns the factors of a fine-tuning gradient into those of an edit.
+
+    network = MendNetwork({"transformer.h.47.mlp.c_fc": (1600, 6400)}, rank=1920)
+    delta = network.delta("transformer.h.47.mlp.c_fc", inputs, errors)  # (tokens, in), (tokens, out)
+
+Mitchell et al. 2022, arXiv 2110.11309, section 3.2. Maps of the same shape share a network; each has its own scale and
+shift in it, its own statistics and its own learned rate.
+
+Sign convention: a rate is positive where the edit follows the negative gradient, as in the paper. (The authors' code
+adds the update and leaves the sign to the rate; its checkpoints are not interchangeable with these.)
+"""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+
+from audit.errors import AuditError
+from audit.models.deltas import LowRankDelta
+from audit.store.content import hash_tensors
+
+FORMAT = "model-edit-audit mend 1"
+TENSORS_FILE = "mend.safetensors"
+CARD_FILE = "mend.json"
+HALVED = (".down", ".up")  # stored in half precision: nearly all of the file
+
+
+class RunningMoments(nn.Module):
+    """Mean and standard deviation of everything it was shown, kept by Welford's update (a batch at a time)."""
+
+    count: Tensor
+    mean: Tensor
+    squares: Tensor  # sum of squared deviations from the mean
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.register_buffer("count", torch.zeros((), dtype=torch.float64))
+        self.register_buffer("mean", torch.zeros(width, dtype=torch.float64))
+        self.register_buffer("squares", torch.zeros(width, dtype=torch.float64))
+
+    @torch.no_grad()
+    def see(self, rows: Tensor) -> None:
+        """Take `rows` (rows, width) into account."""
+        if not len(rows):
+            return
+        rows = rows.double()
+        count, mean = self.count + len(rows), rows.mean(0)
+        apart = mean - self.mean
+        self.squares += (rows - mean).square().sum(0) + apart.square() * self.count * len(rows) / count
+        self.mean += apart * len(rows) / count
+        self.count.copy_(count)
+
+    def normalized(self, rows: Tensor) -> Tensor:
+        """(rows - mean) / standard deviation, (..., width); an entry that never varied stays at zero.
+
+        Raises:
+            AuditError: nothing was ever seen, so there is no standard deviation (a division would give NaN).
+        """
+        if self.count < 2:
+            raise AuditError(
+                "the editing network has never been trained, so its gradients cannot be normalized; "
+                "train it with audit train-mend."
+            )
+        deviation = (self.squares / (self.count - 1)).sqrt()
+        safe = torch.where(deviation > 0, deviation, torch.inf)
+        return (rows - self.mean.to(rows.dtype)) / safe.to(rows.dtype)
+
+
+class ResidualLayer(nn.Module):
+    """h = z + max(0, s_l ⊙ (U V z + b) + o_l), equation 3 of the paper; U is zero at first, so that h = z.
+
+    `maps` is how many linear maps share the layer: each has its own scale s_l and shift o_l.
+    """
+
+    def __init__(self, width: int, rank: int, maps: int, generator: torch.Generator, *, clamped: bool) -> None:
+        super().__init__()
+        self.clamped = clamped
+        self.down = nn.Parameter(torch.randn(rank, width, generator=generator) / width**0.5)  # V
+        self.up = nn.Parameter(torch.zeros(width, rank))  # U
+        self.bias = nn.Parameter(torch.zeros(width))  # b
+        self.scale = nn.Parameter(torch.ones(maps, width))  # s
+        self.shift = nn.Parameter(torch.zeros(maps, width))  # o
+
+    def forward(self, rows: Tensor, number: int) -> Tensor:
+        inner = rows @ self.down.T @ self.up.T + self.bias  # (..., width)
+        # clamp hands gradients through at zero, where relu stops them: nothing would ever move away from the identity.
+        inner = self.scale[number] * inner + self.shift[number]
+        return rows + (inner.clamp(min=0) if self.clamped else inner)
+
+
+class MendNetwork(nn.Module):
+    """The editing networks g_l of all edited maps, with their statistics and rates; float32 on the CPU as made."""
+
+    def __init__(self, sizes: Mapping[str, tuple[int, int]], rank: int, rate: float = 1e-4, seed: int = 0) -> None:
+        """
+        Args:
+            sizes: (in, out) of every edited linear map, by module path, in a fixed order.
+            rank: rank of the residual layers (1920 in the paper).
+            rate: the learned rates' first value (1e-4 in the paper).
+            seed: seed of V.
+        """
+        super().__init__()
+        self.sizes = dict(sizes)
+        self.rank = rank
+        generator = torch.Generator().manual_seed(seed)
+        self._place: dict[str, tuple[str, int]] = {}  # path -> (key of its shared layers, its number there)
+        by_shape: dict[tuple[int, int], list[str]] = {}
+        for path, size in self.sizes.items():
+            by_shape.setdefault(size, []).append(path)
+        self.shared = nn.ModuleDict()
+        for (inner, outer), paths in by_shape.items():
+            key = f"{inner}x{outer}"
+            layers = (
+                ResidualLayer(inner + outer, rank, len(paths), generator, clamped=first) for first in (True, False)
+            )
+            self.shared[key] = nn.ModuleList(layers)
+            self._place |= {path: (key, number) for number, path in enumerate(paths)}
+        self.input_moments = nn.ModuleList(RunningMoments(inner) for inner, _ in self.sizes.values())
+        self.error_moments = nn.ModuleList(RunningMoments(outer) for _, outer in self.sizes.values())
+        self.rates = nn.Parameter(torch.full((len(self.sizes),), rate))
+
+    @property
+    def is_trained(self) -> bool:
+        """Whether there are statistics to normalize with."""
+        return all(bool(moments.count >= 2) for moments in (*self.input_moments, *self.error_moments))
+
+    def see(self, path: str, inputs: Tensor, errors: Tensor) -> None:
+        """Take factors (tokens, in) and (tokens, out) into the statistics; only training does."""
+        number = list(self.sizes).index(path)
+        self._moments(self.input_moments, number).see(inputs)
+        self._moments(self.error_moments, number).see(errors)
+
+    def forward(self, path: str, inputs: Tensor, errors: Tensor) -> tuple[Tensor, Tensor]:
+        """x̃ (..., in) and δ̃ (..., out) of x (..., in) and δ (..., out), each token for itself.
+
+        Raises:
+            AuditError: the statistics are empty.
+        """
+        number = list(self.sizes).index(path)
+        key, shared_number = self._place[path]
+        rows = torch.cat(
+            [
+                self._moments(self.input_moments, number).normalized(inputs),
+                self._moments(self.error_moments, number).normalized(errors),
+            ],
+            dim=-1,
+        )  # (..., in + out)
+        for layer in self.shared[key].children():
+            rows = layer(rows, shared_number)
+        inner = self.sizes[path][0]
+        return rows[..., :inner], rows[..., inner:]
+
+    def rate(self, path: str) -> Tensor:
+        """The learned rate of the map at `path`, a scalar."""
+        return self.rates[list(self.sizes).index(path)]
+
+    @torch.no_grad()
+    def delta(self, path: str, inputs: Tensor, errors: Tensor) -> LowRankDelta:
+        """ΔW = -rate · Σ_t δ̃_t x̃_tᵀ of factors (tokens, in) and (tokens, out); one rank a token."""
+        edited_inputs, edited_errors = self(path, inputs, errors)
+        return LowRankDelta((-self.rate(path) * edited_errors).T.contiguous(), edited_inputs)  # (out, T), (T, in)
+
+    @staticmethod
+    def _moments(moments: nn.ModuleList, number: int) -> RunningMoments:
+        found = moments[number]
+        assert isinstance(found, RunningMoments)
+        return found
+
+
+@dataclass(frozen=True, eq=False)
+class TrainedNetwork:
+    """An editing network and its card.
+
+    The card's `base` is the weights' fingerprint of the model that the network was trained for, `model` that model's
+    name; the rest tells how it was trained and what was measured.
+    """
+
+    network: MendNetwork
+    card: Mapping[str, Any]
+
+    def save(self, folder: Path) -> None:
+        """Write `mend.safetensors` and, last, `mend.json`."""
+        folder.mkdir(parents=True, exist_ok=True)
+        tensors = {
+            name: (x.half() if name.endswith(HALVED) else x).detach().cpu().contiguous().clone()
+            for name, x in self.network.state_dict().items()
+        }
+        save_file(tensors, folder / TENSORS_FILE)
+        described = {
+            "format": FORMAT,
+            "maps": {path: list(size) for path, size in self.network.sizes.items()},
+            "rank": self.network.rank,
+            "tensors": hash_tensors(sorted(tensors.items())),
+        }
+        text = json.dumps({**described, **self.card, **described}, indent=1, ensure_ascii=False) + "\n"
+        (folder / CARD_FILE).write_text(text, encoding="utf-8")
+
+    @classmethod
+    def load(cls, folder: Path) -> "TrainedNetwork":
+        """Read what `save` wrote.
+
+        Raises:
+            FileNotFoundError: the folder holds no editing network.
+            AuditError: the files cannot be read, or are not what was saved.
+        """
+        text = (folder / CARD_FILE).read_text(encoding="utf-8")
+        try:
+            card = json.loads(text)
+            if card["format"] != FORMAT:
+                raise ValueError(f"its format is {card['format']!r}, not {FORMAT!r}")
+            tensors = load_file(folder / TENSORS_FILE)
+            if hash_tensors(sorted(tensors.items())) != card["tensors"]:
+                raise ValueError("the tensors are not those of the card")
+            network = MendNetwork({path: tuple(size) for path, size in card["maps"].items()}, card["rank"])
+            network.load_state_dict(tensors)  # into float32
+        except (SafetensorError, ValueError, KeyError, TypeError, AttributeError, RuntimeError) as error:
+            reason = (str(error).splitlines() or [type(error).__name__])[0].rstrip(".")
+            raise AuditError(
+                f"the editing network in {folder} cannot be read ({reason}); train it again with "
+                f"audit train-mend --model MODEL --out {folder}."
+            ) from error
+        return cls(network.requires_grad_(False), card)
+
+
+def network_fingerprint(folder: Path) -> str:
+    """The sha256 that the card in `folder` tells of its tensors; "" where there is no card that tells it."""
+    try:
+        return str(json.loads((folder / CARD_FILE).read_text(encoding="utf-8"))["tensors"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return ""

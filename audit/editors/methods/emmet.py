@@ -1,0 +1,81 @@
+"""EMMET: ROME for batches (Gupta et al. 2024, arXiv 2403.14236).
+
+Where MEMIT weighs new keys against old ones, EMMET demands that the new ones are stored, as ROME does:
+ΔW = R (KᵀC⁻¹K + μI)⁻¹ KᵀC⁻¹ in a single layer. With one request and μ = 0 this is R-ROME's update. As K need not have
+full rank, batches get a μ above 0, and the demand becomes a wish: then this is MEMIT's least squares with λ = μ times
+the weight of C, and the two editors differ in what is usual for them.
+"""
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import Any, ClassVar
+
+from torch import Tensor
+
+from audit.editors.stages.hyperparameters import ValueSettings, require
+from audit.editors.stages.layer_by_layer import LayerByLayer
+from audit.editors.stages.published import GPT2_XL, GPT_J, LLAMA_7B, ROME_SHARES, Shape, layer_at
+from audit.editors.stages.solve import least_squares_directions
+from audit.errors import AuditError
+from audit.models.language_model import LanguageModel
+
+# scalable-model-editing/unified-model-editing `hparams/EMMET`.
+_PUBLISHED: dict[Shape, dict[str, Any]] = {
+    GPT2_XL: {"layer": 17, "covariance_weight": 1000.0},
+    GPT_J: {"layer": 5, "steps": 25},
+    LLAMA_7B: {"layer": 5, "steps": 25, "weight_decay": 1e-3, "clamp_norm_factor": 4.0},
+}
+
+
+@dataclass(frozen=True)
+class EmmetSettings(ValueSettings):
+    """`layer` is the block whose MLP is written, counted from 0; targets and contexts are MEMIT's.
+
+    `relaxation` is μ: 0 stores every key exactly and needs keys that differ. As in the authors' code it counts for
+    batches only; a single request is always stored exactly. `covariance_weight` multiplies C.
+    """
+
+    published: ClassVar[Mapping[Shape, Mapping[str, Any]]] = MappingProxyType(_PUBLISHED)
+
+    clamp_norm_factor: float = 0.75
+    context_lengths: tuple[int, ...] = (10,)
+    contexts_per_length: int = 5
+    layer: int = 0
+    relaxation: float = 0.1
+    covariance_weight: float = 1.0
+
+    @classmethod
+    def for_depth(cls, model_type: str, depth: int) -> dict[str, Any]:
+        return {"layer": layer_at(ROME_SHARES, model_type, depth)}
+
+    def check(self, depth: int) -> None:
+        super().check(depth)
+        require(0 <= self.layer < depth, "layer", self.layer, f"a layer between 0 and {depth - 1}")
+        relaxation, weight = self.relaxation, self.covariance_weight
+        require(math.isfinite(relaxation) and relaxation >= 0, "relaxation", relaxation, "a number of at least 0")
+        require(math.isfinite(weight) and weight > 0, "covariance_weight", weight, "a number above 0")
+
+
+class Emmet(LayerByLayer[EmmetSettings]):
+    """Many facts, one layer, each stored as exactly as μ allows."""
+
+    name: ClassVar[str] = "emmet"
+    settings_kind = EmmetSettings
+
+    def _layers(self, settings: EmmetSettings) -> tuple[int, ...]:
+        return (settings.layer,)
+
+    def _directions(self, lm: LanguageModel, layer: int, keys: Tensor, settings: EmmetSettings) -> Tensor:
+        inner, count = keys.shape
+        relaxation = settings.relaxation if count > 1 else 0.0
+        if relaxation == 0 and count > inner:
+            raise AuditError(
+                f"{count} requests cannot all be stored exactly in {inner} key dimensions; "
+                "give a relaxation above 0, or smaller batches."
+            )
+        factor = self._covariance.factors(lm, [layer], settings)[layer]
+        # With wC for C: (wC)⁻¹K (μI + Kᵀ(wC)⁻¹K)⁻¹ = C⁻¹K (μwI + KᵀC⁻¹K)⁻¹.
+        weight = relaxation * settings.covariance_weight
+        return least_squares_directions(factor, keys, weight, setting="relaxation")

@@ -1,0 +1,88 @@
+"""FT-BF: breadth-first fine-tuning of one down projection (LocFT-BF, arXiv 2509.22072).
+
+Fine-tuning is a poor editor when it goes through the edits depth-first, one until it holds and then the next, which
+undoes the one before. Here each epoch goes once through all edits of the step in shuffled mini-batches, and the target
+ends with the end-of-text token (where the tokenizer has one), so that the model also learns to stop.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import Any, ClassVar
+
+import torch
+
+from audit.editors.stages.fine_tuning import (
+    GradientEditor,
+    TargetBatch,
+    TuningSettings,
+    require_finite,
+    target_row,
+    trained,
+)
+from audit.editors.stages.hyperparameters import require
+from audit.editors.stages.published import LLAMA_3_8B, QWEN_2_7B, Shape, layer_at
+from audit.edits.requests import EditRequest
+from audit.models.language_model import LanguageModel
+from audit.models.patches import Patch, WeightPatch
+
+_PUBLISHED: dict[Shape, dict[str, Any]] = {LLAMA_3_8B: {"layers": (22,)}, QWEN_2_7B: {"layers": (6,)}}
+_SHARES = {"qwen2": 0.22, "other": 0.69}
+
+
+@dataclass(frozen=True)
+class BreadthFirstSettings(TuningSettings):
+    """`steps` counts epochs, as published; `batch_size` requests make one update.
+
+    Training ends early once the mean loss over an epoch is below `stop_loss`.
+    """
+
+    published: ClassVar[Mapping[Shape, Mapping[str, Any]]] = MappingProxyType(_PUBLISHED)
+
+    batch_size: int = 100
+
+    @classmethod
+    def for_depth(cls, model_type: str, depth: int) -> dict[str, Any]:
+        return {"layers": (layer_at(_SHARES, model_type, depth),)}
+
+    def check(self, depth: int) -> None:
+        super().check(depth)
+        require(self.batch_size >= 1, "batch_size", self.batch_size, "at least 1")
+
+
+class BreadthFirst(GradientEditor[BreadthFirstSettings]):
+    """All edits again and again, a mini-batch at a time."""
+
+    name: ClassVar[str] = "ft-bf"
+    settings_kind = BreadthFirstSettings
+
+    def _edit(
+        self,
+        lm: LanguageModel,
+        requests: Sequence[EditRequest],
+        settings: BreadthFirstSettings,
+        tick: Callable[[float], None],
+    ) -> Patch:
+        end = lm.tokenizer.eos_token_id
+        rows = [target_row(lm, request, closing=() if end is None else (end,)) for request in requests]
+        names = [lm.anatomy.weight_name(layer) for layer in settings.layers]
+        generator = torch.Generator().manual_seed(self._seed)
+        loss, updates = 0.0, 0
+        with trained(lm, names, settings.learning_rate) as weights:
+            for epoch in range(settings.steps):
+                loss = 0.0
+                order = torch.randperm(len(rows), generator=generator).tolist()
+                for first in range(0, len(rows), settings.batch_size):
+                    chunk = order[first : first + settings.batch_size]
+                    batch = TargetBatch(lm, [rows[index] for index in chunk], settings.layers[0], settings.token_budget)
+                    here, gradients = batch.loss_and_gradients(weights.parameters)
+                    require_finite(here, updates + 1)
+                    weights.step(gradients)
+                    loss += here * len(chunk) / len(rows)
+                    updates += 1
+                tick((epoch + 1) / settings.steps)
+                if loss < settings.stop_loss:
+                    break
+            deltas = weights.deltas()
+        meta = self._meta(settings, requests, loss=f"{loss:.4g}", updates=str(updates))
+        return WeightPatch(deltas, meta=meta)

@@ -1,0 +1,169 @@
+"""LoRA: low-rank adapters trained on the target tokens, then merged (Hu et al. 2022, arXiv 2106.09685).
+
+The peft library puts W + (α/r)·B·A in place of every chosen linear map; A and B are trained by Adam in float32. What
+comes back is not a model with adapters but the weight change (α/r)·B·A, as its factors: the adapters are taken off
+again, and the model keeps its own modules. Plain LoRA, not AdaLoRA, whose rank schedule needs a number of training
+steps that an edit does not have.
+"""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor, nn
+from transformers.pytorch_utils import Conv1D
+
+from audit.editors.stages.fine_tuning import GradientEditor, TargetBatch, TuningSettings, descend, target_row
+from audit.editors.stages.hyperparameters import require
+from audit.editors.stages.published import GPT2_XL, GPT_J, LLAMA_3_8B, LLAMA_7B, QWEN_2_7B, Shape
+from audit.edits.requests import EditRequest
+from audit.errors import AuditError
+from audit.models.language_model import LanguageModel
+from audit.models.patches import LowRankDelta, Patch, WeightPatch
+
+_ADAPTER = "edit"  # peft's name for one set of adapters
+_ATTENTION_EVERYWHERE = {"projections": "attention"}
+_PUBLISHED: dict[Shape, dict[str, Any]] = {  # EasyEdit hparams/LoRA; its layers are all
+    GPT2_XL: {"layers": tuple(range(48)), "steps": 30, **_ATTENTION_EVERYWHERE},
+    GPT_J: {"layers": tuple(range(28)), "steps": 50, "projections": "mlp"},
+    LLAMA_7B: {"layers": tuple(range(32)), "steps": 70, **_ATTENTION_EVERYWHERE},
+    LLAMA_3_8B: {"layers": tuple(range(32)), "steps": 70, **_ATTENTION_EVERYWHERE},
+    QWEN_2_7B: {"layers": tuple(range(28)), "steps": 60, **_ATTENTION_EVERYWHERE},
+}
+
+
+@dataclass(frozen=True)
+class LoraSettings(TuningSettings):
+    """`projections` says which linear maps of the blocks in `layers` get adapters: those of the "attention" or of the
+    "mlp". `rank` is r and `alpha` is α; `dropout` is the share of an adapter's inputs that is dropped in training.
+    """
+
+    published: ClassVar[Mapping[Shape, Mapping[str, Any]]] = MappingProxyType(_PUBLISHED)
+
+    steps: int = 70
+    learning_rate: float = 5e-3
+    projections: str = "attention"
+    rank: int = 8
+    alpha: int = 32
+    dropout: float = 0.0
+
+    @classmethod
+    def for_depth(cls, model_type: str, depth: int) -> dict[str, Any]:
+        return {"layers": tuple(range(depth))}
+
+    def check(self, depth: int) -> None:
+        super().check(depth)
+        require(self.projections in ("attention", "mlp"), "projections", self.projections, "attention or mlp")
+        for name in ("rank", "alpha"):
+            require(getattr(self, name) >= 1, name, getattr(self, name), "at least 1")
+        require(0 <= self.dropout < 1, "dropout", self.dropout, "a number from 0 to below 1")
+
+
+class Lora(GradientEditor[LoraSettings]):
+    """Many facts at once, in low-rank changes of many matrices."""
+
+    name: ClassVar[str] = "lora"
+    settings_kind = LoraSettings
+
+    def _edit(
+        self,
+        lm: LanguageModel,
+        requests: Sequence[EditRequest],
+        settings: LoraSettings,
+        tick: Callable[[float], None],
+    ) -> Patch:
+        rows = [target_row(lm, request) for request in requests]
+        maps = projections(lm, settings)
+        with _local_seed(self._seed, lm), adapters_on(lm, maps, settings) as adapters:
+            factors = [factor for adapter in adapters.values() for factor in (adapter.A, adapter.B)]
+            adam = torch.optim.Adam(factors, lr=settings.learning_rate)
+
+            def step(gradients: Sequence[Tensor]) -> None:
+                for factor, gradient in zip(factors, gradients, strict=True):
+                    factor.grad = gradient
+                adam.step()
+
+            batch = TargetBatch(lm, rows, settings.layers[0], settings.token_budget)
+            outcome = descend(batch, factors, step, settings, tick)
+            deltas = {f"{path}.weight": adapter.delta() for path, adapter in adapters.items()}
+        transposed = frozenset(f"{path}.weight" for path, module in maps.items() if isinstance(module, Conv1D))
+        meta = self._meta(settings, requests, loss=f"{outcome.loss:.4g}", updates=str(outcome.updates))
+        return WeightPatch(deltas, transposed, meta)
+
+
+def projections(lm: LanguageModel, settings: LoraSettings) -> dict[str, nn.Module]:
+    """The linear maps that get adapters, by path: inside attention, or in the block outside it."""
+    found: dict[str, nn.Module] = {}
+    for layer in settings.layers:
+        block, attention = lm.anatomy.blocks[layer], lm.anatomy.attentions[layer]
+        for name, module in lm.model.get_submodule(block).named_modules(prefix=block):
+            inside = name == attention or name.startswith(f"{attention}.")
+            if isinstance(module, nn.Linear | Conv1D) and inside == (settings.projections == "attention"):
+                found[name] = module
+    return found
+
+
+@dataclass(frozen=True, eq=False)
+class Adapter:
+    """A (rank, in) and B (out, rank) in float32, on the model's own devices; the weight changes by scaling · B·A."""
+
+    A: nn.Parameter
+    B: nn.Parameter
+    scaling: float
+
+    def delta(self) -> LowRankDelta:
+        return LowRankDelta(self.scaling * self.B.detach(), self.A.detach().clone())
+
+
+@contextmanager
+def adapters_on(
+    lm: LanguageModel, maps: Mapping[str, nn.Module], settings: LoraSettings
+) -> Iterator[dict[str, Adapter]]:
+    """Adapters on the linear maps `maps`, by path, while inside; on the way out the model has its own modules again.
+
+    Raises:
+        AuditError: peft is not installed.
+    """
+    try:
+        from peft import LoraConfig, inject_adapter_in_model
+    except ImportError as error:
+        raise AuditError(f"the editor lora needs the library peft ({error}); run pip install peft.") from None
+
+    # peft replaces modules in their parents, sets attributes of the model, and freezes what is no adapter.
+    attributes = set(vars(lm.model))
+    wanted = [(parameter, parameter.requires_grad) for parameter in lm.model.parameters()]
+    config = LoraConfig(
+        r=settings.rank,
+        lora_alpha=settings.alpha,
+        lora_dropout=settings.dropout,
+        target_modules=list(maps),
+        fan_in_fan_out=any(isinstance(module, Conv1D) for module in maps.values()),
+    )
+    try:
+        inject_adapter_in_model(config, lm.model, adapter_name=_ADAPTER)
+        adapters: dict[str, Adapter] = {}
+        for path in maps:
+            wrapper: Any = lm.model.get_submodule(path)
+            A, B = wrapper.lora_A[_ADAPTER].float().weight, wrapper.lora_B[_ADAPTER].float().weight
+            adapters[path] = Adapter(A, B, float(wrapper.scaling[_ADAPTER]))
+        yield adapters
+    finally:
+        for path, module in maps.items():
+            parent, _, name = path.rpartition(".")
+            setattr(lm.model.get_submodule(parent), name, module)
+        for name in set(vars(lm.model)) - attributes:
+            delattr(lm.model, name)
+        for parameter, before in wanted:
+            parameter.requires_grad_(before)
+
+
+@contextmanager
+def _local_seed(seed: int, lm: LanguageModel) -> Iterator[None]:
+    """A is drawn, and dropout masks are, from the global generators: they are lent a seed and put back."""
+    devices = {parameter.device for parameter in lm.model.parameters() if parameter.device.type == "cuda"}
+    with torch.random.fork_rng(devices=list(devices)):
+        torch.manual_seed(seed)
+        yield

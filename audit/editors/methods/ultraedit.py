@@ -1,0 +1,278 @@
+"""UltraEdit: one backward pass and one least squares, without training and without subjects (arXiv 2505.14679).
+
+For each linear map that is edited, every token that predicts a target token gives a pair: what goes into the map, h,
+and the gradient of the loss at its output, g. Both are normalised by running statistics, ĥ and ĝ, and the map is to
+move its output by v = −lr ‖ĥ‖² ĝ wherever h goes in. With the h as rows of H and the v as rows of V,
+
+    ΔWᵀ = (HᵀH + I)⁻¹ HᵀV
+
+where H is not normalised and W is (out, in). The statistics go on over the steps of a sequence ("lifelong
+normalisation").
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from math import isfinite
+from operator import itemgetter
+from types import MappingProxyType
+from typing import Any, ClassVar
+from weakref import WeakKeyDictionary
+
+import torch
+from torch import Tensor
+
+from audit.editors.stages.fine_tuning import GradientEditor, require_finite, target_row
+from audit.editors.stages.hyperparameters import EditorSettings, require
+from audit.editors.stages.published import GPT_J, LLAMA_3_8B, MISTRAL_7B, QWEN_2_7B, Shape, layer_at
+from audit.editors.stages.rank_one_gradients import (
+    UNLABELLED,
+    gradient_factors,
+    is_transposed,
+    map_sizes,
+    mlp_maps,
+    target_rows,
+)
+from audit.edits.requests import EditRequest
+from audit.engine.sequences import EditSequence, within_budget
+from audit.errors import AuditError
+from audit.models.language_model import LanguageModel
+from audit.models.patches import Delta, DenseDelta, LowRankDelta, Patch, WeightPatch, originals_kept
+from audit.store.content import Store
+
+_PUBLISHED: dict[Shape, dict[str, Any]] = {  # EasyEdit hparams/UltraEdit and the authors' repository
+    GPT_J: {"maps": "down:18-26"},
+    LLAMA_3_8B: {"maps": "gate:11-15+up:18-24"},
+    MISTRAL_7B: {"maps": "down:29-30"},
+    QWEN_2_7B: {"maps": "gate:18-26+up:18-26"},
+}
+_SHARES = {"other": 0.78}  # the middle of the published layers as a share of the depth
+_KINDS = ("gate", "up", "down")
+_TINY = torch.finfo(torch.float32).eps
+
+
+@dataclass(frozen=True)
+class UltraEditSettings(EditorSettings):
+    """`maps` are the MLP's linear maps that are edited, with their layers, as in gate:11-15+up:18-24: "up" and "gate"
+    lead into the MLP (the gate where there are two such maps, registered first), "down" leads out of it.
+
+    `statistics` says whose rows are normalised together: those of one "map", or those of all edited maps of one
+    "shape", as in the published code. The latter takes the layers' differences for differences between tokens, which
+    ruins an edit of a single token; in large batches the two differ less.
+
+    `learning_rate` is lr above; `token_budget` bounds the padded tokens of one micro-batch and changes nothing else.
+    """
+
+    published: ClassVar[Mapping[Shape, Mapping[str, Any]]] = MappingProxyType(_PUBLISHED)
+
+    maps: str = "down:0"
+    learning_rate: float = 1e-6
+    statistics: str = "map"
+    token_budget: int = 16384
+
+    @classmethod
+    def for_depth(cls, model_type: str, depth: int) -> dict[str, Any]:
+        return {"maps": f"down:{layer_at(_SHARES, model_type, depth)}"}
+
+    def check(self, depth: int) -> None:
+        require(self.token_budget >= 1, "token_budget", self.token_budget, "at least 1")
+        rate = self.learning_rate
+        require(isfinite(rate) and rate > 0, "learning_rate", rate, "a number above 0")
+        require(self.statistics in ("map", "shape"), "statistics", self.statistics, "map or shape")
+        wanted = f"maps with layers between 0 and {depth - 1}, such as down:3-5 or gate:2+up:3-4"
+        require(all(0 <= layer < depth for _, layer in self.places()), "maps", self.maps, wanted)
+
+    def places(self) -> tuple[tuple[str, int], ...]:
+        """(kind, layer) of every map, in the order given."""
+        found: dict[tuple[str, int], None] = {}
+        for part in self.maps.split("+"):
+            kind, _, layers = part.strip().partition(":")
+            low, dash, high = layers.partition("-")
+            high = high if dash else low
+            rising = low.isdecimal() and high.isdecimal() and int(low) <= int(high)
+            require(rising and kind in _KINDS, "maps", self.maps, "kinds and layers such as gate:11-15+up:18-24")
+            found.update(((kind, layer), None) for layer in range(int(low), int(high) + 1))
+        return tuple(found)
+
+
+@dataclass(frozen=True, eq=False)
+class RunningStatistics:
+    """Mean and spread of every feature over all rows seen so far; `squares` sums squared deviations from the mean."""
+
+    count: int
+    mean: Tensor
+    squares: Tensor
+
+    @classmethod
+    def of(cls, rows: Tensor) -> "RunningStatistics":
+        """Of (rows, features)."""
+        wide = rows.double()
+        mean = wide.mean(0)
+        return cls(len(wide), mean, (wide - mean).square().sum(0))
+
+    def __add__(self, other: "RunningStatistics") -> "RunningStatistics":
+        """Of both sets of rows together (Chan et al. 1979)."""
+        count = self.count + other.count
+        apart = other.mean - self.mean
+        mean = self.mean + apart * (other.count / count)
+        squares = self.squares + other.squares + apart.square() * (self.count * other.count / count)
+        return RunningStatistics(count, mean, squares)
+
+    def normalise(self, rows: Tensor, split: int) -> tuple[Tensor, Tensor]:
+        """The first `split` features and the others of (rows, features), each with mean 0 and deviation 1.
+
+        A single row has no deviation; its two parts are then scaled to a mean square of 1, and not centred.
+        """
+        if self.count < 2:
+            first, second = rows[:, :split].double(), rows[:, split:].double()
+            return first / (_root_mean_square(first) + _TINY), second / (_root_mean_square(second) + _TINY)
+        deviation = (self.squares / (self.count - 1)).sqrt()
+        normal = (rows.double() - self.mean) / (deviation + _TINY)
+        return normal[:, :split], normal[:, split:]
+
+
+def _root_mean_square(rows: Tensor) -> Tensor:
+    return rows.square().mean(1, keepdim=True).sqrt()
+
+
+Statistics = Mapping[str, RunningStatistics]  # by the map's path, or by its shape in words
+
+
+@dataclass(frozen=True, eq=False)
+class _Sequence:
+    """What is known between two steps of a sequence: statistics so far, and the edited weights as the last step left
+    them, which the next step finds."""
+
+    statistics: Statistics
+    weights: Mapping[str, Tensor]
+
+
+class UltraEdit(GradientEditor[UltraEditSettings]):
+    """Many facts at once, in one step."""
+
+    name: ClassVar[str] = "ultraedit"
+    settings_kind = UltraEditSettings
+
+    def __init__(self, config: Mapping[str, str] | None = None, seed: int = 0, store: Store | None = None) -> None:
+        super().__init__(config, seed, store)
+        self._sequences: WeakKeyDictionary[LanguageModel, _Sequence] = WeakKeyDictionary()
+
+    def forget(self, lm: LanguageModel) -> None:
+        """A sequence begins with the model as it is now, and without statistics."""
+        self._sequences[lm] = _Sequence({}, _edited_weights(lm, edited_maps(lm, self.settings(lm))))
+
+    def remember(self, lm: LanguageModel, requests: Sequence[EditRequest]) -> None:
+        """Take a step into the statistics: its features in the model that it found, not in the one that it left."""
+        settings, before = self.settings(lm), self._sequences[lm]
+        maps = edited_maps(lm, settings)
+        with originals_kept(lm) as originals:
+            for name, weight in before.weights.items():
+                parameter = originals.keep(name)
+                with torch.no_grad():
+                    parameter.copy_(weight)
+            features = editing_features(lm, requests, maps, settings.token_budget)
+        statistics = _extended(before.statistics, lm, features, settings)
+        self._sequences[lm] = _Sequence(statistics, _edited_weights(lm, maps))
+
+    def _edit(
+        self,
+        lm: LanguageModel,
+        requests: Sequence[EditRequest],
+        settings: UltraEditSettings,
+        tick: Callable[[float], None],
+    ) -> Patch:
+        maps = edited_maps(lm, settings)
+        features = editing_features(lm, requests, maps, settings.token_budget)
+        statistics = _extended(self._known(lm), lm, features, settings)
+        deltas: dict[str, Delta] = {}
+        for path in maps:
+            width, _ = map_sizes(lm, path)
+            H = features[path][:, :width].double()  # (tokens, in)
+            h, g = statistics[_whose(lm, path, settings)].normalise(
+                features[path], width
+            )  # ĥ (tokens, in), ĝ (tokens, out)
+            V = -settings.learning_rate * h.square().sum(1, keepdim=True) * g  # (tokens, out)
+            deltas[f"{path}.weight"] = _least_squares(H, V, is_transposed(lm, path))
+        transposed = frozenset(f"{path}.weight" for path in maps if is_transposed(lm, path))
+        rows = ",".join(str(one.count) for one in statistics.values())
+        return WeightPatch(deltas, transposed, self._meta(settings, requests, normalised_over=rows))
+
+    def _known(self, lm: LanguageModel) -> Statistics:
+        """The statistics of the sequence that the model as it is now goes on; none where it goes on no sequence."""
+        sequence = self._sequences.get(lm)
+        if sequence is None:
+            return {}
+        goes_on = all(torch.equal(lm.model.get_parameter(name), weight) for name, weight in sequence.weights.items())
+        return sequence.statistics if goes_on else {}
+
+
+def edited_maps(lm: LanguageModel, settings: UltraEditSettings) -> tuple[str, ...]:
+    """Module paths of the linear maps that `settings.maps` speaks of.
+
+    Raises:
+        AuditError: the model's MLPs have no gate.
+    """
+    found: list[str] = []
+    for kind, layer in settings.places():
+        down = lm.anatomy.down_projections[layer]
+        entering = [path for path in mlp_maps(lm, [layer]) if path != down]
+        if kind == "gate" and len(entering) < 2:
+            raise AuditError(f"maps is {settings.maps}, but the MLPs of {lm.name} have no gate; give up or down maps.")
+        found.append({"gate": entering[0], "up": entering[-1], "down": down}[kind])
+    return tuple(found)
+
+
+def editing_features(
+    lm: LanguageModel, requests: Sequence[EditRequest], maps: Sequence[str], token_budget: int
+) -> dict[str, Tensor]:
+    """By map, [h ‖ g] of every token that predicts a target token: (tokens, in + out) in float32, request by request.
+
+    g is the gradient of the sum over target tokens of −log p, so it does not depend on what else is edited.
+
+    Raises:
+        AuditError: a request cannot be used, or a loss is not finite.
+    """
+    sequences = [EditSequence(target_row(lm, request).ids, lookup=0) for request in requests]
+    found: dict[str, list[tuple[int, Tensor]]] = {path: [] for path in maps}
+    for group in within_budget(sequences, token_budget):
+        rows = target_rows(lm, [(requests[index].question, requests[index].target_new) for index in group])
+        gradients = gradient_factors(lm, rows, maps)
+        require_finite(float(gradients.losses.sum()), step=1)
+        labelled = rows.labels != UNLABELLED  # (rows, columns)
+        lengths = labelled.sum(1).tolist()
+        for path in maps:
+            factors = gradients.factors[path]
+            # The factors are those of a row's mean over its target tokens.
+            errors = factors.errors * labelled.sum(1)[:, None, None]
+            pairs = torch.cat([factors.inputs, errors], dim=-1)[labelled]  # (tokens of the group, in + out)
+            found[path] += zip(group, torch.split(pairs, lengths), strict=True)
+    return {path: torch.cat([rows for _, rows in sorted(parts, key=itemgetter(0))]) for path, parts in found.items()}
+
+
+def _extended(
+    known: Statistics, lm: LanguageModel, features: Mapping[str, Tensor], settings: UltraEditSettings
+) -> dict[str, RunningStatistics]:
+    """`known` and all the rows of `features`."""
+    statistics = dict(known)
+    for path, rows in features.items():
+        whose, new = _whose(lm, path, settings), RunningStatistics.of(rows)
+        statistics[whose] = statistics[whose] + new if whose in statistics else new
+    return statistics
+
+
+def _whose(lm: LanguageModel, path: str, settings: UltraEditSettings) -> str:
+    """What the statistics that serve the map at `path` are called."""
+    return path if settings.statistics == "map" else "{} to {}".format(*map_sizes(lm, path))
+
+
+def _least_squares(H: Tensor, V: Tensor, transposed: bool) -> Delta:
+    """ΔWᵀ = (HᵀH + I)⁻¹ HᵀV; for few tokens as Hᵀ (HHᵀ + I)⁻¹ V, which is the same and of low rank."""
+    tokens, width = H.shape
+    if tokens <= width:
+        weights = torch.linalg.solve(H @ H.T + torch.eye(tokens, dtype=H.dtype, device=H.device), V)  # (tokens, out)
+        return LowRankDelta(weights.T.float().contiguous(), H.float())  # (out, tokens) @ (tokens, in)
+    change = torch.linalg.solve(H.T @ H + torch.eye(width, dtype=H.dtype, device=H.device), H.T @ V)  # (in, out)
+    return DenseDelta((change if transposed else change.T).float().contiguous())
+
+
+def _edited_weights(lm: LanguageModel, maps: Sequence[str]) -> dict[str, Tensor]:
+    return {f"{path}.weight": lm.model.get_parameter(f"{path}.weight").detach().clone() for path in maps}

@@ -1,0 +1,239 @@
+"""WISE: edits in a side memory, and a router that keeps them there (Wang et al. 2024, arXiv 2405.14768).
+
+A copy W' of one layer's down projection learns the targets, in a random part of its entries a shard of edits (section
+2.3). A margin loss pulls the activation distance Δ(a) = ‖a (W' − W)ᵀ‖ of edited and of other inputs apart (equation 6),
+and W' speaks only where Δ reaches a share of the smallest distance of the edits seen (equations 4 and 5). W itself
+never changes. Shards are merged by TIES. `audit.models.side_memory` routes each position of each row for itself.
+
+Other inputs are texts that the model itself writes, so that no data set is needed; the reference takes ZsRE's locality
+prompts.
+"""
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from types import MappingProxyType
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor
+
+from audit.editors.stages.answers_above import AnswersAbove, aligned_sequences
+from audit.editors.stages.contexts import OPENINGS, sample_prefixes
+from audit.editors.stages.fine_tuning import GradientEditor, TargetRow, require_finite, target_row
+from audit.editors.stages.hyperparameters import EditorSettings, require
+from audit.editors.stages.published import GPT2_XL, GPT_J, LLAMA_3_8B, LLAMA_7B, MISTRAL_7B, QWEN_2_7B, Shape
+from audit.edits.requests import EditRequest
+from audit.engine.sequences import EditSequence, align, within_budget
+from audit.engine.taps import run_body, tapped
+from audit.errors import AuditError
+from audit.models.language_model import LanguageModel
+from audit.models.patches import ModulePatch, Patch, originals_kept
+from audit.models.side_memory import SideMemory, slot_of
+from audit.models.tokens import encode
+
+LAYER_SHARES = {"gpt2": 0.17, "other": 0.85}  # of the depth: the published 8 of 48, and 27 of 32
+
+# EasyEdit `hparams/WISE`; there GPT-2 XL's side memory stands beside the up projection, here beside the down one.
+_PUBLISHED: Mapping[Shape, Mapping[str, Any]] = MappingProxyType(
+    {
+        GPT2_XL: {"layer": 8, "steps": 40, "ratio": 0.8},
+        GPT_J: {"layer": 21, "near": 15.0, "far": 40.0, "gap": 20.0},
+        LLAMA_7B: {"layer": 27},
+        MISTRAL_7B: {"layer": 27},
+        QWEN_2_7B: {"layer": 23},
+        LLAMA_3_8B: {"layer": 29, "steps": 30, "learning_rate": 0.9, "near": 2.0, "ratio": 0.5},
+    }
+)
+
+
+@dataclass(frozen=True)
+class WiseSettings(EditorSettings):
+    """`layer` is the block beside whose down projection the side memory stands, counted from 0.
+
+    `mask_ratio` of its entries, drawn anew for each shard, are trained by `steps` of SGD at `learning_rate`, until the
+    loss is below `stop_loss`. The margin loss wants other inputs nearer than `near` (α), edited ones further than `far`
+    (β), and `gap` (γ) between them, in the units of the projection's output. `ratio` times the smallest distance of the
+    edits is the threshold. After `save_freq` edits a new shard begins; after `merge_freq` the shards become one, of
+    which each gives the `density` of its largest entries. `other_texts` are sampled, of `other_tokens` tokens each;
+    `token_budget` bounds the padded tokens of one batch and does not change the outcome.
+    """
+
+    published: ClassVar[Mapping[Shape, Mapping[str, Any]]] = _PUBLISHED
+
+    layer: int = 0
+    steps: int = 70
+    learning_rate: float = 1.0
+    stop_loss: float = 0.01
+    mask_ratio: float = 0.2
+    near: float = 5.0
+    far: float = 20.0
+    gap: float = 10.0
+    ratio: float = 0.88
+    density: float = 0.53
+    save_freq: int = 500
+    merge_freq: int = 1000
+    other_texts: int = 20
+    other_tokens: int = 16
+    token_budget: int = 16384
+
+    @classmethod
+    def for_depth(cls, model_type: str, depth: int) -> dict[str, Any]:
+        share = LAYER_SHARES.get(model_type, LAYER_SHARES["other"])
+        return {"layer": min(depth - 1, int(share * depth))}
+
+    def check(self, depth: int) -> None:
+        require(0 <= self.layer < depth, "layer", self.layer, f"a layer between 0 and {depth - 1}")
+        for name in ("steps", "save_freq", "merge_freq", "other_texts", "other_tokens", "token_budget"):
+            require(getattr(self, name) >= 1, name, getattr(self, name), "at least 1")
+        for name in ("mask_ratio", "density"):
+            require(0 < getattr(self, name) <= 1, name, getattr(self, name), "a number above 0 and up to 1")
+        require(0 < self.ratio < 1, "ratio", self.ratio, "a number between 0 and 1")  # at 1, rounding would decide
+        for name in ("near", "far", "gap", "stop_loss"):
+            value = getattr(self, name)
+            require(math.isfinite(value) and value >= 0, name, value, "a number of at least 0")
+        rate = self.learning_rate
+        require(math.isfinite(rate) and rate > 0, "learning_rate", rate, "a number above 0")
+
+
+class Wise(GradientEditor[WiseSettings]):
+    """Many facts at once; the side memory that the model carries already is trained on."""
+
+    name: ClassVar[str] = "wise"
+    settings_kind = WiseSettings
+
+    def _edit(
+        self, lm: LanguageModel, requests: Sequence[EditRequest], settings: WiseSettings, tick: Callable[[float], None]
+    ) -> Patch:
+        module = lm.anatomy.down_projections[settings.layer]
+        attached = lm.attached.get(slot_of(module))
+        empty = SideMemory.empty(module, settings.ratio, settings.density)
+        memory = attached.attachment if attached is not None else empty
+        assert isinstance(memory, SideMemory)  # its slot is nobody else's
+        memory = replace(memory, ratio=settings.ratio, density=settings.density)
+        rows = [target_row(lm, request) for request in requests]
+        done, losses, updates = 0, list[str](), list[str]()
+        with originals_kept(lm) as originals:
+            originals.attach(empty)  # what is trained speaks in its place
+            others = self._other_activations(lm, settings)
+            while done < len(rows):
+                chunk = rows[done : done + _room(memory, settings)]
+                trained = self._shard(lm, memory, chunk, others, settings)
+                memory = memory.with_shard(
+                    trained.change, trained.activations, len(chunk), new=_is_full(memory, settings)
+                )
+                if memory.since_merge >= settings.merge_freq:
+                    memory = memory.merged()
+                done += len(chunk)
+                losses.append(f"{trained.loss:.4g}")
+                updates.append(str(trained.updates))
+                tick(done / len(rows))
+        told = {"losses": ",".join(losses), "updates": ",".join(updates)}
+        return ModulePatch((memory,), self._meta(settings, requests, **told))
+
+    def _shard(
+        self, lm: LanguageModel, memory: SideMemory, rows: Sequence[TargetRow], others: Tensor, settings: WiseSettings
+    ) -> "_Trained":
+        """A new shard, or the last one trained on."""
+        new = _is_full(memory, settings)
+        shape = (lm.anatomy.hidden_size, lm.anatomy.inner_size)  # (outputs, inputs)
+        mask = random_mask(shape, settings.mask_ratio, seed=self._seed + memory.opened + int(new))
+        before = torch.zeros(shape) if new else memory.shards[-1]
+        return _train(lm, rows, before.to(lm.device), mask.to(lm.device), others, settings)
+
+    def _other_activations(self, lm: LanguageModel, settings: WiseSettings) -> Tensor:
+        """What the down projection sees in other texts, the first token of each left out: (others, inner).
+
+        The first token sees nothing but itself; in many models its state is an outlier.
+        """
+        down = lm.anatomy.down_projections[settings.layer]
+        texts = sample_prefixes(lm, OPENINGS, settings.other_texts, settings.other_tokens, self._seed)
+        sequences = [EditSequence(tuple(encode(lm.tokenizer, text)), 0) for text in texts if text]
+        found: list[Tensor] = []
+        for group in within_budget(sequences, settings.token_budget):
+            rows = align([sequences[index] for index in group], lm.device)
+            with tapped(lm, len(group), inputs=[down], stop=down) as taps:
+                run_body(lm, rows.ids, rows.mask, rows.positions)
+            found.append(taps.inputs[down].to(lm.device)[(rows.mask > 0) & (rows.positions > 0)].float())
+        others = torch.cat(found) if found else torch.zeros(0, lm.anatomy.inner_size)
+        if not len(others):
+            raise AuditError(
+                f"the model {lm.name} writes no text for the editor {self.name} to keep as it is; "
+                "give a larger other_texts or other_tokens."
+            )
+        return others
+
+
+def random_mask(shape: tuple[int, ...], ratio: float, seed: int) -> Tensor:
+    """True for exactly round(ratio · size) entries; drawn on the CPU, so one seed is one mask on every device."""
+    size = math.prod(shape)
+    mask = torch.zeros(size, dtype=torch.bool)
+    mask[torch.randperm(size, generator=torch.Generator().manual_seed(seed))[: round(ratio * size)]] = True
+    return mask.view(shape)
+
+
+def margin_loss(edited: Tensor, others: Tensor, near: float, far: float, gap: float) -> Tensor:
+    """Equation 6, from the activation distances of edited (edited,) and other (others,) inputs.
+
+    Other inputs are to be nearer than `near`, edited ones further than `far`, and `gap` to lie between each pair.
+    """
+    pairs = gap - (edited[:, None] - others[None, :])  # (edited, others)
+    return (others - near).relu().mean() + (far - edited).relu().mean() + pairs.relu().mean()
+
+
+@dataclass(frozen=True, eq=False)
+class _Trained:
+    """`change` (outputs, inputs) of a shard; `activations` (positions, inputs) of its new edits."""
+
+    change: Tensor
+    activations: Tensor
+    loss: float
+    updates: int
+
+
+def _train(
+    lm: LanguageModel,
+    rows: Sequence[TargetRow],
+    change: Tensor,
+    mask: Tensor,
+    others: Tensor,
+    settings: WiseSettings,
+) -> _Trained:
+    """SGD on the masked entries of `change` = W' − W: target loss (mean over rows) and margin loss."""
+    groups = within_budget(aligned_sequences(rows), settings.token_budget)
+    parts = [AnswersAbove.prepared(lm, [rows[index] for index in group], settings.layer) for group in groups]
+    edited = torch.cat([part.activations for part in parts])  # (edited positions, inner)
+    change = change.clone()
+
+    def saying(seen: Tensor, said: Tensor) -> Tensor:
+        return said.float() + seen.float() @ change.T
+
+    updates = 0
+    while True:
+        change.requires_grad_(True)
+        with torch.enable_grad():
+            far, near = ((inputs @ change.T).norm(dim=-1) for inputs in (edited, others))
+            loss = margin_loss(far, near, settings.near, settings.far, settings.gap)
+            (gradient,) = torch.autograd.grad(loss, change)
+            total = float(loss.detach())
+            for part in parts:  # one graph at a time
+                loss = part.losses(saying).sum() / len(rows)
+                gradient = gradient + torch.autograd.grad(loss, change)[0]
+                total += float(loss.detach())
+        change.requires_grad_(False)
+        require_finite(total, updates + 1)
+        if total < settings.stop_loss or updates == settings.steps:
+            return _Trained(change, edited, total, updates)
+        change -= settings.learning_rate * gradient * mask
+        updates += 1
+
+
+def _is_full(memory: SideMemory, settings: WiseSettings) -> bool:
+    """Whether the next edit begins a new shard."""
+    return not 0 < memory.filled < settings.save_freq
+
+
+def _room(memory: SideMemory, settings: WiseSettings) -> int:
+    """How many edits go into the shard at hand before a new one begins or all are merged."""
+    in_shard = settings.save_freq - (0 if _is_full(memory, settings) else memory.filled)
+    return max(1, min(in_shard, settings.merge_freq - memory.since_merge))

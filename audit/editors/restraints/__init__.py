@@ -1,0 +1,1 @@
+"""Restraints on an update: RECT, its random control, and PRUNE."""

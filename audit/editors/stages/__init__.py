@@ -1,0 +1,1 @@
+"""What several editing methods share: prefix contexts, keys, values, covariance, solve."""

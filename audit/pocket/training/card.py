@@ -1,0 +1,179 @@
+"""The training card of a pocket model: what it was trained on, what it can do, where it recalls facts.
+
+    python -m audit.pocket.training.card pocket-gpt2           # measure and write the card beside the weights
+    python -m audit.pocket.training.card pocket-gpt2 --check   # measure again, exit 1 where the card differs
+
+Everything is measured as an audit measures it: held-out items, the abilities' own prompts, greedy decoding.
+"""
+
+import argparse
+import json
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from random import Random
+from typing import Any
+
+import numpy as np
+from rich.console import Console
+from rich.table import Table
+
+from audit.abilities import ABILITIES, load_ability
+from audit.abilities.contract import Decoding
+from audit.abilities.data.sources import PocketSource, items
+from audit.answering.answers import ask
+from audit.engine.generation import generate
+from audit.measures.causal_tracing import KnownFact, Trace, trace_facts
+from audit.models.language_model import LanguageModel
+from audit.models.loading import POCKET_WEIGHTS, load_language_model, pocket_names
+from audit.pocket.training.corpus import fact_text
+from audit.pocket.world import Fact, build_world
+from audit.verdicts.intervals import f1_of
+
+CARD = "card.json"
+TOLERANCE = 0.01  # another processor may round an answer or two differently
+TRACED_FACTS = 100
+TRACED_WORDING = 2  # a paraphrase, with words between the subject and the answer
+SAMPLE_SEED = 3
+
+
+@dataclass(frozen=True)
+class AbilityScore:
+    """Mean score over `n` held-out items, and the share of answers that could be parsed."""
+
+    score: float
+    n: int
+    parseable: float
+
+
+@dataclass(frozen=True)
+class Measured:
+    """What a model can do. `facts` maps a relation's wording to the share of its facts that are recalled."""
+
+    abilities: dict[str, AbilityScore]
+    facts: dict[str, float]
+    facts_asked: int
+
+
+def measure_abilities(lm: LanguageModel, limit: int | None) -> dict[str, AbilityScore]:
+    """Ask `limit` held-out items of every ability (None: all of them)."""
+    scores: dict[str, AbilityScore] = {}
+    for name in ABILITIES:
+        ability = load_ability(name)
+        questions = items(ability, PocketSource(), limit, SAMPLE_SEED)
+        asked = ask(lm, ability, questions)
+        n = len(questions)
+        if asked.scores[0].counts:  # a corpus metric: pool true positives, false positives and misses
+            mean = float(f1_of(np.sum([score.counts for score in asked.scores], axis=0, dtype=np.float64)))
+        else:
+            mean = sum(score.value for score in asked.scores) / n
+        scores[name] = AbilityScore(mean, n, sum(answer.parseable for answer in asked.answers) / n)
+    return scores
+
+
+def measure_facts(lm: LanguageModel, limit: int | None) -> dict[str, float]:
+    """Share of facts whose greedy answer is right, for every wording, over at most `limit` facts of each."""
+    facts = list(build_world().facts())
+    Random(SAMPLE_SEED).shuffle(facts)
+    asked: dict[str, list[tuple[Fact, int]]] = {}
+    for fact in facts:
+        for wording, phrasing in enumerate(fact.relation.phrasings):
+            part = asked.setdefault(f"{fact.relation.name}: {phrasing}", [])
+            if limit is None or len(part) < limit:
+                part.append((fact, wording))
+    pairs = [pair for part in asked.values() for pair in part]
+    answers = iter(generate(lm, [fact_text(*pair)[0] for pair in pairs], Decoding(6, stop=("\n", "."))))
+    return {
+        wording: sum(next(answers).strip() == fact.answer for fact, _ in part) / len(part)
+        for wording, part in asked.items()
+    }
+
+
+def measure(lm: LanguageModel, limit: int | None = None) -> Measured:
+    """Abilities and facts; `limit` bounds the items of an ability and the facts of a wording."""
+    facts = measure_facts(lm, limit)
+    return Measured(measure_abilities(lm, limit), facts, len(build_world().facts()))
+
+
+def trace(lm: LanguageModel) -> Trace:
+    """Causal tracing over facts about people whose wording goes on after the subject."""
+    people = set(build_world().people)
+    facts = [fact for fact in build_world().facts() if fact.subject in people and len(fact.relation.phrasings) > 2]
+    sample = Random(SAMPLE_SEED).sample(facts, TRACED_FACTS)
+    return trace_facts(lm, [KnownFact(f.relation.phrasings[TRACED_WORDING], f.subject, f.answer) for f in sample])
+
+
+def write_card(name: str, training: Mapping[str, Any]) -> dict[str, Any]:
+    """Measure a shipped model in full and write `card.json` beside its weights. Returns the card."""
+    lm = load_language_model(name, device="cpu")
+    card = {
+        "schema_version": 1,
+        "name": name,
+        "parameters": sum(parameter.numel() for parameter in lm.model.parameters()),
+        "training": dict(training),
+        "measured": asdict(measure(lm)),
+        "causal_tracing": asdict(trace(lm)),
+    }
+    (POCKET_WEIGHTS / name / CARD).write_text(json.dumps(card, indent=1) + "\n")
+    return card
+
+
+def read_card(name: str) -> dict[str, Any]:
+    """The card that ships with a pocket model."""
+    return dict(json.loads((POCKET_WEIGHTS / name / CARD).read_text()))
+
+
+def differences(card: Mapping[str, Any], measured: Measured) -> Sequence[str]:
+    """One sentence for every number of the card that a new measurement does not bear out."""
+    found = []
+    for name, score in measured.abilities.items():
+        claimed = card["measured"]["abilities"][name]["score"]
+        if abs(claimed - score.score) > TOLERANCE:
+            found.append(f"{name}: the card says {claimed:.4f}, measured {score.score:.4f}")
+    for wording, recalled in measured.facts.items():
+        claimed = card["measured"]["facts"][wording]
+        if abs(claimed - recalled) > TOLERANCE:
+            found.append(f"{wording}: the card says {claimed:.4f}, measured {recalled:.4f}")
+    return found
+
+
+def card_table(card: Mapping[str, Any]) -> Table:
+    """The measured part of a card, to be printed."""
+    table = Table(title=f"{card['name']}, {card['parameters']:,} parameters")
+    for column in ("measured", "score", "n"):
+        table.add_column(column, justify="left" if column == "measured" else "right")
+    for name, score in card["measured"]["abilities"].items():
+        table.add_row(name, f"{score['score']:.3f}", str(score["n"]))
+    facts = card["measured"]["facts"]
+    worst = min(facts, key=facts.__getitem__)
+    table.add_row(f"facts, worst wording ({worst})", f"{facts[worst]:.3f}", str(card["measured"]["facts_asked"]))
+    tracing = card["causal_tracing"]
+    for position in ("subject_last", "prompt_last"):
+        effect = " ".join(f"{value - tracing['corrupted']:.2f}" for value in tracing[position])
+        table.add_row(f"restored at {position}, by block", effect, str(tracing["facts"]))
+    return table
+
+
+def main() -> None:
+    """Entry point of `python -m audit.pocket.training.card`."""
+    parser = argparse.ArgumentParser(description="Measure a pocket model; write or check its training card.")
+    parser.add_argument("names", nargs="*", default=list(pocket_names()), help="pocket models (default: all)")
+    parser.add_argument("--check", action="store_true", help="compare with the card instead of writing it")
+    given = parser.parse_args()
+    console = Console()
+    failed = False
+    for name in given.names:
+        if given.check:
+            card = read_card(name)
+            found = differences(card, measure(load_language_model(name, device="cpu")))
+            failed = failed or bool(found)
+            console.print(card_table(card))
+            console.print(f"{name}: " + ("; ".join(found) if found else "every number of the card was measured again"))
+        else:
+            training = read_card(name)["training"] if (POCKET_WEIGHTS / name / CARD).exists() else {}
+            console.print(card_table(write_card(name, training)))
+    sys.exit(1 if failed else 0)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,149 @@
+"""The audit under pytest-xdist: every worker audits the tests that it is given, and the controller makes one report.
+
+The workers edit once: they share a store, where the first of them keeps the patch for the others. Under --no-store it
+is a folder that is removed after the run. What is said, and what is written, the controller says and writes.
+"""
+
+import os
+import shutil
+import tempfile
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from audit.errors import AuditError
+
+if TYPE_CHECKING:
+    from audit.reports.rows import RunReport
+
+# What passes between the processes, by name: texts and nothing else.
+STORE, TROUBLE, REPORT, MEASURED, PART = (
+    f"audit_{what}" for what in ("store", "trouble", "report", "measured", "part")
+)
+
+
+class Worker:
+    """One of several processes that run tests. It prints nothing; what it has to say it tells the controller."""
+
+    def __init__(self, config: pytest.Config) -> None:
+        told: dict[str, Any] = config.workerinput  # type: ignore[attr-defined]
+        self._number = int("".join(filter(str.isdigit, told["workerid"])))  # gw0, gw1, ...
+        self._count = int(told["workercount"])
+        self._output: dict[str, Any] = config.workeroutput  # type: ignore[attr-defined]
+        self.store = Path(told[STORE]) if STORE in told else None
+
+    def take_place(self, device: str) -> None:
+        """Take this worker's share of the cores, and its own GPU where there are several; `device` is as typed.
+
+        Raises:
+            AuditError: the workers would have to share one accelerator.
+        """
+        if self._count == 1:
+            return
+        if "OMP_NUM_THREADS" not in os.environ:
+            import torch
+
+            torch.set_num_threads(max(1, _cores() // self._count))
+        if device == "cpu":
+            return
+        import torch
+
+        if device == "auto" and not torch.cuda.is_available():
+            return
+        gpus = torch.cuda.device_count() if device in ("auto", "cuda") else 1
+        if gpus < 2:
+            raise AuditError(
+                f"-n {self._count} with --device {device}: the workers would share one device, and none would be "
+                "faster; run the audit without -n, or with --device cpu."
+            )
+        torch.cuda.set_device(self._number % gpus)  # what "cuda" stands for from now on
+
+    def refuse(self, trouble: AuditError) -> None:
+        """End the whole run with one sentence."""
+        self._output[TROUBLE] = str(trouble)
+
+    def attach(self, report: pytest.TestReport, found: "RunReport") -> None:
+        """Send what one test found along with its report, in case this process does not reach its end."""
+        from audit.reports.merged import packed
+
+        setattr(report, PART, packed(found))
+
+    def send(self, report: "RunReport", measured: bool) -> None:
+        """Send all that was found; `measured` says whether there is anything in it that is worth a report."""
+        from audit.reports.merged import packed
+
+        self._output[REPORT], self._output[MEASURED] = packed(report), measured
+
+    @pytest.hookimpl(tryfirst=True)
+    def pytest_runtestloop(self) -> bool | None:
+        """Run nothing after a refusal."""
+        return True if TROUBLE in self._output else None
+
+
+class Controller:
+    """The process that deals the tests out and hears what became of them."""
+
+    def __init__(self, *, use_store: bool) -> None:
+        self._use_store = use_store
+        self._folder: str | None = None
+        self._reports: list[str] = []
+        self._parts: dict[str, list[str]] = {}  # by worker, of those that have not sent their whole report
+        self._measured = False
+        self._died: list[str] = []
+
+    def report(self) -> "RunReport | None":
+        """What all workers found together; None where no test audited anything.
+
+        Raises:
+            AuditError: the workers did not audit the same thing.
+        """
+        texts = [*self._reports, *(part for parts in self._parts.values() for part in parts)]
+        if not texts or not (self._measured or self._parts):
+            return None
+        from audit.reports.merged import merged, unpacked
+
+        report = merged([unpacked(text) for text in texts])
+        return replace(report, failed_tests=tuple(dict.fromkeys((*report.failed_tests, *self._died))))
+
+    @pytest.hookimpl(optionalhook=True)
+    def pytest_configure_node(self, node: Any) -> None:
+        """Give the workers a folder of the run's own where the user keeps nothing."""
+        if self._use_store:
+            return
+        if self._folder is None:
+            self._folder = tempfile.mkdtemp(prefix="audit-run-")
+        node.workerinput[STORE] = self._folder
+
+    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        part = getattr(report, PART, None)
+        if part is not None:
+            self._parts.setdefault(report.worker_id, []).append(part)
+
+    @pytest.hookimpl(optionalhook=True)
+    def pytest_handlecrashitem(self, crashitem: str) -> None:
+        """A worker died in the middle of this test: it is not known to have passed."""
+        self._died.append(crashitem)
+
+    @pytest.hookimpl(optionalhook=True)
+    def pytest_testnodedown(self, node: Any, error: object | None) -> None:
+        """A worker is done, or dead."""
+        if error is not None:
+            self._died.append(f"worker {node.gateway.id}")
+            return
+        if TROUBLE in node.workeroutput:
+            raise pytest.UsageError(node.workeroutput[TROUBLE])
+        if REPORT in node.workeroutput:
+            self._reports.append(node.workeroutput[REPORT])
+            self._measured = self._measured or node.workeroutput[MEASURED]
+            self._parts.pop(node.gateway.id, None)
+
+    def pytest_unconfigure(self) -> None:
+        if self._folder is not None:
+            shutil.rmtree(self._folder, ignore_errors=True)
+
+
+def _cores() -> int:
+    """The cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

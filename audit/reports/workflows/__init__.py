@@ -1,0 +1,1 @@
+"""Rows, tables and files of the workflows, one file each."""

@@ -1,0 +1,199 @@
+"""The folder of `audit diff`: `diff.json` and `diff.csv` with every number, `table.md` to read, and the plot."""
+
+import csv
+import io
+import json
+import math
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from rich import box
+from rich.table import Table
+
+from audit.measures.checkpoint_diff import CheckpointDiff, TensorChange
+from audit.measures.weight_changes import THRESHOLDS
+from audit.reports.files import write_texts, written_into
+
+SCHEMA_VERSION = 1
+SHOWN_THRESHOLDS = (0.1, 1.0)  # in tables; the files hold all
+MOST_ROWS = 30  # of the terminal's table; the files hold all
+_HEADINGS = (
+    "tensor",
+    "layer",
+    "role",
+    "shape",
+    "relative norm",
+    "spectral norm",
+    "relative",
+    "effective rank",
+    "rank",
+    *(f"> {threshold:g} W" for threshold in SHOWN_THRESHOLDS),
+    "largest entry",
+)
+# The same without the largest entry, for 80 columns.
+_NARROW_HEADINGS = (
+    "tensor",
+    "layer",
+    "role",
+    "shape",
+    "rel.\nnorm",
+    "σ₁",
+    "σ₁\nrel.",
+    "eff.\nrank",
+    "rank",
+    *(f"%>{threshold:g}W" for threshold in SHOWN_THRESHOLDS),
+)
+
+
+def write_diff(diff: CheckpointDiff, folder: Path) -> tuple[Path, ...]:
+    """Write everything into `folder`, in place of what an earlier run left there; the files written.
+
+    Raises:
+        AuditError: the folder cannot be written.
+    """
+    texts = {"diff.json": diff_json(diff), "diff.csv": diff_csv(diff), "table.md": diff_markdown(diff)}
+    with written_into(folder, "--out"):
+        written = write_texts(folder, texts, "--out")
+        if not diff.changes:
+            return written
+        from audit.reports.plots.weight_changes import draw_changes  # brings matplotlib
+
+        return (*written, *draw_changes(diff, folder))
+
+
+def diff_json(diff: CheckpointDiff) -> str:
+    """Every number; what is not finite is null."""
+    content = {
+        "schema_version": SCHEMA_VERSION,
+        **{name: getattr(diff, name) for name in ("base", "edited", "kind", "stored_as", "attaches_modules")},
+        "identical": diff.identical,
+        "tensors": diff.tensors,
+        "changed": len(diff.changes),
+        "entry_shares": _shares(diff.entry_shares.items()),
+        "changes": [
+            {name: _number(value) for name, value in asdict(change).items()}
+            | {"entry_shares": _shares(change.entry_shares.items())}
+            for change in diff.changes
+        ],
+    }
+    return json.dumps(content, indent=1, allow_nan=False) + "\n"
+
+
+def diff_csv(diff: CheckpointDiff) -> str:
+    """One line a changed tensor; empty where there is no number."""
+    numbers = ("norm", "relative_norm", "spectral_norm", "relative_spectral_norm", "effective_rank", "numerical_rank")
+    shares = [f"entries_over_{threshold:g}" for threshold in THRESHOLDS]
+    stream = io.StringIO()
+    writer = csv.writer(stream, lineterminator="\n")
+    writer.writerow(["tensor", "layer", "role", "shape", *numbers, "largest_entry", *shares])
+    for change in diff.changes:
+        layer = "" if change.layer is None else change.layer
+        found = [getattr(change, name) for name in (*numbers, "largest_entry")]
+        values = [*found, *(change.entry_shares[threshold] for threshold in THRESHOLDS)]
+        cells = ["" if value is None else f"{value:.6g}" for value in values]
+        writer.writerow([change.name, layer, change.role, _shape(change), *cells])
+    return stream.getvalue()
+
+
+def diff_markdown(diff: CheckpointDiff) -> str:
+    """The sentences, and a table of all changed tensors."""
+    lines = [f"# What {_short(diff.edited)} changed in {_short(diff.base)}", "", *sentences(diff)]
+    if diff.changes:
+        lines += ["", _line(_HEADINGS), _line(["---", "---:", "---", *["---:"] * (len(_HEADINGS) - 3)])]
+        lines += [_line(_cells(change)) for change in diff.changes]
+    return "\n".join(lines) + "\n"
+
+
+def diff_table(diff: CheckpointDiff) -> Table:
+    """The tensors that changed most, for a terminal."""
+    left = len(diff.changes) - MOST_ROWS
+    caption = f"and {left} more, which changed less; diff.csv holds all" if left > 0 else None
+    title = f"{_short(diff.edited)} over {_short(diff.base)}, the largest relative norm first"
+    table = Table(
+        title=title, caption=caption, box=box.SIMPLE_HEAD, padding=0, pad_edge=False
+    )  # the box puts a space between
+    table.title_justify = table.caption_justify = "left"
+    for heading in _NARROW_HEADINGS:
+        words = heading in ("tensor", "role")
+        table.add_column(heading, justify="left" if words else "right", no_wrap=heading != "tensor", overflow="fold")
+    for change in diff.changes[:MOST_ROWS]:
+        name, *cells = _cells(change)[:-1]
+        inside = name if change.layer is None else name.partition(f".{change.layer}.")[2]
+        table.add_row(inside.removesuffix(".weight"), *(cell.removesuffix(" %") for cell in cells))
+    return table
+
+
+def sentences(diff: CheckpointDiff) -> tuple[str, ...]:
+    """What was compared and what came of it, in words."""
+    if diff.identical:
+        return (f"The weights of {diff.edited} are those of {diff.base}, bit for bit: no tensor differs.",)
+    told = []
+    if diff.attaches_modules:
+        told.append(f"{diff.edited} attaches modules to {diff.base}, which are not weights and are not compared.")
+    if not diff.changes:
+        return (*told, "No tensor differs.")
+    told.append(f"{len(diff.changes)} of {diff.tensors} tensors differ; {_places(diff.changes)}.")
+    shares = ", ".join(f"{100 * diff.entry_shares[t]:.3g} % by more than {t:g}" for t in SHOWN_THRESHOLDS)
+    told.append(f"Of the entries of these tensors, {shares} times themselves.")
+    rounded = sum(change.rounding_only for change in diff.changes)
+    if rounded:
+        stored = f" (the checkpoint is stored in {diff.stored_as})" if diff.stored_as else ""
+        told.append(f"{rounded} of the {len(diff.changes)} tensors differ by no more than rounding{stored}.")
+    told.append(
+        "Effective rank is exp(H) of the singular values (Roy & Vetterli 2007); rank counts those that rounding the "
+        "weights cannot make."
+    )
+    return tuple(told)
+
+
+def _places(changes: Sequence[TensorChange]) -> str:
+    """In which layers and roles the tensors lie that differ by more than rounding, if there are any."""
+    edited = [change for change in changes if not change.rounding_only] or list(changes)
+    layers = sorted({change.layer for change in edited if change.layer is not None})
+    roles = ", ".join(dict.fromkeys(change.role for change in edited))
+    where = (
+        "outside the layers" if not layers else f"in layers {_span(layers)}" if layers[1:] else f"in layer {layers[0]}"
+    )
+    return f"the change lies {where} ({roles})"
+
+
+def _span(layers: Sequence[int]) -> str:
+    whole = list(layers) == list(range(layers[0], layers[-1] + 1))
+    return f"{layers[0]}-{layers[-1]}" if whole and len(layers) > 2 else ", ".join(map(str, layers))
+
+
+def _cells(change: TensorChange) -> list[str]:
+    numbers = (change.relative_norm, change.spectral_norm, change.relative_spectral_norm)
+    return [
+        change.name,
+        "–" if change.layer is None else str(change.layer),
+        change.role,
+        _shape(change),
+        *("–" if value is None else f"{value:.3g}" for value in numbers),
+        "–" if change.effective_rank is None else f"{change.effective_rank:.1f}",
+        "–" if change.numerical_rank is None else str(change.numerical_rank),
+        *(f"{100 * change.entry_shares[threshold]:.1f} %" for threshold in SHOWN_THRESHOLDS),
+        f"{change.largest_entry:.3g}",
+    ]
+
+
+def _shape(change: TensorChange) -> str:
+    return "×".join(map(str, change.shape))
+
+
+def _shares(shares: Any) -> dict[str, float]:
+    return {f"{threshold:g}": share for threshold, share in shares}
+
+
+def _number(value: Any) -> Any:
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def _short(name: str) -> str:
+    return name.rstrip("/").rsplit("/", 1)[-1]
+
+
+def _line(cells: Sequence[str]) -> str:
+    return f"| {' | '.join(cells)} |"

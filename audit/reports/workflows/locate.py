@@ -1,0 +1,112 @@
+"""The folder of `audit locate`: `locate.json` with every number, `table.md` to read, and the heat maps."""
+
+import json
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict
+from pathlib import Path
+
+from rich import box
+from rich.table import Table
+
+from audit.measures.causal_tracing import KINDS, ROLES
+from audit.measures.locate import Located
+from audit.reports.files import write_texts, written_into
+
+SCHEMA_VERSION = 1
+
+
+def write_located(located: Located, folder: Path) -> tuple[Path, ...]:
+    """Write everything into `folder`, in place of what an earlier run left there; the files written.
+
+    Raises:
+        AuditError: the folder cannot be written.
+    """
+    from audit.reports.plots.heat_map import draw_heat_maps  # brings matplotlib
+
+    texts = {"locate.json": located_json(located), "table.md": located_markdown(located)}
+    with written_into(folder, "--out"):
+        return (*write_texts(folder, texts, "--out"), *draw_heat_maps(located, folder))
+
+
+def located_json(located: Located) -> str:
+    """Every number, with the names of roles and kinds."""
+    effects = located.effects
+    content = {
+        "schema_version": SCHEMA_VERSION,
+        **{name: getattr(located, name) for name in ("model", "source", "asked", "seed")},
+        "recalled": effects.facts,
+        "clean": effects.clean,
+        "corrupted": effects.corrupted,
+        "noise_samples": effects.samples,
+        "window": effects.window,
+        "facts_by_role": dict(zip(ROLES, effects.role_facts, strict=True)),
+        "average_indirect_effect": {kind: dict(zip(ROLES, effects.by_kind[kind], strict=True)) for kind in KINDS},
+        "recommendation": asdict(located.recommendation),
+    }
+    return json.dumps(content, indent=1) + "\n"
+
+
+def located_markdown(located: Located) -> str:
+    """The sentences and one table a kind of module."""
+    lines = [f"# Where {located.model} recalls facts", "", *sentences(located)]
+    depth = len(located.recommendation.effects)
+    for kind in KINDS:
+        lines += ["", f"## {_heading(kind, located.effects.window)}", ""]
+        lines += [_row(["token", "facts", *map(str, range(depth))]), _row(["---"] + ["---:"] * (depth + 1))]
+        lines += [_row(cells) for cells in _cells(located, kind)]
+    return "\n".join(lines) + "\n"
+
+
+def located_table(located: Located) -> Table:
+    """The MLPs' effects, which decide, for a terminal."""
+    table = Table(title=_heading("mlp", located.effects.window), box=box.SIMPLE_HEAD, title_justify="left")
+    table.add_column("token", no_wrap=True)
+    for heading in ("facts", *map(str, range(len(located.recommendation.effects)))):
+        table.add_column(heading, justify="right")
+    for cells in _cells(located, "mlp"):
+        table.add_row(*cells, style="bold" if cells[0] == "last subject token" else None)
+    return table
+
+
+def sentences(located: Located) -> tuple[str, ...]:
+    """What was traced and what follows, in words."""
+    effects, advice = located.effects, located.recommendation
+    peak = advice.effects[advice.rome]
+    return (
+        f"{located.model} recalls {effects.facts} of the {located.asked} facts asked ({located.source}); these were "
+        "traced.",
+        f"The answer's probability is {effects.clean:.3f}, and {effects.corrupted:.3f} with the subject drowned in "
+        "noise.",
+        f"MLPs put back at the subject's last token restore most at layer {advice.rome} ({peak:.3f}), and at least "
+        f"half of that in {_named(advice.range)}.",
+        f"Recommended: layer={advice.rome} for rome and its like, layers={_span(advice.memit)} for memit and its like.",
+    )
+
+
+def _cells(located: Located, kind: str) -> Iterator[list[str]]:
+    rows = dict(located.effects.by_kind.items())
+    for role, n, row in zip(ROLES, located.effects.role_facts, rows[kind], strict=True):  # type: ignore[index]
+        values = ["–"] * len(located.recommendation.effects) if row is None else [_points(value) for value in row]
+        yield [role, str(n), *values]
+
+
+def _heading(kind: str, window: int) -> str:
+    name = {"block": "Block output", "mlp": "MLP output", "attention": "Attention output"}[kind]
+    several = f" in {window} layers around" if kind != "block" and window > 1 else ""
+    return f"{name} put back{several}: average indirect effect (probability), by layer"
+
+
+def _points(value: float) -> str:
+    return f"{value:.3f}".replace("-0.000", "0.000")
+
+
+def _span(layers: Sequence[int]) -> str:
+    return str(layers[0]) if len(layers) == 1 else f"{layers[0]}-{layers[-1]}"
+
+
+def _named(layers: Sequence[int]) -> str:
+    return f"layer {layers[0]} alone" if len(layers) == 1 else f"layers {_span(layers)}"
+
+
+def _row(cells: Sequence[str]) -> str:
+    return f"| {' | '.join(cells)} |"

@@ -1,0 +1,234 @@
+"""What a run could say and how long it would take, before anything is asked: plain data, a table and sentences.
+
+Score points as everywhere; a drop is "seen" and a margin "certified" with the probability `POWER` if things are as
+assumed, and a number is "about" what is meant, for nobody has asked anything yet.
+"""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+from rich import box
+from rich.text import Text
+
+from audit.reports.rows import RunHeader
+from audit.reports.terminal import Column, fitting, text_console, text_of
+
+POWER = 0.8
+CERTIFIABLE, TOO_SMALL, DEPENDS, AT_THE_FLOOR = "can be certified", "too small", "depends on the base", "at the floor"
+STYLES = {CERTIFIABLE: "bold green", TOO_SMALL: "bold red", DEPENDS: "bold yellow", AT_THE_FLOOR: "bold yellow"}
+
+
+@dataclass(frozen=True)
+class PlannedAbility:
+    """What the items of one ability could tell, and what asking them takes.
+
+    `margin` is the asked one in score points, None where it is a share of a base score that is not known; then
+    `needed_base` is the base score from which on it could be certified. Where a margin is too small, `available` is the
+    largest --limit that the data can fill, `smallest_with_all` what that certifies, and `limit_enough` the one that
+    would do; None where nobody could ask so many. `changes_from` is the earlier run (its folder's name) that `changes`
+    was seen in, None where it is assumed. `read` and `written` are the tokens of one model's answers, `written_at_most`
+    where each runs to its limit; `seconds` those of all models, None while they are not known.
+    """
+
+    ability: str
+    protocol: str
+    items: int
+    clusters: int
+    changes: float
+    smallest_drop: float | None
+    smallest_margin: float | None
+    margin: float | None
+    asked_margin: str
+    available: int | None = None
+    limit_enough: int | None = None
+    smallest_with_all: float | None = None
+    needed_base: float | None = None
+    changes_from: str | None = None
+    at_the_floor: bool = False  # the earlier run's base model was not clearly above chance
+    read: float = 0.0
+    written: float = 0.0
+    written_at_most: float = 0.0
+    seconds: float | None = None
+
+    @property
+    def named(self) -> str:
+        return self.ability if self.protocol == "standard" else f"{self.ability} ({self.protocol})"
+
+    @property
+    def prospect(self) -> str:
+        """What can be expected of the margin, in a few words."""
+        if self.at_the_floor:
+            return AT_THE_FLOOR
+        if self.margin is None and self.needed_base is not None:
+            return DEPENDS
+        fits = self.margin is not None and self.smallest_margin is not None and self.smallest_margin <= self.margin
+        return CERTIFIABLE if fits else TOO_SMALL
+
+    @property
+    def remedy(self) -> str:
+        """What would do where the margin is too small, in a few words; "" elsewhere."""
+        if self.prospect != TOO_SMALL:
+            return ""
+        if self.limit_enough is None:
+            return "a larger margin"
+        return f"--limit {self.limit_enough}" if self._has_enough else f"more data: {self.limit_enough}"
+
+    @property
+    def _has_enough(self) -> bool:
+        return self.limit_enough is not None and self.available is not None and self.limit_enough <= self.available
+
+    @property
+    def sentence(self) -> str:
+        """The prospect of the margin in full: what it would take, and what the data can give."""
+        asked = f"{self.named}: a margin of {self.asked_margin}"
+        if self.margin is not None and f"{self.margin:g}" != self.asked_margin:
+            asked += f" ({self.margin:.3f})"
+        seen = "no drop would be seen"
+        if self.smallest_drop is not None:
+            seen = f"a drop of {rounded_up(self.smallest_drop)} would be seen"
+        smallest = rounded_up(self.smallest_margin)
+        if self.at_the_floor:
+            return (
+                f"{asked} cannot be judged while the base model is not clearly above chance, as it was not in "
+                f"{self.changes_from}."
+            )
+        if self.prospect == DEPENDS:
+            return f"{asked} can be certified from a base score of {rounded_up(self.needed_base)} on; {seen}."
+        if self.prospect == CERTIFIABLE:
+            return f"{asked} can be certified (smallest: {smallest}); {seen}."
+        return f"{asked} is too small for {self.items} items, which certify {smallest}: {self._way_out()}."
+
+    def _way_out(self) -> str:
+        enough = "no affordable number would do"
+        if self.limit_enough is not None:
+            enough = f"about --limit {self.limit_enough} would do"
+        if self._has_enough:
+            return f"{enough}, and the data has {self.available}"
+        if self.smallest_with_all == self.smallest_margin:
+            return f"{enough}, but the data has no more than {self.available}"
+        return f"{enough}; the data has {self.available}, and all of it certifies {rounded_up(self.smallest_with_all)}"
+
+
+@dataclass(frozen=True)
+class PlanReport:
+    """The plan of a whole run. `timing` says how the seconds were got, or why they are not known."""
+
+    header: RunHeader
+    abilities: tuple[PlannedAbility, ...] = ()
+    unasked: Mapping[str, str] = field(default_factory=dict)  # abilities whose questions cannot be had, and why
+    timing: str = ""
+    early_stop: bool = False
+
+    @property
+    def seconds(self) -> float | None:
+        """Asking all abilities, base and edited; None where one is not known."""
+        known = [row.seconds for row in self.abilities if row.seconds is not None]
+        return sum(known) if known and len(known) == len(self.abilities) else None
+
+    @property
+    def verdict_line(self) -> str:
+        """One line: how many margins can be certified, and how long it would take."""
+        rows = self.abilities
+        certifiable = sum(row.prospect == CERTIFIABLE for row in rows)
+        took = "" if self.seconds is None else f", about {in_minutes(self.seconds)} minutes of answers"
+        model = f"{self.header.method} on {self.header.model}"
+        missing = f", not to be asked: {', '.join(self.unasked)}" if self.unasked else ""
+        margins = f"{certifiable} of {len(rows)} margin{'' if len(rows) == 1 else 's'} can be certified"
+        return f"PLANNED: {model}: {margins}{took}{missing}"
+
+    def _repr_markdown_(self) -> str:
+        """A notebook shows the plan itself."""
+        return plan_markdown(self)
+
+    def notes(self) -> list[str]:
+        """Every margin that is not simply within reach, what was assumed, and how the minutes were got."""
+        notes = [row.sentence for row in self.abilities if row.prospect != CERTIFIABLE]
+        notes += [f"{ability} cannot be asked: {reason}" for ability, reason in self.unasked.items()]
+        if self.abilities:
+            notes.append(
+                f"sees, certifies: the smallest drop that would be noticed, and the smallest margin that would be "
+                f"certified if nothing got worse; each with {100 * POWER:g} % probability."
+            )
+            notes += self._assumptions()
+        if self.timing:
+            notes.append(self.timing)
+        if self.early_stop and self.abilities:
+            notes.append("--early-stop may end an ability before its last item: the minutes are an upper limit.")
+        return notes
+
+    def _assumptions(self) -> list[str]:
+        runs: dict[str | None, list[str]] = {}
+        for row in self.abilities:
+            runs.setdefault(row.changes_from, []).append(row.named)
+
+        def of(names: Sequence[str]) -> str:
+            return "" if len(runs) == 1 else f" ({', '.join(names)})"
+
+        return [
+            f"changes: as many as in {run}{of(names)}."
+            if run is not None
+            else f"changes: assumed, for no earlier run tells{of(names)}."
+            for run, names in runs.items()
+        ]
+
+
+def plan_summary(report: PlanReport, *, width: int, color: bool, verbosity: int = 0, ascii_only: bool = False) -> str:
+    """The plan as text of at most `width` columns; at `verbosity` below 0 one line."""
+    console = text_console(width, color)
+    if verbosity >= 0:
+        if report.abilities:
+            lines = box.ASCII2 if ascii_only else box.SIMPLE_HEAD
+            console.print(fitting(console, _columns(report.abilities), lines), "")
+        for note in report.notes():
+            console.print(Text(note))
+    word, rest = report.verdict_line.split(":", 1)
+    console.print(Text.assemble((word, "bold"), ":" + rest))
+    return text_of(console)
+
+
+def plan_markdown(report: PlanReport) -> str:
+    """The same for a pull request."""
+    columns = _columns(report.abilities)
+    table = [
+        [column.heading for column in columns],
+        ["--:" if column.right else "---" for column in columns],
+        *([str(column.cells[number]) for column in columns] for number in range(len(report.abilities))),
+    ]
+    lines = [f"# {report.verdict_line}", "", *(f"- {line.removeprefix('audit: ')}" for line in report.header.lines())]
+    if report.abilities:
+        lines += ["", *(f"| {' | '.join(cells)} |" for cells in table)]
+    return "\n".join([*lines, "", *(f"- {note}" for note in report.notes())]) + "\n"
+
+
+def rounded_up(value: float | None) -> str:
+    """Three decimals, never less than what was found; "none" for None."""
+    return "none" if value is None else f"{math.ceil(round(value * 1000, 6)) / 1000:.3f}"
+
+
+def in_minutes(seconds: float | None) -> str:
+    """Minutes as exact as an estimate deserves: "0.12", "3.4", "120"; "?" for None."""
+    if seconds is None:
+        return "?"
+    minutes = seconds / 60
+    if minutes < 0.01:
+        return "<0.01"
+    return f"{minutes:.{2 if minutes < 1 else 1 if minutes < 10 else 0}f}"
+
+
+def _columns(rows: Sequence[PlannedAbility]) -> list[Column]:
+    changes = [f"{100 * row.changes:.1f} % {'assumed' if row.changes_from is None else 'seen'}" for row in rows]
+    columns = [
+        Column("ability", [row.named for row in rows], 100, right=False),
+        Column("items", [str(row.items) for row in rows], 70),
+        Column("clusters", [str(row.clusters) for row in rows], 10),
+        Column("minutes", [in_minutes(row.seconds) for row in rows], 50),
+        Column("changes", changes, 20),
+        Column("sees", [rounded_up(row.smallest_drop) for row in rows], 40),
+        Column("certifies", [rounded_up(row.smallest_margin) for row in rows], 80),
+        Column("margin", [row.asked_margin for row in rows], 60),
+        Column("prospect", [Text(row.prospect, style=STYLES[row.prospect]) for row in rows], 100, right=False),
+    ]
+    if any(row.remedy for row in rows):
+        columns.append(Column("would do", [row.remedy for row in rows], 30, right=False))
+    return columns

@@ -1,0 +1,1 @@
+"""Every option of an audit, and the defaults that a project sets."""

@@ -1,0 +1,1 @@
+"""Content-addressed storage, and the log of what was measured."""

@@ -1,0 +1,208 @@
+"""The same weights asked twice: what an audit of this model and this data sees although nothing was edited.
+
+    calibrate(AuditSettings(model="pocket-llama"), ["reasoning"]).abilities[0].held.floor
+
+The second asking is without what an audit keeps of answers: once in other batches, and once in other arithmetic. What
+came of it is kept beside the answers of the model, where an audit of the same model and data finds it (`calibrated`).
+"""
+
+import gc
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from itertools import cycle
+
+import torch
+
+from audit.abilities.chat import require_chat_template
+from audit.abilities.contract import Ability, AskedItems, Item
+from audit.abilities.data.sources import Source, seeded_order, source_of_data
+from audit.answering.answers import KnownModel, ask
+from audit.answering.comparison import PairedScores, judged
+from audit.answering.items import questions_of
+from audit.answering.scores import Raw, read_raw
+from audit.errors import AuditError
+from audit.models.fingerprints import content_fingerprint
+from audit.models.language_model import LanguageModel
+from audit.models.loading import load_language_model
+from audit.progress import Progress, Stages, Watcher
+from audit.reports.rows import asked_how
+from audit.reports.workflows.calibration import Calibrated, Calibration
+from audit.settings.options import AuditSettings
+from audit.store.answer_log import AnswerLog
+from audit.store.content import Store, store_at
+from audit.verdicts.margins import Margin
+from audit.verdicts.noise import NoiseFloor, noise_floor
+
+# Items that are asked together the second time. An audit asks hundreds at once; here every question meets others, and
+# is padded, multiplied and summed among fewer rows.
+TOGETHER = (1, 2, 3, 5, 8, 13)
+# Raise it whenever what is kept takes another form, so that older calibrations are passed over.
+KEPT_VERSION = 1
+
+
+@dataclass(frozen=True, eq=False)
+class _Twice:
+    """One ability, asked as an audit does and in other batches."""
+
+    ability: Ability
+    once: AskedItems
+    batches: AskedItems
+
+
+@dataclass(frozen=True, eq=False)
+class _FirstModel:
+    """What outlives the model that an audit would ask, so that a second one need not fit beside it."""
+
+    log: AnswerLog
+    asked: Mapping[str, _Twice]
+    unasked: Mapping[str, str]
+    dtype: torch.dtype
+    dtypes: Mapping[str, torch.dtype]  # of every parameter
+    lines: tuple[str, ...]
+
+
+def calibrate(settings: AuditSettings, abilities: Sequence[str], watcher: Watcher | None = None) -> Calibrated:
+    """Ask the model of `settings` everything twice, and keep what its scores did.
+
+    Raises:
+        AuditError: no ability can be asked, or there is no store to keep the result in.
+    """
+    if not settings.use_store:
+        raise AuditError("a calibration is for later runs, which find it in the store; leave --no-store out.")
+    store = store_at(settings.store)
+    stages = Stages(watcher)
+    source = source_of_data(settings.data, store)
+    first = _ask_twice(settings, abilities, source, store, stages)
+    gc.collect()  # the first model is gone before the second one comes
+    other = torch.bfloat16 if first.dtype == torch.float32 else torch.float32
+    again, without = _ask_in(other, settings, first, stages)
+    found: list[Calibration] = []
+    for name, twice in first.asked.items():
+        verdict = judged(twice.ability, twice.once, [twice.batches], margin=0.0, seed=settings.seed)
+        found.append(
+            Calibration(
+                ability=name,
+                base=verdict.base,
+                chance=verdict.floor,
+                dtype=_named(first.dtype),
+                other=_named(other),
+                batches=_floor(twice.once, twice.batches),
+                arithmetic=_floor(twice.once, again[name]) if name in again else None,
+            )
+        )
+    first.log.add({_key(one.ability, settings, source.name): one.plain() for one in found})
+    return Calibrated(settings.model, first.lines, tuple(found), first.unasked, without)
+
+
+def calibrated(log: AnswerLog | None, ability: str, settings: AuditSettings, data: str) -> Calibration | None:
+    """The last calibration of an ability that is kept in `log`, that of the unedited model; None where there is none.
+
+    Whichever items it asked, it holds for this model and these `data` asked in this way.
+    """
+    kept = None if log is None else log.known().get(_key(ability, settings, data))
+    return None if kept is None else Calibration.from_plain(kept)
+
+
+def noise_under(
+    margin: Margin, log: AnswerLog | None, ability: str, settings: AuditSettings, data: str
+) -> NoiseFloor | None:
+    """The noise floor that the margin does not lie under; None where nobody has calibrated.
+
+    Raises:
+        AuditError: the margin lies under it.
+    """
+    kept = calibrated(log, ability, settings, data)
+    return None if kept is None else kept.require(margin)
+
+
+def asked_in_other_batches(
+    lm: LanguageModel, ability: Ability, items: Sequence[Item], seed: int, progress: Progress
+) -> AskedItems:
+    """Ask shuffled items a few at a time, `TOGETHER` in turn; nothing is taken from what is kept."""
+    order, raw = seeded_order(len(items), f"{seed}:other batches"), dict[int, Raw]()
+    sizes = cycle(TOGETHER)
+    while len(raw) < len(items):
+        batch = order[len(raw) : len(raw) + next(sizes)]
+        asked = ask(lm, ability, [items[place] for place in batch])
+        raw.update(zip(batch, asked.raw, strict=True))
+        progress(len(raw), len(items))
+    return read_raw(ability, items, [raw[place] for place in range(len(items))])
+
+
+def _ask_twice(
+    settings: AuditSettings, abilities: Sequence[str], source: Source, store: Store, stages: Stages
+) -> _FirstModel:
+    source.check()
+    with stages("loading"):
+        lm = _loaded(settings, settings.dtype)
+        known = KnownModel.of(lm)
+    if settings.chat_template:
+        require_chat_template(lm.tokenizer, settings.model)
+    log = AnswerLog.of(store, known.state())
+    asked: dict[str, _Twice] = {}
+    unasked: dict[str, str] = {}
+    for name in abilities:
+        try:
+            ability, items = questions_of(name, source, lm, settings)
+            with stages("base answers", f"{name}, base") as done:
+                once = ask(lm, ability, items, log=log, progress=done)
+            with stages("other batches", f"{name}, other batches") as done:
+                asked[name] = _Twice(ability, once, asked_in_other_batches(lm, ability, items, settings.seed, done))
+        except AuditError as error:  # of this ability; the others go on
+            unasked[name] = str(error)
+    if not asked:
+        raise AuditError("no ability was asked: " + "; ".join(f"{name}: {reason}" for name, reason in unasked.items()))
+    dtypes = {name: parameter.dtype for name, parameter in lm.model.named_parameters()}
+    how = f"{settings.limit} items per ability at most from {source.name}, "
+    how += asked_how(settings.protocol, settings.shots, settings.chat_template)
+    lines = (how, f"device {lm.device.type}, dtype {_named(lm.dtype)}, seed {settings.seed}")
+    return _FirstModel(log, asked, unasked, lm.dtype, dtypes, lines)
+
+
+def _ask_in(
+    dtype: torch.dtype, settings: AuditSettings, first: _FirstModel, stages: Stages
+) -> tuple[dict[str, AskedItems], str]:
+    """The answers of the same weights computed in `dtype`, by ability; and why there are none, where that is so."""
+    asked: dict[str, AskedItems] = {}
+    try:
+        with stages("loading"):
+            lm = _loaded(settings, _named(dtype))
+            _rounded(lm, first.dtypes)
+        for name, twice in first.asked.items():
+            with stages("other arithmetic", f"{name}, {_named(dtype)}") as done:
+                asked[name] = ask(lm, twice.ability, twice.once.items, progress=done)
+    except torch.OutOfMemoryError:
+        return {}, f"the model does not fit into the memory of the device in {_named(dtype)}."
+    except AuditError as error:
+        return {}, str(error)
+    return asked, ""
+
+
+def _loaded(settings: AuditSettings, dtype: str) -> LanguageModel:
+    return load_language_model(settings.model, revision=settings.revision, device=settings.device, dtype=dtype)
+
+
+@torch.no_grad()
+def _rounded(lm: LanguageModel, dtypes: Mapping[str, torch.dtype]) -> None:
+    """Leave the weights no more digits than the first model had: a checkpoint may hold more.
+
+    Nobody has asked this model anything yet, so it is nobody's weights that change.
+    """
+    for name, parameter in lm.model.named_parameters():
+        parameter.copy_(parameter.to(dtypes[name]))
+
+
+def _floor(once: AskedItems, again: AskedItems) -> NoiseFloor:
+    scores = PairedScores.of(once, [again])
+    first, second = scores.base_counts, scores.edited_counts
+    counts = None if first is None or second is None else (first, second)
+    return noise_floor(scores.base, scores.edited, scores.clusters, counts=counts)
+
+
+def _key(ability: str, settings: AuditSettings, data: str) -> str:
+    asked = [ability, settings.protocol, data, settings.shots, settings.chat_template]
+    return content_fingerprint({"calibration": asked, "version": KEPT_VERSION})
+
+
+def _named(dtype: torch.dtype) -> str:
+    return str(dtype).removeprefix("torch.")

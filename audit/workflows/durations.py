@@ -1,0 +1,289 @@
+"""How long answers will take: the tokens they are made of, and how fast this machine goes through a model of this size.
+
+    work = work_of(ability, items, tokens_of)
+    machine = machine_speed(ModelFiles.of("pocket-llama"), "auto", "auto")
+    machine.seconds(work)
+
+No weight is read: a model's size stands in the headers of its files. All of this is an estimate.
+"""
+
+import json
+import shutil
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from os.path import commonprefix
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+import audit.pocket
+from audit.abilities.contract import Ability, Item
+from audit.errors import AuditError
+from audit.settings.options import DTYPES
+
+SAMPLED = 100  # items whose lengths stand for all
+LETTERS_A_TOKEN = 4.0  # of English text, where there is no tokenizer to ask
+# What a written token costs in read ones, as on the pocket models with one core: 0.14 ms against 0.06 ms.
+WRITTEN_AS_READ = 2.3
+READ, WRITTEN = 1024, 64  # what the speed is measured on: tokens read at once, and answers written at once
+READ_LENGTH = 64  # of one text among them
+# What asking reaches of the speed of bare matrix products: 0.4 on pocket-llama, 0.63 on the shape of GPT-2 small.
+REACHED = 0.5
+AT_ONCE = 1e10  # multiplications that a processor is given at once, so that a large model does not take seconds
+MEASURED_FOR = 0.1  # seconds, for each of three shapes
+ACCELERATORS = ("/dev/nvidiactl", "/dev/kfd", "/dev/dxg")
+
+
+@dataclass(frozen=True)
+class Work:
+    """The tokens that one model reads and writes for all items of an ability.
+
+    `written` if answers are as long as right ones, `at_most` if each goes on to its limit.
+    """
+
+    items: int
+    read: float
+    written: float
+    at_most: float
+
+    @property
+    def units(self) -> float:
+        """All of it in tokens read, for comparing abilities."""
+        return self.read + WRITTEN_AS_READ * self.written
+
+
+def work_of(ability: Ability, items: Sequence[Item], tokens_of: Callable[[str], float]) -> Work:
+    """The work of asking `items`; what all prompts begin with is read once, and so is what an item's choices share."""
+    sample = items[:: max(1, len(items) // SAMPLED)]
+    prompts = [ability.prompt(item) for item in sample]
+    shared = commonprefix(prompts) if len(prompts) > 1 else ""  # noqa: RUF071 - of letters, not of paths
+    times = len(items) / len(sample)
+    read = times * sum(tokens_of(prompt[len(shared) :]) for prompt in prompts) + tokens_of(shared)
+    if ability.decoding is None:
+        choices = times * sum(tokens_of(choice) for item in sample for choice in item.choices)
+        return Work(len(items), read + choices, 0.0, 0.0)
+    limit = ability.decoding.max_new_tokens
+    written = times * sum(min(limit, tokens_of(ability.worked(item)) + 1) for item in sample)  # and what ends it
+    return Work(len(items), read, written, float(len(items) * limit))
+
+
+@dataclass(frozen=True)
+class Machine:
+    """Seconds for a token read and for a token written, measured on `device` in `dtype`."""
+
+    read: float
+    written: float
+    device: str
+    dtype: str
+
+    def seconds(self, work: Work) -> float:
+        return self.read * work.read + self.written * work.written
+
+    def seconds_at_most(self, work: Work) -> float:
+        return self.read * work.read + self.written * work.at_most
+
+
+class ModelFiles:
+    """The folder of a model: its configuration, its tokenizer, and how many numbers its matrices hold."""
+
+    def __init__(self, folder: Path, *, pocket: bool = False) -> None:
+        self.folder = folder
+        self.pocket = pocket
+
+    @classmethod
+    def of(cls, name: str, revision: str | None = None) -> "ModelFiles | None":
+        """Those of a pocket model, of a local folder, or of a hub model in the cache; None where there are none."""
+        pocket = Path(audit.pocket.__file__).parent / "weights" / name
+        if (pocket / "config.json").is_file():
+            return cls(pocket, pocket=True)
+        folder = Path(name).expanduser()
+        if (folder / "config.json").is_file():
+            return cls(folder)
+        from huggingface_hub import try_to_load_from_cache
+        from huggingface_hub.errors import HFValidationError
+
+        try:
+            config = try_to_load_from_cache(name, "config.json", revision=revision)
+        except HFValidationError:
+            return None
+        return cls(Path(config).parent) if isinstance(config, str) else None
+
+    @cached_property
+    def config(self) -> dict[str, Any]:
+        """The configuration of the text part. Raises `AuditError` where it cannot be read."""
+        try:
+            config: dict[str, Any] = json.loads((self.folder / "config.json").read_text(encoding="utf-8"))
+            return {**config, **config.get("text_config", {})}
+        except (OSError, ValueError, TypeError) as error:
+            raise AuditError(f"{self.folder / 'config.json'} cannot be read ({error}); copy the model again.") from None
+
+    def number(self, *names: str) -> int:
+        """A size in the configuration, under whichever of these names it has there; 0 where it has none."""
+        return next((int(self.config[name]) for name in names if isinstance(self.config.get(name), int)), 0)
+
+    @property
+    def context(self) -> int:
+        """How many tokens the model sees at once; 0 where that is not said, or its tokenizer is not there to count."""
+        names = ("max_position_embeddings", "n_positions", "max_seq_len")
+        return self.number(*names) if (self.folder / "tokenizer.json").is_file() else 0
+
+    @cached_property
+    def tokens_of(self) -> Callable[[str], float]:
+        """How many tokens a text is; a guess by its letters where the model has no fast tokenizer."""
+        file = self.folder / "tokenizer.json"
+        if not file.is_file():
+            return guessed_tokens
+        from tokenizers import Tokenizer
+
+        tokenizer = Tokenizer.from_file(str(file))
+        return lambda text: float(len(tokenizer.encode(text, add_special_tokens=False).ids))
+
+    @cached_property
+    def matrices(self) -> tuple[int, int]:
+        """How many numbers the matrices of all blocks hold, and those of the vocabulary (once).
+
+        Raises:
+            AuditError: there are no safetensors files, or they cannot be read.
+        """
+        from safetensors import SafetensorError, safe_open
+
+        vocabulary, blocks, words = self.number("vocab_size"), 0, 0
+        for file in sorted(self.folder.glob("model*.safetensors")):
+            try:
+                with safe_open(file, framework="np") as content:
+                    shapes = [content.get_slice(key).get_shape() for key in content.keys()]  # noqa: SIM118
+            except (SafetensorError, OSError) as error:
+                raise AuditError(f"{file} cannot be read as safetensors ({error}); copy it again.") from None
+            for shape in shapes:
+                if len(shape) < 2:
+                    continue
+                size = 1
+                for side in shape:
+                    size *= side
+                if vocabulary in shape:
+                    words = max(words, size)
+                else:
+                    blocks += size
+        if not blocks:
+            raise AuditError(f"{self.folder} holds no safetensors weights, so the size of the model is not known.")
+        return blocks, words
+
+
+def guessed_tokens(text: str) -> float:
+    """About how many tokens a text is, by its letters."""
+    return len(text) / LETTERS_A_TOKEN
+
+
+def machine_speed(files: ModelFiles, device: str, dtype: str) -> Machine:
+    """How fast this machine reads and writes with a model of this size: one block of it, of made-up weights, is timed.
+
+    A processor that computes in float32 is timed with numpy, as torch takes longer to import than all the rest.
+
+    Raises:
+        AuditError: the model's files do not tell its size, or the device cannot be used.
+    """
+    blocks, words = files.matrices
+    depth = files.number("num_hidden_layers", "n_layer", "num_layers")
+    width = files.number("hidden_size", "n_embd", "d_model")
+    heads = files.number("num_attention_heads", "n_head", "num_heads")
+    if not (depth and width and heads) or width % heads:
+        raise AuditError(f"{files.folder / 'config.json'} does not tell depth, width and heads of the model.")
+    if dtype == "auto":
+        stored = files.config.get("dtype") or files.config.get("torch_dtype")
+        dtype = str(stored) if stored in DTYPES and not files.pocket else "float32"
+    # A block is 4 matrices of width x width for its attention, and two that widen and narrow for the rest of it.
+    sizes = (width, max(1, round((blocks / depth - 4 * width * width) / (2 * width))), max(1, words // width))
+    by_numpy = dtype == "float32" and (device == "cpu" or (device in ("auto", "map") and not _has_accelerator()))
+    try:
+        parts = _in_numpy(*sizes) if by_numpy else _in_torch(*sizes, heads, device, dtype)
+        read = depth * _seconds(parts.read, parts.wait) / parts.tokens
+        written = (depth * _seconds(parts.write, parts.wait) + _seconds(parts.choose, parts.wait)) / WRITTEN
+        if by_numpy:
+            read, written = read / REACHED, written / REACHED
+    except (RuntimeError, AssertionError, NotImplementedError, MemoryError) as error:
+        reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
+        raise AuditError(f"the speed of the device {device!r} cannot be measured ({reason}).") from None
+    return Machine(read, written, parts.device, dtype)
+
+
+class _Parts(NamedTuple):
+    """What is timed: a block that reads `tokens`, one that writes one of each answer, and the choice of the latter."""
+
+    device: str
+    tokens: int
+    read: Callable[[], object]
+    write: Callable[[], object]
+    choose: Callable[[], object]
+    wait: Callable[[], object]
+
+
+def _in_numpy(width: int, wide: int, words: int) -> _Parts:
+    """The products of a block's matrices."""
+    inner, widen, narrow, vocabulary = (
+        np.full(shape, 0.01, dtype=np.float32)
+        for shape in ((width, width), (width, wide), (wide, width), (width, words))
+    )
+    tokens = _affordable(width, wide)
+    read, written = (np.ones((rows, width), dtype=np.float32) for rows in (tokens, WRITTEN))
+
+    def block(states: Any) -> None:
+        for _ in range(4):
+            states @ inner
+        states @ widen @ narrow
+
+    return _Parts("cpu", tokens, lambda: block(read), lambda: block(written), lambda: written @ vocabulary, _no_wait)
+
+
+def _in_torch(width: int, wide: int, words: int, heads: int, device: str, dtype: str) -> _Parts:
+    """A block on a device; "auto" and "map" stand for a GPU where there is one."""
+    import torch
+
+    if device in ("auto", "map"):
+        device = "cuda" if torch.cuda.is_available() else "cpu"
+    precision, tokens = getattr(torch, dtype), _affordable(width, wide) if device == "cpu" else READ
+    with torch.inference_mode(), torch.device("meta"):
+        block: Any = torch.nn.TransformerEncoderLayer(
+            width, heads, wide, dropout=0.0, activation=torch.nn.functional.silu, batch_first=True
+        )
+        head: Any = torch.nn.Linear(width, words, bias=False)
+    with torch.inference_mode():
+        block, head = (part.to_empty(device=device).to(precision).eval() for part in (block, head))
+        for parameter in (*block.parameters(), *head.parameters()):
+            parameter.fill_(0.01)
+        read = torch.ones(tokens // READ_LENGTH, READ_LENGTH, width, device=device, dtype=precision)
+        written = torch.ones(WRITTEN, 1, width, device=device, dtype=precision)
+    wait = {"cuda": torch.cuda.synchronize, "mps": torch.mps.synchronize}.get(read.device.type, _no_wait)
+    run = torch.inference_mode()
+    return _Parts(
+        device, tokens, run(lambda: block(read)), run(lambda: block(written)), run(lambda: head(written)), wait
+    )
+
+
+def _affordable(width: int, wide: int) -> int:
+    """How many tokens a processor is given at once: whole texts, fewer where the block is large."""
+    fits = int(AT_ONCE / (4 * width * width + 2 * width * wide))
+    return max(1, min(READ, fits) // READ_LENGTH) * READ_LENGTH
+
+
+def _has_accelerator() -> bool:
+    """Whether there are signs of a device that torch would choose."""
+    return shutil.which("nvidia-smi") is not None or any(Path(node).exists() for node in ACCELERATORS)
+
+
+def _seconds(run: Callable[[], object], wait: Callable[[], object]) -> float:
+    """Wall seconds of one call, on average: who shares the machine now will do so later."""
+    run()
+    wait()
+    calls, begun = 0, time.perf_counter()
+    while (elapsed := time.perf_counter() - begun) < MEASURED_FOR:
+        run()
+        wait()
+        calls += 1
+    return elapsed / max(1, calls)
+
+
+def _no_wait() -> None:
+    """A processor is done when the call returns."""

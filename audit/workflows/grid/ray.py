@@ -1,0 +1,114 @@
+"""A grid's cells as tasks of a Ray cluster, which may have many machines.
+
+The machines share no disk with this one: a task is told the signature of the cell that lies here already, if any, and
+sends its result back as text. Each machine needs this package, and the model and the edits under the same names.
+"""
+
+import os
+import socket
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+from audit.errors import AuditError
+from audit.workflows.grid.cells import Cell
+from audit.workflows.grid.results import CellResult, cell_from_json, cell_json
+from audit.workflows.grid.run import FailedCell, GridSettings, kept_signature, measure_cell
+
+LOCAL = "local"
+LOCAL_WORKERS = 2
+ANSWERS_WITHIN = 10.0  # seconds
+LOCAL_OBJECTS = 100 * 1024**2  # bytes; results are texts of some kilobytes
+MEASURED, KEPT, FAILED = "measured", "kept", "failed"
+
+
+def results_on_ray(
+    cells: Sequence[Cell], settings: GridSettings, address: str
+) -> Iterator[tuple[Cell, CellResult | FailedCell | None]]:
+    """Every cell with its result as it comes in; None where the one that is kept here still holds.
+
+    Raises:
+        AuditError: Ray is not installed, or there is no cluster at `address`.
+    """
+    if settings.device.startswith("cuda:"):
+        raise AuditError(f"--device {settings.device} with --ray: Ray deals the GPUs out; use auto, cpu or cuda.")
+    with connected(address, settings.workers) as ray:
+        gpus = 1 if settings.device == "cuda" or _deals_gpus(ray, settings.device) else 0
+        task = ray.remote(num_cpus=1, num_gpus=gpus)(_measured_there)
+        running = {task.remote(cell, settings, kept_signature(cell, settings)): cell for cell in cells}
+        try:
+            while running:
+                (done,), _ = ray.wait(list(running), num_returns=1)
+                cell = running.pop(done)
+                yield cell, _received(ray, done, cell)
+        finally:
+            for task_left in running:
+                ray.cancel(task_left, force=True)
+
+
+@contextmanager
+def connected(address: str, workers: int = 1) -> Iterator[Any]:
+    """Ray, connected to the cluster at `address` ("auto": the one of this machine), or to one that is started here.
+
+    "local" starts it, with two workers or as many as `workers` says, and stops it afterwards. A connection that was
+    there before is used and left.
+    """
+    try:
+        import ray
+    except ImportError:
+        raise AuditError("--ray needs Ray, which is not installed: pip install 'model-edit-audit[ray]'") from None
+    if ray.is_initialized():
+        yield ray
+        return
+    how: dict[str, Any] = {"address": address, "log_to_driver": False, "logging_level": "ERROR"}
+    if address == LOCAL:
+        os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # a cluster of minutes has nothing to report
+        os.environ.setdefault("RAY_worker_niceness", "0")  # else the workers give way to whatever runs beside them
+        how |= {"num_cpus": max(workers, LOCAL_WORKERS), "object_store_memory": LOCAL_OBJECTS}
+        how |= {"include_dashboard": False}
+    try:
+        _knock(address)
+        ray.init(**how)
+    except (OSError, ValueError, RuntimeError) as error:
+        reason = str(error).strip().splitlines()[0].rstrip(".") if str(error).strip() else type(error).__name__
+        raise AuditError(
+            f"--ray {address}: there is no Ray cluster that can be used ({reason}); give auto, local or HOST:PORT."
+        ) from error
+    try:
+        yield ray
+    finally:
+        ray.shutdown()
+
+
+def _knock(address: str) -> None:
+    """Whether anybody answers at HOST:PORT or ray://HOST:PORT; Ray itself would try for a quarter of an hour."""
+    host, colon, port = address.rpartition("://")[2].rpartition(":")
+    if colon and port.isdigit():
+        socket.create_connection((host, int(port)), timeout=ANSWERS_WITHIN).close()
+
+
+def _deals_gpus(ray: Any, device: str) -> bool:
+    return device == "auto" and ray.cluster_resources().get("GPU", 0) > 0
+
+
+def _measured_there(cell: Cell, settings: GridSettings, kept: str | None) -> tuple[str, str]:
+    """Runs on the cluster: what became of the cell, and its text or the sentence."""
+    try:
+        result = measure_cell(cell, settings, kept)
+    except AuditError as error:
+        return FAILED, str(error)
+    return (KEPT, "") if result is None else (MEASURED, cell_json(result))
+
+
+def _received(ray: Any, task: Any, cell: Cell) -> CellResult | FailedCell | None:
+    from ray.exceptions import RayError, RayTaskError
+
+    try:
+        outcome, text = ray.get(task)
+    except RayTaskError:
+        raise  # a mistake in this package, with its traceback
+    except RayError as error:  # its machine or its process was lost, more often than Ray tries again
+        return FailedCell(cell, f"Ray lost it ({str(error).strip().splitlines()[0]}); run the grid again.")
+    if outcome == FAILED:
+        return FailedCell(cell, text)
+    return None if outcome == KEPT else cell_from_json(text, origin="a cell from Ray")

@@ -1,0 +1,143 @@
+"""Scoring a run's saved answers again, without a model: with the parsers, the metrics and the margins of today.
+
+    rescored(read_report(Path("reports/<run>"), with_items=True), margins={"ner": 0.03}).outcome
+
+What was asked, what counts as right and what was answered are the old run's, letter by letter; so are its edit scores
+and its checks of the weights, which saved answers cannot tell anew.
+"""
+
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from datetime import UTC, datetime
+
+from audit.abilities import load_ability
+from audit.abilities.contract import Ability, AskedItems, Item
+from audit.abilities.shots import Around
+from audit.answering.comparison import records
+from audit.answering.scores import Raw, read_raw
+from audit.answering.settlement import Settled, from_all, resettled, row_of
+from audit.errors import AuditError
+from audit.reports.rows import AbilityRow, AnswerRecord, ItemRecord, RunReport
+from audit.store.versions import PACKAGE, versions
+from audit.verdicts.margins import Margin, margin_of
+
+
+class AsSaved(Around):
+    """An ability that parses and scores as it does today, and whose prompts are those that a run was asked with."""
+
+    def __init__(self, ability: Ability, prompts: Mapping[str, str]) -> None:
+        super().__init__(ability)
+        self._prompts = prompts
+
+    def prompt(self, item: Item) -> str:
+        return self._prompts[item.key]
+
+
+def rescored(run: RunReport, margins: Mapping[str, Margin]) -> RunReport:
+    """The report of `run`, which holds its items, with every answer parsed, scored and judged anew.
+
+    A margin is that of `margins`, or else the one under which the run judged the ability.
+
+    Raises:
+        AuditError: the run's items are not all there, or were written without what scoring takes; or one of its
+            abilities is not known here; or a margin is under the noise floor that the run states.
+    """
+    start = time.perf_counter()
+    for name in margins:
+        if name not in {row.ability for row in run.abilities}:
+            raise AuditError(f"--margin {name}: the run in {run.folder} did not judge {name}; leave its margin out.")
+    rows: list[AbilityRow] = []
+    items: list[ItemRecord] = []
+    for old in run.abilities:
+        ability, base, edited = _answers(run, old)
+        margin = margins.get(old.ability) or margin_of(old.asked_margin or old.margin)
+        _require_above_noise(old, margin)
+        saved = {record.key: record.mentions for record in run.items if record.ability == old.ability}
+        found = _judged(ability, base, edited, old, margin, run.header.seed)
+        mentions = [saved[item.key] for item in base.items]
+        row = row_of(ability, found, margin, mentions[: found.verdict.n])
+        rows.append(replace(row, noise_floor=old.noise_floor, noise_items=old.noise_items))
+        items += records(ability, base, edited, mentions)
+    return replace(
+        run,
+        header=replace(run.header, started=datetime.now(UTC).isoformat(timespec="seconds"), rescored=run.folder),
+        abilities=tuple(rows),
+        items=tuple(items),
+        settings={**run.settings, "margins": {**run.settings.get("margins", {}), **_written(margins)}},
+        versions={**run.versions, **_scored_with()},
+        seconds={"scoring again": time.perf_counter() - start},
+        folder=None,
+    )
+
+
+def _judged(
+    ability: Ability, base: AskedItems, edited: tuple[AskedItems, ...], old: AbilityRow, margin: Margin, seed: int
+) -> Settled:
+    """About all the items; of a run that might stop early, what it would have found, block after block."""
+    if old.sequential is None:
+        return from_all(ability, base, edited, margin, seed)
+    # The floor is that of all the questions, of which only those asked were saved.
+    return resettled(base, edited, old.sequential, margin, floor=old.floor, seed=seed)
+
+
+def _require_above_noise(old: AbilityRow, margin: Margin) -> None:
+    points = margin.at(old.base, old.floor)
+    if old.noise_floor is not None and 0 < points < old.noise_floor:
+        raise AuditError(
+            f"--margin {old.ability}={margin}: {points:.4f} points are under the noise floor of {old.noise_floor:.4f} "
+            "that the run states; ask for at least that."
+        )
+
+
+def _written(margins: Mapping[str, Margin]) -> dict[str, str]:
+    return {name: str(margin) for name, margin in margins.items()}
+
+
+def _answers(run: RunReport, old: AbilityRow) -> tuple[Ability, AskedItems, tuple[AskedItems, ...]]:
+    """One ability's items with the base model's answers and those of each edited model, scored anew."""
+    file = f"{run.folder}/items.jsonl"
+    kept = [record for record in run.items if record.ability == old.ability]
+    models = {len(record.edited) for record in kept}
+    stopped = old.sequential is not None  # under another margin more may have been asked than this verdict took
+    whole = len(kept) >= old.n if stopped else len(kept) == old.n
+    if not whole or len(models) != 1 or 0 in models:
+        raise AuditError(
+            f"{file} holds {len(kept)} of the {old.n} items of {old.ability}, or not all of their answers; it is not "
+            "whole, so run the audit again."
+        )
+    ability = AsSaved(load_ability(old.ability, old.protocol), {record.key: record.prompt for record in kept})
+    items = [_item(record, file) for record in kept]
+    base = [_raw(ability, record, record.base, file) for record in kept]
+    edited = [[_raw(ability, record, record.edited[k], file) for record in kept] for k in range(models.pop())]
+    return (
+        ability,
+        read_raw(ability, items, base, len(items) if old.base_from_store else 0),
+        tuple(read_raw(ability, items, answers) for answers in edited),
+    )
+
+
+def _item(record: ItemRecord, file: str) -> Item:
+    if record.fields is None:
+        raise _older(record, file)
+    return Item(record.key, record.ability, record.fields, record.gold, record.cluster, record.choices)
+
+
+def _raw(ability: Ability, record: ItemRecord, answer: AnswerRecord, file: str) -> Raw:
+    if ability.decoding is not None:
+        return {"text": answer.text}
+    if answer.log_likelihoods is None or len(answer.log_likelihoods) != len(record.choices):
+        raise _older(record, file)
+    return answer.log_likelihoods
+
+
+def _older(record: ItemRecord, file: str) -> AuditError:
+    return AuditError(
+        f"{file} holds {record.key} without what scoring again takes (an older version of the audit left that out); "
+        "run the audit again."
+    )
+
+
+def _scored_with() -> dict[str, str]:
+    deciding: Sequence[str] = ("numpy", "rouge-score", PACKAGE)
+    return {f"{name} (scoring)": version for name, version in versions().items() if name in deciding}

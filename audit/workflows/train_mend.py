@@ -1,0 +1,148 @@
+"""From a model to its trained editing network: lessons, training, the card with what was measured."""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from audit.editors.mend.lessons import MendLessons, file_lessons, pocket_lessons
+from audit.editors.mend.network import TrainedNetwork
+from audit.editors.mend.training import SETTINGS_NAME, MendTrainer, MendTrainingSettings
+from audit.editors.methods.mend import Mend
+from audit.editors.stages.hyperparameters import parse_overrides, resolve
+from audit.edits.requests import EditRequest
+from audit.edits.sources import load_requests
+from audit.errors import AuditError
+from audit.measures.edit_success import EditScores, measure_edits
+from audit.models.fingerprints import weights_fingerprint
+from audit.models.language_model import LanguageModel
+from audit.models.loading import load_language_model, pocket_names
+from audit.reports.progress import TerminalProgress
+
+CHECKPOINT = "training"  # folder of the checkpoint, inside the network's own
+BATCH = 10  # edits in one update where held-out edits are measured
+MOST_TEST_EDITS = 100
+POCKET_COUNTS = ((10, 0), (10, 1), (10, 2), (50, 0), (100, 0))  # (edits, seed)
+
+
+@dataclass(frozen=True)
+class MendCourse:
+    """What to train an editing network on, how long, and where it goes.
+
+    `edits` and `texts` are files; without `edits` a pocket model learns from the pocket world. `overrides` are
+    training settings as typed.
+    """
+
+    model: str
+    out: Path
+    steps: int
+    edits: str | None = None
+    texts: str | None = None
+    seed: int = 0
+    resume: bool = False
+    device: str = "auto"
+    overrides: Mapping[str, str] = field(default_factory=dict)
+
+
+def follow(course: MendCourse, watcher: TerminalProgress | None = None) -> TrainedNetwork:
+    """Train, measure on held-out edits, and write `mend.safetensors` and `mend.json` into the course's folder.
+
+    Raises:
+        AuditError: the model or a file cannot be used, a setting is out of range, or there is nothing to resume.
+    """
+    given = parse_overrides(MendTrainingSettings, SETTINGS_NAME, course.overrides)
+    lm = load_language_model(course.model, device=course.device)
+    lessons = _lessons(course)
+    settings = resolve(MendTrainingSettings, SETTINGS_NAME, lm, given)
+    trainer = MendTrainer(lm, lessons, settings, course.seed)
+    if course.resume:
+        trainer.load(course.out / CHECKPOINT)
+    with _stage(watcher, f"training mend for {course.model}") as done:
+        trainer.run(course.steps, course.out / CHECKPOINT, done)
+    best = min(trainer.history, key=lambda validation: validation.total(settings))
+    card: dict[str, Any] = {
+        "model": course.model,
+        "base": weights_fingerprint(lm),
+        "training": {
+            "lessons": lessons.origin,
+            "held_out": {
+                "validation": sorted({request.subject for request in lessons.validation}),
+                "test": sorted({request.subject for request in lessons.test}),
+            },
+            "steps": trainer.step,
+            "seconds": round(trainer.seconds, 1),
+            "seed": course.seed,
+            "settings": asdict(settings),
+            "best": asdict(best),
+        },
+    }
+    trained = TrainedNetwork(trainer.best_network(), card)
+    trained.save(course.out)  # measured as it is stored, in half precision
+    with _stage(watcher, f"measuring mend for {course.model}") as done:
+        measured = _measured(lm, lessons, course, done)
+    trained = TrainedNetwork(trained.network, card | {"measured": measured})
+    trained.save(course.out)
+    return trained
+
+
+def _lessons(course: MendCourse) -> MendLessons:
+    if course.edits is not None:
+        return file_lessons(course.edits, course.texts)
+    if course.model not in pocket_names():
+        raise AuditError(
+            f"there are no training edits for {course.model}; give a file of edit requests with paraphrases, such as "
+            "ZsRE's, with --edits."
+        )
+    if course.texts is not None:
+        raise AuditError(f"--texts {course.texts} needs --edits; give both, or neither to learn from the pocket world.")
+    return pocket_lessons()
+
+
+def _measured(
+    lm: LanguageModel, lessons: MendLessons, course: MendCourse, done: Callable[[int, int], None]
+) -> dict[str, Any]:
+    """Scores on edits that training never saw, by a name that says which."""
+    test = lessons.test[:MOST_TEST_EDITS]
+    batches = {f"test, subjects never seen, batches of {BATCH}": _in_batches(test)}
+    if course.edits is None:
+        pocket = load_requests("pocket")
+        seen = {request.subject for request in lessons.training}
+        strangers = [request for request in pocket.requests if request.subject not in seen]
+        batches[f"pocket, people never seen, batches of {BATCH}"] = _in_batches(strangers)
+        for count, seed in POCKET_COUNTS:
+            drawn = pocket.draw(count, seed).requests
+            known = sum(request.subject in seen for request in drawn)
+            batches[f"pocket, {count} edits, seed {seed} ({known} of people seen with other facts)"] = [drawn]
+    editor = Mend({"weights": str(course.out)}, course.seed)
+    measured: dict[str, Any] = {}
+    for number, (name, groups) in enumerate(batches.items()):
+        scores = [measure_edits(lm, editor.edit(lm, group), group) for group in groups]
+        measured[name] = _means(scores)
+        done(number + 1, len(batches))
+    return measured
+
+
+def _in_batches(requests: Sequence[EditRequest]) -> list[Sequence[EditRequest]]:
+    return [requests[start : start + BATCH] for start in range(0, len(requests), BATCH)]
+
+
+def _means(scores: Sequence[EditScores]) -> dict[str, float | int]:
+    """Every measured rate over all requests of all batches."""
+    means: dict[str, float | int] = {}
+    for measure in ("efficacy", "generalization", "locality", "portability"):
+        rates = [rate for one in scores if (rate := getattr(one, f"{measure}_autoregressive")) is not None]
+        if rates:
+            total = sum(rate.n for rate in rates)
+            means[f"{measure}_autoregressive"] = round(sum(rate.value * rate.n for rate in rates) / total, 4)
+            means[f"{measure}_n"] = total
+    return means
+
+
+@contextmanager
+def _stage(watcher: TerminalProgress | None, name: str) -> Iterator[Callable[[int, int], None]]:
+    if watcher is None:
+        yield lambda done, total: None
+    else:
+        with watcher.stage(name) as done:
+            yield done

@@ -1,0 +1,155 @@
+"""Triage: a collapsed model is found out before it is asked, at hardly any cost, and no other model is stopped."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from audit import Audit
+from audit.abilities import ABILITIES, load_ability
+from audit.abilities.contract import Ability, AskedItems, Item
+from audit.answering.interview import Interview
+from audit.answering.scores import read_raw
+from audit.answering.triage import QUESTIONS, triage
+from audit.editing.steps import EditedModel
+from audit.errors import AuditError, CollapsedError
+from audit.measures.integrity import Integrity
+from audit.models.language_model import LanguageModel
+from audit.models.patches import identity_patch
+from tests.tiny_models import build_tiny_gpt2
+
+BROKEN, GARBLED, FLUENT, SOUND = (EditedModel(identity_patch(), ()) for _ in range(4))
+PERPLEXITY = {BROKEN: math.nan, GARBLED: 1e6, FLUENT: 1e6, SOUND: 2.5}
+
+
+def integrity_of(model: EditedModel) -> Integrity:
+    return Integrity(True, model is not BROKEN, {"w": 3.0}, 2.0, PERPLEXITY[model])
+
+
+@dataclass(frozen=True)
+class FakeInterview:
+    """Everybody answers "0" to open questions; the garbled model never stops."""
+
+    ability: Ability
+    asked: list[str]
+    models: Sequence[EditedModel] = ()
+    questions: Sequence[Item] = tuple(Item(str(k), "open_qa", {}, ("0",), "c") for k in range(10))
+
+    def both(self, some: Sequence[Item]) -> tuple[AskedItems, tuple[AskedItems, ...]]:
+        self.asked.append(self.ability.name)
+        assert len(some) == QUESTIONS
+        said = [["run " * 30 if model is GARBLED else "0"] * len(some) for model in (None, *self.models)]
+        base, *edited = [
+            read_raw(self.ability, some, [{"text": text, "ids": list(range(len(text) // 4))} for text in one])
+            for one in said
+        ]
+        return base, tuple(edited)
+
+
+class Interviews:
+    """Hands out interviews of open questions under the names of all abilities; those of `missing` cannot be had."""
+
+    def __init__(self, missing: Sequence[str] = ()) -> None:
+        self.asked: list[str] = []
+        self._missing = missing
+
+    def __call__(self, name: str) -> Interview:
+        if name in self._missing:
+            raise AuditError(f"{name}: no such file")
+        choice = load_ability(name).decoding is None
+        interview: Any = FakeInterview(load_ability(name if choice else "open_qa"), self.asked)
+        return interview  # type: ignore[no-any-return]
+
+
+@pytest.fixture(scope="module")
+def lm() -> LanguageModel:
+    return build_tiny_gpt2()
+
+
+def test_a_sound_model_is_asked_nothing(lm: LanguageModel) -> None:
+    interviews = Interviews()
+    assert triage([SOUND], integrity_of, interviews, lm) is None
+    assert not interviews.asked
+
+
+def test_a_broken_model_is_asked_nothing_either(lm: LanguageModel) -> None:
+    interviews = Interviews()
+    assert triage([BROKEN], integrity_of, interviews, lm) == (
+        "The edited model has collapsed: its logits on plain text are NaN or infinite."
+    )
+    assert not interviews.asked
+
+
+def test_a_garbled_model_is_asked_no_more_than_it_takes(lm: LanguageModel) -> None:
+    interviews = Interviews()
+    sentence = triage([GARBLED], integrity_of, interviews, lm)
+    assert sentence is not None
+    assert "12 of 12 answers no longer end" in sentence
+    assert len(interviews.asked) == 3
+
+
+def test_abilities_that_cannot_be_asked_are_passed_over(lm: LanguageModel) -> None:
+    interviews = Interviews(missing=("reasoning", "nli"))
+    assert triage([GARBLED], integrity_of, interviews, lm) is not None
+    assert triage([GARBLED], integrity_of, Interviews(missing=tuple(ABILITIES)), lm) is None  # nothing was shown
+
+
+def test_a_model_that_still_answers_is_let_through(lm: LanguageModel) -> None:
+    interviews = Interviews()
+    assert triage([FLUENT], integrity_of, interviews, lm) is None
+    assert len(interviews.asked) == len(ABILITIES) - 1  # all that are written
+
+
+def test_of_several_models_all_must_have_collapsed_and_the_first_sound_one_ends_the_search(lm: LanguageModel) -> None:
+    measured: list[EditedModel] = []
+
+    def noting(model: EditedModel) -> Integrity:
+        measured.append(model)
+        return integrity_of(model)
+
+    assert triage([BROKEN, SOUND, BROKEN], noting, Interviews(), lm) is None
+    assert measured == [BROKEN, SOUND]
+    sentence = triage([BROKEN, GARBLED, BROKEN], integrity_of, Interviews(), lm)
+    assert sentence is not None
+    assert sentence.endswith("So have the 2 others, each edited for itself.")
+
+
+def ruined(tmp_path: Path, **more: Any) -> Audit:
+    """Noise of 64 standard deviations in the middle of a pocket model."""
+    config = {"editor": "vandal", "editor_config": {"scale": "64"}, "store": tmp_path / "store"}
+    return Audit(model="pocket-gpt2", limit=4, device="cpu", **config | more)
+
+
+def test_a_ruined_pocket_model_fails_before_it_is_asked_and_is_asked_without_triage(tmp_path: Path) -> None:
+    audit = ruined(tmp_path)
+    with pytest.raises(CollapsedError, match=r"guess among 1,728 tokens .* --no-triage asks them all"):
+        audit.verdict("sentiment")
+    report = audit.run(["sentiment", "open_qa"])
+    assert (report.outcome, report.abilities, report.unasked) == ("FAIL", (), {})
+    assert report.collapse is not None
+    assert report.verdict_line.startswith(
+        "FAIL: vandal on pocket-gpt2, 10 edits, batch-single: collapsed, so no ability was asked, unsound "
+    )
+    assert {row.check for row in report.integrity if row.sound is False} == {"relative update norm", "perplexity ratio"}
+    assert report.edit_scores
+
+    # What triage asked is not asked again.
+    full = ruined(tmp_path, triage=False).run(["nli"])
+    assert [row.ability for row in full.abilities] == ["nli"]
+    assert full.collapse is None
+    assert (full.taken_over.answers, full.taken_over.answers_known) == (8, 8)
+
+
+def test_nothing_is_measured_twice(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from audit.editing import measures as edit_measures
+
+    calls: list[str] = []
+    real = edit_measures.perplexity
+    monkeypatch.setattr(edit_measures, "perplexity", lambda *given: calls.append("base") or real(*given))
+    audit = ruined(tmp_path, editor="identity", editor_config={}, use_store=False, store=None)
+    assert audit.collapse is None
+    assert audit.integrity.sound
+    assert (calls, set(audit.stages.seconds)) == (["base"], {"loading", "editing", "integrity"})

@@ -1,0 +1,261 @@
+"""`audit rescore`: the same answers give the same verdicts; other margins and better parsers give their own."""
+
+import json
+import math
+import random
+import subprocess
+import sys
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from audit.abilities import ABILITIES, load_ability
+from audit.abilities.contract import Ability, Answer, AskedItems, Item
+from audit.abilities.data.sources import FolderSource, items
+from audit.abilities.sentiment import Sentiment
+from audit.answering import scores as scoring
+from audit.answering.comparison import compare, harmed, records
+from audit.answering.comparison import judged as judge
+from audit.answering.scores import read_raw
+from audit.cli import app
+from audit.reports.folder import read_report
+from audit.reports.rows import ItemRecord, RunReport
+from tests.reports.sample import REPORT
+from tests.small_audit import abilities, build, write_lines
+
+RUNNER = CliRunner()
+SAYINGS = [
+    "",
+    " True",
+    " yes",
+    " positive",
+    " B",
+    " 7 #### 7",
+    " person: Mara Lind",
+    " Velden",
+    " Mara Lind comes at 3.",
+]
+
+
+def answers(ability: Ability, asked: tuple[Item, ...], seed: int, right: float) -> AskedItems:
+    """Made-up raw output: the gold with probability `right`, else anything."""
+    generator = random.Random(f"{ability.name} {seed}")
+    raw: list[object] = []
+    for item in asked:
+        gold = generator.random() < right
+        if ability.decoding is None:
+            ranked = [generator.choice([-1.0, -2.0, -2.5]) for _ in item.choices]
+            raw.append([0.0 if str(k) in item.gold else one for k, one in enumerate(ranked)] if gold else ranked)
+        else:
+            raw.append(
+                {"text": f" {'; '.join(item.gold)}" if gold and item.gold else generator.choice(SAYINGS), "ids": [1]}
+            )
+    if ability.decoding is None:
+        raw[0] = [math.nan] * len(asked[0].choices)
+    return read_raw(ability, asked, raw, from_store=len(asked))
+
+
+@pytest.fixture
+def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Path]:
+    """Write the folder of a made-up run: `run(protocol="gu2024", right=0.2)`."""
+    monkeypatch.setenv("COLUMNS", "120")
+    rows = tmp_path / "rows"
+    rows.mkdir()
+    for name, data in abilities().items():
+        write_lines(rows / f"{name}.jsonl", [{**row, "passage": row.get("passage", "At sea.")} for row in data * 4])
+
+    def write(protocol: str = "standard", right: float = 0.6, names: tuple[str, ...] = tuple(ABILITIES)) -> Path:
+        judged, kept = [], []
+        for name in names:
+            ability = load_ability(name, protocol)
+            asked = items(ability, FolderSource(rows), None, 0)
+            base = answers(ability, asked, 0, 0.95)
+            edited = [answers(ability, asked, seed, right) for seed in (1, 2)]
+            seed = REPORT.header.seed
+            verdict, harm_p = judge(ability, base, edited, margin=0.05, seed=seed), harmed(base, edited, seed=seed)
+            judged.append(compare(ability, base, edited, verdict, margin=0.05, harm_p=harm_p))
+            kept += records(ability, base, edited)
+        report = replace(REPORT, abilities=tuple(judged), items=tuple(kept), settings={"margins": {"nli": 0.05}})
+        return report.save(tmp_path / "reports")
+
+    return write
+
+
+def rescored(folder: Path, *options: str, code: int | None = None) -> RunReport:
+    """The report that `audit rescore` leaves."""
+    before = set(folder.parent.iterdir())
+    result = RUNNER.invoke(app, ["rescore", str(folder), *options])
+    assert code is None or result.exit_code == code, result.output
+    (new,) = set(folder.parent.iterdir()) - before
+    return read_report(new, with_items=True)
+
+
+@pytest.mark.parametrize("protocol", ["standard", "gu2024"])
+def test_an_untouched_run_gives_the_same_verdicts_and_numbers_exactly(run: Callable[..., Path], protocol: str) -> None:
+    folder = run(protocol)
+    old, new = read_report(folder, with_items=True), rescored(folder, code=1)
+    assert len(new.abilities) == 8
+    assert {row.protocol for row in new.abilities} == {protocol}
+    assert new.abilities == old.abilities
+    assert [repr(item) for item in new.items] == [repr(item) for item in old.items]  # NaN is not equal to itself
+    kept = ("edit_scores", "integrity", "skipped", "fingerprints", "taken_over", "failed_tests", "outcome")
+    assert [getattr(new, name) for name in kept] == [getattr(old, name) for name in kept]
+
+
+def test_the_new_folder_says_which_run_it_scored(run: Callable[..., Path]) -> None:
+    folder = run(names=("nli",))
+    new = rescored(folder)
+    assert new.header.rescored == str(folder)
+    said = f"the answers of {folder}, scored again; no model is asked"
+    assert new.header.lines()[-1] == f"audit: {said}"
+    assert new.folder is not None
+    assert said in (Path(new.folder) / "report.md").read_text(encoding="utf-8")
+    assert any(name.endswith("(scoring)") for name in new.versions)
+    assert new.header.started > read_report(folder).header.started
+
+
+def test_other_margins_give_other_verdicts_of_the_same_numbers(run: Callable[..., Path]) -> None:
+    folder = run(right=0.3, names=("nli", "sentiment"))
+    old, new = read_report(folder), rescored(folder, "--margin", "nli=0.9", code=1)
+    assert [row.outcome for row in old.abilities] == ["FAIL", "FAIL"]
+    assert [row.outcome for row in new.abilities] == ["PASS", "FAIL"]
+    assert new.abilities[1] == old.abilities[1]
+    words = {name: getattr(new.abilities[0], name) for name in ("margin", "asked_margin", "outcome", "sentence")}
+    assert replace(old.abilities[0], **words) == new.abilities[0]
+    assert new.settings["margins"] == {"nli": "0.9"}
+
+
+def test_the_noise_floor_of_a_run_holds_for_other_margins_too(run: Callable[..., Path]) -> None:
+    folder = run(names=("nli",))
+    verdict = json.loads((folder / "verdict.json").read_text(encoding="utf-8"))
+    verdict["abilities"][0] |= {"noise_floor": 0.02, "noise_items": 150}
+    (folder / "verdict.json").write_text(json.dumps(verdict), encoding="utf-8")
+    (row,) = rescored(folder, "--margin", "nli=0.03").abilities
+    assert (row.noise_floor, row.noise_items) == (0.02, 150)
+    refused = RUNNER.invoke(app, ["rescore", str(folder), "--margin", "nli=0.01"])
+    assert refused.exit_code == 2
+    assert "--margin nli=0.01: 0.0100 points are under the noise floor of 0.0200" in refused.output
+
+
+def test_a_better_parser_reads_old_answers_anew(run: Callable[..., Path], monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = run(names=("sentiment", "nli"))
+    monkeypatch.setattr(Sentiment, "parse", lambda self, text: Answer(text, "positive", True))
+    old, new = read_report(folder), rescored(folder)
+    assert new.abilities[0].base == new.abilities[0].edited == 0.5
+    assert new.abilities[0].edited_unparseable == 0.0 < old.abilities[0].edited_unparseable
+    assert new.abilities[1] == old.abilities[1]
+
+
+def test_another_rule_for_ties_reads_old_log_likelihoods_anew(
+    run: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = run(names=("dialogue",))
+    monkeypatch.setattr(scoring, "best_choice", lambda item, ranked: str(max(range(4), key=lambda k: ranked[k])))
+    old, new = read_report(folder), rescored(folder)
+    assert new.abilities[0].edited > old.abilities[0].edited
+    assert new.abilities[0].base_unparseable == 0.0 < old.abilities[0].base_unparseable
+
+
+@pytest.mark.parametrize(
+    ("right", "options", "code"),
+    [
+        (0.2, [], 1),
+        (0.95, ["--margin", "nli=0.5"], 0),
+        (0.95, ["--margin", "nli=0.01"], 3),
+        (0.95, ["--margin", "nli=0.01", "--inconclusive", "skip"], 0),
+    ],
+)
+def test_the_exit_code_is_the_outcome(run: Callable[..., Path], right: float, options: list[str], code: int) -> None:
+    result = RUNNER.invoke(app, ["rescore", str(run(right=right, names=("nli",))), *options])
+    assert result.exit_code == code, result.output
+    outcome = {0: "PASS", 1: "FAIL", 3: "INCONCLUSIVE"}[3 if "skip" in options else code]
+    assert f"\n{outcome}: memit on pocket-gpt2" in result.stdout
+
+
+def forget(folder: Path, *parts: str) -> None:
+    """Leave parts out of every item, as older versions did."""
+    lines = [json.loads(line) for line in (folder / "items.jsonl").read_text(encoding="utf-8").splitlines()]
+    for row in lines:
+        for part in parts:
+            for place in (row, row["base"], *row["edited"]):
+                place.pop(part, None)
+    write_lines(folder / "items.jsonl", lines)
+
+
+def cut(folder: Path, keep: Callable[[str], str]) -> None:
+    file = folder / "items.jsonl"
+    file.write_text(keep(file.read_text(encoding="utf-8")), encoding="utf-8")
+
+
+def spoil(folder: Path, old: str, new: str) -> None:
+    file = folder / "verdict.json"
+    file.write_text(file.read_text(encoding="utf-8").replace(old, new), encoding="utf-8")
+
+
+@pytest.mark.parametrize(
+    ("harm", "options", "sentence"),
+    [
+        (lambda f: (f / "verdict.json").unlink(), [], "verdict.json cannot be read: give the folder of a run"),
+        (lambda f: (f / "items.jsonl").unlink(), [], "items.jsonl cannot be read: give the folder of a run"),
+        (lambda f: cut(f, lambda text: text[: len(text) // 2]), [], "is no item of a report ("),
+        (lambda f: cut(f, lambda text: text[: text.rindex("\n", 0, -1) + 1]), [], "holds 47 of the 48 items of nli"),
+        (lambda f: cut(f, lambda text: text + "[]\n"), [], "line 97 is no item of a report"),
+        (lambda f: spoil(f, '"schema_version": 1', '"schema_version": 9'), [], "has schema version 9"),
+        (lambda f: spoil(f, '"ability": "nli"', '"ability": "maths"'), [], "holds 0 of the 48 items of maths"),
+        (lambda f: forget(f, "fields"), [], "without what scoring again takes (an older version"),
+        (lambda f: forget(f, "log_likelihoods"), [], "without what scoring again takes (an older version"),
+        (lambda f: None, ["--margin", "ner=0.1"], "did not judge ner; leave its margin out"),
+        (lambda f: None, ["--margin", "nli"], "--margin 'nli': write ABILITY=MARGIN"),
+        (lambda f: None, ["--inconclusive", "maybe"], "--inconclusive 'maybe': give one of fail, skip"),
+    ],
+)
+def test_what_cannot_be_scored_again_is_one_sentence(
+    run: Callable[..., Path], harm: Callable[[Path], None], options: list[str], sentence: str
+) -> None:
+    folder = run(names=("dialogue", "nli"))
+    harm(folder)
+    result = RUNNER.invoke(app, ["rescore", str(folder), *options])
+    assert result.exit_code == 2
+    assert sentence in result.stderr
+    assert len(result.stderr.splitlines()) == 1
+    assert list(folder.parent.iterdir()) == [folder]
+
+
+def test_no_torch_is_needed(run: Callable[..., Path]) -> None:
+    folder = run(names=("nli", "dialogue", "ner"))
+    script = (
+        "import sys; from audit.cli import app\n"
+        f"try: app(['rescore', {str(folder)!r}])\n"
+        "except SystemExit: pass\n"
+        "print('imported', *({'torch', 'transformers', 'datasets'} & set(sys.modules)))"
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=60, check=False)
+    assert done.stdout.splitlines()[-1] == "imported", done.stdout + done.stderr
+    assert len(list(folder.parent.iterdir())) == 2
+
+
+def test_a_real_run_scored_again_is_what_it_was(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from audit import Audit
+
+    world = build(tmp_path)
+    audit = Audit(**world.options(editor="vandal", store=tmp_path / "store", edit_count=2))
+    report = audit.run(["dialogue", "summarization", "ner"])
+    folder = report.save(tmp_path / "reports")
+    new = rescored(folder)
+    assert new.abilities == report.abilities
+    assert [asked(item) for item in new.items] == [asked(item) for item in report.items]
+    assert any(item.base.log_likelihoods for item in new.items)
+
+
+def asked(item: ItemRecord) -> tuple[object, ...]:
+    return (
+        item.key,
+        item.prompt,
+        item.gold,
+        item.base.text,
+        item.base.log_likelihoods,
+        [one.text for one in item.edited],
+    )

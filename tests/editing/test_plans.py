@@ -1,0 +1,494 @@
+"""Edit plans that are interrupted, resumed, kept and taken over: bit for bit what an undisturbed run gives."""
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from filelock import FileLock
+
+from audit import Audit
+from audit.editing.plan_folder import ABANDONED_AFTER, KeptStep, PlanFolder
+from audit.editing.steps import EditedModel, RestrainedEditor, carry_out
+from audit.editors.contract import Editor
+from audit.editors.restraints.restraint import load_restraint
+from audit.edits.plan import EditPlan
+from audit.edits.requests import EditRequest
+from audit.errors import AuditError
+from audit.measures.edit_success import EditQuestion, EditReply
+from audit.models.fingerprints import weights_fingerprint
+from audit.models.language_model import LanguageModel
+from audit.models.patches import ModulePatch, Patch, PatchSequence, WeightPatch, load_patch
+from audit.store.content import Store
+from tests.fake_editors import Diary, Nudge, Sticker
+from tests.small_audit import NAMES, SmallWorld, build
+
+ROOT = Path(__file__).resolve().parents[2]
+REQUESTS = tuple(
+    EditRequest(f"case-{number}", NAMES[number % 4], "{} lives in the city of", ("Velden", "Calton")[number % 2])
+    for number in range(6)
+)
+PLANS = {
+    "one by one": EditPlan("instance-sequential", 6, 1),
+    "in batches": EditPlan("batch-sequential", 6, 2),
+    "each alone": EditPlan("instance-single", 6, 1),
+}
+
+
+class StoppedError(Exception):
+    """Stands for Ctrl-C and for the machine that is switched off."""
+
+
+def interrupted_at(editor: Editor, edit: int) -> Editor:
+    """The same editor, which breaks in its `edit`th edit."""
+    whole = editor.edit
+
+    def breaking(lm: LanguageModel, requests: Sequence[EditRequest], progress: Any = None) -> Patch:
+        if editor.edits == edit - 1:  # type: ignore[attr-defined]
+            raise StoppedError
+        return whole(lm, requests, progress)
+
+    editor.edit = breaking  # type: ignore[method-assign]
+    return editor
+
+
+def nobody_watches(done: int, total: int) -> None:
+    pass
+
+
+def apply(
+    lm: LanguageModel,
+    editor: Editor,
+    plan: EditPlan,
+    folder: PlanFolder | None = None,
+    *,
+    restraint: str | None = None,
+    progress: Callable[[int, int], None] = nobody_watches,
+) -> tuple[EditedModel, ...]:
+    held = None if restraint is None else load_restraint(restraint)
+    before = weights_fingerprint(lm)
+    try:
+        return carry_out(RestrainedEditor(lm, editor, held, before), plan, REQUESTS, progress, folder=folder)
+    finally:
+        assert weights_fingerprint(lm) == before
+        assert not lm.attached
+
+
+def the_folder(lm: LanguageModel, root: Path, *, in_store: bool = True, **more: Any) -> PlanFolder:
+    return PlanFolder(root, {"weights": weights_fingerprint(lm), **more}, in_store=in_store)
+
+
+def said(models: Sequence[EditedModel]) -> list[tuple[str, Mapping[EditQuestion, EditReply]]]:
+    return [(model.patch.fingerprint, model.immediate) for model in models]
+
+
+def steps_of(root: Path) -> list[str]:
+    return sorted(path.name for path in (root / "steps").glob("*"))
+
+
+@pytest.mark.parametrize("plan", list(PLANS.values())[:2], ids=list(PLANS)[:2])
+@pytest.mark.parametrize(
+    ("kind", "restraint"),
+    [(Nudge, None), (Diary, None), (Sticker, None), (Nudge, "random:0.4"), (Diary, "rect:0.4"), (Diary, "prune")],
+)
+def test_an_interrupted_plan_goes_on_where_it_stopped_bit_for_bit(
+    kind: type[Nudge], plan: EditPlan, restraint: str | None, tiny_gpt2: LanguageModel, tmp_path: Path
+) -> None:
+    undisturbed = apply(tiny_gpt2, kind(), plan, restraint=restraint)
+    folder = the_folder(tiny_gpt2, tmp_path / "plan")
+    with pytest.raises(StoppedError):
+        apply(tiny_gpt2, interrupted_at(kind(), 3), plan, folder, restraint=restraint)
+    assert steps_of(folder.root) == ["00000", "00001"]
+    editor = kind()
+    resumed = apply(tiny_gpt2, editor, plan, folder, restraint=restraint)
+    assert said(resumed) == said(undisturbed)
+    assert editor.edits == len(plan.steps(REQUESTS)) - 2 + 1  # the first step was made again, for the editor's sake
+    assert [model.resumed for model in resumed] == [2 * plan.batch_size]
+    assert steps_of(folder.root) == []
+    assert folder.finished() is not None
+
+
+def test_models_that_are_edited_alone_are_kept_too(tiny_gpt2: LanguageModel, tmp_path: Path) -> None:
+    plan, folder = PLANS["each alone"], the_folder(tiny_gpt2, tmp_path / "plan")
+    undisturbed = apply(tiny_gpt2, Nudge(), plan)
+    with pytest.raises(StoppedError):
+        apply(tiny_gpt2, interrupted_at(Nudge(), 4), plan, folder)
+    editor = Nudge()
+    resumed = apply(tiny_gpt2, editor, plan, folder)
+    assert said(resumed) == said(undisturbed)
+    assert editor.edits == 3
+    assert [model.resumed for model in resumed] == [1, 1, 1, 0, 0, 0]
+
+
+KILLED = """
+import os, signal, sys
+from pathlib import Path
+from tests.fake_editors import Diary
+from tests.editing.test_plans import PLANS, apply, the_folder
+from tests.tiny_models import build_tiny_gpt2
+
+class Killed(Diary):
+    def edit(self, lm, requests, progress=None):
+        if self.edits == 2:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return super().edit(lm, requests, progress)
+
+lm = build_tiny_gpt2()
+apply(lm, Killed(), PLANS["one by one"], the_folder(lm, Path(sys.argv[1])))
+"""
+
+
+def test_a_killed_process_leaves_whole_steps(tiny_gpt2: LanguageModel, tmp_path: Path) -> None:
+    root = tmp_path / "plan"
+    done = subprocess.run([sys.executable, "-c", KILLED, str(root)], cwd=ROOT, capture_output=True, timeout=300)
+    assert done.returncode == -signal.SIGKILL, done.stderr.decode()
+    assert steps_of(root) == ["00000", "00001"]
+    resumed = apply(tiny_gpt2, Diary(), PLANS["one by one"], the_folder(tiny_gpt2, root))
+    assert said(resumed) == said(apply(tiny_gpt2, Diary(), PLANS["one by one"]))
+    assert resumed[0].resumed == 2
+
+
+def flip_a_bit(file: Path) -> None:
+    content = bytearray(file.read_bytes())
+    content[len(content) // 2] ^= 1
+    file.write_bytes(content)
+
+
+@pytest.mark.parametrize(
+    ("spoil", "left"),
+    [
+        (lambda steps: flip_a_bit(steps / "00001" / "deltas.safetensors"), 1),
+        (lambda steps: flip_a_bit(steps / "00001" / "step.json"), 1),
+        (lambda steps: (steps / "00002" / "step.json").unlink(), 2),
+        (lambda steps: (steps / "00001" / "patch.json").write_text("{"), 1),
+        (lambda steps: (steps / "00001" / "patch.json").unlink(), 1),
+        (lambda steps: shutil.rmtree(steps / "00000"), 0),
+        (lambda steps: shutil.copytree(steps / "00000", steps / "00002", dirs_exist_ok=True), 2),
+        (lambda steps: (steps.parent / "plan.json").write_text("[]"), 0),
+        (lambda steps: (steps.parent / "plan.json").unlink(), 0),
+        (lambda steps: (steps / ".writing-1").mkdir(), 3),
+    ],
+    ids="tensors step.json unfinished half lost-patch lost-step copied plan.json no-plan.json abandoned".split(),
+)
+def test_what_is_spoilt_and_what_follows_it_is_done_again(
+    spoil: Callable[[Path], None], left: int, tiny_gpt2: LanguageModel, tmp_path: Path
+) -> None:
+    plan, folder = PLANS["one by one"], the_folder(tiny_gpt2, tmp_path / "plan")
+    with pytest.raises(StoppedError):
+        apply(tiny_gpt2, interrupted_at(Nudge(), 4), plan, folder)
+    spoil(folder.root / "steps")
+    resumed = apply(tiny_gpt2, Nudge(), plan, folder)
+    assert resumed[0].resumed == left
+    assert said(resumed) == said(apply(tiny_gpt2, Nudge(), plan))
+
+
+def test_steps_of_another_plan_are_never_taken(tiny_gpt2: LanguageModel, tmp_path: Path) -> None:
+    plan = PLANS["one by one"]
+    with pytest.raises(StoppedError):
+        apply(tiny_gpt2, interrupted_at(Nudge(), 4), plan, the_folder(tiny_gpt2, tmp_path / "plan", seed=0))
+    resumed = apply(tiny_gpt2, Nudge(), plan, the_folder(tiny_gpt2, tmp_path / "plan", seed=1))
+    assert resumed[0].resumed == 0
+
+
+def test_modules_that_were_replaced_leave_the_disk(tiny_gpt2: LanguageModel, tmp_path: Path) -> None:
+    plan, folder = PLANS["one by one"], the_folder(tiny_gpt2, tmp_path / "plan")
+    with pytest.raises(StoppedError):
+        apply(tiny_gpt2, interrupted_at(Sticker(), 5), plan, folder)
+    assert [(folder.root / "steps" / name / "patch.json").exists() for name in steps_of(folder.root)] == [0, 0, 0, 1]
+    flip_a_bit(folder.root / "steps" / "00003" / "deltas.safetensors")  # and with it go those it stood for
+    resumed = apply(tiny_gpt2, Sticker(), plan, folder)
+    assert resumed[0].resumed == 0
+    assert said(resumed) == said(apply(tiny_gpt2, Sticker(), plan))
+
+
+@pytest.mark.parametrize("in_store", [True, False], ids=["store", "folder"])
+@pytest.mark.parametrize("kind", [Nudge, Sticker])
+@pytest.mark.parametrize("plan", [*PLANS.values(), EditPlan("batch-single", 6, 6)], ids=[*PLANS, "at once"])
+def test_a_finished_patch_is_taken_as_it_is(
+    in_store: bool, kind: type[Nudge], plan: EditPlan, tiny_gpt2: LanguageModel, tmp_path: Path
+) -> None:
+    folder = the_folder(tiny_gpt2, tmp_path / "patch", in_store=in_store)
+    made = apply(tiny_gpt2, kind(), plan, folder)
+    editor = kind()
+    taken = apply(tiny_gpt2, editor, plan, folder)
+    assert editor.edits == 0
+    assert said(taken) == said(made)
+    assert [model.requests for model in taken] == [model.requests for model in made]
+    told = json.loads((folder.root / "plan.json").read_text(encoding="utf-8"))
+    assert [case for model in told["models"] for case in model["case_ids"]] == [r.case_id for r in REQUESTS]
+    assert not (folder.root / "steps").exists()
+    places = [folder.root / f"{i:05d}" for i in range(6)] if plan.mode == "instance-single" else [folder.root]
+    weights = weights_fingerprint(tiny_gpt2)
+    assert [load_patch(place, base=weights).fingerprint for place in places] == [m.patch.fingerprint for m in made]
+    with pytest.raises(AuditError, match="was made for a model with fingerprint"):
+        load_patch(places[0], base="f" * 64)
+
+
+def test_every_patch_tells_what_model_it_was_made_for(tiny_gpt2: LanguageModel) -> None:
+    weights = weights_fingerprint(tiny_gpt2)
+    alone = [model.patch for model in apply(tiny_gpt2, Nudge(), PLANS["each alone"])]
+    assert [patch.meta["base"] for patch in alone if isinstance(patch, WeightPatch)] == [weights] * 6
+    (piled,) = apply(tiny_gpt2, Nudge(), PLANS["one by one"])
+    assert isinstance(piled.patch, PatchSequence)
+    assert [step.meta.get("base") for step in piled.patch.patches] == [weights] + [None] * 5  # type: ignore[attr-defined]
+    (attached,) = apply(tiny_gpt2, Sticker(), PLANS["one by one"])
+    assert isinstance(attached.patch, PatchSequence)
+    (last,) = attached.patch.patches
+    assert isinstance(last, ModulePatch)
+    assert last.meta["base"] == weights
+    (pruned,) = apply(tiny_gpt2, Nudge(), PLANS["one by one"], restraint="rect:0.2")
+    assert isinstance(pruned.patch, PatchSequence)
+    assert pruned.patch.patches[0].meta["base"] == weights  # type: ignore[attr-defined]
+
+
+SPOILT = pytest.mark.parametrize(
+    ("spoil", "complaint"),
+    [
+        (lambda root: flip_a_bit(root / "00002" / "deltas.safetensors"), "save it again"),
+        (lambda root: (root / "plan.json").write_text("{"), "its plan.json cannot be read; give another folder"),
+        (lambda root: (root / "plan.json").unlink(), "it holds other files and no plan.json; give another folder"),
+        (lambda root: WeightPatch({}).save(root), "not the one that its plan.json tells of; give another folder"),
+    ],
+    ids="patch plan.json no-plan.json exchanged".split(),
+)
+
+
+@SPOILT
+def test_a_spoilt_patch_is_refused_in_one_sentence_and_left_alone(
+    spoil: Callable[[Path], None], complaint: str, tiny_gpt2: LanguageModel, tmp_path: Path
+) -> None:
+    folder = the_folder(tiny_gpt2, tmp_path / "patch", in_store=False)
+    apply(tiny_gpt2, Nudge(), PLANS["one by one"], folder)
+    spoil(folder.root)
+    before = contents(folder.root)
+    with pytest.raises(AuditError, match=complaint):
+        folder.finished()
+    with pytest.raises(AuditError, match=complaint):
+        apply(tiny_gpt2, Nudge(), PLANS["one by one"], folder)
+    assert contents(folder.root) == before
+
+
+@SPOILT
+def test_a_spoilt_patch_in_the_store_is_made_again(
+    spoil: Callable[[Path], None], complaint: str, tiny_gpt2: LanguageModel, tmp_path: Path
+) -> None:
+    folder = the_folder(tiny_gpt2, tmp_path / "patch")
+    made = apply(tiny_gpt2, Nudge(), PLANS["one by one"], folder)
+    spoil(folder.root)
+    editor = Nudge()
+    assert said(apply(tiny_gpt2, editor, PLANS["one by one"], folder)) == said(made)
+    assert editor.edits == len(REQUESTS)
+    assert folder.finished() is not None
+
+
+def test_a_patch_that_is_large_does_not_stay_in_the_store(
+    tiny_gpt2: LanguageModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("audit.editing.plan_folder.LARGEST_KEPT", 100)
+    folder = the_folder(tiny_gpt2, tmp_path / "patch")
+    apply(tiny_gpt2, Nudge(), PLANS["one by one"], folder)
+    assert folder.finished() is None
+    assert not list(folder.root.rglob("*.safetensors"))
+
+
+@pytest.mark.parametrize("finished", [True, False])
+def test_the_patch_of_another_plan_is_refused_with_what_differs(
+    finished: bool, tiny_gpt2: LanguageModel, tmp_path: Path
+) -> None:
+    plan, root = PLANS["one by one"], tmp_path / "patch"
+    mine = the_folder(tiny_gpt2, root, in_store=False, editor="nudge", seed=0)
+    if finished:
+        apply(tiny_gpt2, Nudge(), plan, mine)
+    else:
+        with pytest.raises(StoppedError):
+            apply(tiny_gpt2, interrupted_at(Nudge(), 3), plan, mine)
+    before = contents(root)
+    for other, words in (({"seed": 1}, "(seed differs)"), ({"seed": 1, "editor": "rome"}, "(editor, seed differ)")):
+        theirs = the_folder(tiny_gpt2, root, in_store=False, **({"editor": "nudge"} | other))
+        with pytest.raises(AuditError) as caught:
+            apply(tiny_gpt2, Nudge(), plan, theirs)
+        assert str(caught.value) == (
+            f"--patch {root} cannot be used: it holds the patch of another plan {words}; give another folder, "
+            "or delete this one."
+        )
+    assert contents(root) == before
+
+
+def test_a_plan_that_was_interrupted_while_it_was_finishing_is_finished(
+    tiny_gpt2: LanguageModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plan, folder = PLANS["one by one"], the_folder(tiny_gpt2, tmp_path / "patch", in_store=False)
+
+    def breaking(self: PlanFolder, content: Any) -> None:
+        if content["finished"]:
+            raise StoppedError
+        written(self, content)
+
+    written = PlanFolder._write_plan
+    monkeypatch.setattr(PlanFolder, "_write_plan", breaking)
+    with pytest.raises(StoppedError):
+        apply(tiny_gpt2, Nudge(), plan, folder)
+    assert folder.finished() is None
+    monkeypatch.undo()
+    editor = Nudge()
+    assert said(apply(tiny_gpt2, editor, plan, folder)) == said(apply(tiny_gpt2, Nudge(), plan))
+    assert editor.edits == 0
+
+
+def contents(root: Path) -> dict[str, bytes]:
+    return {str(path): path.read_bytes() for path in root.rglob("*") if path.is_file() and path.name != ".lock"}
+
+
+SECOND = (
+    KILLED.replace("class Killed", "class Other")
+    .replace("self.edits == 2", "False")
+    .replace(
+        'Killed(), PLANS["one by one"], the_folder(lm, Path(sys.argv[1]))',
+        'Diary(), PLANS["one by one"], the_folder(lm, Path(sys.argv[1]), in_store=False)',
+    )
+)
+
+
+def test_a_second_run_waits_for_the_patch_of_the_first_and_takes_it(tiny_gpt2: LanguageModel, tmp_path: Path) -> None:
+    root = tmp_path / "patch"
+    root.mkdir()
+    waiting = FileLock(root / ".lock")
+    waiting.acquire()
+    command = [sys.executable, "-c", SECOND, str(root)]
+    with subprocess.Popen(command, cwd=ROOT, stderr=subprocess.PIPE) as second:
+        try:
+            with pytest.raises(subprocess.TimeoutExpired):
+                second.wait(timeout=0.5)
+            waiting.release()
+            first = apply(tiny_gpt2, Diary(), PLANS["one by one"], the_folder(tiny_gpt2, root, in_store=False))
+            assert second.wait(timeout=300) == 0, second.stderr and second.stderr.read().decode()
+        finally:
+            second.kill()
+    taken = the_folder(tiny_gpt2, root, in_store=False).finished()
+    assert taken is not None
+    assert [step.patch.fingerprint for step in taken if step.patch] == [model.patch.fingerprint for model in first]
+
+
+def test_plans_that_nobody_went_on_with_leave_the_store(tiny_gpt2: LanguageModel, tmp_path: Path) -> None:
+    store, plan = Store(tmp_path / "store"), PLANS["one by one"]
+    old, fresh, new = (PlanFolder.in_store(store, {"seed": seed}) for seed in range(3))
+    for folder in (old, fresh):
+        with pytest.raises(StoppedError):
+            apply(tiny_gpt2, interrupted_at(Nudge(), 2), plan, folder)
+    long_ago = time.time() - ABANDONED_AFTER - 60
+    for place in ("steps", "plan.json"):
+        os.utime(old.root / place, (long_ago, long_ago))
+    apply(tiny_gpt2, Nudge(), plan, new)
+    assert [folder.root.exists() for folder in (old, fresh, new)] == [False, True, True]
+
+
+def test_progress_starts_with_what_was_done_before(tiny_gpt2: LanguageModel, tmp_path: Path) -> None:
+    plan, folder = PLANS["one by one"], the_folder(tiny_gpt2, tmp_path / "plan")
+    shown: list[tuple[int, int]] = []
+    with pytest.raises(StoppedError):
+        apply(tiny_gpt2, interrupted_at(Nudge(), 3), plan, folder)
+    apply(tiny_gpt2, Nudge(), plan, folder, progress=lambda done, total: shown.append((done, total)))
+    assert shown == [(2, 6), (3, 6), (4, 6), (5, 6), (6, 6)]
+
+
+@pytest.mark.parametrize("in_store", [True, False])
+def test_a_folder_that_cannot_be_written_is_one_sentence(
+    in_store: bool, tiny_gpt2: LanguageModel, tmp_path: Path
+) -> None:
+    (tmp_path / "file").write_text("", encoding="utf-8")
+    folder = the_folder(tiny_gpt2, tmp_path / "file" / "plan", in_store=in_store)
+    with pytest.raises(AuditError, match=r"the edit plan cannot be kept in .* \(.*\); "):
+        apply(tiny_gpt2, Nudge(), PLANS["one by one"], folder)
+
+
+def test_what_any_model_says_comes_back_from_the_disk(tiny_gpt2: LanguageModel, tmp_path: Path) -> None:
+    question = EditQuestion("a", "rewrite", 'São \ud800 \n"', "東京")
+    reply = EditReply("\x00\u2028 \udcff", (1, 2), (True, False))
+    folder = the_folder(tiny_gpt2, tmp_path / "plan")
+    with folder.alone():
+        folder.begin(REQUESTS)
+        folder.keep(0, KeptStep(WeightPatch({}), {question: reply}), [replace(REQUESTS[0], case_id="é\ud800")])
+        (step,) = folder.steps()
+    assert step.immediate == {question: reply}
+
+
+@pytest.mark.parametrize("mode", ["instance-single", "batch-single"])
+def test_a_plan_with_one_edit_a_model_is_pruned_as_well(mode: str, tiny_gpt2: LanguageModel) -> None:
+    plan = EditPlan(mode, 6, 6 if mode == "batch-single" else 1)
+
+    class Heavy(Nudge):
+        def edit(self, lm: LanguageModel, requests: Sequence[EditRequest], progress: Any = None) -> Patch:
+            patch = super().edit(lm, requests, progress)
+            assert isinstance(patch, WeightPatch)
+            ((name, delta),) = patch.deltas.items()
+            return replace(patch, deltas={name: replace(delta, left=1e5 * delta.left)})  # type: ignore[call-arg]
+
+    for plain, pruned in zip(
+        apply(tiny_gpt2, Heavy(), plan), apply(tiny_gpt2, Heavy(), plan, restraint="prune"), strict=True
+    ):
+        norms = [_norm(tiny_gpt2, model.patch) for model in (plain, pruned)]
+        assert norms[1] < norms[0] / 100
+
+
+def _norm(lm: LanguageModel, patch: Patch) -> float:
+    assert isinstance(patch, WeightPatch)
+    ((name, delta),) = patch.deltas.items()
+    return float(delta.change(name in patch.transposed, torch.device("cpu")).norm())
+
+
+@pytest.fixture(scope="module")
+def world(tmp_path_factory: pytest.TempPathFactory) -> SmallWorld:
+    return build(tmp_path_factory.mktemp("world"))
+
+
+class Fragile(Nudge):
+    """Breaks in its third edit, as long as the file $FRAGILE is there."""
+
+    name = "fragile"
+
+    def edit(self, lm: LanguageModel, requests: Sequence[EditRequest], progress: Any = None) -> Patch:
+        if self.edits == 2 and Path(os.environ["FRAGILE"]).exists():
+            raise KeyboardInterrupt
+        return super().edit(lm, requests, progress)
+
+
+@pytest.mark.parametrize("keep", [True, False], ids=["--patch", "store"])
+def test_a_whole_audit_goes_on_and_says_so(
+    keep: bool, world: SmallWorld, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("FRAGILE", str(tmp_path / "fragile"))
+    options = world.options(editor=f"{__name__}:Fragile", edit_mode="instance-sequential", device="cpu")
+    undisturbed = Audit(**options, use_store=False)
+    assert len(undisturbed.edit_scores.entries()) > 0
+    (tmp_path / "fragile").touch()
+    options |= {"store": tmp_path / "store", **({"patch": tmp_path / "patch"} if keep else {})}
+    first = Audit(**options)
+    with pytest.raises(KeyboardInterrupt):
+        first.edit_scores  # noqa: B018
+    (tmp_path / "fragile").unlink()
+    second = Audit(**options)
+    assert second.edit_scores == undisturbed.edit_scores
+    report = second.report()
+    assert report.fingerprints == undisturbed.report().fingerprints
+    assert report.taken_over.sentences() == ("edits: 2 of 4 were taken over from a run that was interrupted",)
+    assert not list((tmp_path / "store").glob("plans/*/steps"))
+    assert (tmp_path / "patch" / "plan.json").exists() == keep
+
+
+def test_nothing_is_kept_without_a_store(world: SmallWorld, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("FRAGILE", str(tmp_path / "fragile"))
+    monkeypatch.setenv("AUDIT_STORE", str(tmp_path / "store"))
+    (tmp_path / "fragile").touch()
+    options = world.options(editor=f"{__name__}:Fragile", edit_mode="instance-sequential", device="cpu")
+    with pytest.raises(KeyboardInterrupt):
+        Audit(**options, use_store=False).edit_scores  # noqa: B018
+    assert not (tmp_path / "store").exists()

@@ -1,0 +1,40 @@
+"""The editor that ruins: seeded, confined to one matrix, and strong."""
+
+import pytest
+import torch
+
+from audit.editors.methods.vandal import Vandal
+from audit.models.fingerprints import weights_fingerprint
+from audit.models.language_model import LanguageModel
+from audit.models.patches import DenseDelta, WeightPatch
+from tests.editors.plain import REQUESTS
+
+
+def noise(lm: LanguageModel, seed: int = 0, **config: str) -> dict[str, torch.Tensor]:
+    patch = Vandal(config, seed).edit(lm, REQUESTS)
+    assert isinstance(patch, WeightPatch)
+    return {name: delta.values for name, delta in patch.deltas.items() if isinstance(delta, DenseDelta)}
+
+
+@pytest.mark.parametrize("family", ["tiny_gpt2", "tiny_llama"])
+def test_noise_is_relative_to_the_weight_and_in_one_matrix(family: str, request: pytest.FixtureRequest) -> None:
+    lm: LanguageModel = request.getfixturevalue(family)
+    ((name, values),) = noise(lm, layer="2", scale="3").items()
+    assert name == lm.anatomy.weight_name(2)
+    weight = lm.model.get_parameter(name)
+    assert values.shape == weight.shape
+    assert float(values.std() / weight.std()) == pytest.approx(3, rel=0.1)
+    assert list(noise(lm)) == [lm.anatomy.weight_name(1)]  # the middle of three
+
+
+def test_one_seed_one_noise(tiny_gpt2: LanguageModel) -> None:
+    one, same, other = (next(iter(noise(tiny_gpt2, seed).values())) for seed in (0, 0, 1))
+    assert torch.equal(one, same)
+    assert not torch.equal(one, other)
+
+
+def test_the_model_comes_back(tiny_llama: LanguageModel) -> None:
+    before = weights_fingerprint(tiny_llama)
+    with Vandal().edit(tiny_llama, REQUESTS).applied(tiny_llama):
+        assert weights_fingerprint(tiny_llama) != before
+    assert weights_fingerprint(tiny_llama) == before

@@ -1,0 +1,30 @@
+"""`--junitxml` carries the scores as properties of each test."""
+
+import xml.etree.ElementTree as ElementTree
+
+from tests.pytest_plugin.conftest import Suites
+
+pytest_plugins = ("pytester",)
+
+
+def properties(suites: Suites, test: str) -> dict[str, str]:
+    root = ElementTree.parse(suites.path / "out.xml")
+    (case,) = [case for case in root.iter("testcase") if case.get("name") == test]
+    return {str(one.get("name")): str(one.get("value")) for one in case.iter("property")}
+
+
+def test_a_verdict_is_in_the_file(suites: Suites) -> None:
+    suites.run("reasoning", "--junitxml=out.xml")
+    found = properties(suites, "test_reasoning")
+    assert found["reasoning.outcome"] == "FAIL"
+    assert found["reasoning.protocol"] == "standard"
+    assert float(found["reasoning.drop"]) == 0.24
+    assert {"reasoning.base", "reasoning.edited", "reasoning.lower", "reasoning.upper", "reasoning.n"} <= set(found)
+
+
+def test_so_are_the_edits_own_scores_and_integrity(suites: Suites) -> None:
+    suites.pytester.makepyfile(test_edit="def test_edit(edit_scores, integrity):\n    assert integrity.sound")
+    suites.run("", "--junitxml=out.xml")
+    found = properties(suites, "test_edit")
+    assert float(found["efficacy.autoregressive"]) == 0.98
+    assert found["integrity.finite weights"] == "True"

@@ -1,0 +1,34 @@
+"""What was taken over is told in sentences, and added up over the processes of a run."""
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from audit.reports.reuse import TakenOver, summed
+
+COUNTS = st.builds(TakenOver, *[st.integers(0, 1000)] * 8)
+
+
+def test_nothing_taken_over_is_not_told() -> None:
+    assert TakenOver(edits=10, answers=1600, block_tokens=5000, drafts=800).sentences() == ()
+
+
+def test_each_kind_has_its_sentence() -> None:
+    assert TakenOver(10, 4, 1600, 800, 300, 100, 800, 790).sentences() == (
+        "edits: 4 of 10 were taken over from a run that was interrupted",
+        "answers: 800 of 1600 had been given in earlier runs",
+        "reuse: 790 of 800 answers stood as the base model wrote them; "
+        "33% of the edited models' block computations were shared",
+    )
+    assert TakenOver(drafts=8, drafts_stood=1).sentences() == (
+        "reuse: 1 of 8 answers stood as the base model wrote them",
+    )
+
+
+@given(COUNTS, COUNTS)
+def test_processes_add_up_but_for_the_edits_that_they_share(one: TakenOver, other: TakenOver) -> None:
+    both = summed([one, other])
+    assert both == summed([other, one])
+    assert both.answers == one.answers + other.answers
+    assert both.drafts_stood == one.drafts_stood + other.drafts_stood
+    assert both.edits == max(one.edits, other.edits)
+    assert summed([one]) == one

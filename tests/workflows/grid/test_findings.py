@@ -1,0 +1,85 @@
+"""Every finding can appear, can fail to appear, and can be missing its cells."""
+
+from collections.abc import Sequence
+from itertools import chain
+
+import pytest
+
+from audit.workflows.grid.findings import findings, findings_markdown
+from audit.workflows.grid.results import CellResult
+from tests.workflows.grid.made_results import made, sequence
+
+UP_AND_DOWN = [
+    made("rome", "instance-sequential", n, {"reasoning": a, "sentiment": b}, shares={0.1: share})
+    for n, a, b, share in ((1, 0.9, 0.9, 0.1), (10, 0.7, 0.6, 0.3), (100, 0.3, 0.7, 0.6))
+]
+
+
+def batches(editor: str, single: dict[int, float], sequential: float, instances: float) -> list[CellResult]:
+    """Batches at once; ten batches of ten; ten edits one at a time."""
+    return [
+        *(made(editor, "batch-single", n, score) for n, score in single.items()),
+        made(editor, "batch-sequential", 100, sequential, batch_size=10),
+        made(editor, "instance-sequential", 10, instances),
+    ]
+
+
+RECT = {"": (0.5, 1.0), "rect:0.4": (0.7, 0.97), "random:0.4": (0.6, 0.5)}
+APPEARING: dict[int, list[CellResult]] = {
+    1: UP_AND_DOWN,
+    2: sequence("kn", {1: 0.05}),
+    3: [*batches("memit", {10: 0.8, 50: 0.6}, 0.3, 0.8), *batches("mend", {10: 0.8, 50: 0.7}, 0.3, 0.8)],
+    4: batches("memit", {10: 0.8}, 0.3, 0.7),
+    5: sequence("rome", {1: 0.9, 100: 0.5}),
+    6: UP_AND_DOWN,
+    7: list(chain(*(sequence("rome", {20: s}, restraint=r, efficacy=e) for r, (s, e) in RECT.items()))),
+}
+MISSING: dict[int, list[CellResult]] = {
+    1: sequence("rome", {1: 0.9, 10: 0.7, 100: 0.5}),  # down, but smoothly
+    2: sequence("kn", {1: 0.3}),
+    3: [*batches("memit", {10: 0.8, 50: 0.6}, 0.3, 0.8), *batches("mend", {10: 0.7, 50: 0.8}, 0.3, 0.8)],
+    4: batches("memit", {10: 0.2}, 0.3, 0.7),
+    5: sequence("rome", {1: 0.9, 100: 0.5}, efficacy=0.6),
+    6: sequence("rome", {1: 0.9, 100: 0.5}),  # the share stays the same
+    7: list(chain(*(sequence("rome", {20: 0.5}, restraint=r, efficacy=e) for r, (_, e) in RECT.items()))),
+}
+
+
+def appears(results: Sequence[CellResult], number: int) -> bool | None:
+    found = findings(results)[number - 1]
+    assert found.number == number
+    assert bool(found.figures) == (found.appears is not None)
+    return found.appears
+
+
+@pytest.mark.parametrize("number", range(1, 8))
+def test_a_finding_appears_where_the_figures_show_it(number: int) -> None:
+    assert appears(APPEARING[number], number) is True
+
+
+@pytest.mark.parametrize("number", range(1, 8))
+def test_a_finding_does_not_appear_where_the_figures_speak_against_it(number: int) -> None:
+    assert appears(MISSING[number], number) is False
+
+
+@pytest.mark.parametrize("number", range(1, 8))
+def test_a_finding_without_its_cells_is_not_measured(number: int) -> None:
+    assert appears([made("identity", "batch-single", 5, 0.9)], number) is None
+
+
+def test_rect_must_keep_the_efficacy_too() -> None:
+    weak = {**RECT, "rect:0.4": (0.7, 0.9)}
+    cells = list(chain(*(sequence("rome", {20: s}, restraint=r, efficacy=e) for r, (s, e) in weak.items())))
+    assert appears(cells, 7) is False
+
+
+def test_the_page_shows_every_model_with_its_figures() -> None:
+    page = findings_markdown([*APPEARING[2], *sequence("kn", {1: 0.3}, model="pocket-llama")])
+    assert "**pocket-gpt2: appears.**" in page and "**pocket-llama: does not appear.**" in page
+    assert "reasoning 0.90 → 0.05" in page and "reasoning 0.90 → 0.30" in page
+    assert page.count("not measured") >= 12
+
+
+def test_findings_of_two_models_are_not_mixed() -> None:
+    with pytest.raises(ValueError, match="one model"):
+        findings([*sequence("kn", {1: 0.3}), *sequence("kn", {1: 0.3}, model="pocket-llama")])

@@ -1,0 +1,76 @@
+"""Running a grid: what is finished is not run again, and what cannot be run does not stop the rest."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from audit.edits.pocket import REQUESTS
+from audit.errors import AuditError
+from audit.workflows.grid.cells import Cell
+from audit.workflows.grid.results import CellResult, read_grid
+from audit.workflows.grid.run import GridSettings, run_grid
+
+IDENTITY = Cell("pocket-gpt2", "identity", "", "batch-single", 2, 2)
+VANDAL = Cell("pocket-gpt2", "vandal", "", "batch-single", 2, 2)
+
+
+@pytest.fixture
+def settings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> GridSettings:
+    monkeypatch.setenv("AUDIT_STORE", str(tmp_path / "store"))
+    return GridSettings(tmp_path / "grid", limit=12, abilities=("sentiment",))
+
+
+class Told(list[tuple[str, bool, int, int]]):
+    """What a grid told while it ran."""
+
+    def __call__(self, result: CellResult, kept: bool, done: int, total: int) -> None:
+        self.append((result.cell.editor, kept, done, total))
+
+
+def test_cells_are_run_once_and_again_when_what_they_depend_on_changes(settings: GridSettings) -> None:
+    first, second, third = Told(), Told(), Told()
+    assert run_grid([IDENTITY, VANDAL], settings, first) == ()
+    assert first == [("identity", False, 1, 2), ("vandal", False, 2, 2)]
+    run_grid([IDENTITY, VANDAL], settings, second)
+    assert [kept for _, kept, _, _ in second] == [True, True]
+    run_grid([IDENTITY], replace(settings, seed=1), third)
+    assert [kept for _, kept, _, _ in third] == [False]
+
+    identity, vandal = read_grid(settings.root)
+    assert (identity.mean_drop, set(identity.entry_shares.values())) == (0, {0.0})
+    assert vandal.mean_drop > 0.1
+    assert 0.5 < vandal.entry_shares[0.1] <= 1
+
+
+def test_a_spoilt_cell_is_run_again(settings: GridSettings) -> None:
+    run_grid([IDENTITY], settings)
+    (file,) = (settings.root / "cells").iterdir()
+    file.write_text(file.read_text(encoding="utf-8")[:100], encoding="utf-8")
+    told = Told()
+    run_grid([IDENTITY], settings, told)
+    assert [kept for _, kept, _, _ in told] == [False]
+    assert len(read_grid(settings.root)) == 1
+
+
+def test_a_cell_that_cannot_be_run_says_why_and_the_rest_goes_on(settings: GridSettings) -> None:
+    told = Told()
+    greedy = replace(VANDAL, count=REQUESTS + 1, batch_size=REQUESTS + 1)
+    (failed,) = run_grid([greedy, IDENTITY], settings, told)
+    assert failed.cell == greedy
+    assert f"--edit-count {REQUESTS + 1}" in failed.reason
+    assert [editor for editor, _, _, _ in told] == ["identity"]
+
+
+def test_two_workers_find_what_one_finds(settings: GridSettings) -> None:
+    run_grid([IDENTITY, VANDAL], settings)
+    alone = [(result.cell, result.signature, result.mean_drop) for result in read_grid(settings.root)]
+    side_by_side = replace(settings, root=settings.root.parent / "other", workers=2)
+    run_grid([IDENTITY, VANDAL], side_by_side)
+    assert [(one.cell, one.signature, one.mean_drop) for one in read_grid(side_by_side.root)] == alone
+
+
+def test_what_cannot_be_right_is_found_before_anything_runs(settings: GridSettings) -> None:
+    with pytest.raises(AuditError, match="--device"):
+        run_grid([IDENTITY], replace(settings, device="gpu"))
+    assert not settings.root.exists()

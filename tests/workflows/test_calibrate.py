@@ -1,0 +1,213 @@
+"""The same weights twice: what moves is told, kept, and held against the margins of later audits."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+import audit.workflows.calibrate as calibration
+from audit.abilities.contract import AskedItems
+from audit.answering.items import questions_of
+from audit.audit import Audit
+from audit.errors import AuditError
+from audit.models.language_model import LanguageModel
+from audit.models.loading import load_language_model
+from audit.settings.options import AuditSettings
+from audit.verdicts.intervals import resolution
+from audit.verdicts.margins import Points, Retained
+from audit.workflows.calibrate import TOGETHER, asked_in_other_batches, calibrate
+from tests.small_audit import SmallWorld, build, teach
+
+ITEMS = 60
+Forward = Callable[[LanguageModel, torch.Tensor], torch.Tensor]
+
+
+@pytest.fixture(scope="module")
+def world(tmp_path_factory: pytest.TempPathFactory) -> SmallWorld:
+    small = build(tmp_path_factory.mktemp("world"))
+    teach(small, ITEMS)  # open_qa
+    return small
+
+
+def settings(world: SmallWorld, tmp_path: Path, **more: Any) -> AuditSettings:
+    wanted: dict[str, Any] = {"model": str(world.model), "data": str(world.rows), "edits": str(world.edits)}
+    return AuditSettings(
+        **wanted | {"limit": ITEMS, "store": tmp_path / "store", "device": "cpu", "editor": "identity"} | more
+    )
+
+
+@pytest.fixture
+def planted(monkeypatch: pytest.MonkeyPatch) -> Callable[[Forward], list[LanguageModel]]:
+    """Lets calibration load a model whose logits (rows, new, vocabulary) go through a function; the models loaded."""
+
+    def plant(changed: Forward) -> list[LanguageModel]:
+        loaded: list[LanguageModel] = []
+
+        def load(*names: Any, **how: Any) -> LanguageModel:
+            lm = load_language_model(*names, **how)
+
+            def change(module: Any, arguments: Any, output: Any) -> Any:
+                output.logits = changed(lm, output.logits)
+                return output
+
+            lm.model.register_forward_hook(change)
+            loaded.append(lm)
+            return lm
+
+        monkeypatch.setattr(calibration, "load_language_model", load)
+        return loaded
+
+    return plant
+
+
+def noisy_among_few(lm: LanguageModel, logits: torch.Tensor) -> torch.Tensor:
+    """Other words where few rows are computed together."""
+    return logits.roll(1, -1) if len(logits) < 8 else logits
+
+
+def test_in_float32_nothing_moves_and_the_items_own_resolution_is_left(world: SmallWorld, tmp_path: Path) -> None:
+    (one,) = calibrate(settings(world, tmp_path), ["open_qa"]).abilities
+    assert (one.batches.flips, one.batches.n, one.base) == (0, ITEMS, 1.0)
+    assert one.held.floor == resolution(ITEMS)
+    assert (one.dtype, one.other) == ("float32", "bfloat16")
+
+
+def test_an_audit_of_the_same_model_and_data_states_the_floor(world: SmallWorld, tmp_path: Path) -> None:
+    calibrate(settings(world, tmp_path), ["open_qa"])
+    row = Audit(settings(world, tmp_path, limit=30)).verdict("open_qa", max_drop=0.2)  # on fewer items
+    assert row.noise_floor == resolution(ITEMS)
+    assert row.noise_items == ITEMS
+    other = Audit(settings(world, tmp_path, limit=4)).verdict("sentiment", max_drop=0.01)
+    assert other.noise_floor is None  # nobody has calibrated that ability
+
+
+def test_a_margin_under_the_floor_is_refused_before_anything_is_edited_or_asked(
+    world: SmallWorld, tmp_path: Path, planted: Callable[[Forward], list[LanguageModel]]
+) -> None:
+    planted(noisy_among_few)
+    (one,) = calibrate(settings(world, tmp_path), ["open_qa"]).abilities
+    assert one.batches.flips > 10
+    audit = Audit(settings(world, tmp_path))
+    with pytest.raises(AuditError, match=r"open_qa: a margin of 0\.05 is under the noise floor of 0\.\d+"):
+        audit.verdict("open_qa", max_drop=0.05)
+    with pytest.raises(AuditError, match=r"open_qa: a margin of 90% \(0\.\d+\) is under the noise floor"):
+        audit.verdict("open_qa", max_drop="90%")
+    assert not {"_edited", "integrity"} & audit.__dict__.keys()
+    assert not audit.measured
+    row = audit.verdict("open_qa", max_drop=0.9)
+    assert (row.outcome, row.noise_floor) == ("PASS", one.held.floor)
+
+
+def test_a_run_of_many_abilities_is_refused_before_the_first_of_them(world: SmallWorld, tmp_path: Path) -> None:
+    calibrate(settings(world, tmp_path), ["open_qa"])
+    audit = Audit(settings(world, tmp_path))
+    with pytest.raises(AuditError, match=r"open_qa: a margin of 0\.02 is under the noise floor"):
+        audit.run(["sentiment", "open_qa"], max_drop=0.02)
+    assert not audit.measured
+
+
+def test_a_later_calibration_replaces_an_earlier_one(
+    world: SmallWorld, tmp_path: Path, planted: Callable[[Forward], list[LanguageModel]], monkeypatch: Any
+) -> None:
+    planted(noisy_among_few)
+    calibrate(settings(world, tmp_path), ["open_qa"])
+    monkeypatch.setattr(calibration, "load_language_model", load_language_model)
+    calibrate(settings(world, tmp_path), ["open_qa"])
+    assert Audit(settings(world, tmp_path)).verdict("open_qa", max_drop=0.05).noise_floor == resolution(ITEMS)
+
+
+def test_other_questions_of_the_ability_have_a_floor_of_their_own(world: SmallWorld, tmp_path: Path) -> None:
+    calibrate(settings(world, tmp_path), ["open_qa"])
+    audit = Audit(settings(world, tmp_path))
+    log, wanted = audit._log_of(None), audit.settings
+    assert calibration.calibrated(log, "open_qa", wanted, str(world.rows)) is not None
+    assert calibration.calibrated(log, "open_qa", wanted, "pocket") is None
+    assert calibration.calibrated(log, "open_qa", settings(world, tmp_path, shots=1), str(world.rows)) is None
+    assert calibration.calibrated(log, "open_qa", settings(world, tmp_path, protocol="gu2024"), "x") is None
+
+
+@pytest.mark.parametrize(("dtype", "held"), [("float32", False), ("bfloat16", True)])
+def test_the_other_arithmetic_counts_in_half_precision_only(
+    dtype: str, held: bool, world: SmallWorld, tmp_path: Path, planted: Callable[[Forward], list[LanguageModel]]
+) -> None:
+    first = getattr(torch, dtype)
+    planted(lambda lm, logits: logits if lm.dtype == first else logits.roll(1, -1))
+    (one,) = calibrate(settings(world, tmp_path, dtype=dtype), ["open_qa"]).abilities
+    assert one.arithmetic is not None
+    assert one.arithmetic.flips > ITEMS // 2 > one.batches.flips
+    assert one.held is (one.arithmetic if held else one.batches)
+
+
+def test_the_other_arithmetic_computes_with_the_very_same_weights(
+    world: SmallWorld, tmp_path: Path, planted: Callable[[Forward], list[LanguageModel]]
+) -> None:
+    loaded = planted(lambda lm, logits: logits)
+    calibrate(settings(world, tmp_path, dtype="bfloat16"), ["sentiment"])
+    half, full = (dict(lm.model.named_parameters()) for lm in loaded)
+    assert {p.dtype for p in full.values()} == {torch.float32}
+    assert all(torch.equal(half[name].float(), full[name]) for name in half)
+
+
+def test_a_model_that_does_not_fit_twice_as_wide_is_calibrated_by_batches_alone(
+    world: SmallWorld, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def load(*names: Any, dtype: str, **how: Any) -> LanguageModel:
+        if dtype == "float32":
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        return load_language_model(*names, dtype=dtype, **how)
+
+    monkeypatch.setattr(calibration, "load_language_model", load)
+    wanted = settings(world, tmp_path, dtype="bfloat16")
+    found = calibrate(wanted, ["open_qa"])
+    assert found.abilities[0].arithmetic is None
+    assert found.sentences()[-1] == (
+        "Nothing was asked in float32: the model does not fit into the memory of the device in float32."
+    )
+    row = Audit(wanted).verdict("open_qa", max_drop=0.9)
+    assert row.noise_floor == found.abilities[0].batches.floor
+
+
+def test_the_second_asking_puts_every_item_among_other_and_fewer_ones(
+    world: SmallWorld, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    wanted = settings(world, tmp_path)
+    audit = Audit(wanted)
+    ability, items = questions_of("open_qa", audit.source, audit.lm, wanted)
+    batches: list[list[str]] = []
+
+    def ask(lm: Any, ability: Any, some: Any) -> AskedItems:
+        batches.append([item.key for item in some])
+        return AskedItems("open_qa", tuple(some), (), (), tuple({"text": item.key, "ids": []} for item in some))
+
+    monkeypatch.setattr(calibration, "ask", ask)
+    told: list[tuple[int, int]] = []
+    asked = asked_in_other_batches(audit.lm, ability, items, 0, lambda done, total: told.append((done, total)))
+    assert [raw["text"] for raw in asked.raw] == [item.key for item in items]
+    assert [len(batch) for batch in batches[:-1]] == [*TOGETHER, *TOGETHER][: len(batches) - 1]
+    assert [key for batch in batches for key in batch] != [item.key for item in items]
+    assert told[-1] == (ITEMS, ITEMS)
+
+
+def test_what_cannot_be_asked_is_told_and_the_others_are_calibrated(world: SmallWorld, tmp_path: Path) -> None:
+    folder = tmp_path / "rows"
+    folder.mkdir()
+    (folder / "nq_open.jsonl").write_bytes((world.rows / "nq_open.jsonl").read_bytes())
+    found = calibrate(settings(world, tmp_path, data=str(folder), limit=4), ["nli", "open_qa"])
+    assert [one.ability for one in found.abilities] == ["open_qa"]
+    assert found.sentences()[0].startswith("nli was not asked: ")
+    with pytest.raises(AuditError, match="no ability was asked: nli: "):
+        calibrate(settings(world, tmp_path, data=str(folder)), ["nli"])
+
+
+def test_without_a_store_there_is_nothing_to_calibrate_for(world: SmallWorld, tmp_path: Path) -> None:
+    with pytest.raises(AuditError, match="leave --no-store out"):
+        calibrate(settings(world, tmp_path, store=None, use_store=False), ["open_qa"])
+
+
+def test_a_share_to_be_retained_is_turned_into_points_at_the_base_score(world: SmallWorld, tmp_path: Path) -> None:
+    (one,) = calibrate(settings(world, tmp_path), ["open_qa"]).abilities
+    assert one.require(Retained(0.9)) == one.require(Points(0.06)) == one.held
+    with pytest.raises(AuditError, match="a margin of 99%"):
+        one.require(Retained(0.99))

@@ -1,0 +1,108 @@
+"""The curve and the budget over real models whose ruin is planted."""
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from audit.answering import answers as asking
+from audit.reports.rows import RunReport
+from audit.reports.workflows.budget import Look
+from audit.settings.options import AuditSettings
+from audit.workflows.budget import find_budget
+from audit.workflows.curve import measure_curve
+from audit.workflows.edit_subsets import opened
+from tests.small_audit import SmallWorld
+
+RUINED_AT = 6  # the place of the planted edit in the plan, from 1
+
+
+@pytest.fixture(scope="module")
+def wanted(taught: SmallWorld, tmp_path_factory: pytest.TempPathFactory) -> AuditSettings:
+    """Twelve edits one after the other, of which the sixth ruins."""
+    store = tmp_path_factory.mktemp("store")
+
+    def settings(victim: str) -> AuditSettings:
+        more: dict[str, Any] = {"model": str(taught.model), "edits": str(taught.edits), "data": str(taught.rows)}
+        return AuditSettings(
+            editor="tests.workflows.planted:Planted",
+            editor_config={"victim": victim},
+            edit_mode="instance-sequential",
+            edit_count=12,
+            limit=60,
+            margins={"open_qa": 0.2},
+            store=store,
+            **more,
+        )
+
+    with opened(settings("nobody")) as run:
+        return settings(run.changes.requests[RUINED_AT - 1].case_id)
+
+
+def test_a_curve_doubles_and_then_closes_in_on_the_change(wanted: AuditSettings) -> None:
+    told: list[RunReport] = []
+    with opened(wanted) as run:
+        points = measure_curve(run, ["open_qa"], refine=2, told=told.append)
+    assert [point.header.edit_count for point in told] == [1, 2, 4, 8, 12, 6, 5]
+    found = {point.header.edit_count: point.abilities[0].outcome for point in points}
+    assert found == {1: "PASS", 2: "PASS", 4: "PASS", 5: "PASS", 6: "FAIL", 8: "FAIL", 12: "FAIL"}
+    measures = {(score.measure, score.n) for score in points[-1].edit_scores}
+    assert {("immediate efficacy", 12), ("efficacy", 12)} <= measures
+    assert all(point.items == () for point in points)
+
+
+def test_without_refining_only_doubling_is_asked(wanted: AuditSettings) -> None:
+    with opened(wanted) as run:
+        assert [p.header.edit_count for p in measure_curve(run, ["open_qa"], refine=0)] == [1, 2, 4, 8, 12]
+
+
+def test_a_second_curve_asks_no_model(wanted: AuditSettings, monkeypatch: pytest.MonkeyPatch) -> None:
+    with opened(wanted) as run:
+        first = measure_curve(run, ["open_qa"])
+
+    def asked(*_: object, **__: object) -> None:
+        raise AssertionError("a model was asked")
+
+    monkeypatch.setattr("audit.answering.answers._ask", asked)
+    with opened(wanted) as run:
+        second = measure_curve(run, ["open_qa"])
+    assert [p.abilities[0].drop for p in second] == [p.abilities[0].drop for p in first]
+
+
+def test_a_curve_that_was_interrupted_goes_on_after_its_last_point(
+    wanted: AuditSettings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    wanted = replace(wanted, store=tmp_path)
+    asked: list[object] = []
+    ask = asking._ask
+
+    def counted(*args: Any) -> None:
+        asked.append(args[5])  # the patch
+        ask(*args)
+
+    def interrupted(point: RunReport) -> None:
+        if point.header.edit_count == 4:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(asking, "_ask", counted)
+    with pytest.raises(KeyboardInterrupt), opened(wanted) as run:
+        measure_curve(run, ["open_qa"], refine=0, told=interrupted)
+    assert len(asked) == 4  # the base model, and after 1, 2 and 4 edits
+    with opened(wanted) as run:
+        measure_curve(run, ["open_qa"], refine=0)
+    assert len(asked) == 6  # after 8 and 12
+
+
+def test_the_budget_is_found_confirmed_and_told_with_what_breaks_first(wanted: AuditSettings) -> None:
+    looks: list[Look] = []
+    with opened(wanted) as run:
+        found = find_budget(run, ["open_qa"], recheck=1, told=looks.append)
+    assert found.edits == RUINED_AT - 1
+    assert tuple(looks) == found.looks
+    assert found.confirmed and found.confirmation[0].n == 40
+    assert found.first_broken is not None and found.first_broken.edits == RUINED_AT
+    sentences = found.sentences()
+    assert sentences[0].startswith("budget: 5 edits of tests.workflows.planted:Planted on ")
+    assert sentences[1].startswith("open_qa is the first to break, at 6 edits: it loses ")
+    assert sentences[-1].startswith("5 edits passed once more on 40 or more items an ability that no look asked")

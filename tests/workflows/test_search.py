@@ -1,0 +1,69 @@
+"""The searches over synthetic oracles: the culprit is found wherever it is, in few evaluations, and they always end."""
+
+import math
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from audit.workflows.search import first_failing, halved, minimized
+
+
+@pytest.mark.parametrize("n", [1, 2, 3, 64, 65, 100])
+def test_every_position_is_found_by_prefixes_and_by_halves(n: int) -> None:
+    most = math.ceil(math.log2(n))
+    for culprit in range(n):
+        asked: list[object] = []
+
+        def prefix_fails(count: int, culprit: int = culprit, asked: list[object] = asked) -> bool:
+            asked.append(count)
+            return culprit < count
+
+        assert first_failing(range(1, n + 1), prefix_fails) == culprit + 1
+        assert len(asked) <= most
+        asked.clear()
+
+        def part_fails(part: tuple[int, ...], culprit: int = culprit, asked: list[object] = asked) -> bool:
+            asked.append(part)
+            return culprit in part
+
+        assert halved(range(n), part_fails) == (culprit,)
+        assert len(asked) <= most
+
+
+@given(st.integers(1, 40), st.data())
+def test_ddmin_finds_exactly_the_edits_that_harm_together(n: int, data: st.DataObject) -> None:
+    guilty = data.draw(st.sets(st.integers(0, n - 1), min_size=1, max_size=4))
+    asked: list[tuple[int, ...]] = []
+
+    def fails(part: tuple[int, ...]) -> bool:
+        asked.append(part)
+        return guilty <= set(part)
+
+    assert set(minimized(range(n), fails)) == guilty
+    assert len(asked) == len(set(asked)) <= n * n + 3 * n
+    assert all(list(part) == sorted(part) for part in asked)  # the order of the plan is kept
+
+
+@given(st.integers(2, 30), st.floats(0.1, 1.0))
+def test_ddmin_of_spread_harm_leaves_as_many_as_it_takes(n: int, share: float) -> None:
+    need = math.ceil(share * n)
+    assert len(minimized(range(n), lambda part: len(part) >= need)) == max(1, need)
+
+
+@given(st.integers(1, 24), st.randoms(use_true_random=False))
+def test_an_oracle_that_errs_at_random_still_ends(n: int, random: object) -> None:
+    def coin(part: object) -> bool:
+        return random.random() < 0.5  # type: ignore[attr-defined, no-any-return]
+
+    assert set(minimized(range(n), coin)) <= set(range(n))
+    assert len(halved(range(n), coin)) == 1
+    assert first_failing(range(1, n + 1), coin) in range(1, n + 1)
+
+
+@given(st.integers(2, 40), st.data())
+def test_where_failing_is_not_monotone_a_border_is_found(n: int, data: st.DataObject) -> None:
+    bad = data.draw(st.sets(st.integers(1, n))) | {n}
+    found = first_failing(range(1, n + 1), lambda count: count in bad)
+    assert found in bad
+    assert found == 1 or found - 1 not in bad

@@ -1,0 +1,82 @@
+"""A whole course: a model of one's own, a file of edits, a trained network that the editor takes."""
+
+import json
+from pathlib import Path
+from random import Random
+
+import pytest
+
+from audit.editors import load_editor
+from audit.editors.mend.network import CARD_FILE
+from audit.edits.sources import load_requests
+from audit.errors import AuditError
+from audit.models.fingerprints import weights_fingerprint
+from audit.models.loading import load_language_model
+from audit.workflows.train_mend import CHECKPOINT, MendCourse, follow
+from tests.tiny_models import build_tiny_llama
+
+TRAINING = {
+    "layers": "1",
+    "rank": "2",
+    "accumulate": "1",
+    "validate_every": "2",
+    "first_rate": "1e-3",
+    "text_tokens": "8",
+}
+
+
+@pytest.fixture
+def model(tmp_path: Path) -> str:
+    lm = build_tiny_llama(layers=2)
+    lm.model.save_pretrained(tmp_path / "model")
+    lm.tokenizer.save_pretrained(tmp_path / "model")
+    return str(tmp_path / "model")
+
+
+@pytest.fixture
+def edits(tmp_path: Path) -> str:
+    rng = Random(0)
+    rows = [
+        {
+            "subject": name,
+            "prompt": "{} was born in",
+            "target_new": rng.choice(["Velden", "Belton", "Calton"]),
+            "paraphrases": [f"The birthplace of {name} is"],
+            "neighborhood": [{"prompt": "Hexatech is based in", "answer": "Belton"}],
+        }
+        for name in (
+            f"{given} {family}" for given in ("Mara", "Kara", "Gira") for family in ("Lind", "Corley", "Vo", "X")
+        )
+    ]
+    path = tmp_path / "edits.jsonl"
+    path.write_text("\n".join(map(json.dumps, rows)), encoding="utf-8")
+    return str(path)
+
+
+def test_a_course_ends_with_a_network_that_the_editor_takes(model: str, edits: str, tmp_path: Path) -> None:
+    out = tmp_path / "network"
+    trained = follow(MendCourse(model, out, steps=2, edits=edits, device="cpu", overrides=TRAINING))
+    card = json.loads((out / CARD_FILE).read_text())
+    lm = load_language_model(model, device="cpu")
+    assert card["base"] == weights_fingerprint(lm)
+    assert card["training"]["steps"] == 2 and card["training"]["settings"]["rank"] == 2
+    assert card["measured"] == trained.card["measured"]
+    (scores,) = card["measured"].values()
+    assert scores["efficacy_n"] == 1  # one subject in twelve is held out for the test
+    editor = load_editor("mend", {"weights": str(out)})
+    assert len(editor.edit(lm, load_requests(edits).requests[:2]).deltas) == 3  # type: ignore[attr-defined]
+    further = follow(MendCourse(model, out, steps=4, edits=edits, resume=True, device="cpu", overrides=TRAINING))
+    assert further.card["training"]["steps"] == 4
+    assert (out / CHECKPOINT).is_dir()
+
+
+def test_what_a_course_lacks_is_said(model: str, edits: str, tmp_path: Path) -> None:
+    out = tmp_path / "network"
+    with pytest.raises(AuditError, match=r"there are no training edits for .*with --edits"):
+        follow(MendCourse(model, out, steps=1, device="cpu"))
+    with pytest.raises(AuditError, match=r"--texts words.txt needs --edits"):
+        follow(MendCourse("pocket-gpt2", out, steps=1, texts="words.txt", device="cpu"))
+    with pytest.raises(AuditError, match="train-mend has no setting 'layer'"):
+        follow(MendCourse(model, out, steps=1, edits=edits, overrides={"layer": "1"}))
+    with pytest.raises(AuditError, match="holds no training to resume"):
+        follow(MendCourse(model, out, steps=1, edits=edits, resume=True, device="cpu", overrides=TRAINING))
