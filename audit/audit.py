@@ -20,8 +20,8 @@ from typing import Any
 from audit.abilities import ABILITIES
 from audit.abilities.chat import require_chat_template
 from audit.abilities.contract import Ability, AskedItems
-from audit.abilities.data.sources import Source, source_of_data
-from audit.answering.answers import ENGINE_VERSION, KnownModel
+from audit.abilities.data.origin import Source
+from audit.abilities.data.sources import source_of_data
 from audit.answering.comparison import records
 from audit.answering.crew import Crew
 from audit.answering.interview import Interview
@@ -36,6 +36,7 @@ from audit.editing.changes import Changes, Told, changes_of
 from audit.editing.measures import Soundness, edit_score_rows, score_edits_of, weights_restored
 from audit.editing.steps import EditedModel
 from audit.edits.requests import EditRequest
+from audit.engine.known_model import ENGINE_VERSION, KnownModel
 from audit.errors import CollapsedError, UnaskedError
 from audit.measures.edit_success import EditScores
 from audit.measures.fixed_texts import fixed_texts

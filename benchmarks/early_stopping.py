@@ -22,7 +22,8 @@ from rich.table import Table
 from audit import Audit
 from audit.abilities import ABILITIES
 from audit.models.loading import pocket_names
-from audit.reports.rows import INCONCLUSIVE, AbilityRow
+from audit.reports.rows import AbilityRow
+from audit.verdicts import INCONCLUSIVE
 from benchmarks.editing import machine
 
 RESULTS = Path(__file__).parent / "results"

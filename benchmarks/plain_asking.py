@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from transformers import GenerationConfig
 
-from audit.abilities.contract import Decoding
+from audit.engine.decoding import Decoding
 from audit.models.language_model import LanguageModel
 from audit.models.tokens import encode, join
 

@@ -10,11 +10,11 @@ from weakref import WeakKeyDictionary
 import torch
 from torch import Tensor
 
-from audit.editors.contract import Progress
 from audit.edits.requests import EditRequest
 from audit.models.codebook import Codebook, slot_of
 from audit.models.language_model import LanguageModel
 from audit.models.patches import LowRankDelta, ModulePatch, Patch, WeightPatch
+from audit.progress import Progress
 
 
 class Nudge:

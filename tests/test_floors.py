@@ -42,18 +42,11 @@ TO_CUT: set[tuple[str, str]] = {
     ("audit.answering.triage", "audit.editing.steps"),
     ("audit.audit", "audit.workflows.calibrate"),
     ("audit.editing.measures", "audit.reports.rows"),
-    ("audit.engine.drafts", "audit.abilities.contract"),
-    ("audit.engine.generation", "audit.abilities.contract"),
     ("audit.reports.plots.grid", "audit.workflows.grid.cells"),
     ("audit.reports.plots.grid", "audit.workflows.grid.results"),
     ("audit.reports.workflows.grid", "audit.workflows.grid.results"),
 }
 IN_CIRCLES: set[str] = {
-    "audit.abilities.data.hub",
-    "audit.abilities.data.sources",
-    "audit.editors.restraints.prune",
-    "audit.editors.restraints.rect",
-    "audit.editors.restraints.restraint",
     "audit.pytest_plugin",
     "audit.pytest_plugin.preflight",
     "audit.reports.advice",

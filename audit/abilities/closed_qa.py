@@ -2,9 +2,10 @@
 
 from collections.abc import Sequence
 
-from audit.abilities.contract import Answer, Decoding, Item, Row, Score
+from audit.abilities.contract import Answer, Item, Row, Score
 from audit.abilities.data import columns
 from audit.abilities.readings.words import first_word, is_gold, majority
+from audit.engine.decoding import Decoding
 
 
 class ClosedQA:

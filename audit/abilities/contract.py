@@ -4,15 +4,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol, runtime_checkable
 
+from audit.engine.decoding import Decoding
+
 Row = Mapping[str, Any]
-
-
-@dataclass(frozen=True)
-class Decoding:
-    """How an answer is produced: greedy text up to `max_new_tokens` or a stop string, whichever comes first."""
-
-    max_new_tokens: int
-    stop: tuple[str, ...] = ("\n",)
 
 
 @dataclass(frozen=True)

@@ -3,7 +3,7 @@
 from audit.abilities import load_ability
 from audit.abilities.chat import InChat, Tokenizer
 from audit.abilities.contract import Ability
-from audit.abilities.data.sources import Source
+from audit.abilities.data.origin import Source
 from audit.abilities.shots import WithShots, draw_shots
 
 

@@ -4,8 +4,9 @@ from collections.abc import Sequence
 from functools import cached_property
 from typing import Any
 
-from audit.abilities.contract import Answer, Decoding, Item, Row, Score
+from audit.abilities.contract import Answer, Item, Row, Score
 from audit.abilities.data import columns
+from audit.engine.decoding import Decoding
 
 _KINDS = ("rouge1", "rouge2", "rougeL")
 

@@ -10,10 +10,11 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from audit.abilities.contract import Ability, AskedItems, Item
-from audit.answering.answers import KnownModel, ask
+from audit.answering.answers import ask
 from audit.answering.crew import Crew, asked_by_all
 from audit.answering.reuse import Reuse
 from audit.editing.steps import EditedModel
+from audit.engine.known_model import KnownModel
 from audit.models.patches import Patch
 from audit.progress import Progress, Stages
 from audit.store.answer_log import AnswerLog

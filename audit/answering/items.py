@@ -5,7 +5,8 @@ from typing import TYPE_CHECKING
 
 from audit.abilities.chat import Tokenizer
 from audit.abilities.contract import Ability, Item
-from audit.abilities.data.sources import Source, items
+from audit.abilities.data.origin import Source
+from audit.abilities.data.sources import items
 from audit.abilities.presentation import asked_ability
 from audit.settings.options import AuditSettings
 

@@ -13,8 +13,8 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from audit.answering.answers import KnownModel
 from audit.editing.steps import EditedModel
+from audit.engine.known_model import KnownModel
 from audit.measures.locality_contrasts import ANSWER_TOKENS, SHOWN, Contrast, Said, contrast
 from audit.measures.locality_topics import Topics
 from audit.models.fingerprints import content_fingerprint

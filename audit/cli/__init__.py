@@ -103,7 +103,7 @@ def list_command() -> None:
     """List the abilities, the protocols, the editors, the restraints and the pocket models."""
     from audit.abilities import ABILITIES, PROTOCOLS
     from audit.editors import EDITORS
-    from audit.editors.restraints.restraint import RESTRAINTS
+    from audit.editors.restraints.choice import RESTRAINTS
 
     weights = Path(__file__).resolve().parents[1] / "pocket" / "weights"
     pocket = sorted(path.parent.name for path in weights.glob("pocket-*/config.json"))

@@ -5,12 +5,11 @@ changes.prepare()                    # the cheap checks, before a model is loade
 changes.models(known, progress)      # the edited models, as patches over the untouched one
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any, Protocol
 
-from audit.answering.answers import KnownModel
 from audit.editing.identity import plan_identity, source_fingerprint
 from audit.editing.plan_folder import KeptStep, PlanFolder
 from audit.editing.steps import EditedModel, RestrainedEditor, carry_out, edited_models
@@ -21,11 +20,12 @@ from audit.edits.plan import EditPlan, make_plan
 from audit.edits.requests import EditRequest
 from audit.edits.rows import SkippedRow
 from audit.edits.sources import LoadedRequests, load_requests, requests_fingerprint
+from audit.engine.known_model import KnownModel
+from audit.progress import Progress
 from audit.settings.options import AuditSettings
 from audit.store.content import Store
 from audit.store.versions import versions
 
-Progress = Callable[[int, int], None]
 DEFAULT_EDITS = "pocket"
 
 

@@ -9,18 +9,17 @@ from dataclasses import asdict
 from functools import cached_property, partial
 from typing import Any
 
-from audit.answering.answers import KnownModel
 from audit.answering.crew import Crew
 from audit.editing.steps import EditedModel
+from audit.engine.known_model import KnownModel
 from audit.measures.edit_success import EditQuestion, EditReply, EditScores, ask_edits, edit_questions, score_edits
 from audit.measures.integrity import Integrity, IntegrityLimits, measure_integrity, perplexity, worst_of
 from audit.models.fingerprints import content_fingerprint, weights_fingerprint
 from audit.models.patches import Patch, originals_kept
-from audit.progress import Stages
+from audit.progress import Progress, Stages
 from audit.reports.rows import EditScore, IntegrityRow
 from audit.store.answer_log import AnswerLog
 
-Progress = Callable[[int, int], None]
 LogOf = Callable[[Patch | None], AnswerLog | None]  # the answers kept for the model with a patch
 
 

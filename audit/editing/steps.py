@@ -1,6 +1,6 @@
 """Carrying out an edit plan: the models that it leads to, as patches over the untouched one."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from audit.editing.plan_folder import KeptStep, PlanFolder
@@ -11,8 +11,8 @@ from audit.edits.requests import EditRequest
 from audit.measures.edit_success import REWRITE, EditQuestion, EditReply, ask_edits, edit_questions
 from audit.models.language_model import LanguageModel
 from audit.models.patches import ModulePatch, Patch, PatchSequence, WeightPatch, originals_kept, without_replaced
+from audit.progress import Progress
 
-Progress = Callable[[int, int], None]
 Steps = Sequence[tuple[EditRequest, ...]]
 
 

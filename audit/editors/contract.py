@@ -1,13 +1,12 @@
 """What an editor is: it reads requests and hands back a patch, and leaves the weights as it found them."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import ClassVar, Protocol, runtime_checkable
 
 from audit.edits.requests import EditRequest
 from audit.models.language_model import LanguageModel
 from audit.models.patches import Patch
-
-Progress = Callable[[int, int], None]  # (requests done, requests in all)
+from audit.progress import Progress
 
 
 class Editor(Protocol):

@@ -9,7 +9,6 @@ from torch import Tensor
 from audit.errors import AuditError
 from audit.models.language_model import LanguageModel
 
-Progress = Callable[[int, int], None]  # (items done, items in all)
 TOKEN_BUDGET = 8192
 
 

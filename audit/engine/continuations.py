@@ -7,10 +7,11 @@ from itertools import islice
 import torch
 from torch import Tensor
 
-from audit.engine.batching import Progress, pack, padded, run_batches
+from audit.engine.batching import pack, padded, run_batches
 from audit.engine.forward import CausalForward
 from audit.engine.prompts import PORTION, Beginning, read_beginning, read_prompts
 from audit.models.language_model import LanguageModel
+from audit.progress import Progress
 
 # A row counts as one token of the budget for this many logits: long texts over large vocabularies must not fill the
 # memory with logits (8192 tokens of budget are at most 64 million logits, 256 MB in float32).

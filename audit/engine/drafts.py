@@ -19,9 +19,9 @@ from copy import deepcopy
 import torch
 from transformers import DynamicCache
 
-from audit.abilities.contract import Decoding
-from audit.engine.batching import TOKEN_BUDGET, Progress, pack, padded, run_batches
+from audit.engine.batching import TOKEN_BUDGET, pack, padded, run_batches
 from audit.engine.continuations import LOGITS_PER_TOKEN
+from audit.engine.decoding import Decoding
 from audit.engine.forward import CausalForward
 from audit.engine.generation import (
     BROKEN,
@@ -39,6 +39,7 @@ from audit.engine.lower_blocks import LowerStates
 from audit.engine.prompts import PORTION, WORTH_SHARING, common_beginning
 from audit.engine.saving import Saving
 from audit.models.language_model import LanguageModel
+from audit.progress import Progress
 
 TRIED = 512  # draft tokens after which it is known whether drafts are worth a pass of their own
 WORTHWHILE = 0.25  # share of the draft tokens that must stand

@@ -8,13 +8,14 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedTokenizerBase
 
-from audit.abilities.contract import Decoding
-from audit.engine.batching import TOKEN_BUDGET, Progress, context_length, pack, require_room, run_batches
+from audit.engine.batching import TOKEN_BUDGET, context_length, pack, require_room, run_batches
+from audit.engine.decoding import Decoding
 from audit.engine.forward import CausalForward
 from audit.engine.prompts import Beginning, read_beginning, read_prompts
 from audit.errors import AuditError
 from audit.models.language_model import LanguageModel
 from audit.models.tokens import encode
+from audit.progress import Progress
 
 BROKEN = -1  # stands for a next token where no logit was finite
 # How many tokens a kind of device writes before anybody looks at them (others: `UNREAD`). A processor runs no faster

@@ -3,12 +3,13 @@
 from collections.abc import Callable, Mapping, Sequence
 from math import fsum, isfinite
 
-from audit.engine.batching import TOKEN_BUDGET, Progress, require_room
+from audit.engine.batching import TOKEN_BUDGET, require_room
 from audit.engine.continuations import Continuation, ScoredTokens, score_continuations
 from audit.engine.forward import CausalForward
 from audit.errors import AuditError
 from audit.models.language_model import LanguageModel
 from audit.models.tokens import join
+from audit.progress import Progress
 
 
 def rank(

@@ -4,12 +4,13 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from audit.engine.batching import TOKEN_BUDGET, Progress, require_room
+from audit.engine.batching import TOKEN_BUDGET, require_room
 from audit.engine.continuations import Continuation, score_continuations
 from audit.engine.ranking import joined, summed
 from audit.errors import AuditError
 from audit.models.language_model import LanguageModel
 from audit.models.tokens import encode
+from audit.progress import Progress
 
 
 @dataclass(frozen=True)

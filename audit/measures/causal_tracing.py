@@ -17,13 +17,14 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
-from audit.engine.batching import TOKEN_BUDGET, Progress, run_batches
+from audit.engine.batching import TOKEN_BUDGET, run_batches
 from audit.engine.forward import CausalForward
 from audit.engine.taps import hidden_of, in_rows, tapped, with_hidden
 from audit.engine.teacher import teacher_forced
 from audit.models.anatomy import module_at
 from audit.models.language_model import LanguageModel
 from audit.models.tokens import join, subject_span
+from audit.progress import Progress
 
 NOISE_SCALE = 3.0  # standard deviations of the embeddings, as in the paper
 NOISE_SEED = 0

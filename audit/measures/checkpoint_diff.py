@@ -8,7 +8,7 @@ change are those of its factors, before rounding. The model is written one tenso
 """
 
 import math
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -26,14 +26,13 @@ from audit.models.language_model import LanguageModel
 from audit.models.originals import originals_kept, parameter_at
 from audit.models.patches import Patch, WeightPatch
 from audit.models.total_change import attaches_modules, total_changes
+from audit.progress import Progress
 
 ROLES = ("attention", "MLP", "norm", "embedding", "head", "other")
 # Beyond, singular values come from ΔW ΔWᵀ in float64: right to about 1e-8 of the largest, which float32 is not, and
 # faster than those of ΔW itself in float32 (2,048 x 8,192 on two cores: 4 s in place of 35).
 EXACT_ENTRIES = 4_000_000
 KEPT_SINGULAR_VALUES = 64  # of each change, for the plot
-
-Progress = Callable[[int, int], None]
 
 
 @dataclass(frozen=True)

@@ -14,16 +14,17 @@ first; this leaks length and content, and flatters (96.8 % against 38.5 %, arXiv
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from audit.abilities.contract import Decoding
 from audit.edits.answers import answer_words, begins_with, same_opening, without_article
 from audit.edits.requests import EditRequest
-from audit.engine.batching import TOKEN_BUDGET, Progress
+from audit.engine.batching import TOKEN_BUDGET
+from audit.engine.decoding import Decoding
 from audit.engine.generation import generate
 from audit.engine.teacher import teacher_forced
 from audit.measures.rates import Rate, rate_by_request
 from audit.models.language_model import LanguageModel
 from audit.models.patches import Patch
 from audit.models.tokens import target_ids
+from audit.progress import Progress
 
 REWRITE, PARAPHRASE, NEIGHBORHOOD, PORTABILITY = KINDS = ("rewrite", "paraphrase", "neighborhood", "portability")
 SPARE_TOKENS = 2  # beyond the target's own: enough to see whether its last word ends there

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 from audit.editors.stages.located_layers import Layers, LocatedLayers
 from audit.edits.sources import LoadedRequests
-from audit.engine.batching import TOKEN_BUDGET, Progress
+from audit.engine.batching import TOKEN_BUDGET
 from audit.errors import AuditError
 from audit.measures.causal_tracing import (
     NOISE_SAMPLES,
@@ -24,6 +24,7 @@ from audit.measures.causal_tracing import (
     recalled,
 )
 from audit.models.language_model import LanguageModel
+from audit.progress import Progress
 
 SUBJECT_LAST = ROLES.index("last subject token")
 RANGE_SHARE = 0.5

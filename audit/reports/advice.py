@@ -1,6 +1,7 @@
 """The last line of every report: the one thing to do next."""
 
-from audit.reports.rows import FAIL, INCONCLUSIVE, AbilityRow, RunReport
+from audit.reports.rows import AbilityRow, RunReport
+from audit.verdicts import FAIL, INCONCLUSIVE
 
 EFFICACY_BAR = 0.9  # below this the edits cannot be said to have taken
 

@@ -8,7 +8,8 @@ corrected (Holm), over the abilities of a run, or over all abilities and points 
 
 from collections.abc import Sequence
 
-from audit.reports.rows import PASS, AbilityRow, RunReport
+from audit.reports.rows import AbilityRow, RunReport
+from audit.verdicts import PASS
 from audit.verdicts.alarm import alarms
 
 

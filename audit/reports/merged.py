@@ -12,7 +12,8 @@ from audit.abilities import ABILITIES
 from audit.errors import AuditError
 from audit.reports.json_report import items_from_jsonl, items_jsonl, report_from_json, verdict_json
 from audit.reports.reuse import summed
-from audit.reports.rows import FAIL, INCONCLUSIVE, PASS, AbilityRow, IntegrityRow, RunHeader, RunReport
+from audit.reports.rows import AbilityRow, IntegrityRow, RunHeader, RunReport
+from audit.verdicts import FAIL, INCONCLUSIVE, PASS
 
 WORST_FIRST = (FAIL, INCONCLUSIVE, PASS)
 

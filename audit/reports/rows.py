@@ -11,14 +11,13 @@ from typing import TYPE_CHECKING, Any
 
 from audit.measures.flips import FlipReport
 from audit.reports.reuse import TakenOver
+from audit.verdicts import FAIL, INCONCLUSIVE, PASS
 from audit.verdicts.outcome import SequentialPlan
 
 if TYPE_CHECKING:
     from audit.verdicts.alarm import Alarm
 
 SCHEMA_VERSION = 1
-
-PASS, FAIL, INCONCLUSIVE = "PASS", "FAIL", "INCONCLUSIVE"
 
 
 def asked_how(protocol: str, shots: int, chat_template: bool) -> str:

@@ -10,7 +10,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from audit.editors.restraints.restraint import RESTRAINTS, parse_restraint
+from audit.abilities import PROTOCOLS
+from audit.editors.restraints.choice import RESTRAINTS, parse_restraint
 from audit.edits.plan import MODES
 from audit.errors import AuditError
 from audit.verdicts.margins import Margin, margin_of, parse_margin
@@ -18,7 +19,6 @@ from audit.verdicts.margins import Margin, margin_of, parse_margin
 DTYPES = ("auto", "float32", "bfloat16", "float16")
 DEVICES = ("auto", "cpu", "cuda", "cuda:N", "mps", "map")
 INCONCLUSIVE_POLICIES = ("fail", "skip")
-PROTOCOLS = ("standard", "gu2024")
 DEFAULT_MARGIN = 0.05  # score points, where no suite states its own
 
 
@@ -143,7 +143,7 @@ class AuditSettings:
             parse_choice("--edit-mode", self.edit_mode, MODES)
         parse_choice("--inconclusive", self.inconclusive, INCONCLUSIVE_POLICIES)
         parse_choice("--dtype", self.dtype, DTYPES)
-        parse_choice("--protocol", self.protocol, PROTOCOLS)
+        parse_choice("--protocol", self.protocol, tuple(PROTOCOLS))
         parse_device(self.device)
         for name, least in (("edit_count", 1), ("edit_batch_size", 1), ("limit", 1), ("seed", 0), ("shots", 0)):
             value = getattr(self, name)

@@ -14,9 +14,10 @@ from audit.abilities import ABILITIES
 from audit.abilities.contract import AskedItems
 from audit.answering.comparison import compare, judged
 from audit.errors import AuditError, UnaskedError
-from audit.reports.rows import FAIL, AbilityRow
+from audit.reports.rows import AbilityRow
 from audit.reports.workflows.bisect import Culprits, Evaluation, NamedEdit
 from audit.settings.options import DEFAULT_MARGIN
+from audit.verdicts import FAIL
 from audit.workflows.edit_subsets import MadeEdits, PlanRun
 from audit.workflows.search import first_failing, halved, minimized
 

@@ -15,11 +15,13 @@ import torch
 
 from audit.abilities.chat import require_chat_template
 from audit.abilities.contract import Ability, AskedItems, Item
-from audit.abilities.data.sources import Source, seeded_order, source_of_data
-from audit.answering.answers import KnownModel, ask
+from audit.abilities.data.origin import Source
+from audit.abilities.data.sources import seeded_order, source_of_data
+from audit.answering.answers import ask
 from audit.answering.comparison import PairedScores, judged
 from audit.answering.items import questions_of
 from audit.answering.scores import Raw, read_raw
+from audit.engine.known_model import KnownModel
 from audit.errors import AuditError
 from audit.models.fingerprints import content_fingerprint
 from audit.models.language_model import LanguageModel

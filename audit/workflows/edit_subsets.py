@@ -17,8 +17,8 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 from audit.abilities.contract import Row
-from audit.abilities.data.sources import Origin, Source, seeded_order
-from audit.answering.answers import KnownModel
+from audit.abilities.data.origin import Origin, Source
+from audit.abilities.data.sources import seeded_order
 from audit.audit import Audit
 from audit.editing.changes import PlannedEdits, Told
 from audit.editing.steps import EditedModel
@@ -26,6 +26,7 @@ from audit.editors.restraints.restraint import load_restraint
 from audit.edits.requests import EditRequest
 from audit.edits.rows import SkippedRow
 from audit.edits.sources import requests_fingerprint
+from audit.engine.known_model import KnownModel
 from audit.errors import AuditError
 from audit.models.patches import Patch, PatchSequence, identity_patch
 from audit.progress import Progress, Watcher

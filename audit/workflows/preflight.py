@@ -17,7 +17,8 @@ import numpy as np
 
 from audit.abilities import ABILITIES
 from audit.abilities.contract import Ability, Item
-from audit.abilities.data.sources import RememberedRows, Source, source_of_data
+from audit.abilities.data.origin import Source
+from audit.abilities.data.sources import RememberedRows, source_of_data
 from audit.answering.items import drawn_questions
 from audit.edits.plan import DEFAULT_COUNT
 from audit.errors import AuditError, UnaskedError

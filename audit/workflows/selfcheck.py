@@ -12,8 +12,9 @@ from dataclasses import dataclass, replace
 from audit.audit import Audit
 from audit.errors import UnaskedError
 from audit.progress import Watcher
-from audit.reports.rows import FAIL, PASS, AbilityRow
+from audit.reports.rows import AbilityRow
 from audit.settings.options import AuditSettings
+from audit.verdicts import FAIL, PASS
 
 SCALES = (1.0, 4.0, 16.0)  # of the noise, in standard deviations of the weight; the next where the one before is missed
 

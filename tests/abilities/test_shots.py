@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 
 from audit.abilities import ABILITIES, load_ability
 from audit.abilities.contract import Row
-from audit.abilities.data.sources import FolderSource, Origin, PocketSource, items
+from audit.abilities.data.origin import Origin
+from audit.abilities.data.sources import FolderSource, PocketSource, items
 from audit.abilities.presentation import asked_ability
 from audit.abilities.shots import WithShots, draw_shots
 from audit.errors import AuditError

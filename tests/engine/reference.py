@@ -5,7 +5,7 @@ import random
 import torch
 from torch import Tensor
 
-from audit.abilities.contract import Decoding
+from audit.engine.decoding import Decoding
 from audit.models.language_model import LanguageModel
 from audit.models.tokens import encode
 from tests.tiny_models import CORPUS

@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from audit.abilities.contract import Decoding
 from audit.engine import drafts as drafts_module
+from audit.engine.decoding import Decoding
 from audit.engine.drafts import write_from_drafts
 from audit.engine.generation import Generated, end_tokens, write_answers
 from audit.engine.lower_blocks import LowerStates

@@ -20,7 +20,7 @@ from transformers import (
     PreTrainedTokenizerFast,
 )
 
-from audit.abilities.contract import Decoding
+from audit.engine.decoding import Decoding
 from audit.engine.generation import StopStrings, end_tokens, generate
 from audit.errors import AuditError
 from audit.models.anatomy import find_anatomy

@@ -9,9 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from transformers import PreTrainedModel
 
-from audit.abilities.contract import Decoding
 from audit.engine import generation
 from audit.engine import prompts as reading
+from audit.engine.decoding import Decoding
 from audit.engine.forward import CausalForward
 from audit.engine.generation import end_tokens, generate
 from audit.engine.prompts import common_beginning, read_beginning, read_prompts

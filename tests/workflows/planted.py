@@ -8,11 +8,11 @@ from typing import ClassVar
 
 import torch
 
-from audit.editors.contract import Progress
 from audit.edits.requests import EditRequest
 from audit.models.deltas import Delta
 from audit.models.language_model import LanguageModel
 from audit.models.patches import DenseDelta, LowRankDelta, Patch, WeightPatch
+from audit.progress import Progress
 
 
 class Planted:

@@ -16,7 +16,7 @@ from typing import Any
 from audit.abilities import load_ability
 from audit.abilities.contract import Row
 from audit.abilities.data.label_names import with_label_names
-from audit.abilities.data.sources import Origin
+from audit.abilities.data.origin import Origin
 from audit.errors import AuditError
 from audit.store.content import Store
 

@@ -1,8 +1,9 @@
 """Closed-domain question answering as Gu et al. (2024) ask it (BoolQ). Metric: accuracy."""
 
 from audit.abilities import closed_qa
-from audit.abilities.contract import Answer, Decoding, Item, Row
+from audit.abilities.contract import Answer, Item, Row
 from audit.abilities.gu2024.rules import as_written
+from audit.engine.decoding import Decoding
 
 
 class ClosedQA(closed_qa.ClosedQA):

@@ -3,9 +3,10 @@
 from collections.abc import Sequence
 
 from audit.abilities import dialogue
-from audit.abilities.contract import Answer, Decoding, Item, Row, Score
+from audit.abilities.contract import Answer, Item, Row, Score
 from audit.abilities.gu2024.rules import as_written
 from audit.abilities.readings.words import majority
+from audit.engine.decoding import Decoding
 from audit.errors import AuditError
 
 _LETTERS = "ABCD"

@@ -4,7 +4,8 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from audit.abilities import ner
-from audit.abilities.contract import Answer, Decoding, Item, Row, Score
+from audit.abilities.contract import Answer, Item, Row, Score
+from audit.engine.decoding import Decoding
 
 _ASKED = {"person": "Person", "location": "Location", "organization": "Organization", "misc": "Miscellaneous"}
 

@@ -1,8 +1,9 @@
 """Natural language inference as Gu et al. (2024) ask it (GLUE RTE). Metric: accuracy."""
 
 from audit.abilities import nli
-from audit.abilities.contract import Answer, Decoding, Item, Row
+from audit.abilities.contract import Answer, Item, Row
 from audit.abilities.gu2024.rules import as_written, contained
+from audit.engine.decoding import Decoding
 
 
 class NLI(nli.NLI):

@@ -3,8 +3,9 @@
 from collections.abc import Sequence
 
 from audit.abilities import reasoning
-from audit.abilities.contract import Answer, Decoding, Item, Row, Score
+from audit.abilities.contract import Answer, Item, Row, Score
 from audit.abilities.gu2024.rules import as_written
+from audit.engine.decoding import Decoding
 
 
 class Reasoning(reasoning.Reasoning):

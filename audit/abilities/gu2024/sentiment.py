@@ -1,8 +1,9 @@
 """Sentiment as Gu et al. (2024) ask it (SST-2). Metric: accuracy."""
 
 from audit.abilities import sentiment
-from audit.abilities.contract import Answer, Decoding, Item, Row
+from audit.abilities.contract import Answer, Item, Row
 from audit.abilities.gu2024.rules import as_written, contained
+from audit.engine.decoding import Decoding
 
 _ASKED = (
     "For each snippet of text,label the sentiment of the text as positive or negative."

@@ -1,8 +1,9 @@
 """Summarization as Gu et al. (2024) ask it: SAMSum in 25 tokens. Metric: the mean of ROUGE-1, ROUGE-2 and ROUGE-L."""
 
 from audit.abilities import summarization
-from audit.abilities.contract import Decoding, Item, Row
+from audit.abilities.contract import Item, Row
 from audit.abilities.gu2024.rules import as_written
+from audit.engine.decoding import Decoding
 
 
 class Summarization(summarization.Summarization):

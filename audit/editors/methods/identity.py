@@ -3,11 +3,11 @@
 from collections.abc import Mapping, Sequence
 from typing import ClassVar
 
-from audit.editors.contract import Progress
 from audit.editors.stages.hyperparameters import EditorSettings, parse_overrides
 from audit.edits.requests import EditRequest
 from audit.models.language_model import LanguageModel
 from audit.models.patches import Patch, WeightPatch
+from audit.progress import Progress
 from audit.store.content import Store
 
 

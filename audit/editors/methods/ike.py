@@ -9,7 +9,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import ClassVar
 
-from audit.editors.contract import Progress
 from audit.editors.stages.hyperparameters import EditorSettings, parse_overrides, require, resolve
 from audit.edits.requests import EditRequest
 from audit.engine.batching import context_length
@@ -17,6 +16,7 @@ from audit.errors import AuditError
 from audit.models.demonstrations import SLOT, STYLES, Demonstrations, NewFact
 from audit.models.language_model import LanguageModel
 from audit.models.patches import ModulePatch, Patch
+from audit.progress import Progress
 from audit.store.content import Store
 
 

@@ -38,7 +38,6 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
-from audit.editors.contract import Progress
 from audit.editors.stages.attribution import AnsweredPrompt, Place, attribute_neurons, both_ends, midpoints
 from audit.editors.stages.hyperparameters import EditorSettings, parse_overrides, require, resolve
 from audit.editors.stages.published import GPT_J, Shape
@@ -50,6 +49,7 @@ from audit.errors import AuditError
 from audit.models.language_model import LanguageModel
 from audit.models.patches import LowRankDelta, WeightPatch
 from audit.models.tokens import join
+from audit.progress import Progress
 from audit.store.content import Store
 
 _SHARE_STEP, _SHARE_ROUNDS = 0.05, 6  # as in the authors' code

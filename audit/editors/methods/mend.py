@@ -14,7 +14,6 @@ from weakref import WeakKeyDictionary
 import torch
 from torch import Tensor
 
-from audit.editors.contract import Progress
 from audit.editors.mend.network import TrainedNetwork, network_fingerprint
 from audit.editors.stages.hyperparameters import EditorSettings, parse_overrides, require, resolve
 from audit.editors.stages.rank_one_gradients import gradient_factors, is_transposed, target_rows
@@ -25,6 +24,7 @@ from audit.models.fingerprints import weights_fingerprint
 from audit.models.language_model import LanguageModel
 from audit.models.patches import LowRankDelta, Patch, WeightPatch
 from audit.models.tokens import join
+from audit.progress import Progress
 from audit.store.content import Store
 
 

@@ -13,7 +13,6 @@ from typing import Any, ClassVar
 
 from torch import Tensor
 
-from audit.editors.contract import Progress
 from audit.editors.stages.contexts import Contexts
 from audit.editors.stages.hyperparameters import MemitSettings, require
 from audit.editors.stages.layer_by_layer import LayerByLayer
@@ -22,6 +21,7 @@ from audit.editors.stages.solve import least_squares_directions
 from audit.editors.stages.values import OptimizedValues, optimize_values
 from audit.edits.requests import EditRequest
 from audit.models.language_model import LanguageModel
+from audit.progress import Progress
 
 # EasyEdit `hparams/PMET`.
 _PUBLISHED: dict[Shape, dict[str, Any]] = {

@@ -12,7 +12,6 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from audit.editors.contract import Progress
 from audit.editors.stages.contexts import Contexts
 from audit.editors.stages.hyperparameters import RomeSettings
 from audit.editors.stages.keys import context_states
@@ -22,6 +21,7 @@ from audit.edits.requests import EditRequest
 from audit.errors import AuditError
 from audit.models.language_model import LanguageModel
 from audit.models.patches import LowRankDelta, Patch, WeightPatch
+from audit.progress import Progress
 
 
 class Rome(LocateOptimizeWrite[RomeSettings]):

@@ -6,11 +6,11 @@ from typing import ClassVar
 
 import torch
 
-from audit.editors.contract import Progress
 from audit.editors.stages.hyperparameters import VandalSettings, parse_overrides, resolve
 from audit.edits.requests import EditRequest
 from audit.models.language_model import LanguageModel
 from audit.models.patches import DenseDelta, Patch, WeightPatch
+from audit.progress import Progress
 from audit.store.content import Store
 
 

@@ -10,8 +10,8 @@ import math
 import torch
 from torch import Tensor
 
+from audit.editors.restraints.choice import RestraintChoice
 from audit.editors.restraints.rect import refuse_modules, told
-from audit.editors.restraints.restraint import RestraintChoice
 from audit.editors.stages.solve import solving_device
 from audit.models.deltas import Delta, DenseDelta, LowRankDelta
 from audit.models.language_model import LanguageModel

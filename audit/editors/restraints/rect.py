@@ -10,7 +10,7 @@ import json
 import torch
 from torch import Tensor
 
-from audit.editors.restraints.restraint import RestraintChoice
+from audit.editors.restraints.choice import RestraintChoice
 from audit.errors import AuditError
 from audit.models.deltas import Delta, SparseDelta
 from audit.models.language_model import LanguageModel

@@ -6,20 +6,13 @@
 A restraint goes with every editor that hands back weights. Nothing heavy is imported before one is loaded.
 """
 
-import difflib
-import math
-from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
-from audit.errors import AuditError
+from audit.editors.restraints.choice import parse_restraint
 
 if TYPE_CHECKING:
     from audit.models.language_model import LanguageModel
     from audit.models.patches import Patch
-
-# How each is written. A share of entries stays; ALPHA is the base of PRUNE's logarithm, e where it is left out.
-RESTRAINTS: Mapping[str, str] = {"rect": "rect:SHARE", "random": "random:SHARE", "prune": "prune or prune:ALPHA"}
 
 
 class Restraint(Protocol):
@@ -37,47 +30,6 @@ class Restraint(Protocol):
     def after_plan(self, lm: "LanguageModel", patch: "Patch") -> "Patch": ...
 
 
-@dataclass(frozen=True)
-class RestraintChoice:
-    """A restraint as typed: its kind, and the share of entries that stay or the base of PRUNE's logarithm."""
-
-    kind: str
-    number: float
-
-    def __str__(self) -> str:
-        plain = self.kind == "prune" and self.number == math.e
-        return self.kind if plain else f"{self.kind}:{self.number!r}".removesuffix(".0")
-
-
-def parse_restraint(text: str) -> RestraintChoice:
-    """The restraint that `text` names: "rect:0.4", "random:0.4", "prune", "prune:1.5".
-
-    Raises:
-        AuditError: there is no such restraint, or its number is missing, no number, or out of range.
-    """
-    kind, colon, number = (part.strip() for part in text.partition(":"))
-    if kind not in RESTRAINTS:
-        close = difflib.get_close_matches(kind, RESTRAINTS, n=1)
-        guess = f" (did you mean {close[0]!r}?)" if close else ""
-        raise AuditError(
-            f"--restraint {text!r}: there is no restraint {kind!r}; give {', '.join(RESTRAINTS.values())}{guess}."
-        )
-    if kind == "prune" and not colon:
-        return RestraintChoice(kind, math.e)
-    if not number:
-        meaning = "the base of the logarithm" if kind == "prune" else "the share of entries that stay"
-        raise AuditError(f"--restraint {text!r}: {meaning} is missing; write {_example(kind)}.")
-    try:
-        value = float(number)
-    except ValueError:
-        raise AuditError(f"--restraint {text!r}: {number!r} is not a number; write {_example(kind)}.") from None
-    if kind == "prune" and not 1 < value < math.inf:
-        raise AuditError(f"--restraint {text!r}: the base of a logarithm lies above 1; write {_example(kind)}.")
-    if kind != "prune" and not 0 < value <= 1:
-        raise AuditError(f"--restraint {text!r}: a share lies above 0 and is at most 1; write {_example(kind)}.")
-    return RestraintChoice(kind, value)
-
-
 def load_restraint(text: str, seed: int = 0) -> Restraint:
     """The restraint by its name; `seed` draws what `random` keeps."""
     choice = parse_restraint(text)
@@ -88,7 +40,3 @@ def load_restraint(text: str, seed: int = 0) -> Restraint:
     from audit.editors.restraints.rect import RandomShare, Rect
 
     return Rect(choice) if choice.kind == "rect" else RandomShare(choice, seed)
-
-
-def _example(kind: str) -> str:
-    return "prune or prune:1.5" if kind == "prune" else f"{kind}:0.4"

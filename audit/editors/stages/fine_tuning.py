@@ -21,7 +21,6 @@ from typing import ClassVar, Generic, TypeVar
 import torch
 from torch import Tensor, nn
 
-from audit.editors.contract import Progress
 from audit.editors.stages.hyperparameters import EditorSettings, parse_overrides, require, resolve
 from audit.edits.requests import EditRequest
 from audit.engine.batching import require_room
@@ -31,6 +30,7 @@ from audit.errors import AuditError
 from audit.models.language_model import LanguageModel
 from audit.models.patches import DenseDelta, Originals, Patch, originals_kept
 from audit.models.tokens import join
+from audit.progress import Progress
 from audit.store.content import Store
 
 

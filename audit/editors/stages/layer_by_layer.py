@@ -10,7 +10,6 @@ from typing import ClassVar, TypeVar
 import torch
 from torch import Tensor
 
-from audit.editors.contract import Progress
 from audit.editors.stages.contexts import OPENINGS, Contexts
 from audit.editors.stages.hyperparameters import ValueSettings
 from audit.editors.stages.keys import context_keys, lookup_states
@@ -21,6 +20,7 @@ from audit.engine.sequences import prompt_sequence
 from audit.errors import AuditError
 from audit.models.language_model import LanguageModel
 from audit.models.patches import LowRankDelta, Patch, WeightPatch, originals_kept
+from audit.progress import Progress
 
 S = TypeVar("S", bound=ValueSettings)
 

@@ -7,7 +7,6 @@ from weakref import WeakKeyDictionary
 
 from torch import Tensor
 
-from audit.editors.contract import Progress
 from audit.editors.stages.contexts import Contexts, sample_prefixes
 from audit.editors.stages.covariance import CovarianceReport, KeyCovariance
 from audit.editors.stages.hyperparameters import ValueSettings, layers_from, parse_overrides, resolve
@@ -17,6 +16,7 @@ from audit.edits.requests import EditRequest
 from audit.errors import AuditError
 from audit.models.language_model import LanguageModel
 from audit.models.patches import Patch
+from audit.progress import Progress
 from audit.store.content import Store
 
 S = TypeVar("S", bound=ValueSettings)

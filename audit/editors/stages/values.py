@@ -25,7 +25,6 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
-from audit.editors.contract import Progress
 from audit.editors.stages.contexts import Contexts
 from audit.editors.stages.hyperparameters import ValueSettings
 from audit.editors.stages.value_rows import Places, ValueTask, chunks
@@ -37,6 +36,7 @@ from audit.engine.upper_blocks import UpperBlocks
 from audit.errors import AuditError
 from audit.models.language_model import LanguageModel
 from audit.models.lean_modules import activations_fused
+from audit.progress import Progress
 
 Site = Literal["mlp", "block", "branches"]
 _BETAS, _EPSILON = (0.9, 0.999), 1e-8  # Adam as published

@@ -5,8 +5,9 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from audit.reports.files import write_findings
-from audit.reports.rows import FAIL, PASS, AbilityRow, RunHeader
+from audit.reports.rows import AbilityRow, RunHeader
 from audit.reports.terminal import interval, points
+from audit.verdicts import FAIL, PASS
 
 CONFIDENCE = 5  # per cent that each look and each confirmation may err, one-sided
 
@@ -121,7 +122,7 @@ def write_budget(budget: Budget, folder: Path) -> tuple[Path, ...]:
 
 
 def _drop(row: AbilityRow) -> str:
-    return points(row.drop) + {PASS: "", FAIL: " ✗"}.get(row.outcome, " ?")
+    return points(row.drop) + {str(PASS): "", str(FAIL): " ✗"}.get(row.outcome, " ?")
 
 
 def _edits(count: int) -> str:

@@ -3,7 +3,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from audit.abilities import ABILITIES, load_ability
-from audit.abilities.data.sources import FolderSource, Origin, PocketSource, RememberedRows, items
+from audit.abilities.data.origin import Origin
+from audit.abilities.data.sources import FolderSource, PocketSource, RememberedRows, items
 from audit.abilities.sentiment import Sentiment
 from audit.errors import AuditError
 

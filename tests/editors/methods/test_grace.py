@@ -6,12 +6,12 @@ from dataclasses import replace
 import pytest
 import torch
 
-from audit.abilities.contract import Decoding
 from audit.editors.methods.grace import Grace
 from audit.editors.stages.answers_above import AnswersAbove
 from audit.editors.stages.fine_tuning import target_row
 from audit.edits.requests import EditRequest
 from audit.edits.sources import load_requests
+from audit.engine.decoding import Decoding
 from audit.engine.generation import generate
 from audit.engine.sequences import EditSequence
 from audit.engine.teacher import teacher_forced

@@ -3,9 +3,9 @@
 import pytest
 import torch
 
-from audit.abilities.contract import Decoding
 from audit.editors.methods.ike import Ike
 from audit.edits.sources import load_requests
+from audit.engine.decoding import Decoding
 from audit.engine.generation import generate
 from audit.engine.ranking import rank
 from audit.engine.teacher import teacher_forced

@@ -8,10 +8,10 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from audit.abilities.contract import Decoding
 from audit.editors.methods.wise import Wise, margin_loss, random_mask
 from audit.edits.requests import EditRequest
 from audit.edits.sources import load_requests
+from audit.engine.decoding import Decoding
 from audit.engine.generation import generate
 from audit.engine.teacher import teacher_forced
 from audit.errors import AuditError

@@ -8,9 +8,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 
+from audit.editors.restraints.choice import RestraintChoice, parse_restraint
 from audit.editors.restraints.prune import Prune, brought_down, largest_singular_value, pruned_delta
 from audit.editors.restraints.rect import RandomShare, Rect, kept_count, largest, relative_change
-from audit.editors.restraints.restraint import RestraintChoice, load_restraint, parse_restraint
+from audit.editors.restraints.restraint import load_restraint
 from audit.errors import AuditError
 from audit.models.codebook import Codebook
 from audit.models.fingerprints import weights_fingerprint
