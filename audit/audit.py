@@ -19,18 +19,17 @@ from typing import Any
 
 from audit.abilities import ABILITIES
 from audit.abilities.chat import require_chat_template
-from audit.abilities.contract import Ability, AskedItems
+from audit.abilities.contract import Answers
 from audit.abilities.data.origin import Source
 from audit.abilities.data.sources import source_of_data
-from audit.answering.comparison import records
 from audit.answering.crew import Crew
 from audit.answering.interview import Interview
 from audit.answering.items import data_revisions, questions_of
 from audit.answering.locality import Locality
+from audit.answering.paired_answers import PairedAnswers
 from audit.answering.reuse import Reuse
 from audit.answering.reuse_counts import taken_over
 from audit.answering.run_answers import AskedAbilities
-from audit.answering.settlement import row_of
 from audit.answering.triage import triage
 from audit.editing.changes import Changes, Told, changes_of
 from audit.editing.measures import Soundness, edit_score_rows, score_edits_of, weights_restored
@@ -48,6 +47,7 @@ from audit.models.language_model import LanguageModel
 from audit.models.loading import load_language_model
 from audit.models.patches import Patch
 from audit.progress import Stages, Watcher
+from audit.reports.ability_rows import records, row_of
 from audit.reports.reuse import TakenOver
 from audit.reports.rows import AbilityRow, EditScore, IntegrityRow, RunHeader, RunReport, SkippedEdit
 from audit.run_header import run_header
@@ -204,8 +204,8 @@ class Audit:
 
     def _judged(self, name: str, margin: Margin) -> AbilityRow:
         self._edited  # noqa: B018 - what is wrong with the edits is no ability's fault
-        ability, found = self._asked.judged(name, margin)
-        return row_of(ability, found, margin, self._mentions_in(found.base))
+        found = self._asked.judged(name, margin)
+        return row_of(found, margin, self._mentions_in(found.answers.base))
 
     @cached_property
     def edit_scores(self) -> EditScores:
@@ -250,7 +250,7 @@ class Audit:
         """All that was measured so far, and the proof that the weights are what they were."""
         order = {name: place for place, name in enumerate(ABILITIES)}
         rows = sorted((row for _, row in self._rows.values()), key=lambda row: order.get(row.ability, len(order)))
-        kept = [records(*asked, self._mentions_in(asked[1])) for asked in self._asked.answers.values()]
+        kept = [records(paired, self._mentions_in(paired.base)) for paired in self._asked.answers.values()]
         return RunReport(
             header=self.header,
             abilities=tuple(rows),
@@ -315,7 +315,7 @@ class Audit:
     def _mentions(self) -> Mentions:
         return Mentions(self.requests)
 
-    def _mentions_in(self, asked: AskedItems) -> tuple[tuple[str, ...], ...]:
+    def _mentions_in(self, asked: Answers) -> tuple[tuple[str, ...], ...]:
         """The edited subjects and targets that each item mentions."""
         return tuple(self._mentions.in_item(item) for item in asked.items)
 
@@ -343,8 +343,8 @@ class Audit:
         done = self.__dict__  # what was not asked for is not computed for its counts
         return taken_over(done.get("_edited", ()), len(self.requests), self._asked.answers.values(), done.get("_reuse"))
 
-    def answers(self, name: str) -> tuple[Ability, AskedItems, tuple[AskedItems, ...]]:
-        """The ability, the base answers, and those of each edited model."""
+    def answers(self, name: str) -> PairedAnswers:
+        """The answers of the base model and of each edited model to all items of an ability."""
         self._edited  # noqa: B018 - what is wrong with the edits is no ability's fault
         return self._asked.everything(name)
 

@@ -25,7 +25,7 @@ from rich.console import Console
 from rich.table import Table
 
 from audit.abilities import ABILITIES, load_ability
-from audit.abilities.contract import AskedItems
+from audit.abilities.contract import Answers
 from audit.abilities.data.sources import PocketSource, items
 from audit.answering.answers import ask
 from audit.answering.reuse import Reuse
@@ -95,7 +95,7 @@ def weakened(patch: Patch, strength: float) -> Patch:
     return WeightPatch(deltas, patch.transposed)
 
 
-def said(asked: AskedItems) -> list[str]:
+def said(asked: Answers) -> list[str]:
     """What counts as the same answer: written text, or the number of the choice."""
     return [
         answer.text if isinstance(raw, list) else raw["text"]

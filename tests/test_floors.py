@@ -33,12 +33,10 @@ FLOORS: tuple[tuple[str, ...], ...] = (
 )
 
 TO_CUT: set[tuple[str, str]] = {
-    ("audit.answering.comparison", "audit.reports.rows"),
     ("audit.answering.interview", "audit.editing.steps"),
     ("audit.answering.locality", "audit.editing.steps"),
     ("audit.answering.reuse_counts", "audit.editing.steps"),
     ("audit.answering.reuse_counts", "audit.reports.reuse"),
-    ("audit.answering.settlement", "audit.reports.rows"),
     ("audit.answering.triage", "audit.editing.steps"),
     ("audit.audit", "audit.workflows.calibrate"),
     ("audit.editing.measures", "audit.reports.rows"),

@@ -91,7 +91,7 @@ def questions(ability: Ability, row: Row, key: str) -> tuple[Item, ...]:
 
 
 @dataclass(frozen=True)
-class AskedItems:
+class Answers:
     """Items of one ability with answers and scores of one model state, in item order.
 
     `raw` is what the engine gave for each: a text with its token ids, or the log-likelihood of every choice.

@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import asdict
 
-from audit.abilities.contract import Ability, AskedItems, Item
+from audit.abilities.contract import Ability, Answers, Item
 from audit.answering.reuse import Reuse
 from audit.answering.scores import Raw, read_raw
 from audit.engine.drafts import write_from_drafts
@@ -30,7 +30,7 @@ def ask(
     log: AnswerLog | None = None,
     progress: Progress | None = None,
     reuse: Reuse | None = None,
-) -> AskedItems:
+) -> Answers:
     """Ask the model, with `patch` applied, what its log does not hold yet, and read all answers.
 
     `log` is that of the model's state with the patch (`KnownModel.state`); each batch is added as it finishes. `reuse`

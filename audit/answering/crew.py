@@ -15,7 +15,7 @@ from contextlib import contextmanager
 from datetime import timedelta
 from typing import TYPE_CHECKING, TypeVar
 
-from audit.abilities.contract import Ability, AskedItems, Item
+from audit.abilities.contract import Ability, Answers, Item
 from audit.answering.scores import read_raw
 from audit.errors import AuditError, SharedError
 
@@ -131,8 +131,8 @@ def passing_folder(crew: Crew) -> Iterator[str]:
 
 
 def asked_by_all(
-    crew: Crew, ability: Ability, items: Sequence[Item], ask: Callable[[Sequence[Item]], AskedItems]
-) -> AskedItems:
+    crew: Crew, ability: Ability, items: Sequence[Item], ask: Callable[[Sequence[Item]], Answers]
+) -> Answers:
     """Ask each process's share of the items, and read all answers in every process."""
     if crew.size == 1:
         return ask(items)

@@ -10,7 +10,8 @@ there.
 import numpy as np
 
 from audit.answering.interview import Interview
-from audit.answering.settlement import Asked, Settled, joined, part, settled
+from audit.answering.paired_answers import PairedAnswers
+from audit.answering.settlement import Settled, settled
 from audit.verdicts.betting import visiting_order
 from audit.verdicts.margins import Margin
 from audit.verdicts.sequential import sequential_plan
@@ -33,7 +34,7 @@ class InBlocks:
         self._plan = sequential_plan(clusters, BLOCK_ON_CPU if on_cpu else BLOCK_ELSEWHERE)
         order = np.concatenate(visiting_order(clusters, seed)).tolist()
         self._questions = [interview.questions[number] for number in order]
-        self._asked: Asked | None = None
+        self._asked: PairedAnswers | None = None
 
     def until_settled(self, margin: Margin) -> Settled:
         """The verdict under this margin, after as many blocks as it takes."""
@@ -42,23 +43,17 @@ class InBlocks:
         crew = self.interview.crew
         return settled(self.answers, clusters, self._plan, margin, floor=floor, seed=self._seed, crew=crew)
 
-    def answers(self, count: int | None = None) -> Asked:
+    def answers(self, count: int | None = None) -> PairedAnswers:
         """Those to the first `count` questions (None: to all), of which none is asked twice."""
         wanted = len(self._questions) if count is None else count
-        known = 0 if self._asked is None else len(self._asked[0].items)
+        known = 0 if self._asked is None else len(self._asked.base.items)
         if wanted > known:
             fresh = self.interview.both(self._questions[known:wanted])
-            self._asked = fresh if self._asked is None else _behind(self._asked, fresh)
-        base, edited = self.so_far
-        return part(base, 0, wanted), tuple(part(one, 0, wanted) for one in edited)
+            self._asked = fresh if self._asked is None else self._asked.joined(fresh)
+        return self.so_far.part(0, wanted)
 
     @property
-    def so_far(self) -> Asked:
+    def so_far(self) -> PairedAnswers:
         """All answers that are there; something was asked before."""
         assert self._asked is not None
         return self._asked
-
-
-def _behind(first: Asked, then: Asked) -> Asked:
-    edited = zip(first[1], then[1], strict=True)
-    return joined(first[0], then[0]), tuple(joined(one, other) for one, other in edited)

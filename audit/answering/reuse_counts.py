@@ -2,17 +2,17 @@
 
 from collections.abc import Iterable, Sequence
 
-from audit.abilities.contract import Ability, AskedItems
+from audit.answering.paired_answers import PairedAnswers
 from audit.answering.reuse import Reuse
 from audit.editing.steps import EditedModel
 from audit.reports.reuse import TakenOver
 
-Asked = tuple[Ability, AskedItems, tuple[AskedItems, ...]]  # an ability, base answers, those of each edited model
 
-
-def taken_over(models: Sequence[EditedModel], requests: int, asked: Iterable[Asked], reuse: Reuse | None) -> TakenOver:
+def taken_over(
+    models: Sequence[EditedModel], requests: int, asked: Iterable[PairedAnswers], reuse: Reuse | None
+) -> TakenOver:
     """The counts of a run of so many edit requests."""
-    everything = [one for _, base, edited in asked for one in (base, *edited)]
+    everything = [one for paired in asked for one in (paired.base, *paired.edited)]
     saving = None if reuse is None else reuse.saving
     return TakenOver(
         edits=requests,

@@ -1,7 +1,7 @@
 """What a run asked: all questions of an ability, or, where it may stop early, as many as a verdict takes.
 
 asked = AskedAbilities(interview_of, settings)
-ability, found = asked.judged("nli", Points(0.05))
+found = asked.judged("nli", Points(0.05))
 asked.answers["nli"]                 # whatever was answered so far, for the report
 asked.unasked                        # what could not be asked, and why
 """
@@ -9,15 +9,13 @@ asked.unasked                        # what could not be asked, and why
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
-from audit.abilities.contract import Ability, AskedItems
 from audit.answering.early_stopping import InBlocks
 from audit.answering.interview import Interview
+from audit.answering.paired_answers import PairedAnswers
 from audit.answering.settlement import Settled, from_all
 from audit.errors import AuditError, UnaskedError
 from audit.settings.options import AuditSettings
 from audit.verdicts.margins import Margin
-
-Answers = tuple[Ability, AskedItems, tuple[AskedItems, ...]]  # the base answers, then those of each edited model
 
 
 class AskedAbilities:
@@ -27,13 +25,13 @@ class AskedAbilities:
     """
 
     def __init__(self, interview_of: Callable[[str], Interview], wanted: AuditSettings) -> None:
-        self.answers: dict[str, Answers] = {}
+        self.answers: dict[str, PairedAnswers] = {}
         self.unasked: dict[str, str] = {}
         self._interview_of = interview_of
         self._wanted = wanted
         self._in_blocks: dict[str, InBlocks] = {}
 
-    def everything(self, name: str) -> Answers:
+    def everything(self, name: str) -> PairedAnswers:
         """The answers to all questions.
 
         Raises:
@@ -43,26 +41,25 @@ class AskedAbilities:
             if self._wanted.early_stop:
                 blocks = self._blocks(name)
                 blocks.answers()
-                self.answers[name] = blocks.interview.ability, *blocks.so_far
+                self.answers[name] = blocks.so_far
             elif name not in self.answers:
                 interview = self._interview_of(name)
-                self.answers[name] = interview.ability, *interview.both(interview.questions)
+                self.answers[name] = interview.both(interview.questions)
         return self.answers[name]
 
-    def judged(self, name: str, margin: Margin) -> tuple[Ability, Settled]:
+    def judged(self, name: str, margin: Margin) -> Settled:
         """The ability's verdict under this margin, and the answers that it rests on.
 
         Raises:
             UnaskedError: as above.
         """
         if not self._wanted.early_stop:
-            ability, base, edited = self.everything(name)
-            return ability, from_all(ability, base, edited, margin, self._wanted.seed)
+            return from_all(self.everything(name), margin, self._wanted.seed)
         with self._refused(name):
             blocks = self._blocks(name)
             found = blocks.until_settled(margin)
-            self.answers[name] = blocks.interview.ability, *blocks.so_far
-        return blocks.interview.ability, found
+            self.answers[name] = blocks.so_far
+        return found
 
     def _blocks(self, name: str) -> InBlocks:
         if name not in self._in_blocks:

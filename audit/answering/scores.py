@@ -3,14 +3,14 @@
 from collections.abc import Sequence
 from typing import Any
 
-from audit.abilities.contract import Ability, AskedItems, Item
+from audit.abilities.contract import Ability, Answers, Item
 from audit.abilities.readings.choices import best_choice
 from audit.store.content import content_fingerprint
 
 Raw = Any  # {"text": ..., "ids": [...]} of a written answer, or the log-likelihood of every choice
 
 
-def read_raw(ability: Ability, items: Sequence[Item], raw: Sequence[Raw], from_store: int = 0) -> AskedItems:
+def read_raw(ability: Ability, items: Sequence[Item], raw: Sequence[Raw], from_store: int = 0) -> Answers:
     """Parse and score raw output; `from_store` is how many of the answers were there already."""
     if ability.decoding is None:
         texts = [best_choice(item, one) for item, one in zip(items, raw, strict=True)]
@@ -18,7 +18,7 @@ def read_raw(ability: Ability, items: Sequence[Item], raw: Sequence[Raw], from_s
         texts = [one["text"] for one in raw]
     answers = tuple(ability.parse(text) for text in texts)
     scores = tuple(ability.score(item, answer) for item, answer in zip(items, answers, strict=True))
-    return AskedItems(ability.name, tuple(items), answers, scores, tuple(raw), from_store)
+    return Answers(ability.name, tuple(items), answers, scores, tuple(raw), from_store)
 
 
 def items_fingerprint(ability: Ability, items: Sequence[Item]) -> str:

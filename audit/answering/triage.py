@@ -14,7 +14,7 @@ from dataclasses import replace
 from itertools import accumulate
 
 from audit.abilities import ABILITIES, load_ability
-from audit.abilities.contract import Ability, AskedItems
+from audit.abilities.contract import Ability, Answers
 from audit.answering.interview import Interview
 from audit.editing.steps import EditedModel
 from audit.errors import AuditError
@@ -23,8 +23,6 @@ from audit.measures.integrity import Integrity
 from audit.models.language_model import LanguageModel
 
 QUESTIONS = 4  # of each ability
-
-Answers = tuple[tuple[WrittenAnswer, WrittenAnswer], ...]  # of base and edited model to the same items
 
 
 def triage(
@@ -54,17 +52,20 @@ def triage(
     return found[0].sentence + several
 
 
-def first_answers(model: EditedModel, interview_of: Callable[[str], Interview]) -> Iterator[Answers]:
+def first_answers(
+    model: EditedModel, interview_of: Callable[[str], Interview]
+) -> Iterator[tuple[tuple[WrittenAnswer, WrittenAnswer], ...]]:
     """What base and edited model write to each ability's first questions; one that cannot be asked is left out."""
     for name in sorted(ABILITIES, key=_longest):
         try:
             interview = replace(interview_of(name), models=(model,))
             if interview.ability.decoding is None:
                 continue  # a choice is made by a collapsed model as well
-            base, (edited,) = interview.both(interview.questions[:QUESTIONS])
+            paired = interview.both(interview.questions[:QUESTIONS])
         except AuditError:
             continue
-        yield tuple(zip(_written(interview.ability, base), _written(interview.ability, edited), strict=True))
+        base, edited = (_written(interview.ability, one) for one in (paired.base, *paired.edited))
+        yield tuple(zip(base, edited, strict=True))
 
 
 def _longest(name: str) -> float:
@@ -73,7 +74,7 @@ def _longest(name: str) -> float:
     return math.inf if decoding is None else decoding.max_new_tokens
 
 
-def _written(ability: Ability, asked: AskedItems) -> list[WrittenAnswer]:
+def _written(ability: Ability, asked: Answers) -> list[WrittenAnswer]:
     assert ability.decoding is not None
     longest = ability.decoding.max_new_tokens
     return [

@@ -11,9 +11,10 @@ from collections.abc import Callable, Sequence
 from contextlib import nullcontext, suppress
 
 from audit.abilities import ABILITIES
-from audit.abilities.contract import AskedItems
-from audit.answering.comparison import compare, judged
+from audit.abilities.contract import Answers
+from audit.answering.paired_answers import PairedAnswers
 from audit.errors import AuditError, UnaskedError
+from audit.reports.ability_rows import compare
 from audit.reports.rows import AbilityRow
 from audit.reports.workflows.bisect import Culprits, Evaluation, NamedEdit
 from audit.settings.options import DEFAULT_MARGIN
@@ -153,14 +154,15 @@ def _weighed(run: PlanRun, plan: AbilityRow, places: Sequence[int]) -> tuple[Abi
     taken = frozenset(places)
     rest = run.only([place for place in range(run.plan.count) if place not in taken])
     both = run.audit.under(run.side_by_side(rest, run.whole()), source=run.fresh())
-    ability, base, (without, with_them) = both.answers(plan.ability)
+    found = both.answers(plan.ability)
+    without, with_them = found.edited
     seed = run.audit.settings.seed
 
-    def row(before: AskedItems, after: AskedItems) -> AbilityRow:
-        verdict = judged(ability, before, [after], margin=plan.margin, seed=seed)
-        return compare(ability, before, [after], verdict, margin=plan.margin)
+    def row(before: Answers, after: Answers) -> AbilityRow:
+        paired = PairedAnswers(found.ability, before, (after,))
+        return compare(paired, paired.verdict(margin=plan.margin, seed=seed), margin=plan.margin)
 
-    return row(without, with_them), row(base, without)
+    return row(without, with_them), row(found.base, without)
 
 
 def _named(run: PlanRun, place: int) -> NamedEdit:

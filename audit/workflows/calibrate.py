@@ -8,18 +8,18 @@ came of it is kept beside the answers of the model, where an audit of the same m
 
 import gc
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import cycle
 
 import torch
 
 from audit.abilities.chat import require_chat_template
-from audit.abilities.contract import Ability, AskedItems, Item
+from audit.abilities.contract import Ability, Answers, Item
 from audit.abilities.data.origin import Source
 from audit.abilities.data.sources import seeded_order, source_of_data
 from audit.answering.answers import ask
-from audit.answering.comparison import PairedScores, judged
 from audit.answering.items import questions_of
+from audit.answering.paired_answers import PairedAnswers
 from audit.answering.scores import Raw, read_raw
 from audit.engine.known_model import KnownModel
 from audit.errors import AuditError
@@ -47,8 +47,8 @@ class _Twice:
     """One ability, asked as an audit does and in other batches."""
 
     ability: Ability
-    once: AskedItems
-    batches: AskedItems
+    once: Answers
+    batches: Answers
 
 
 @dataclass(frozen=True, eq=False)
@@ -80,7 +80,8 @@ def calibrate(settings: AuditSettings, abilities: Sequence[str], watcher: Watche
     again, without = _ask_in(other, settings, first, stages)
     found: list[Calibration] = []
     for name, twice in first.asked.items():
-        verdict = judged(twice.ability, twice.once, [twice.batches], margin=0.0, seed=settings.seed)
+        batches = PairedAnswers(twice.ability, twice.once, (twice.batches,))
+        verdict = batches.verdict(margin=0.0, seed=settings.seed)
         found.append(
             Calibration(
                 ability=name,
@@ -88,8 +89,8 @@ def calibrate(settings: AuditSettings, abilities: Sequence[str], watcher: Watche
                 chance=verdict.floor,
                 dtype=_named(first.dtype),
                 other=_named(other),
-                batches=_floor(twice.once, twice.batches),
-                arithmetic=_floor(twice.once, again[name]) if name in again else None,
+                batches=_floor(batches),
+                arithmetic=_floor(replace(batches, edited=(again[name],))) if name in again else None,
             )
         )
     first.log.add({_key(one.ability, settings, source.name): one.plain() for one in found})
@@ -119,7 +120,7 @@ def noise_under(
 
 def asked_in_other_batches(
     lm: LanguageModel, ability: Ability, items: Sequence[Item], seed: int, progress: Progress
-) -> AskedItems:
+) -> Answers:
     """Ask shuffled items a few at a time, `TOGETHER` in turn; nothing is taken from what is kept."""
     order, raw = seeded_order(len(items), f"{seed}:other batches"), dict[int, Raw]()
     sizes = cycle(TOGETHER)
@@ -163,9 +164,9 @@ def _ask_twice(
 
 def _ask_in(
     dtype: torch.dtype, settings: AuditSettings, first: _FirstModel, stages: Stages
-) -> tuple[dict[str, AskedItems], str]:
+) -> tuple[dict[str, Answers], str]:
     """The answers of the same weights computed in `dtype`, by ability; and why there are none, where that is so."""
-    asked: dict[str, AskedItems] = {}
+    asked: dict[str, Answers] = {}
     try:
         with stages("loading"):
             lm = _loaded(settings, _named(dtype))
@@ -194,8 +195,8 @@ def _rounded(lm: LanguageModel, dtypes: Mapping[str, torch.dtype]) -> None:
         parameter.copy_(parameter.to(dtypes[name]))
 
 
-def _floor(once: AskedItems, again: AskedItems) -> NoiseFloor:
-    scores = PairedScores.of(once, [again])
+def _floor(paired: PairedAnswers) -> NoiseFloor:
+    scores = paired.scores
     first, second = scores.base_counts, scores.edited_counts
     counts = None if first is None or second is None else (first, second)
     return noise_floor(scores.base, scores.edited, scores.clusters, counts=counts)

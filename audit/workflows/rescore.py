@@ -12,12 +12,13 @@ from dataclasses import replace
 from datetime import UTC, datetime
 
 from audit.abilities import load_ability
-from audit.abilities.contract import Ability, AskedItems, Item
+from audit.abilities.contract import Ability, Item
 from audit.abilities.shots import Around
-from audit.answering.comparison import records
+from audit.answering.paired_answers import PairedAnswers
 from audit.answering.scores import Raw, read_raw
-from audit.answering.settlement import Settled, from_all, resettled, row_of
+from audit.answering.settlement import Settled, from_all, resettled
 from audit.errors import AuditError
+from audit.reports.ability_rows import records, row_of
 from audit.reports.rows import AbilityRow, AnswerRecord, ItemRecord, RunReport
 from audit.store.versions import PACKAGE, versions
 from audit.verdicts.margins import Margin, margin_of
@@ -50,15 +51,15 @@ def rescored(run: RunReport, margins: Mapping[str, Margin]) -> RunReport:
     rows: list[AbilityRow] = []
     items: list[ItemRecord] = []
     for old in run.abilities:
-        ability, base, edited = _answers(run, old)
+        paired = _answers(run, old)
         margin = margins.get(old.ability) or margin_of(old.asked_margin or old.margin)
         _require_above_noise(old, margin)
         saved = {record.key: record.mentions for record in run.items if record.ability == old.ability}
-        found = _judged(ability, base, edited, old, margin, run.header.seed)
-        mentions = [saved[item.key] for item in base.items]
-        row = row_of(ability, found, margin, mentions[: found.verdict.n])
+        found = _judged(paired, old, margin, run.header.seed)
+        mentions = [saved[item.key] for item in paired.base.items]
+        row = row_of(found, margin, mentions[: found.verdict.n])
         rows.append(replace(row, noise_floor=old.noise_floor, noise_items=old.noise_items))
-        items += records(ability, base, edited, mentions)
+        items += records(paired, mentions)
     return replace(
         run,
         header=replace(run.header, started=datetime.now(UTC).isoformat(timespec="seconds"), rescored=run.folder),
@@ -71,14 +72,12 @@ def rescored(run: RunReport, margins: Mapping[str, Margin]) -> RunReport:
     )
 
 
-def _judged(
-    ability: Ability, base: AskedItems, edited: tuple[AskedItems, ...], old: AbilityRow, margin: Margin, seed: int
-) -> Settled:
+def _judged(paired: PairedAnswers, old: AbilityRow, margin: Margin, seed: int) -> Settled:
     """About all the items; of a run that might stop early, what it would have found, block after block."""
     if old.sequential is None:
-        return from_all(ability, base, edited, margin, seed)
+        return from_all(paired, margin, seed)
     # The floor is that of all the questions, of which only those asked were saved.
-    return resettled(base, edited, old.sequential, margin, floor=old.floor, seed=seed)
+    return resettled(paired, old.sequential, margin, floor=old.floor, seed=seed)
 
 
 def _require_above_noise(old: AbilityRow, margin: Margin) -> None:
@@ -94,7 +93,7 @@ def _written(margins: Mapping[str, Margin]) -> dict[str, str]:
     return {name: str(margin) for name, margin in margins.items()}
 
 
-def _answers(run: RunReport, old: AbilityRow) -> tuple[Ability, AskedItems, tuple[AskedItems, ...]]:
+def _answers(run: RunReport, old: AbilityRow) -> PairedAnswers:
     """One ability's items with the base model's answers and those of each edited model, scored anew."""
     file = f"{run.folder}/items.jsonl"
     kept = [record for record in run.items if record.ability == old.ability]
@@ -110,7 +109,7 @@ def _answers(run: RunReport, old: AbilityRow) -> tuple[Ability, AskedItems, tupl
     items = [_item(record, file) for record in kept]
     base = [_raw(ability, record, record.base, file) for record in kept]
     edited = [[_raw(ability, record, record.edited[k], file) for record in kept] for k in range(models.pop())]
-    return (
+    return PairedAnswers(
         ability,
         read_raw(ability, items, base, len(items) if old.base_from_store else 0),
         tuple(read_raw(ability, items, answers) for answers in edited),

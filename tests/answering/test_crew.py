@@ -18,7 +18,7 @@ from typer.testing import CliRunner
 
 from audit import Audit
 from audit.abilities import load_ability
-from audit.abilities.contract import AskedItems, Item
+from audit.abilities.contract import Answers, Item
 from audit.answering.crew import Crew, asked_by_all, crew_here
 from audit.answering.scores import read_raw
 from audit.cli import app
@@ -130,13 +130,13 @@ def test_answers_come_back_in_the_order_of_the_items(count: int, from_store: int
     asked_of: list[list[str]] = [[], []]
 
     def play(crew: Crew) -> None:
-        def ask(some: Sequence[Item]) -> AskedItems:
+        def ask(some: Sequence[Item]) -> Answers:
             asked_of[crew.rank] += [item.key for item in some]
             return read_raw(ability, some, [{"text": f"at {item.key}", "ids": []} for item in some], from_store)
 
         found[crew.rank] = asked_by_all(crew, ability, items, ask)
 
-    found: list[AskedItems | None] = [None, None]
+    found: list[Answers | None] = [None, None]
     table: list[object] = [None, None]
     barrier = threading.Barrier(2, timeout=10)
     players = [threading.Thread(target=play, args=(TwoThreads(rank, table, barrier),)) for rank in (0, 1)]

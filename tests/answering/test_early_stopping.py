@@ -8,11 +8,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from audit.abilities import load_ability
-from audit.abilities.contract import AskedItems, Item
-from audit.answering.comparison import judged
+from audit.abilities.contract import Answers, Item
 from audit.answering.crew import Crew
+from audit.answering.paired_answers import PairedAnswers
 from audit.answering.scores import read_raw
-from audit.answering.settlement import Asked, Settled, joined, part, resettled, settled
+from audit.answering.settlement import Settled, resettled, settled
 from audit.verdicts import FAIL, INCONCLUSIVE, PASS
 from audit.verdicts.margins import Points
 from audit.verdicts.outcome import SequentialPlan
@@ -22,24 +22,23 @@ from tests.answering.test_crew import TwoThreads
 ABILITY = load_ability("open_qa")
 
 
-def asked(right: Sequence[bool], clusters: Sequence[str], from_store: int = 0) -> AskedItems:
+def asked(right: Sequence[bool], clusters: Sequence[str], from_store: int = 0) -> Answers:
     items = [
         Item(str(k), "open_qa", {"question": f"where is {k}"}, ("here",), cluster) for k, cluster in enumerate(clusters)
     ]
     return read_raw(ABILITY, items, [{"text": " here" if one else " there"} for one in right], from_store)
 
 
-def found(
-    base: AskedItems, edited: AskedItems, margin: float = 0.2, block: int = 8, crew: Crew | None = None
-) -> Settled:
+def pair(base: Answers, edited: Answers) -> PairedAnswers:
+    return PairedAnswers(ABILITY, base, (edited,))
+
+
+def found(base: Answers, edited: Answers, margin: float = 0.2, block: int = 8, crew: Crew | None = None) -> Settled:
     """What is settled of these answers, of which only those that are wanted are looked at."""
     clusters = [item.cluster for item in base.items]
-
-    def answers(count: int) -> Asked:
-        return part(base, 0, count), (part(edited, 0, count),)
-
+    whole = pair(base, edited)
     plan = sequential_plan(clusters, block)
-    return settled(answers, clusters, plan, Points(margin), floor=0.0, seed=0, crew=crew)
+    return settled(lambda count: whole.part(0, count), clusters, plan, Points(margin), floor=0.0, seed=0, crew=crew)
 
 
 def test_no_more_is_taken_than_a_verdict_needs() -> None:
@@ -47,7 +46,14 @@ def test_no_more_is_taken_than_a_verdict_needs() -> None:
     whole = asked([True] * 100, names)
     passed, failed = found(whole, whole), found(whole, asked([False] * 100, names))
     assert (passed.verdict.outcome, failed.verdict.outcome) == (PASS, FAIL)
-    assert failed.verdict.n == len(failed.base.items) <= 16 < passed.verdict.n == len(passed.edited[0].items) < 30
+    assert (
+        failed.verdict.n
+        == len(failed.answers.base.items)
+        <= 16
+        < passed.verdict.n
+        == len(passed.answers.edited[0].items)
+        < 30
+    )
     assert failed.harm_p is not None and failed.harm_p < 0.05 < 1 == passed.harm_p
 
 
@@ -56,7 +62,7 @@ def test_what_takes_all_items_is_judged_as_all_items_with_less_of_alpha() -> Non
     base, edited = asked([True] * 100, names), asked([k % 6 > 0 for k in range(100)], names)
     slow = found(base, edited)
     assert slow.verdict.n == 100
-    fixed = judged(ABILITY, base, [edited], margin=0.2, seed=0)
+    fixed = pair(base, edited).verdict(margin=0.2, seed=0)
     assert slow.verdict.lower < fixed.lower <= fixed.upper < slow.verdict.upper
 
 
@@ -68,25 +74,25 @@ def test_saved_answers_settle_as_they_did_when_they_were_asked(drawn: list[tuple
     base, edited = asked([True] * len(names), names), asked(right, names)
     first = found(base, edited, margin)
     assert first.plan is not None
-    again = resettled(first.base, first.edited, first.plan, Points(margin), floor=0.0, seed=0)
+    again = resettled(first.answers, first.plan, Points(margin), floor=0.0, seed=0)
     assert again.verdict == first.verdict
     assert again.harm_p == first.harm_p
-    ends = [item.cluster for item in first.base.items]
+    ends = [item.cluster for item in first.answers.base.items]
     assert len(ends) == len(names) or names[len(ends)] != ends[-1]  # whole clusters
 
 
 def test_saved_answers_that_do_not_suffice_settle_nothing() -> None:
     base = asked([True] * 20, [str(k) for k in range(20)])
-    again = resettled(base, [base], SequentialPlan((100,), 8), Points(0.05), floor=0.0, seed=0)
+    again = resettled(pair(base, base), SequentialPlan((100,), 8), Points(0.05), floor=0.0, seed=0)
     assert again.verdict.outcome is INCONCLUSIVE and again.verdict.n == 20
 
 
 def test_parts_and_joined_answers_are_the_answers() -> None:
     whole = asked([k % 3 > 0 for k in range(9)], list("aabbbcccd"), from_store=9)
-    front, back = part(whole, 0, 4), part(whole, 4, 9)
-    assert (front.from_store, back.from_store) == (4, 5)
-    again = joined(front, back)
-    assert vars(again) == vars(whole)
+    front, back = pair(whole, whole).part(0, 4), pair(whole, whole).part(4, 9)
+    assert (front.base.from_store, back.edited[0].from_store) == (4, 5)
+    again = front.joined(back)
+    assert vars(again.base) == vars(again.edited[0]) == vars(whole)
 
 
 def test_all_processes_stop_where_the_first_one_does() -> None:
@@ -110,5 +116,5 @@ def test_all_processes_stop_where_the_first_one_does() -> None:
 @pytest.mark.parametrize("margin", [0.1, 0.3])
 def test_the_base_answers_of_a_verdict_are_from_the_store_if_all_are(margin: float) -> None:
     names = [str(k) for k in range(50)]
-    assert found(asked([True] * 50, names, 50), asked([True] * 50, names), margin).base.from_store > 0
-    assert found(asked([True] * 50, names, 49), asked([True] * 50, names), margin).base.from_store == 0
+    assert found(asked([True] * 50, names, 50), asked([True] * 50, names), margin).answers.base.from_store > 0
+    assert found(asked([True] * 50, names, 49), asked([True] * 50, names), margin).answers.base.from_store == 0

@@ -9,7 +9,7 @@ import torch
 
 from audit import Audit
 from audit.abilities import ABILITIES, load_ability
-from audit.abilities.contract import Ability, AskedItems, Item
+from audit.abilities.contract import Ability, Answers, Item
 from audit.abilities.data.sources import items
 from audit.answering.answers import ask
 from audit.answering.reuse import Reuse
@@ -86,7 +86,7 @@ def brief(name: str) -> Ability:
     return ability
 
 
-def said(asked: AskedItems) -> list[Any]:
+def said(asked: Answers) -> list[Any]:
     """Written answers to the letter and the token, choices by what was chosen."""
     choices = not isinstance(asked.raw[0], dict)
     return [answer.text for answer in asked.answers] if choices else list(asked.raw)

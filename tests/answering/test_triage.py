@@ -10,8 +10,9 @@ import pytest
 
 from audit import Audit
 from audit.abilities import ABILITIES, load_ability
-from audit.abilities.contract import Ability, AskedItems, Item
+from audit.abilities.contract import Ability, Item
 from audit.answering.interview import Interview
+from audit.answering.paired_answers import PairedAnswers
 from audit.answering.scores import read_raw
 from audit.answering.triage import QUESTIONS, triage
 from audit.editing.steps import EditedModel
@@ -38,7 +39,7 @@ class FakeInterview:
     models: Sequence[EditedModel] = ()
     questions: Sequence[Item] = tuple(Item(str(k), "open_qa", {}, ("0",), "c") for k in range(10))
 
-    def both(self, some: Sequence[Item]) -> tuple[AskedItems, tuple[AskedItems, ...]]:
+    def both(self, some: Sequence[Item]) -> PairedAnswers:
         self.asked.append(self.ability.name)
         assert len(some) == QUESTIONS
         said = [["run " * 30 if model is GARBLED else "0"] * len(some) for model in (None, *self.models)]
@@ -46,7 +47,7 @@ class FakeInterview:
             read_raw(self.ability, some, [{"text": text, "ids": list(range(len(text) // 4))} for text in one])
             for one in said
         ]
-        return base, tuple(edited)
+        return PairedAnswers(self.ability, base, tuple(edited))
 
 
 class Interviews:

@@ -13,14 +13,14 @@ import pytest
 from typer.testing import CliRunner
 
 from audit.abilities import ABILITIES, load_ability
-from audit.abilities.contract import Ability, Answer, AskedItems, Item
+from audit.abilities.contract import Ability, Answer, Answers, Item
 from audit.abilities.data.sources import FolderSource, items
 from audit.abilities.sentiment import Sentiment
 from audit.answering import scores as scoring
-from audit.answering.comparison import compare, harmed, records
-from audit.answering.comparison import judged as judge
+from audit.answering.paired_answers import PairedAnswers
 from audit.answering.scores import read_raw
 from audit.cli import app
+from audit.reports.ability_rows import compare, records
 from audit.reports.folder import read_report
 from audit.reports.rows import ItemRecord, RunReport
 from tests.reports.sample import REPORT
@@ -40,7 +40,7 @@ SAYINGS = [
 ]
 
 
-def answers(ability: Ability, asked: tuple[Item, ...], seed: int, right: float) -> AskedItems:
+def answers(ability: Ability, asked: tuple[Item, ...], seed: int, right: float) -> Answers:
     """Made-up raw output: the gold with probability `right`, else anything."""
     generator = random.Random(f"{ability.name} {seed}")
     raw: list[object] = []
@@ -73,11 +73,12 @@ def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Path]:
             ability = load_ability(name, protocol)
             asked = items(ability, FolderSource(rows), None, 0)
             base = answers(ability, asked, 0, 0.95)
-            edited = [answers(ability, asked, seed, right) for seed in (1, 2)]
+            edited = tuple(answers(ability, asked, seed, right) for seed in (1, 2))
+            paired = PairedAnswers(ability, base, edited)
             seed = REPORT.header.seed
-            verdict, harm_p = judge(ability, base, edited, margin=0.05, seed=seed), harmed(base, edited, seed=seed)
-            judged.append(compare(ability, base, edited, verdict, margin=0.05, harm_p=harm_p))
-            kept += records(ability, base, edited)
+            verdict, harm_p = paired.verdict(margin=0.05, seed=seed), paired.harm_p_value(seed=seed)
+            judged.append(compare(paired, verdict, margin=0.05, harm_p=harm_p))
+            kept += records(paired)
         report = replace(REPORT, abilities=tuple(judged), items=tuple(kept), settings={"margins": {"nli": 0.05}})
         return report.save(tmp_path / "reports")
 

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 import audit.workflows.calibrate as calibration
-from audit.abilities.contract import AskedItems
+from audit.abilities.contract import Answers
 from audit.answering.items import questions_of
 from audit.audit import Audit
 from audit.errors import AuditError
@@ -177,9 +177,9 @@ def test_the_second_asking_puts_every_item_among_other_and_fewer_ones(
     ability, items = questions_of("open_qa", audit.source, audit.lm, wanted)
     batches: list[list[str]] = []
 
-    def ask(lm: Any, ability: Any, some: Any) -> AskedItems:
+    def ask(lm: Any, ability: Any, some: Any) -> Answers:
         batches.append([item.key for item in some])
-        return AskedItems("open_qa", tuple(some), (), (), tuple({"text": item.key, "ids": []} for item in some))
+        return Answers("open_qa", tuple(some), (), (), tuple({"text": item.key, "ids": []} for item in some))
 
     monkeypatch.setattr(calibration, "ask", ask)
     told: list[tuple[int, int]] = []

@@ -1,0 +1,99 @@
+"""Paired answers: what the base model and the edited models answered to the same items, and the scores of both.
+
+paired = PairedAnswers(ability, base, edited)
+paired.verdict(margin=0.05, seed=0).outcome
+paired.part(0, 16).scores
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from audit.abilities.contract import Ability, Answers
+from audit.verdicts.alarm import harm_p_value
+from audit.verdicts.margins import Margin
+from audit.verdicts.outcome import Verdict
+from audit.verdicts.verdict import judge
+
+
+@dataclass(frozen=True)
+class PairedScores:
+    """The scores of the base model and the mean over the edited models, item by item, as verdicts take them.
+
+    `base` and `edited` (n,) are in [0, 1]; `clusters` (n,) names the source of each item; the counts (n, counts) are
+    those of a corpus metric, None where the metric is a mean.
+    """
+
+    base: Sequence[float]
+    edited: Sequence[float]
+    clusters: Sequence[str]
+    base_counts: Sequence[Sequence[float]] | None
+    edited_counts: Sequence[Sequence[float]] | None
+
+
+@dataclass(frozen=True, eq=False)
+class PairedAnswers:
+    """Answers of the base model and of each edited model (one, unless each edit has its own model).
+
+    All hold the same items in the same order.
+    """
+
+    ability: Ability
+    base: Answers
+    edited: tuple[Answers, ...]
+
+    @property
+    def scores(self) -> PairedScores:
+        """The scores item by item."""
+        n = len(self.base.items)
+        counted = any(score.counts for score in self.base.scores)
+        return PairedScores(
+            base=[score.value for score in self.base.scores],
+            edited=[sum(model.scores[k].value for model in self.edited) / len(self.edited) for k in range(n)],
+            clusters=[item.cluster for item in self.base.items],
+            base_counts=_mean_counts([self.base]) if counted else None,
+            edited_counts=_mean_counts(self.edited) if counted else None,
+        )
+
+    def verdict(self, *, margin: float | Margin, seed: int) -> Verdict:
+        """The verdict about the drop from the base model to the mean over the edited models, from all items."""
+        return judge(**vars(self.scores), margin=margin, floor=self.ability.floor(self.base.items), seed=seed)
+
+    def harm_p_value(self, *, seed: int) -> float:
+        """The probability of such a drop if no answer was harmed, from all items."""
+        return harm_p_value(**vars(self.scores), seed=seed)
+
+    def part(self, start: int, end: int) -> "PairedAnswers":
+        """The answers to the items from `start` up to `end`."""
+        edited = tuple(_part(one, start, end) for one in self.edited)
+        return PairedAnswers(self.ability, _part(self.base, start, end), edited)
+
+    def joined(self, other: "PairedAnswers") -> "PairedAnswers":
+        """These answers followed by those of the same models to other items."""
+        edited = tuple(_joined(one, more) for one, more in zip(self.edited, other.edited, strict=True))
+        return PairedAnswers(self.ability, _joined(self.base, other.base), edited)
+
+
+def _mean_counts(models: Sequence[Answers]) -> list[list[float]]:
+    """(n, counts): what each item adds to a corpus metric, averaged over the models."""
+    rows = zip(*([score.counts for score in model.scores] for model in models), strict=True)
+    return [[sum(column) / len(models) for column in zip(*row, strict=True)] for row in rows]
+
+
+def _part(answers: Answers, start: int, end: int) -> Answers:
+    """Some of the answers; they count as taken from the store only if all answers were."""
+    known = end - start if answers.from_store == len(answers.items) else 0
+    cut = slice(start, end)
+    return Answers(
+        answers.ability, answers.items[cut], answers.answers[cut], answers.scores[cut], answers.raw[cut], known
+    )
+
+
+def _joined(first: Answers, then: Answers) -> Answers:
+    return Answers(
+        first.ability,
+        first.items + then.items,
+        first.answers + then.answers,
+        first.scores + then.scores,
+        first.raw + then.raw,
+        first.from_store + then.from_store,
+    )

@@ -1,0 +1,173 @@
+"""Rows of one ability from its paired answers: the verdict's row, and a record of every item."""
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from audit.abilities.contract import Answers, Item
+from audit.answering.paired_answers import PairedAnswers
+from audit.answering.scores import items_fingerprint
+from audit.answering.settlement import Settled
+from audit.measures.flips import FlipReport, Said, count_flips, flips_of
+from audit.reports.rows import AbilityRow, AnswerRecord, Example, ItemRecord
+from audit.verdicts.intervals import f1_of, recall_by_class_of
+from audit.verdicts.margins import Margin, margin_of
+from audit.verdicts.outcome import SequentialPlan, Verdict
+
+SHOWN_EXAMPLES = 2
+
+
+def row_of(found: Settled, margin: float | Margin, mentions: Sequence[tuple[str, ...]] = ()) -> AbilityRow:
+    """The row of a verdict; `mentions` as in `compare`, for the answers that the verdict rests on."""
+    return compare(found.answers, found.verdict, margin=margin, harm_p=found.harm_p, plan=found.plan, mentions=mentions)
+
+
+def compare(
+    paired: PairedAnswers,
+    verdict: Verdict,
+    *,
+    margin: float | Margin,
+    harm_p: float | None = None,
+    plan: SequentialPlan | None = None,
+    mentions: Sequence[tuple[str, ...]] = (),
+) -> AbilityRow:
+    """The row of a verdict about paired answers.
+
+    `margin` is the one that was asked for; `plan` is that of a run that may stop early, None in any other; `mentions`
+    are the edited subjects and targets that each item mentions, none if left out.
+    """
+    ability, base, edited = paired.ability, paired.base, paired.edited
+    items, n = base.items, len(base.items)
+    return AbilityRow(
+        ability=ability.name,
+        title=ability.title,
+        metric=ability.metric,
+        protocol=ability.protocol,
+        outcome=verdict.outcome.value,
+        base=verdict.base,
+        edited=verdict.edited,
+        drop=verdict.drop,
+        lower=verdict.lower,
+        upper=verdict.upper,
+        margin=verdict.margin,
+        asked_margin=str(margin_of(margin)),
+        sequential=plan,
+        harm_p=harm_p,
+        n=verdict.n,
+        clusters=verdict.clusters,
+        floor=verdict.floor,
+        base_lower=verdict.base_lower,
+        more_items=verdict.more_items,
+        method=verdict.method,
+        right_to_wrong=verdict.right_to_wrong,
+        wrong_to_right=verdict.wrong_to_right,
+        parsed_to_unparseable=sum(
+            base.answers[k].parseable and not all(asked.answers[k].parseable for asked in edited) for k in range(n)
+        ),
+        changed=sum(any(asked.answers[k].text != base.answers[k].text for asked in edited) for k in range(n)),
+        base_unparseable=_unparseable([base], n),
+        edited_unparseable=_unparseable(edited, n),
+        items_fingerprint=items_fingerprint(ability, items),
+        base_from_store=base.from_store == n,
+        sentence=verdict.sentence,
+        beside={
+            metric: (_mean_beside([base], metric), _mean_beside(edited, metric)) for metric in base.scores[0].beside
+        },
+        examples=_examples(paired),
+        flips=_flip_report(paired, mentions),
+    )
+
+
+def records(paired: PairedAnswers, mentions: Sequence[tuple[str, ...]] = ()) -> tuple[ItemRecord, ...]:
+    """Every item with every answer; `mentions` as in `compare`."""
+    ability, base, flips = paired.ability, paired.base, _flips(paired)
+    return tuple(
+        ItemRecord(
+            ability=ability.name,
+            key=item.key,
+            cluster=item.cluster,
+            prompt=ability.prompt(item),
+            choices=item.choices,
+            gold=item.gold,
+            base=_record(base, k),
+            edited=tuple(_record(asked, k) for asked in paired.edited),
+            fields=item.fields,
+            mentions=mentions[k] if mentions else (),
+            flips=flips[k],
+        )
+        for k, item in enumerate(base.items)
+    )
+
+
+def _flip_report(paired: PairedAnswers, mentions: Sequence[tuple[str, ...]]) -> FlipReport:
+    flips = _flips(paired)
+    marked = [bool(one) for one in mentions] or [False] * len(flips)
+    elsewhere = [k for k, mentioned in enumerate(marked) if not mentioned]
+    return FlipReport(
+        mentioning=count_flips(one for one, mentioned in zip(flips, marked, strict=True) if mentioned),
+        elsewhere=count_flips(flips[k] for k in elsewhere),
+        drop_elsewhere=_drop(paired, elsewhere) if elsewhere else None,
+    )
+
+
+def _flips(paired: PairedAnswers) -> list[tuple[str, ...]]:
+    ability, base = paired.ability, paired.base
+
+    def said(asked: Answers, k: int) -> Said:
+        text = "" if ability.decoding is None else asked.answers[k].text
+        return Said(asked.scores[k].value, asked.answers[k].parseable, text)
+
+    return [flips_of(said(base, k), [said(asked, k) for asked in paired.edited]) for k in range(len(base.items))]
+
+
+def _drop(paired: PairedAnswers, chosen: Sequence[int]) -> float:
+    """The drop of the metric over the chosen items, averaged over the models item by item as in the verdict."""
+    scores, rows = paired.scores, list(chosen)
+    if scores.base_counts is not None and scores.edited_counts is not None:
+        base, edited = np.asarray(scores.base_counts)[rows], np.asarray(scores.edited_counts)[rows]  # (chosen, counts)
+        metric = f1_of if base.shape[1] == 3 else recall_by_class_of
+        return float(metric(base.sum(0))) - float(metric(edited.sum(0)))
+    models = paired.edited
+    after = sum(asked.scores[k].value for asked in models for k in chosen) / (len(models) * len(chosen))
+    return sum(scores.base[k] for k in chosen) / len(chosen) - after
+
+
+def _examples(paired: PairedAnswers) -> tuple[Example, ...]:
+    """The items that lost most, then any other whose answer changed, each with the edited model that did worst."""
+    ability, base, edited = paired.ability, paired.base, paired.edited
+    found: list[tuple[float, int, Answers]] = []
+    for k, answer in enumerate(base.answers):
+        worst = min(edited, key=lambda asked: asked.scores[k].value)
+        if worst.answers[k].text != answer.text:
+            found.append((base.scores[k].value - worst.scores[k].value, k, worst))
+    found.sort(key=lambda one: (-one[0], one[1]))
+    return tuple(
+        Example(
+            key=base.items[k].key,
+            prompt=ability.prompt(base.items[k]),
+            gold=" or ".join(_said(base.items[k], gold) for gold in base.items[k].gold) or "(none)",
+            base=_said(base.items[k], base.answers[k].text),
+            edited=_said(worst.items[k], worst.answers[k].text),
+        )
+        for _, k, worst in found[:SHOWN_EXAMPLES]
+    )
+
+
+def _said(item: Item, text: str) -> str:
+    """The answer in words: of a choice, the choice itself."""
+    return item.choices[int(text)] if item.choices and text.isdecimal() else text
+
+
+def _mean_beside(models: Sequence[Answers], metric: str) -> float:
+    values = [score.beside[metric] for asked in models for score in asked.scores]
+    return sum(values) / len(values)
+
+
+def _unparseable(models: Sequence[Answers], n: int) -> float:
+    return sum(not answer.parseable for asked in models for answer in asked.answers) / (n * len(models))
+
+
+def _record(asked: Answers, k: int) -> AnswerRecord:
+    answer, score = asked.answers[k], asked.scores[k]
+    ranked = tuple(asked.raw[k]) if asked.raw and asked.items[k].choices else None
+    return AnswerRecord(answer.text, answer.value, answer.parseable, score.value, dict(score.beside), ranked)
