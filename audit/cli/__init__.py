@@ -20,7 +20,7 @@ from audit.cli.exit_code import USAGE_EXIT, exit_by, show
 from audit.cli.grid import grid
 from audit.cli.locate import locate
 from audit.cli.options import known_abilities, takes
-from audit.cli.preflight import show_plan
+from audit.cli.preflight import show_preflight
 from audit.cli.rescore import rescore
 from audit.cli.selfcheck import selfcheck
 from audit.cli.train_mend import train_mend
@@ -70,7 +70,7 @@ def run(
     """
     asked = known_abilities(abilities) if abilities else None
     if settings.plan_only:
-        show_plan(settings, known_abilities(abilities or []))
+        show_preflight(settings, known_abilities(abilities or []))
         return
     from audit.workflows.launch import audit_here  # brings torch
 

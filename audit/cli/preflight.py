@@ -11,21 +11,21 @@ from audit.errors import UnaskedError
 from audit.settings.options import AuditSettings
 
 
-def show_plan(settings: AuditSettings, abilities: Sequence[str]) -> None:
+def show_preflight(settings: AuditSettings, abilities: Sequence[str]) -> None:
     """Plan these abilities, with default margins unless the settings have others, and print the plan.
 
     Raises:
         AuditError: no ability at all could be asked.
     """
-    from audit.reports.workflows.preflight import plan_summary
+    from audit.reports.workflows.preflight import preflight_summary
     from audit.workflows.preflight import Preflight
 
     preflight = Preflight(settings)
     preflight.check()
     for name in abilities:
-        with suppress(UnaskedError):  # the plan tells of it
-            preflight.plan(name)
+        with suppress(UnaskedError):  # the report lists it
+            preflight.assess(name)
     report = preflight.report()
     for line in report.header.lines():
         typer.echo(line, err=True)
-    print_summary(partial(plan_summary, report))
+    print_summary(partial(preflight_summary, report))

@@ -78,9 +78,9 @@ def pytest_configure(config: pytest.Config) -> None:
     command = " ".join(["pytest", *(str(word) for word in config.invocation_params.args)])
     state = config.stash[STATE] = PluginState(settings, command)
     if settings.plan_only:
-        from audit.pytest_plugin.preflight import PlanOnly
+        from audit.pytest_plugin.preflight import PreflightMode
 
-        config.pluginmanager.register(PlanOnly(state))
+        config.pluginmanager.register(PreflightMode(state))
     if hasattr(config, "workerinput"):
         state.worker = Worker(config)
         config.pluginmanager.register(state.worker)
@@ -114,7 +114,7 @@ def pytest_report_collectionfinish(config: pytest.Config) -> list[str]:
 def audit_run(pytestconfig: pytest.Config) -> "Audit":
     """The audit of this run: the model, edited once, and everything measured so far."""
     if pytestconfig.stash[STATE].settings.plan_only:
-        pytest.skip("planned only")
+        pytest.skip("preflight only")
     audit = pytestconfig.stash[STATE].audit
     if audit is None:
         pytest.fail("the audit was not prepared: ask for its fixtures in a test's arguments, not by name at run time")

@@ -1,7 +1,7 @@
 """pytest under `--plan-only`: the suites run, and each says what it would ask instead of asking. No model is loaded.
 
-`audit.pytest_plugin` registers a `PlanOnly` then, whose `degradation` stands in for the plugin's own; whatever else
-needs the audit is skipped. What a test planned travels with its report, so pytest-xdist's controller gets it too.
+`audit.pytest_plugin` then registers a `PreflightMode`, whose `degradation` replaces the plugin's own; other tests that
+use the audit are skipped. The row of a test travels with its report, so that pytest-xdist's controller gets it too.
 """
 
 from collections.abc import Callable, Generator
@@ -21,14 +21,14 @@ if TYPE_CHECKING:
 PLANNED, UNASKED = "audit_planned", "audit_not_to_be_asked"  # what passes between the processes, by name
 
 
-class PlanOnly:
+class PreflightMode:
     """The hooks and the fixture of a run that asks nothing. `state` is what the plugin's hooks share."""
 
     def __init__(self, state: "PluginState") -> None:
         self._state = state
         self._preflight: Preflight | None = None
         self._fresh: dict[str, Any] = {}  # what the running test planned
-        self._planned: dict[str, dict[str, Any]] = {}  # by ability: the fields of a `PlannedAbility`
+        self._planned: dict[str, dict[str, Any]] = {}  # by ability: the fields of an `AbilityPreflight`
         self._unasked: dict[str, str] = {}
 
     @pytest.hookimpl(tryfirst=True)
@@ -54,10 +54,10 @@ class PlanOnly:
         def plan(ability: str, max_drop: float | str) -> NoReturn:
             assert self._preflight is not None, "the collected tests were looked through for this fixture"
             try:
-                planned = self._preflight.plan(ability, max_drop)
+                planned = self._preflight.assess(ability, max_drop)
             except UnaskedError as error:
                 self._fresh[UNASKED] = {ability: self._preflight.unasked[ability]}
-                pytest.skip(f"planned only: {error}")
+                pytest.skip(f"preflight only: {error}")
             except AuditError as error:
                 if self._state.worker is not None:
                     self._state.worker.refuse(error)
@@ -65,7 +65,7 @@ class PlanOnly:
             self._fresh[PLANNED] = {ability: asdict(planned)}
             for name in ("items", "margin", "smallest_margin", "smallest_drop"):
                 record_property(f"{ability}.{name}", getattr(planned, name))
-            pytest.skip(f"planned only: {planned.sentence}")
+            pytest.skip(f"preflight only: {planned.sentence}")
 
         return plan
 
@@ -87,12 +87,12 @@ class PlanOnly:
         """Show the plan; at -q its last line only."""
         if not (self._planned or self._unasked):
             return
-        from audit.reports.workflows.preflight import PlannedAbility, plan_summary
+        from audit.reports.workflows.preflight import AbilityPreflight, preflight_summary
 
         preflight = self._preflight or _preflight(config, self._state)
-        report = preflight.report([PlannedAbility(**row) for row in self._planned.values()], self._unasked)
-        title, header = "side-effect audit, planned only", report.header.lines()
-        show_section(terminalreporter, config.get_verbosity(), title, header, partial(plan_summary, report))
+        report = preflight.report([AbilityPreflight(**row) for row in self._planned.values()], self._unasked)
+        title, header = "side-effect audit, preflight only", report.header.lines()
+        show_section(terminalreporter, config.get_verbosity(), title, header, partial(preflight_summary, report))
 
 
 def _preflight(config: pytest.Config, state: "PluginState") -> "Preflight":

@@ -1,10 +1,10 @@
-"""What earlier runs tell about one that is planned: how many answers change, and how long answers take.
+"""Past runs as evidence for a preflight: how many answers change, and how long answers take.
 
-    earlier = EarlierRuns(settings, "pocket")
-    earlier.seen("nli").row.right_to_wrong
-    earlier.speed(units_of)                  # seconds a unit of work
+    past = PastRuns(settings, "pocket")
+    past.verdict("nli").row.right_to_wrong
+    past.speed(units_of)                  # seconds per unit of work
 
-Only runs of the same model that asked the same data in the same way count; those of the same editor come first.
+Only runs with the same model, data and way of asking are used; those with the same editor come first.
 """
 
 import re
@@ -20,30 +20,30 @@ from audit.reports.rows import AbilityRow, RunReport
 from audit.settings.options import AuditSettings
 
 READ_AT_MOST = 300  # reports, the newest first
-DATED = re.compile(r"\d{8}-\d{6}-")  # a run's own folder; one that was renamed may come from another machine
-CONTROLS = ("identity", "vandal")  # what they do to a model says nothing about another editor
+DATED = re.compile(r"\d{8}-\d{6}-")  # a folder that a run made here; a renamed one may come from another machine
+CONTROLS = ("identity", "vandal")  # editors whose effect says nothing about other editors
 
 
 @dataclass(frozen=True)
-class Seen:
-    """An earlier verdict on an ability; `folder` is that of its run."""
+class PastVerdict:
+    """A verdict on one ability from a past run; `folder` is the folder of that run."""
 
     row: AbilityRow
     folder: Path
 
     @property
     def run(self) -> str:
-        """The name of the folder."""
+        """The name of the run's folder."""
         return self.folder.name
 
     @property
     def changes(self) -> float:
-        """The share of items whose score changed; where none did, the smallest that would have been seen."""
+        """The share of items whose score changed, at least one item: none may have changed by chance."""
         return max(self.row.right_to_wrong + self.row.wrong_to_right, 1) / self.row.n
 
     @cached_property
     def moves(self) -> tuple[float, ...]:
-        """By how many points the scores moved that did; none where the items were not kept."""
+        """The sizes of all changes of a score, in points; empty if the run did not keep its items."""
         try:
             items = read_report(self.folder, with_items=True).items
         except AuditError:
@@ -54,33 +54,33 @@ class Seen:
 
 @dataclass(frozen=True)
 class Speed:
-    """Seconds that a unit of work took the untouched model and an edited one, in the runs of these names."""
+    """Seconds per unit of work for the base model and for an edited one, measured in the named runs."""
 
     base: float
     edited: float
     runs: tuple[str, ...]
 
 
-class EarlierRuns:
-    """The reports under `settings.reports` that tell about a run with these settings; `data` names its source."""
+class PastRuns:
+    """The reports under `settings.reports` of runs like one with these settings; `data` is the name of its source."""
 
     def __init__(self, settings: AuditSettings, data: str) -> None:
         self._settings = settings
         self._data = data
 
-    def seen(self, ability: str) -> Seen | None:
-        """The newest verdict on the ability: by the same editor and count of edits, or else by any that edits."""
+    def verdict(self, ability: str) -> PastVerdict | None:
+        """The newest verdict on the ability with the same editor and edit count, or with any editor but a control."""
         for run in self._by_likeness:
             same = run.header.method == self._method
             rows = [row for row in run.abilities if row.ability == ability and row.protocol == self._settings.protocol]
             if rows and (same or run.header.editor not in CONTROLS):
-                return Seen(rows[0], Path(run.folder or ""))
+                return PastVerdict(rows[0], Path(run.folder or ""))
         return None
 
     def speed(self, units_of: Callable[[str], float]) -> Speed | None:
-        """How fast the newest runs on the same device answered; `units_of` is the work that an item of an ability is.
+        """The speed of the newest runs on the same device; `units_of` gives the work of one item of an ability.
 
-        Answers that were taken from the store took no time, so only runs count that gave all answers of a model.
+        Answers from the store took no time, so only runs that computed all answers of a model are used.
         """
         base: float | None = None
         edited: float | None = None
@@ -98,7 +98,7 @@ class EarlierRuns:
         return Speed(edited if base is None else base, edited, tuple(runs))
 
     def _rates(self, run: RunReport, units_of: Callable[[str], float]) -> tuple[float | None, float | None]:
-        """Seconds a unit of the untouched and of an edited model; None where not all answers were given in this run."""
+        """Seconds per unit of the base and of an edited model; None unless this run computed all of its answers."""
         wanted, asked, known = self._settings, sum(row.n for row in run.abilities), run.taken_over.answers_known
         alike = all(run.settings.get(name) == getattr(wanted, name) for name in ("device", "dtype", "reuse"))
         alike = alike and DATED.match(_name(run)) is not None
@@ -122,7 +122,7 @@ class EarlierRuns:
 
     @cached_property
     def _by_likeness(self) -> tuple[RunReport, ...]:
-        """The most telling first: the same editor, as many edits, the newest."""
+        """The reports, best evidence first: same editor, same edit count, newest."""
         count = self._settings.edit_count or DEFAULT_COUNT
 
         def likeness(run: RunReport) -> tuple[bool, bool, str]:
@@ -131,13 +131,13 @@ class EarlierRuns:
         return tuple(sorted(self._alike(), key=likeness, reverse=True))
 
     def _alike(self) -> Iterator[RunReport]:
-        """The reports of the same model, data and way of asking."""
+        """The reports with the same model, data and way of asking."""
         wanted, how = self._settings, ("model", "protocol", "shots", "chat_template")
         folders = sorted(self._settings.reports.glob("*/verdict.json"), reverse=True)  # names begin with the date
         for file in folders[:READ_AT_MOST]:
             try:
                 run = read_report(file)
-            except AuditError:  # of another version, or no report at all
+            except AuditError:  # written by another version, or not a report
                 continue
             header = run.header
             same = all(getattr(header, name) == getattr(wanted, name) for name in how) and header.data == self._data

@@ -123,7 +123,7 @@ def test_a_plan_loads_no_model_and_writes_nothing(fake: type[FakeRun], tmp_path:
     )
     assert (nli[1], ner[1]) == ("50", "50")
     assert ("0.05" in nli, "0.01" in ner) == (True, True)
-    assert "PLANNED: memit on owner/no-such-model: 0 of 2 margins can be certified" in result.stdout
+    assert "PREFLIGHT: memit on owner/no-such-model: 0 of 2 margins can be certified" in result.stdout
     assert not (tmp_path / "reports").exists()
 
 

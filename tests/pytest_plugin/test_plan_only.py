@@ -53,23 +53,23 @@ def test_no_model_is_loaded_and_nothing_is_written(planned: PlannedSuites, monke
     result.assert_outcomes(skipped=4)
     result.stdout.fnmatch_lines(
         [
-            "*side-effect audit, planned only*",
-            "audit: memit edits pocket-gpt2: planned only, from pocket",
+            "*side-effect audit, preflight only*",
+            "audit: memit edits pocket-gpt2: preflight only, from pocket",
             "nli * 400 * 10.0 % assumed * 0.05 *can be certified",
             "sentiment * 400 * can be certified",
-            "minutes: a rough estimate, for no earlier run tells: 3.08 million weights*",
-            "PLANNED: memit on pocket-gpt2: 2 of 2 margins can be certified, about *minutes of answers",
+            "minutes: a rough estimate without a past run: 3.08 million weights*",
+            "PREFLIGHT: memit on pocket-gpt2: 2 of 2 margins can be certified, about *minutes of answers",
         ]
     )
     text = result.stdout.str()
-    assert "planned only: nli: a margin of 0.05 can be certified (smallest: 0.04" in text
-    assert text.count(": planned only\n") == 2  # the edit and locality
+    assert "preflight only: nli: a margin of 0.05 can be certified (smallest: 0.04" in text
+    assert text.count(": preflight only\n") == 2  # the edit and locality
     assert not (planned.suites.path / "reports").exists()
 
 
 @pytest.mark.parametrize(
     ("model", "minutes"),
-    [(NOT_HERE, "not known, for no earlier run tells*"), (("--model", "pocket-gpt2"), "a rough estimate*")],
+    [(NOT_HERE, "unknown, since there is no past run*"), (("--model", "pocket-gpt2"), "a rough estimate*")],
 )
 def test_not_even_torch_is_imported_for_a_processor(
     planned: PlannedSuites, model: tuple[str, ...], minutes: str
@@ -100,7 +100,7 @@ def test_workers_plan_and_the_controller_adds_it_up(planned: PlannedSuites, work
     assert result.ret == pytest.ExitCode.OK
     result.assert_outcomes(skipped=3)
     result.stdout.fnmatch_lines([f"{name} * too small *" for name in ("nli", "closed_qa", "sentiment")])
-    result.stdout.fnmatch_lines(["PLANNED: memit on owner/no-such-model: 0 of 3 margins can be certified"])
+    result.stdout.fnmatch_lines(["PREFLIGHT: memit on owner/no-such-model: 0 of 3 margins can be certified"])
 
 
 def test_a_folder_without_an_abilitys_data_is_told_and_the_others_are_planned(
@@ -110,7 +110,7 @@ def test_a_folder_without_an_abilitys_data_is_told_and_the_others_are_planned(
     result = planned.run("nli sentiment", "--data", str(tmp_path), *NOT_HERE)
     assert result.ret == pytest.ExitCode.OK
     said = " ".join(result.stdout.str().split())
-    assert f"planned only: sentiment cannot be asked: {tmp_path} holds no sst2.jsonl or sst2.parquet" in said
+    assert f"preflight only: sentiment cannot be asked: {tmp_path} holds no sst2.jsonl or sst2.parquet" in said
     assert "0 of 1 margin can be certified, not to be asked: sentiment" in said
     assert "but the data has no more than 12." in said
 
@@ -154,7 +154,7 @@ def test_early_stop_makes_the_minutes_an_upper_limit_and_quiet_is_one_line(plann
     result = planned.run("nli", "--early-stop", *NOT_HERE)
     result.stdout.fnmatch_lines(["--early-stop may end an ability before its last item: the minutes are an upper *"])
     lines = planned.run("nli", "-q", *NOT_HERE).stdout.lines
-    assert [line for line in lines if line.startswith("PLANNED: ")]
+    assert [line for line in lines if line.startswith("PREFLIGHT: ")]
     assert not [line for line in lines if "certifies" in line or line.startswith("audit:")]
 
 
@@ -163,4 +163,4 @@ def test_a_run_without_audit_tests_stays_silent(planned: PlannedSuites) -> None:
     result = planned.run("", "--data", "nowhere")
     result.assert_outcomes(passed=1)
     assert "audit:" not in result.stdout.str()
-    assert "PLANNED" not in result.stdout.str()
+    assert "PREFLIGHT" not in result.stdout.str()

@@ -20,7 +20,7 @@ STYLES = {CERTIFIABLE: "bold green", TOO_SMALL: "bold red", DEPENDS: "bold yello
 
 
 @dataclass(frozen=True)
-class PlannedAbility:
+class AbilityPreflight:
     """What the items of one ability could tell, and what asking them takes.
 
     `margin` is the asked one in score points, None where it is a share of a base score that is not known; then
@@ -111,11 +111,11 @@ class PlannedAbility:
 
 
 @dataclass(frozen=True)
-class PlanReport:
-    """The plan of a whole run. `timing` says how the seconds were got, or why they are not known."""
+class PreflightReport:
+    """The preflight of a whole run. `timing` says how the seconds were estimated, or why they are unknown."""
 
     header: RunHeader
-    abilities: tuple[PlannedAbility, ...] = ()
+    abilities: tuple[AbilityPreflight, ...] = ()
     unasked: Mapping[str, str] = field(default_factory=dict)  # abilities whose questions cannot be had, and why
     timing: str = ""
     early_stop: bool = False
@@ -135,11 +135,11 @@ class PlanReport:
         model = f"{self.header.method} on {self.header.model}"
         missing = f", not to be asked: {', '.join(self.unasked)}" if self.unasked else ""
         margins = f"{certifiable} of {len(rows)} margin{'' if len(rows) == 1 else 's'} can be certified"
-        return f"PLANNED: {model}: {margins}{took}{missing}"
+        return f"PREFLIGHT: {model}: {margins}{took}{missing}"
 
     def _repr_markdown_(self) -> str:
-        """A notebook shows the plan itself."""
-        return plan_markdown(self)
+        """The table and notes, as a notebook shows them."""
+        return preflight_markdown(self)
 
     def notes(self) -> list[str]:
         """Every margin that is not simply within reach, what was assumed, and how the minutes were got."""
@@ -173,8 +173,10 @@ class PlanReport:
         ]
 
 
-def plan_summary(report: PlanReport, *, width: int, color: bool, verbosity: int = 0, ascii_only: bool = False) -> str:
-    """The plan as text of at most `width` columns; at `verbosity` below 0 one line."""
+def preflight_summary(
+    report: PreflightReport, *, width: int, color: bool, verbosity: int = 0, ascii_only: bool = False
+) -> str:
+    """The report as text of at most `width` columns; one line at `verbosity` below 0."""
     console = text_console(width, color)
     if verbosity >= 0:
         if report.abilities:
@@ -187,7 +189,7 @@ def plan_summary(report: PlanReport, *, width: int, color: bool, verbosity: int 
     return text_of(console)
 
 
-def plan_markdown(report: PlanReport) -> str:
+def preflight_markdown(report: PreflightReport) -> str:
     """The same for a pull request."""
     columns = _columns(report.abilities)
     table = [
@@ -216,7 +218,7 @@ def in_minutes(seconds: float | None) -> str:
     return f"{minutes:.{2 if minutes < 1 else 1 if minutes < 10 else 0}f}"
 
 
-def _columns(rows: Sequence[PlannedAbility]) -> list[Column]:
+def _columns(rows: Sequence[AbilityPreflight]) -> list[Column]:
     changes = [f"{100 * row.changes:.1f} % {'assumed' if row.changes_from is None else 'seen'}" for row in rows]
     columns = [
         Column("ability", [row.named for row in rows], 100, right=False),

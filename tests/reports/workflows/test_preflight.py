@@ -11,16 +11,16 @@ from audit.reports.workflows.preflight import (
     CERTIFIABLE,
     DEPENDS,
     TOO_SMALL,
-    PlannedAbility,
-    PlanReport,
+    AbilityPreflight,
+    PreflightReport,
     in_minutes,
-    plan_markdown,
-    plan_summary,
+    preflight_markdown,
+    preflight_summary,
     rounded_up,
 )
 from tests.reports.sample import HEADER
 
-FITS = PlannedAbility(
+FITS = AbilityPreflight(
     ability="nli",
     protocol="standard",
     items=277,
@@ -45,7 +45,9 @@ SHORT = replace(
     seconds=30.0,
 )
 SHARE = replace(FITS, ability="summarization", margin=None, asked_margin="90%", needed_base=0.4)
-REPORT = PlanReport(HEADER, (FITS, SHORT, SHARE), {"ner": "the folder holds no conll2003.jsonl"}, "minutes: measured.")
+REPORT = PreflightReport(
+    HEADER, (FITS, SHORT, SHARE), {"ner": "the folder holds no conll2003.jsonl"}, "minutes: measured."
+)
 
 
 @pytest.mark.parametrize(
@@ -72,7 +74,7 @@ REPORT = PlanReport(HEADER, (FITS, SHORT, SHARE), {"ner": "the folder holds no c
         (replace(FITS, at_the_floor=True), AT_THE_FLOOR, "", "as it was not in 20261121-101500-memit-pocket-gpt2."),
     ],
 )
-def test_the_prospect_says_what_would_do(row: PlannedAbility, prospect: str, remedy: str, sentence: str) -> None:
+def test_the_prospect_says_what_would_do(row: AbilityPreflight, prospect: str, remedy: str, sentence: str) -> None:
     assert (row.prospect, row.remedy) == (prospect, remedy)
     assert sentence in row.sentence
 
@@ -85,7 +87,7 @@ def test_the_margin_that_is_just_reached_can_be_certified() -> None:
 @pytest.mark.parametrize("ascii_only", [False, True])
 @pytest.mark.parametrize("width", range(40, 140, 10))
 def test_lines_fit_and_the_prospect_always_stays(width: int, ascii_only: bool) -> None:
-    text = plan_summary(REPORT, width=width, color=False, ascii_only=ascii_only)
+    text = preflight_summary(REPORT, width=width, color=False, ascii_only=ascii_only)
     assert max(map(len, text.splitlines())) <= width
     assert text.isascii() == ascii_only
     for row in REPORT.abilities:
@@ -94,24 +96,26 @@ def test_lines_fit_and_the_prospect_always_stays(width: int, ascii_only: bool) -
 
 
 def test_a_wide_terminal_shows_every_column() -> None:
-    first, _, *rows = plan_summary(REPORT, width=120, color=False).splitlines()
+    first, _, *rows = preflight_summary(REPORT, width=120, color=False).splitlines()
     headings = "ability items clusters minutes changes sees certifies margin prospect would do"
     assert " ".join(first.split()) == headings
     assert " ".join(rows[1].split()) == "reasoning 277 270 0.50 5.0 % assumed 0.031 0.036 0.02 too small --limit 900"
 
 
 def test_the_notes_tell_what_was_assumed_and_what_is_missing() -> None:
-    text = " ".join(plan_summary(REPORT, width=400, color=False).split())
+    text = " ".join(preflight_summary(REPORT, width=400, color=False).split())
     assert "changes: as many as in 20261121-101500-memit-pocket-gpt2 (nli, summarization)." in text
     assert "changes: assumed, for no earlier run tells (reasoning)." in text
     assert "ner cannot be asked: the folder holds no conll2003.jsonl" in text
     assert "minutes: measured." in text
     assert "--early-stop" not in text
     assert text.endswith(
-        "PLANNED: memit on pocket-gpt2: 1 of 3 margins can be certified, about 3.5 minutes of answers, "
+        "PREFLIGHT: memit on pocket-gpt2: 1 of 3 margins can be certified, about 3.5 minutes of answers, "
         "not to be asked: ner"
     )
-    assert "the minutes are an upper limit" in plan_summary(replace(REPORT, early_stop=True), width=400, color=False)
+    assert "the minutes are an upper limit" in preflight_summary(
+        replace(REPORT, early_stop=True), width=400, color=False
+    )
 
 
 def test_minutes_that_are_not_known_are_not_summed() -> None:
@@ -121,16 +125,16 @@ def test_minutes_that_are_not_known_are_not_summed() -> None:
 
 
 def test_quiet_is_one_line() -> None:
-    assert plan_summary(REPORT, width=200, color=False, verbosity=-1) == REPORT.verdict_line
+    assert preflight_summary(REPORT, width=200, color=False, verbosity=-1) == REPORT.verdict_line
 
 
 def test_markdown_holds_the_table_and_the_notes() -> None:
-    text = plan_markdown(REPORT)
+    text = preflight_markdown(REPORT)
     assert text.startswith(f"# {REPORT.verdict_line}\n")
     assert "| reasoning | 277 | 270 | 0.50 | 5.0 % assumed | 0.031 | 0.036 | 0.02 | too small | --limit 900 |" in text
     assert f"- {SHORT.sentence}" in text
     assert REPORT._repr_markdown_() == text
-    assert "| ability" not in plan_markdown(replace(REPORT, abilities=()))
+    assert "| ability" not in preflight_markdown(replace(REPORT, abilities=()))
 
 
 @given(st.floats(0, 1))
