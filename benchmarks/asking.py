@@ -1,22 +1,22 @@
-"""How fast the eight abilities are asked, beside what transformers offers:
+"""Time the asking of the eight abilities beside transformers.
 
     python -m benchmarks.asking [--shape pocket-llama gpt2-small] [--limit 200] [--rounds 3] [--others]
 
-Both sides run in one process on one thread, in turn (ABAB), on the same prompts with the same limits and stop strings;
-the seconds are medians over the rounds. The ratio that the bars hold is that of processor seconds, which depends less
-on what else the machine does; wall seconds stand beside it. `--others` also times transformers' continuous batching and
-its static cache, on the few items of one ability. A random model never says a stop string: all its answers are as long
-as they may be.
+Both sides run in one process on one thread, in turn (A B A B), on the same prompts, with the same token limits and stop
+strings. Each figure is the median over the rounds. The bar applies to the ratio of processor seconds, which depends
+less on the load of the machine than wall seconds do; both are printed. `--others` also times continuous batching and
+the static cache of transformers on a few items of one ability. A random model never writes a stop string, so all its
+answers reach the token limit.
 
-What was found, and why the loop is our own (processor without accelerator; the tables are in benchmarks/results):
-`generate` copies the whole cache at every token and cannot end a row's work before its batch has ended;
-`generate_batch` (paged attention) runs on a processor, but takes no stop strings and is many times slower there; a
-static cache attends to all of its room at every token, and is slower than the growing one unless it is compiled.
-None meets the bars, so prompts go through `audit.engine`; the model's own modules do all of the arithmetic.
+Why the audit has its own decoding loop (measured on a CPU; see benchmarks/results): `generate` copies the whole cache
+at every token and keeps computing finished rows until their batch ends; `generate_batch` (paged attention) takes no
+stop strings and is many times slower on a CPU; a static cache attends to its full length at every token and is slower
+than a growing cache unless it is compiled. `audit.engine` replaces the loop only: the modules of the model do all
+arithmetic.
 
     python -m benchmarks.asking --shape gpt2-xl llama-7b --device cuda --type bfloat16
 
-times ours alone on an accelerator, with tokens a second and the share of what its matrix units reach.
+times the audit alone on an accelerator, in tokens a second and as a share of the peak rate of its matrix units.
 """
 
 import argparse
@@ -48,7 +48,7 @@ from benchmarks.random_models import SHAPES, build
 
 RESULTS = Path(__file__).parent / "results"
 BARS = {"pocket-llama": 2.0, "gpt2-small": 1.3}
-LIMITS = {"gpt2-small": 16}  # its answers never end early; the others are asked as many as an audit asks
+LIMITS = {"gpt2-small": 16}  # its answers never end early, so fewer items suffice
 OTHERS = "nli"
 
 
@@ -75,14 +75,14 @@ class Seconds:
 
 
 def timed(run: Callable[[], Any]) -> tuple[Any, Seconds]:
-    """What `run` gives, and what it took."""
+    """The result of `run` and its duration."""
     wall, processor = perf_counter(), process_time()
     given = run()
     return given, Seconds(process_time() - processor, perf_counter() - wall)
 
 
 def ask_ours(lm: LanguageModel, ability: Ability, asked: Sequence[Item]) -> list[Any]:
-    """Texts, or the index of the best choice."""
+    """The answers of the audit: texts, or the index of the best option."""
     prompts = [ability.prompt(item) for item in asked]
     if ability.decoding is not None:
         return [answer.text for answer in write_answers(lm, prompts, ability.decoding)]
@@ -90,7 +90,7 @@ def ask_ours(lm: LanguageModel, ability: Ability, asked: Sequence[Item]) -> list
 
 
 def ask_plainly(lm: LanguageModel, ability: Ability, asked: Sequence[Item]) -> list[Any]:
-    """The same by transformers."""
+    """The answers of transformers to the same items."""
     prompts = [ability.prompt(item) for item in asked]
     if ability.decoding is not None:
         return plain_texts(lm, prompts, ability.decoding)
@@ -122,7 +122,7 @@ def compare(lm: LanguageModel, ability: Ability, asked: Sequence[Item], rounds: 
 
 
 def summed(results: Sequence[Asked]) -> Asked:
-    """All abilities together."""
+    """The sum over the abilities."""
     ours, plain = sum(one.ours for one in results), sum(one.plain for one in results)
     return Asked(
         "all",
@@ -137,7 +137,7 @@ def summed(results: Sequence[Asked]) -> Asked:
 
 
 def time_others(lm: LanguageModel, limit: int) -> dict[str, dict[str, Any]]:
-    """Ours, `generate`, its static cache and continuous batching on one ability: seconds, and how many said ours."""
+    """Ours, `generate`, its static cache and continuous batching on one ability: seconds, and answers like the audit's."""
     ability = load_ability(OTHERS)
     assert ability.decoding is not None
     decoding, prompts = ability.decoding, [ability.prompt(i) for i in items(ability, PocketSource(), limit, 0)]
@@ -165,7 +165,7 @@ def time_others(lm: LanguageModel, limit: int) -> dict[str, dict[str, Any]]:
 
 
 def show(shape: str, results: Sequence[Asked], console: Console) -> None:
-    """One row an ability; the last is held to the bar."""
+    """Print one row for each ability; the bar applies to the last row."""
     table = Table(title=f"asking {shape}, processor seconds (wall)")
     for column in ("ability", "items", "ours", "transformers", "ratio", "answers/s", "same"):
         table.add_column(column, justify="left" if column == "ability" else "right")
@@ -212,7 +212,9 @@ def main() -> None:
     parser.add_argument(
         "--shape", nargs="+", choices=(*pocket_names(), *SHAPES), default=["pocket-llama", "gpt2-small"]
     )
-    parser.add_argument("--limit", type=int, help="items an ability; an audit's own, or 16 where answers never end")
+    parser.add_argument(
+        "--limit", type=int, help="items for each ability; 16 for random models"
+    )
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--others", action="store_true", help="continuous batching and the static cache too")

@@ -1,15 +1,15 @@
-"""What a further checkpoint of a plan costs when it shares with the base model what it can:
+"""Time a further edited model of an edit plan that shares work with the base model.
 
     OMP_NUM_THREADS=1 python -m benchmarks.checkpoints [--shape pocket-llama gpt2-small] [--limit 40] [--rounds 3]
 
-A plan of separate ROME edits in the middle block. The base model and the first edited one are asked an ability, then
-each further one, in turn without sharing, with it, and without it again (ABA), over all eight abilities; the answers
-must be the same. Seconds are of the whole evaluation: the patch is applied and taken back, answers are parsed
-and scored.
+The edit plan is a set of separate ROME edits in the middle block. The base model and the first edited model answer the
+items of an ability; then each further edited model does so without sharing, with sharing, and without again (A B A).
+The answers must be equal. Seconds cover the whole evaluation, including applying and reverting the patch, parsing and
+scoring.
 
-How much is saved depends on how many of the base model's answers stand. A trained model that is edited well keeps most
-of them. A random one has no margins between its tokens: a whole ROME edit changes every answer, so weaker ones are
-measured beside it; its answers never end by themselves, and are cut at a few tokens.
+The saving depends on how many answers of the base model the edited model keeps. A well edited trained model keeps most
+of them. A random model has no margin between its tokens, so a full ROME edit changes every answer; weaker edits are
+measured beside it. The answers of a random model never end by themselves and are cut after a few tokens.
 """
 
 import argparse
@@ -45,7 +45,7 @@ QUICKLY = {"covariance": "identity", "steps": "3"}  # for random models: any cha
 
 @dataclass(frozen=True)
 class Result:
-    """Median seconds of one checkpoint in full and with sharing, and their ratio; `stood` of `drafts` answers did."""
+    """Median seconds of one edited model without and with sharing, their ratio, and how many drafts were kept."""
 
     shape: str
     ability: str
@@ -63,14 +63,14 @@ class Result:
 
 @dataclass(frozen=True)
 class Seconds:
-    """Of the processor and of the clock."""
+    """Processor and wall seconds."""
 
     processor: float
     wall: float
 
 
 def prepare(shape: str, layer: int | None, edits: int) -> tuple[LanguageModel, list[Patch]]:
-    """The model and one patch a request, all in the same block: the middle one unless told otherwise."""
+    """The model and one patch for each request, all in one block (the middle one by default)."""
     random = shape not in pocket_names()
     lm = build(shape, "cpu", torch.float32) if random else load_language_model(shape, device="cpu")
     config = {
@@ -83,7 +83,7 @@ def prepare(shape: str, layer: int | None, edits: int) -> tuple[LanguageModel, l
 
 
 def weakened(patch: Patch, strength: float) -> Patch:
-    """The patch with a share of its change."""
+    """The patch scaled by `strength`."""
     if strength == 1:
         return patch
     assert isinstance(patch, WeightPatch)
@@ -96,7 +96,7 @@ def weakened(patch: Patch, strength: float) -> Patch:
 
 
 def said(asked: Answers) -> list[str]:
-    """What counts as the same answer: written text, or the number of the choice."""
+    """The answers to compare: texts, or the numbers of the chosen options."""
     return [
         answer.text if isinstance(raw, list) else raw["text"]
         for answer, raw in zip(asked.answers, asked.raw, strict=True)
@@ -106,7 +106,7 @@ def said(asked: Answers) -> list[str]:
 def measure(
     shape: str, lm: LanguageModel, patches: Sequence[Patch], ability_name: str, limit: int, rounds: int, cut: int | None
 ) -> Result:
-    """One ability, the further checkpoints in turn."""
+    """Time one ability over the further edited models."""
     ability = load_ability(ability_name)
     if cut is not None and ability.decoding is not None:
         ability.decoding = replace(ability.decoding, max_new_tokens=min(cut, ability.decoding.max_new_tokens))
@@ -115,7 +115,7 @@ def measure(
     ask(lm, ability, questions, reuse=reuse)
     ask(lm, ability, questions, patch=patches[0], reuse=reuse)
     reuse.saving.drafts = reuse.saving.stood = 0
-    seconds: tuple[list[Seconds], list[Seconds]] = ([], [])  # in full, shared
+    seconds: tuple[list[Seconds], list[Seconds]] = ([], [])  # without and with sharing
     same = True
 
     def timed(patch: Patch, shared: bool) -> list[str]:
@@ -148,7 +148,7 @@ def measure(
 
 
 def together(results: Sequence[Result]) -> Result:
-    """All abilities as one evaluation."""
+    """The sum over the abilities."""
     full_processor, shared_processor = sum(r.full_processor for r in results), sum(r.shared_processor for r in results)
     full_wall, shared_wall = sum(r.full_wall for r in results), sum(r.shared_wall for r in results)
     return Result(

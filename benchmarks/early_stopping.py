@@ -1,10 +1,10 @@
-"""How many items --early-stop asks, whether its verdicts are those of the full run, and the time that it saves:
+"""Count the items that --early-stop asks, and compare its verdicts with those of the full run.
 
     OMP_NUM_THREADS=1 python -m benchmarks.early_stopping [--model pocket-gpt2 pocket-llama] [--limit 200 400]
 
-Each edit is made once. Then both runs ask all eight abilities with a margin of 0.05 from nothing, and neither keeps
-answers. Seconds are those of the processor, of asking, reading and judging. An ability whose drop is near the margin is
-asked whole by any honest way of stopping, so the share is also given without those that not even the full run settles.
+Each edit is made once. Then both runs ask all eight abilities with a margin of 0.05, without stored answers. Seconds
+are processor seconds of asking, reading and judging. Any valid stopping rule asks all items of an ability whose drop is
+close to the margin, so the share is also given without the abilities that the full run finds INCONCLUSIVE.
 """
 
 import argparse
@@ -33,7 +33,7 @@ EDITS = 10
 
 @dataclass(frozen=True)
 class Asked:
-    """One ability, asked whole and with early stopping."""
+    """One ability in the full run and with early stopping."""
 
     ability: str
     full: str
@@ -77,12 +77,12 @@ def rows(model: str, editor: str, limit: int, patch: Path, early: bool) -> tuple
 
 
 def share(asked: Sequence[Asked]) -> float:
-    """Of the items that might have been asked."""
+    """The share of the items that were asked."""
     return sum(one.asked for one in asked) / sum(one.items for one in asked)
 
 
 def measure(model: str, editor: str, limit: int, patch: Path) -> Cell:
-    """Both runs, one after the other."""
+    """Run the full audit, then the early-stopped one."""
     full, seconds_full = rows(model, editor, limit, patch, early=False)
     early, seconds_early = rows(model, editor, limit, patch, early=True)
     asked = tuple(
@@ -114,7 +114,7 @@ def main() -> None:
     cells = []
     for model in given.model:
         with tempfile.TemporaryDirectory() as folder:
-            rows(model, "identity", 8, Path(folder) / "warm", early=False)  # what is slow only once
+            rows(model, "identity", 8, Path(folder) / "warm", early=False)  # imports and other costs of the first run
             for editor, bar in BARS.items():
                 for limit in given.limit:
                     cell = measure(model, editor, limit, Path(folder) / editor)

@@ -1,12 +1,12 @@
-"""What editing costs, beside a plain implementation of the published algorithms:
+"""Time ROME, MEMIT and the covariance beside a plain implementation of the published algorithms.
 
     python -m benchmarks.editing [--shape pocket-gpt2 gpt2-small] [--parts rome memit covariance memory] [--rounds 3]
 
-Both sides run in one process on one thread, in turn (ABAB), with the same settings, contexts, tokens and second
-moments, and must give the same update. Seconds are of processor time, which does not depend on what else the machine
-is doing; medians over the rounds. ROME and MEMIT include the keys and the solving, not the measuring of the covariance.
-On the large shape the plain MEMIT is run on a few requests: its values and keys, one request at a time, are scaled to
-all of them, its solves are not. Memory is measured in a process of its own.
+Both sides run in one process on one thread, in turn (A B A B), with the same settings, contexts, tokens and second
+moments, and must give the same update. Seconds are processor seconds, medians over the rounds. ROME and MEMIT include
+keys, values and solves, but not the measurement of the covariance. On the large shape the plain MEMIT runs on a few
+requests: the time of its values and keys is scaled to all requests, the time of its solves is not. Memory is measured
+in a process of its own.
 
     python -m benchmarks.editing --shape gpt2-xl llama-7b --device cuda
 
@@ -68,7 +68,7 @@ class Result:
 
 @dataclass(frozen=True, eq=False)
 class Bench:
-    """A model, whether it is random, and the moments that both sides are given."""
+    """A model, whether it is random, and the second moments that both sides use."""
 
     lm: LanguageModel
     moments: Mapping[int, Tensor]
@@ -93,7 +93,7 @@ def prepare(shape: str, steps: int | None) -> Bench:
 
 
 def in_turn(ours: Callable[[], Any], plain: Callable[[], Any], rounds: int) -> tuple[float, float, Any, Any]:
-    """Median processor seconds of both, run ABAB, and what the last round gave."""
+    """Median processor seconds of both sides, run in turn, and the results of the last round."""
     seconds: tuple[list[float], list[float]] = ([], [])
     given: list[Any] = [None, None]
     for _ in range(rounds):
@@ -184,7 +184,7 @@ def measure_memory(shape: str, bench: Bench) -> Result:
 
 
 def machine() -> dict[str, str]:
-    """What the numbers were measured on."""
+    """The machine and the versions that were used."""
     model = next(
         (line.split(":")[1].strip() for line in Path("/proc/cpuinfo").read_text().splitlines() if "model name" in line),
         platform.processor(),
@@ -201,7 +201,7 @@ def machine() -> dict[str, str]:
 
 
 def show(results: Sequence[Result], console: Console) -> None:
-    """One row a result, with the bar that it is held to."""
+    """Print one row for each result, with its bar."""
     table = Table(title="editing, processor seconds (MB for memory)")
     for column in ("shape", "part", "ours", "plain", "ratio", "bar", "error", "note"):
         table.add_column(column, justify="right" if column in ("ours", "plain", "ratio", "bar", "error") else "left")
@@ -230,7 +230,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--plain-requests", type=int, default=8, help="requests of the plain MEMIT on random shapes")
-    parser.add_argument("--steps", type=int, help="steps of the value optimisation; the settings' own by default")
+    parser.add_argument("--steps", type=int, help="steps of the value optimization (default: those of the settings)")
     parser.add_argument("--device", default="cpu")
     given = parser.parse_args()
     console = Console()

@@ -1,7 +1,9 @@
-"""Peak resident memory of one MEMIT batch, in this process:  python -m benchmarks.editing_memory gpt2-small FOLDER
+"""Measure the peak resident memory of one MEMIT batch.
 
-FOLDER holds moments.safetensors, C by layer. Prints a JSON object: the peak above what was resident before the model
-was built, and the bytes of the weights, in MB. Started by `benchmarks.editing`.
+    python -m benchmarks.editing_memory gpt2-small FOLDER
+
+FOLDER holds moments.safetensors, one C for each layer. The program prints a JSON object: the peak above the memory that
+was resident before the model was built, and the size of the weights, both in MB. `benchmarks.editing` starts it.
 """
 
 import json
@@ -51,9 +53,9 @@ def measure(shape: str, folder: Path, count: int = 100) -> MemoryUse:
 
 
 def _peak_bytes() -> int:
-    """The most that was resident since this program began.
+    """The peak resident memory of this process.
 
-    `getrusage` would not do: what it tells of a new program begins with the peak of the process that started it.
+    `getrusage` does not fit: its peak starts at the peak of the parent process.
     """
     lines = Path("/proc/self/status").read_text(encoding="ascii").splitlines()
     (peak,) = [line.split()[1] for line in lines if line.startswith("VmHWM:")]

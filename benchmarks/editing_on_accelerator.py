@@ -1,8 +1,9 @@
-"""Speed and memory of editing on an accelerator, with random weights of published shapes.
+"""Measure speed and memory of editing on an accelerator, with random weights of published shapes.
 
-For ROME (one edit) and MEMIT (100 and 1000 requests), in bf16 and fp32: seconds, tokens a second through the blocks
-above the edit, the share of what the device's matrix units reach in a large product of the same type, and peak memory.
-C is a random well-conditioned one; every request runs all its steps, as random weights are never convinced.
+For ROME (one edit) and MEMIT (100 and 1,000 requests), in bfloat16 and float32: seconds, tokens a second through the
+blocks above the edit, the rate as a share of the rate of one large matrix product of the same type, and peak memory.
+C is random and well conditioned. Every request runs all its optimization steps, because random weights never reach the
+threshold that stops them.
 """
 
 from collections.abc import Sequence
@@ -50,7 +51,7 @@ def is_there(device: str) -> bool:
 
 
 def measure_on(device: str, shapes: Sequence[str], console: Console, batches: Sequence[int] = (100, 1000)) -> None:
-    """Print a table, or say that there is nothing to measure on."""
+    """Print a table, or one line where the device is missing."""
     if not is_there(device):
         console.print(f"not measured: no accelerator ({device} is not there)")
         return
@@ -73,7 +74,7 @@ def measure_on(device: str, shapes: Sequence[str], console: Console, batches: Se
 
 
 def speeds(shape: str, device: str, name: str, dtype: torch.dtype, batches: Sequence[int]) -> list[Speed]:
-    """Every edit of one model in one type."""
+    """Measure every edit of one model in one dtype."""
     lm = build(shape, device, dtype)
     peak = matrix_rate(device, dtype)
     drawn = load_requests("pocket").draw(240, 0).requests

@@ -1,11 +1,12 @@
-"""The same items through lm-evaluation-harness (the test extra), end to end:
+"""Time the same items through lm-evaluation-harness (in the test extra), end to end.
 
     python -m benchmarks.harness [--model pocket-llama] [--limit 200] [--rounds 2]
 
-Its Python API, `simple_evaluate` with the Hugging Face backend on the same loaded model, batches of 32, on tasks that
-are configured here over JSON files of the same prompts: free text by `generate_until` with the same stop strings and
-limits; RTE, BoolQ, SST-2 and MuTual by `multiple_choice`. Ours includes drawing the items, asking, parsing and scoring;
-theirs is the call of `simple_evaluate` without a bootstrap. In turn (ABAB), medians of processor seconds.
+The harness runs through its Python API: `simple_evaluate` with the Hugging Face backend on the same loaded model,
+batches of 32, and tasks that are configured here over JSON files of the same prompts. Free text is asked by
+`generate_until` with the same stop strings and token limits; RTE, BoolQ, SST-2 and MuTual are `multiple_choice`. The
+time of the audit includes sampling the items, asking, parsing and scoring; the time of the harness is its call of
+`simple_evaluate` without a bootstrap. Both run in turn (A B A B); figures are medians of processor seconds.
 """
 
 import argparse

@@ -1,10 +1,12 @@
-"""How long one KN edit takes, beside a plain implementation:  python -m benchmarks.kn [--repeat 3] [--mode toolkit]
+"""Time one KN edit beside a plain implementation.
 
-The plain one runs the whole model forward and backward for every block, every step of the integral and every token of
-the answer: one step at a time, and with a block's steps in one batch (as the toolkit does where memory allows). All
-share settings, tokens and everything but the attribution, run in turn in one process on one thread, and must choose
-the same neurons. Prints medians of a whole edit over `--repeat` rounds, in seconds of processor time, which does not
-depend on what else the machine is doing.
+    python -m benchmarks.kn [--repeat 3] [--mode toolkit]
+
+The plain implementation runs the whole model forward and backward for every block, every step of the integral and every
+token of the answer: once step by step, and once with all steps of a block in one batch (as the toolkit does where
+memory allows). All editors share settings, tokens and everything but the attribution, run in turn in one process on one
+thread, and must select the same neurons. The figures are medians over `--repeat` rounds, in processor seconds of a
+whole edit.
 """
 
 import argparse
@@ -45,7 +47,7 @@ class PlainKnowledgeNeurons(KnowledgeNeurons):
 
 
 def gpt2_small() -> LanguageModel:
-    """GPT-2's smallest shape with random weights: what is timed does not depend on what a model knows."""
+    """GPT-2's smallest shape with random weights: timings do not depend on what a model knows."""
     tokenizer = load_language_model("pocket-gpt2", device="cpu").tokenizer
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
@@ -57,7 +59,7 @@ def gpt2_small() -> LanguageModel:
 def timed(
     lm: LanguageModel, request: EditRequest, editors: Sequence[KnowledgeNeurons], repeat: int
 ) -> tuple[list[float], set[str]]:
-    """Median seconds of an edit by each editor, and what sets of neurons they chose; every round runs each once."""
+    """Median seconds of an edit by each editor, and the sets of neurons that they selected."""
     seconds: list[list[float]] = [[] for _ in editors]
     chosen: set[str] = set()
     for _ in range(repeat):

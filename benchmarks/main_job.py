@@ -1,8 +1,11 @@
-"""How long the main job takes, with a cold cache and again:  python benchmarks/main_job.py [--repeat 3]
+"""Time the main job with a cold cache and again.
 
-Each round runs `pytest suites/ --editor memit --edit-count 10` three times in new processes on a store of its own: the
-first edits and asks both models everything; the second edits a little otherwise and finds the base model's answers; the
-third does what the first did, finds everything and runs no model. Prints the median seconds of the whole processes.
+    python benchmarks/main_job.py [--repeat 3]
+
+Each round runs `pytest suites/ --editor memit --edit-count 10` three times in new processes on a store of its own. The
+first run edits, and asks both models everything. The second run uses another number of edits and finds the answers of
+the base model in the store. The third run repeats the first, finds everything and runs no model. The figures are median
+seconds of the whole processes.
 """
 
 import argparse
@@ -25,7 +28,7 @@ OTHERWISE = ("--editor-config", "clamp_norm_factor=1.2")
 
 
 def seconds(model: str, folder: str, *more: str) -> float:
-    """One run of the main job as a user types it; it may end in FAIL, but it must judge."""
+    """Seconds of one run of the main job; the run may end in FAIL, but must end with verdicts."""
     command = [sys.executable, "-m", "pytest", "suites/", "--editor", "memit", "--edit-count", "10", "--model", model]
     command += ["--margin", "open_qa=0.20", *more]
     command += ["--store", f"{folder}/store", "--reports", f"{folder}/reports", "-q", "-p", "no:cacheprovider"]

@@ -1,7 +1,8 @@
-"""What transformers itself offers for asking many prompts, used as its documentation shows: what ours is timed beside.
+"""Ask many prompts with transformers alone, as its documentation shows: the baseline of `asking` and `prefill`.
 
-`generate` runs greedily in batches of 32 prompts, sorted by length and padded on the left, with the stop strings as it
-takes them; choices are scored by a plain loop over batches of 32 rows. `generate_batch` is its continuous batching.
+`generate` decodes greedily in batches of 32 prompts, sorted by length and padded on the left, with its own stop
+strings. Options of an item are scored by a plain loop over batches of 32 rows. `generate_batch` is its continuous
+batching.
 """
 
 from collections.abc import Sequence

@@ -1,10 +1,11 @@
-"""ROME, MEMIT and the covariance as they were published, written plainly: what ours is timed against.
+"""ROME, MEMIT and the covariance, written plainly as published: the baseline of `editing`.
 
-One request at a time; all its contexts stand in one right-padded batch; every step of the value optimisation runs the
-whole model with logits at all places; keys and current values take a whole forward each; systems are solved by LU in
-float64. Settings, contexts, tokens and early stopping are ours. Nothing is slower than in the published code: MEMIT's
-second application of the head (to the traced hidden state of the last block, which is the same thing) is left out, no
-weight asks for a gradient, and the initial state comes from the first step.
+The plain code handles one request at a time and puts all its contexts into one right-padded batch. Every step of the
+value optimization runs the whole model and computes logits at all positions. Keys and current values take a full
+forward pass each. Linear systems are solved by LU in float64. Settings, contexts, tokens and early stopping are those
+of the audit. Nothing is slower than in the published code: the second application of the head in MEMIT (to the traced
+hidden state of the last block, which equals the first) is left out, no weight requires a gradient, and the initial
+state comes from the first step.
 
 Sources: Meng et al. 2022, arXiv 2202.05262 (ROME) and 2210.07229 (MEMIT).
 """
@@ -222,4 +223,4 @@ def plain_moments(
 
 
 class _Enough(Exception):  # noqa: N818 - control flow
-    """The layer has been seen."""
+    """Ends a forward pass at the layer."""

@@ -1,11 +1,11 @@
-"""Which share of the machine's matrix limit reading prompts reaches:
+"""Measure the reading of prompts as a share of the peak matrix rate of the machine.
 
     python -m benchmarks.prefill [--shape gpt2-small] [--limit 64]
 
-The limit is the rate of one large float32 product on the same threads, by the faster of the two libraries that torch
-has (MKL and oneDNN), measured before and after. Useful operations are those of real tokens, none of padding: two for
-every weight of the blocks and token, attention to the tokens before it, and the head once a prompt. The prompts are
-those of the eight abilities; transformers reads them in sorted batches of 32.
+The peak is the rate of one large float32 product on the same threads, by the faster of the two libraries in torch (MKL
+and oneDNN), measured before and after. Only operations on real tokens count, none on padding: two for each weight of
+the blocks and token, attention to the earlier tokens, and the head once a prompt. The prompts are those of the eight
+abilities; transformers reads them in sorted batches of 32.
 """
 
 import argparse
@@ -78,7 +78,7 @@ def useful_operations(lm: LanguageModel, rows: Sequence[Sequence[int]]) -> float
 
 
 def read_ours(lm: LanguageModel, rows: Sequence[tuple[int, ...]]) -> None:
-    """As `write_answers` does it, up to the first token."""
+    """Read the prompts as `write_answers` does, up to the first token."""
     forward = CausalForward(lm)
     beginning = read_beginning(forward, rows)
     for batch in pack([len(row) for row in rows], TOKEN_BUDGET):
@@ -87,7 +87,7 @@ def read_ours(lm: LanguageModel, rows: Sequence[tuple[int, ...]]) -> None:
 
 @torch.no_grad()
 def read_plainly(lm: LanguageModel, rows: Sequence[tuple[int, ...]]) -> None:
-    """As `generate` does it."""
+    """Read the prompts as `generate` does."""
     ordered = sorted(rows, key=len)
     for start in range(0, len(ordered), BATCH):
         ids, mask = padded(ordered[start : start + BATCH], "left", lm.device)
@@ -95,7 +95,7 @@ def read_plainly(lm: LanguageModel, rows: Sequence[tuple[int, ...]]) -> None:
 
 
 def measure(shape: str, limit: int, rounds: int) -> Prefill:
-    """Both sides in turn, medians."""
+    """Median rates of both sides, run in turn."""
     lm = load(shape)
     rows = []
     for name in ABILITIES:

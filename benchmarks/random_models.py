@@ -1,7 +1,7 @@
-"""Models of published shapes with random weights: for timing, where what a model says does not matter.
+"""Models of published shapes with random weights, for timings that do not depend on what a model knows.
 
-They speak with the tokenizer of pocket-gpt2, whose 2,000 tokens are the first ones of their larger vocabularies, and
-their prefix contexts are those of pocket-gpt2: as many and as long as published.
+They use the tokenizer of pocket-gpt2, whose 2,000 tokens are the first ones of their larger vocabularies. Their prefix
+contexts come from pocket-gpt2 and have the published number and length.
 """
 
 from collections.abc import Callable, Mapping
@@ -49,7 +49,7 @@ def published_contexts() -> tuple[Contexts, Contexts]:
 
 
 def build(shape: str, device: str, dtype: torch.dtype) -> LanguageModel:
-    """A random model of that shape, made where it is to live."""
+    """A random model of this shape, built on `device`."""
     tokenizer = load_language_model("pocket-gpt2", device="cpu").tokenizer
     before = torch.get_default_dtype()
     torch.set_default_dtype(dtype)

@@ -1,11 +1,11 @@
-"""How soon a collapsed model is found out, and how far from it edits are that merely harm:
+"""Time the detection of a collapsed model, and show how far harmful edits are from collapse.
 
     OMP_NUM_THREADS=1 python -m benchmarks.triage [--model pocket-gpt2 pocket-llama] [--rounds 5] [--no-signs]
 
-Times run from the end of the edit to the verdict of the triage, each round on a store of its own with nothing in it:
-noise that ruins the model, and no edit at all, which is what triage costs everybody (the integrity of the weights,
-which is measured in any case). Processor seconds do not depend on what else the machine is doing. The signs are those
-of `audit.measures.collapse`, with all abilities asked that triage might ask.
+Times run from the end of the edit to the result of the triage. Each round uses an empty store of its own. The edits are
+noise that ruins the model, and no edit at all; the latter is the cost of triage in an ordinary run (the integrity of
+the weights, which every run measures). Seconds are wall and processor seconds. The signs are those of
+`audit.measures.collapse`, with every ability asked that triage can ask.
 """
 
 import argparse
@@ -36,7 +36,7 @@ TIMED: Mapping[str, dict[str, Any]] = {
     "vandal, scale 1000": {"editor": "vandal", "editor_config": {"scale": "1000"}},
     "identity": {"editor": "identity"},
 }
-# The edits whose signs are looked at: (editor, edits, one after the other, scale of the noise).
+# (editor, number of edits, sequential, scale of the noise)
 LOOKED_AT: tuple[tuple[str, int, bool, str], ...] = (
     ("identity", 10, False, ""),
     ("memit", 10, False, ""),
@@ -55,7 +55,7 @@ LOOKED_AT: tuple[tuple[str, int, bool, str], ...] = (
 
 
 def timed(model: str, options: Mapping[str, Any], rounds: int) -> dict[str, Any]:
-    """Seconds from the end of the edit to the verdict of the triage, and what it was."""
+    """Seconds from the end of the edit to the result of the triage, and the result."""
     wall: list[float] = []
     processor: list[float] = []
     verdicts: set[bool] = set()
@@ -78,7 +78,7 @@ def timed(model: str, options: Mapping[str, Any], rounds: int) -> dict[str, Any]
 
 
 def signs(model: str, store: Path, editor: str, count: int, sequential: bool, scale: str) -> dict[str, Any]:
-    """What there is to see after one plan of edits."""
+    """The signs of collapse after one edit plan."""
     audit = Audit(
         model=model,
         store=store,
