@@ -137,7 +137,7 @@ def summed(results: Sequence[Asked]) -> Asked:
 
 
 def time_others(lm: LanguageModel, limit: int) -> dict[str, dict[str, Any]]:
-    """Ours, `generate`, its static cache and continuous batching on one ability: seconds, and answers like the audit's."""
+    """Ours, `generate`, its static cache and continuous batching on one ability: seconds, and equal answers."""
     ability = load_ability(OTHERS)
     assert ability.decoding is not None
     decoding, prompts = ability.decoding, [ability.prompt(i) for i in items(ability, PocketSource(), limit, 0)]
@@ -212,9 +212,7 @@ def main() -> None:
     parser.add_argument(
         "--shape", nargs="+", choices=(*pocket_names(), *SHAPES), default=["pocket-llama", "gpt2-small"]
     )
-    parser.add_argument(
-        "--limit", type=int, help="items for each ability; 16 for random models"
-    )
+    parser.add_argument("--limit", type=int, help="items for each ability; 16 for random models")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--others", action="store_true", help="continuous batching and the static cache too")
