@@ -51,6 +51,7 @@ from audit.reports.ability_rows import records, row_of
 from audit.reports.reuse import TakenOver
 from audit.reports.rows import AbilityRow, EditScore, IntegrityRow, RunHeader, RunReport, SkippedEdit
 from audit.run_header import run_header
+from audit.settings.declaration import Effect
 from audit.settings.options import DEFAULT_MARGIN, AuditSettings
 from audit.store.answer_log import AnswerLog
 from audit.store.content import Store, store_at
@@ -151,20 +152,15 @@ class Audit:
         return self._edited
 
     def signature(self, abilities: Sequence[str] = ()) -> str:
-        """sha256 over all that the results depend on: settings, weights, edits, the editor's settings, versions."""
-        wanted = self.settings
+        """sha256 over everything that the results depend on: settings, weights, edits, the editor and versions."""
+        asked = self.settings.by_effect(Effect.ANSWERS, Effect.ITEMS)
         return content_fingerprint(
             {
                 **self.changes.identity(self._known),
                 "abilities": sorted(abilities),
+                **{name.replace("_", " "): value for name, value in asked.items()},
                 "data": self.source.name,
                 **data_revisions(self.source, abilities or ABILITIES),
-                "protocol": wanted.protocol,
-                "shots": wanted.shots,
-                "chat template": wanted.chat_template,
-                "limit": wanted.limit,
-                "early stop": wanted.early_stop,
-                "seed": wanted.seed,
                 "dtype": str(self.lm.dtype),
                 "engine": ENGINE_VERSION,
             }

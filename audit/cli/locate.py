@@ -7,7 +7,8 @@ from typing import Annotated
 
 import typer
 
-from audit.settings.options import DEVICES, DTYPES, parse_choice, parse_device, parse_folder
+from audit.settings.options import DTYPES
+from audit.settings.values import DEVICES, parse_choice, parse_device, parse_folder
 
 DEFAULT_SAMPLES = 5
 

@@ -8,7 +8,8 @@ from typing import Annotated, Any
 import typer
 
 from audit.errors import AuditError
-from audit.settings.options import OPTIONS, Option, settings_from
+from audit.settings.declaration import Option
+from audit.settings.options import OPTIONS, settings_from
 from audit.settings.project_defaults import nearest_project, with_project_defaults
 
 # What a model is asked, and where that is kept: every command that asks takes these.

@@ -8,7 +8,8 @@ from typing import Annotated
 import typer
 
 from audit.cli.exit_code import exit_by, show
-from audit.settings.options import INCONCLUSIVE_POLICIES, parse_choice, parse_folder, parse_margins
+from audit.settings.options import INCONCLUSIVE_POLICIES
+from audit.settings.values import parse_choice, parse_folder, parse_margins
 
 
 def rescore(

@@ -29,6 +29,7 @@ from audit.models.loading import load_language_model
 from audit.progress import Progress, Stages, Watcher
 from audit.reports.rows import asked_how
 from audit.reports.workflows.calibration import Calibrated, Calibration
+from audit.settings.declaration import Effect
 from audit.settings.options import AuditSettings
 from audit.store.answer_log import AnswerLog
 from audit.store.content import Store, store_at
@@ -203,8 +204,8 @@ def _floor(paired: PairedAnswers) -> NoiseFloor:
 
 
 def _key(ability: str, settings: AuditSettings, data: str) -> str:
-    asked = [ability, settings.protocol, data, settings.shots, settings.chat_template]
-    return content_fingerprint({"calibration": asked, "version": KEPT_VERSION})
+    how = settings.by_effect(Effect.ANSWERS) | {"data": data}
+    return content_fingerprint({"calibration": [ability, *how.values()], "version": KEPT_VERSION})
 
 
 def _named(dtype: torch.dtype) -> str:

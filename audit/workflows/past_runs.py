@@ -17,10 +17,12 @@ from audit.edits.plan import DEFAULT_COUNT
 from audit.errors import AuditError
 from audit.reports.folder import read_report
 from audit.reports.rows import AbilityRow, RunReport
+from audit.settings.declaration import Effect
 from audit.settings.options import AuditSettings
 
 READ_AT_MOST = 300  # reports, the newest first
 DATED = re.compile(r"\d{8}-\d{6}-")  # a folder that a run made here; a renamed one may come from another machine
+DEFAULTS = AuditSettings()
 CONTROLS = ("identity", "vandal")  # editors whose effect says nothing about other editors
 
 
@@ -99,9 +101,8 @@ class PastRuns:
 
     def _rates(self, run: RunReport, units_of: Callable[[str], float]) -> tuple[float | None, float | None]:
         """Seconds per unit of the base and of an edited model; None unless this run computed all of its answers."""
-        wanted, asked, known = self._settings, sum(row.n for row in run.abilities), run.taken_over.answers_known
-        alike = all(run.settings.get(name) == getattr(wanted, name) for name in ("device", "dtype", "reuse"))
-        alike = alike and DATED.match(_name(run)) is not None
+        asked, known = sum(row.n for row in run.abilities), run.taken_over.answers_known
+        alike = self._matches(run, Effect.COMPUTATION) and DATED.match(_name(run)) is not None
         models = run.taken_over.answers / asked - 1 if asked else 0
         base_known = bool(run.abilities) and all(row.base_from_store for row in run.abilities)
         if not alike or models < 1 or known not in (0, asked * base_known):
@@ -132,17 +133,22 @@ class PastRuns:
 
     def _alike(self) -> Iterator[RunReport]:
         """The reports with the same model, data and way of asking."""
-        wanted, how = self._settings, ("model", "protocol", "shots", "chat_template")
         folders = sorted(self._settings.reports.glob("*/verdict.json"), reverse=True)  # names begin with the date
         for file in folders[:READ_AT_MOST]:
             try:
                 run = read_report(file)
             except AuditError:  # written by another version, or not a report
                 continue
-            header = run.header
-            same = all(getattr(header, name) == getattr(wanted, name) for name in how) and header.data == self._data
-            if same and run.settings.get("revision") == wanted.revision and header.rescored is None:
+            same = self._matches(run, Effect.MODEL, Effect.ANSWERS) and run.header.data == self._data
+            if same and run.header.rescored is None:
                 yield run
+
+    def _matches(self, run: RunReport, *effects: Effect) -> bool:
+        """Whether the run had these settings; an option that is newer than the run had its default."""
+        wanted = self._settings.by_effect(*effects)
+        wanted.pop("data", None)  # the header has the name of the source, which a conftest may replace
+        defaults = DEFAULTS.by_effect(*effects)
+        return all(run.settings.get(name, defaults[name]) == value for name, value in wanted.items())
 
 
 def _name(run: RunReport) -> str:

@@ -33,7 +33,7 @@ pytest_plugins = ("pytester",)
         ("--shots -1", "--shots '-1': give a whole number of at least 0."),
         ("--shots two", "--shots 'two': give a whole number of at least 0."),
         ("--shots 2 --protocol gu2024", "--shots 2: gu2024 asks without examples; leave one of the two out."),
-        ("--chat-template --protocol gu2024", "--chat-template: gu2024 asks its own prompts as they are; leave one *"),
+        ("--chat-template --protocol gu2024", "--chat-template: gu2024 has prompts of its own; leave one of *"),
         ("--chat-template --editor ike", "--chat-template: ike puts its demonstrations before the prompt, *"),
         ("--data=", "--data is empty: give a name, or leave the option out for its default."),
         ("--no-store --store x", "--store x and --no-store contradict each other: give one of the two."),

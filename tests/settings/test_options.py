@@ -1,4 +1,4 @@
-"""Option strings become settings, or one sentence that names flag, value and remedy."""
+"""Options are parsed into settings, or end in an error that names flag, value and remedy."""
 
 import json
 import re
@@ -11,46 +11,39 @@ from hypothesis import strategies as st
 
 from audit.abilities import ABILITIES
 from audit.errors import AuditError
-from audit.settings.options import (
-    OPTIONS,
-    AuditSettings,
-    parse_device,
-    parse_editor_config,
-    parse_folder,
-    parse_margins,
-    parse_whole,
-    settings_from,
-)
+from audit.settings.declaration import Option
+from audit.settings.options import OPTIONS, AuditSettings, settings_from
+from audit.settings.values import parse_device, parse_editor_config, parse_folder, parse_margins, parse_whole
 from audit.verdicts.margins import Points, Retained
 
 
-def test_nothing_typed_is_all_defaults() -> None:
+def test_without_options_all_settings_have_their_defaults() -> None:
     assert settings_from({option.name: None for option in OPTIONS}) == AuditSettings()
 
 
-def test_every_option_has_a_setting() -> None:
+def test_every_setting_has_an_option() -> None:
     other = {"margin": "margins", "no_store": "use_store", "no_reuse": "reuse", "no_triage": "triage"}
     assert {other.get(option.name, option.name) for option in OPTIONS} == set(AuditSettings.__dataclass_fields__)
 
 
-@pytest.mark.parametrize("option", [option for option in OPTIONS if option.default], ids=lambda option: option.flag)
-def test_stated_defaults_are_the_defaults(option: Any) -> None:
-    assert settings_from({option.name: option.default}) == AuditSettings()
+@pytest.mark.parametrize("option", [one for one in OPTIONS if one.stated_default], ids=lambda option: option.flag)
+def test_the_stated_defaults_are_the_defaults(option: Option) -> None:
+    assert settings_from({option.name: option.stated_default}) == AuditSettings()
 
 
-def test_questions_are_those_of_the_pocket_world_asked_plainly_by_default() -> None:
+def test_items_of_the_pocket_world_are_asked_plainly_by_default() -> None:
     plain = AuditSettings()
     assert (plain.data, plain.protocol, plain.shots, plain.chat_template) == ("pocket", "standard", 0, False)
 
 
-def test_what_stands_around_the_questions_is_typed_and_read() -> None:
+def test_the_options_that_change_a_prompt_are_parsed() -> None:
     typed = {"data": " hub ", "protocol": "standard", "shots": "5", "chat_template": True}
     wanted = settings_from(typed)
     assert (wanted.data, wanted.protocol, wanted.shots, wanted.chat_template) == ("hub", "standard", 5, True)
 
 
 @pytest.mark.parametrize("around", [{"shots": 1}, {"chat_template": True}])
-def test_the_papers_prompts_are_asked_as_they_are(around: dict[str, Any]) -> None:
+def test_the_papers_prompts_take_no_shots_and_no_chat_template(around: dict[str, Any]) -> None:
     with pytest.raises(AuditError, match="leave one of the two out"):
         AuditSettings(protocol="gu2024", **around)
     assert AuditSettings(protocol="gu2024").protocol == "gu2024"
@@ -64,7 +57,7 @@ def test_points_and_percentage_points_mean_the_same(points: float) -> None:
     assert in_percent.points == pytest.approx(in_points.points, abs=1e-11)
 
 
-def test_a_margin_may_be_a_share_to_be_retained() -> None:
+def test_a_margin_may_be_a_share_to_retain() -> None:
     assert parse_margins(["ner=90%"]) == {"ner": Retained(0.9)}
     assert AuditSettings(margins={"ner": "90%", "nli": 0.02}).margins == {"ner": Retained(0.9), "nli": Points(0.02)}
 
@@ -80,7 +73,7 @@ def test_margins_tolerate_blanks_and_capitals() -> None:
 
 
 @pytest.mark.parametrize("text", ["ner=0", "ner=1", "ner=-0.1", "ner=100pp", "ner=0pp"])
-def test_margins_lie_inside_0_and_1(text: str) -> None:
+def test_margins_lie_between_0_and_1(text: str) -> None:
     with pytest.raises(AuditError, match=re.escape(f"--margin {text!r}: a margin lies between 0 and 1")):
         parse_margins([text])
 
@@ -92,7 +85,7 @@ def test_margins_are_finite(text: str) -> None:
 
 
 @pytest.mark.parametrize("text", ["ner", "=0.03", "ner=", "", "="])
-def test_margins_need_both_sides(text: str) -> None:
+def test_margins_need_an_ability_and_a_value(text: str) -> None:
     with pytest.raises(AuditError, match="write ABILITY=MARGIN"):
         parse_margins([text])
 
@@ -103,12 +96,12 @@ def test_every_ability_may_have_a_margin(ability: str) -> None:
 
 
 @given(number=st.integers(1, 10**12))
-def test_whole_numbers_are_read(number: int) -> None:
+def test_whole_numbers_are_parsed(number: int) -> None:
     assert parse_whole("--limit", f" {number} ", 1) == number
 
 
 @pytest.mark.parametrize("text", ["", " ", "-", "--1", "1e3", "1.0", "0x10", "1_000", "²", "٣", "ten", "-1", "0"])
-def test_what_is_no_whole_number_of_at_least_one_is_refused(text: str) -> None:
+def test_text_other_than_a_whole_number_of_at_least_one_is_an_error(text: str) -> None:
     with pytest.raises(AuditError, match=r"--limit .*: give a whole number of at least 1"):
         parse_whole("--limit", text, 1)
 
@@ -118,12 +111,12 @@ def test_editor_config_keeps_equals_signs_in_values() -> None:
 
 
 @pytest.mark.parametrize("text", ["auto", "cpu", "cuda", "cuda:0", "cuda:11", "mps", "map"])
-def test_devices(text: str) -> None:
+def test_devices_are_accepted(text: str) -> None:
     assert parse_device(text) == text
 
 
 @pytest.mark.parametrize("text", ["", "gpu", "cuda:", "cuda:x", "cpu:0", "CUDA", "cuda:N"])
-def test_no_devices(text: str) -> None:
+def test_other_devices_are_errors(text: str) -> None:
     with pytest.raises(AuditError, match=r"--device .*: give one of auto, cpu, cuda, cuda:N, mps, map"):
         parse_device(text)
 
@@ -151,7 +144,7 @@ def test_folders_may_be_new_but_not_files(tmp_path: Path) -> None:
         ({"margins": {"poetry": 0.1}}, "there is no ability 'poetry'"),
     ],
 )
-def test_settings_made_in_python_are_checked_alike(options: dict[str, Any], complaint: str) -> None:
+def test_settings_from_python_are_checked_in_the_same_way(options: dict[str, Any], complaint: str) -> None:
     with pytest.raises(AuditError) as caught:
         AuditSettings(**options)
     assert complaint in str(caught.value)

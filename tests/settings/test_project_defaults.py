@@ -1,4 +1,4 @@
-"""`[tool.audit]` says what is wanted where nothing is typed, in the same words, with the same complaints."""
+"""`[tool.audit]` sets defaults under the names of the options, with the same checks."""
 
 from pathlib import Path
 from typing import Any
@@ -22,7 +22,7 @@ def settings(folder: Path, **typed: Any) -> AuditSettings:
     return settings_from(with_project_defaults({**NOTHING, **typed}, folder))
 
 
-def test_the_table_gives_what_is_not_typed(tmp_path: Path) -> None:
+def test_the_table_fills_in_options_that_are_not_typed(tmp_path: Path) -> None:
     project(tmp_path, 'model = "gpt2"\nedit-count = 3\nearly_stop = true\nno-reuse = false\nmargin = { nli = "90%" }')
     wanted = settings(tmp_path, limit="50")
     assert wanted == AuditSettings(
@@ -30,7 +30,7 @@ def test_the_table_gives_what_is_not_typed(tmp_path: Path) -> None:
     )
 
 
-def test_what_is_typed_wins_and_of_margins_ability_by_ability(tmp_path: Path) -> None:
+def test_typed_options_override_the_table_and_margins_do_so_per_ability(tmp_path: Path) -> None:
     project(tmp_path, 'seed = 4\n[tool.audit.margin]\nnli = 0.02\nner = "3pp"')
     wanted = settings(tmp_path, seed="7", margin=["nli=0.1"])
     assert wanted.seed == 7
@@ -38,11 +38,11 @@ def test_what_is_typed_wins_and_of_margins_ability_by_ability(tmp_path: Path) ->
 
 
 @pytest.mark.parametrize("folder", [None, "there"])
-def test_without_the_table_the_defaults_stand(tmp_path: Path, folder: str | None) -> None:
+def test_without_a_table_the_defaults_hold(tmp_path: Path, folder: str | None) -> None:
     assert settings_from(with_project_defaults(NOTHING, folder and tmp_path)) == AuditSettings()
 
 
-def test_paths_start_at_the_files_own_folder_and_names_do_not(tmp_path: Path) -> None:
+def test_paths_are_relative_to_the_file_and_names_are_kept(tmp_path: Path) -> None:
     project(tmp_path, 'model = "./mine"\nedits = "pocket"\ndata = "../rows"\nreports = "out"')
     wanted = settings(tmp_path)
     assert (wanted.model, wanted.edits) == (str(tmp_path / "mine"), "pocket")
@@ -50,7 +50,7 @@ def test_paths_start_at_the_files_own_folder_and_names_do_not(tmp_path: Path) ->
     assert wanted.reports == tmp_path / "out"
 
 
-def test_another_editor_does_not_take_over_the_first_ones_settings(tmp_path: Path) -> None:
+def test_a_typed_editor_drops_the_settings_of_the_projects_editor(tmp_path: Path) -> None:
     project(tmp_path, 'editor = "memit"\nrestraint = "rect:0.4"\neditor_config = { layers = "3" }')
     assert settings(tmp_path).editor_config == {"layers": "3"}
     other = settings(tmp_path, editor="rome")
@@ -58,7 +58,7 @@ def test_another_editor_does_not_take_over_the_first_ones_settings(tmp_path: Pat
     assert settings(tmp_path, edited="./checkpoint").restraint is None
 
 
-def test_keeping_nothing_goes_before_a_store_in_the_file(tmp_path: Path) -> None:
+def test_no_store_overrides_a_store_in_the_table(tmp_path: Path) -> None:
     project(tmp_path, 'store = "kept"')
     assert settings(tmp_path).store == tmp_path / "kept"
     assert not settings(tmp_path, no_store=True).use_store
@@ -67,17 +67,17 @@ def test_keeping_nothing_goes_before_a_store_in_the_file(tmp_path: Path) -> None
 @pytest.mark.parametrize(
     ("table", "sentence"),
     [
-        ("modle = 'x'", "'modle' is no option that a project can set (did you mean 'model'?)"),
-        ("plan-only = true", "'plan-only' is no option that a project can set; take it out"),
+        ("modle = 'x'", "'modle' is not an option that a project can set (did you mean 'model'?)"),
+        ("plan-only = true", "'plan-only' is not an option that a project can set; remove it"),
         ("early-stop = 1", "early-stop = 1 is neither true nor false"),
-        ("limit = true", "limit = True is neither text nor a number"),
-        ("limit = [1]", r"limit = [1] is neither text nor a number"),
-        ("margin = 0.05", "margin = 0.05 is no table of names and values; write { name = value }"),
-        ("margin = { nli = [1] }", "is no table of names and values"),
+        ("limit = true", "limit = True is neither a string nor a number"),
+        ("limit = [1]", r"limit = [1] is neither a string nor a number"),
+        ("margin = 0.05", "margin = 0.05 is not a table of names and values; write { name = value }"),
+        ("margin = { nli = [1] }", "is not a table of names and values"),
         ("limit = ", "is not TOML"),
     ],
 )
-def test_what_it_cannot_hold_is_one_sentence(tmp_path: Path, table: str, sentence: str) -> None:
+def test_each_mistake_in_the_table_is_one_error(tmp_path: Path, table: str, sentence: str) -> None:
     with pytest.raises(AuditError) as caught:
         project_defaults(project(tmp_path, table))
     assert sentence in str(caught.value)
@@ -85,12 +85,12 @@ def test_what_it_cannot_hold_is_one_sentence(tmp_path: Path, table: str, sentenc
 
 
 @pytest.mark.parametrize(("table", "sentence"), [("limit = 0", "--limit '0'"), ("margin = { nli = 3 }", "'nli=3'")])
-def test_values_are_held_to_what_typed_ones_are(tmp_path: Path, table: str, sentence: str) -> None:
+def test_values_are_checked_like_typed_ones(tmp_path: Path, table: str, sentence: str) -> None:
     with pytest.raises(AuditError, match=sentence):
         settings(project(tmp_path, table))
 
 
-def test_the_nearest_file_upwards_counts(tmp_path: Path) -> None:
+def test_the_nearest_file_upwards_is_used(tmp_path: Path) -> None:
     project(tmp_path, "")
     (tmp_path / "a" / "b").mkdir(parents=True)
     assert nearest_project(tmp_path / "a" / "b") == tmp_path
@@ -98,6 +98,6 @@ def test_the_nearest_file_upwards_counts(tmp_path: Path) -> None:
     assert nearest_project(tmp_path / "a" / "b") == tmp_path / "a"
 
 
-def test_only_options_that_a_command_takes_are_filled_in(tmp_path: Path) -> None:
+def test_only_the_options_of_a_command_are_filled_in(tmp_path: Path) -> None:
     project(tmp_path, "limit = 5\nedit_count = 3")
     assert with_project_defaults({"limit": None}, tmp_path) == {"limit": "5"}

@@ -30,7 +30,7 @@ def past_run(tmp_path: Path, *rows: AbilityRow, items: tuple[ItemRecord, ...] = 
     report = RunReport(
         replace(HEADER, **header),
         rows,
-        settings=AuditSettings(model="pocket-gpt2").plain(),
+        settings=AuditSettings(model="pocket-gpt2").plain() | header,
         seconds={"base answers": 100.0, "edited answers": 50.0},
         taken_over=TakenOver(answers=2 * sum(row.n for row in rows)),
         items=items,

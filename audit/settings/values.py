@@ -1,0 +1,219 @@
+"""The kinds of value that an option can have: how each is parsed from text, and how a value from Python is checked.
+
+Every error is an `AuditError` that names the flag, the value and the remedy.
+"""
+
+import difflib
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, ClassVar
+
+from audit.editors.restraints.choice import parse_restraint
+from audit.errors import AuditError
+from audit.verdicts.margins import Margin, margin_of, parse_margin
+
+
+class Text:
+    """Any text. The base of the other kinds, which override `parse` and `check`."""
+
+    repeatable: ClassVar[bool] = False  # the option may be given several times, and a project sets it as a table
+    switch: ClassVar[bool] = False  # the option takes no value
+
+    def parse(self, flag: str, typed: Any) -> Any:
+        """The value of what was typed: a string, or a list of strings if `repeatable`."""
+        return typed.strip()
+
+    def check(self, flag: str, value: Any) -> Any:
+        """The value in its one canonical form; raises `AuditError` if it is out of range."""
+        return value
+
+    def shown(self, value: Any) -> str:
+        """The value as a user would type it."""
+        return str(value)
+
+    def from_folder(self, folder: Path, text: str) -> str:
+        """The text that a pyproject.toml in `folder` holds, with a relative path resolved against `folder`."""
+        return text
+
+
+class Name(Text):
+    """The name of something, or a path to it; not empty."""
+
+    def check(self, flag: str, value: Any) -> Any:
+        if not value.strip():
+            raise AuditError(f"{flag} is empty: give a name, or leave the option out for its default.")
+        return value
+
+    def from_folder(self, folder: Path, text: str) -> str:
+        return str(folder / text) if text.startswith(".") else text
+
+
+@dataclass(frozen=True)
+class Choice(Text):
+    """One of a few words."""
+
+    choices: tuple[str, ...]
+
+    def check(self, flag: str, value: Any) -> Any:
+        return parse_choice(flag, value, self.choices)
+
+
+class Device(Text):
+    """A device in torch's words."""
+
+    def check(self, flag: str, value: Any) -> Any:
+        return parse_device(value)
+
+
+@dataclass(frozen=True)
+class Whole(Text):
+    """A whole number of at least `least`."""
+
+    least: int
+
+    def parse(self, flag: str, typed: Any) -> Any:
+        return parse_whole(flag, typed, self.least)
+
+    def check(self, flag: str, value: Any) -> Any:
+        if value < self.least:
+            raise AuditError(f"{flag} {value}: give a whole number of at least {self.least}.")
+        return value
+
+
+class Folder(Text):
+    """A folder, as text or as a path."""
+
+    def check(self, flag: str, value: Any) -> Any:
+        return parse_folder(flag, str(value))
+
+    def shown(self, value: Any) -> str:
+        return f"{value}/"
+
+    def from_folder(self, folder: Path, text: str) -> str:
+        return str(folder / text) if text.strip() else text
+
+
+class RestraintText(Text):
+    """A restraint of the editor, such as rect:0.4."""
+
+    def check(self, flag: str, value: Any) -> Any:
+        return str(parse_restraint(value))  # one spelling for each
+
+
+class Margins(Text):
+    """Margins by ability."""
+
+    repeatable = True
+
+    def parse(self, flag: str, typed: Any) -> Any:
+        return parse_margins(typed)
+
+    def check(self, flag: str, value: Any) -> Any:
+        return {name: _margin(name, margin, f"{name}={margin}") for name, margin in value.items()}
+
+
+class EditorConfig(Text):
+    """Hyperparameters of the editor by name."""
+
+    repeatable = True
+
+    def parse(self, flag: str, typed: Any) -> Any:
+        return parse_editor_config(typed)
+
+
+class Switch(Text):
+    """On or off, without a value. Typing it turns the setting away from its default."""
+
+    switch = True
+
+
+def parse_whole(flag: str, text: str, least: int) -> int:
+    """A whole number of at least `least`, in ASCII digits only: 1e3 and 10.0 are errors."""
+    cleaned = text.strip()
+    digits = cleaned.removeprefix("-")
+    if not (digits.isascii() and digits.isdigit()) or int(cleaned) < least:
+        raise AuditError(f"{flag} {text!r}: give a whole number of at least {least}.")
+    return int(cleaned)
+
+
+def parse_choice(flag: str, text: str, choices: tuple[str, ...]) -> str:
+    """One of `choices`; the error lists them and suggests the closest."""
+    if text in choices:
+        return text
+    raise AuditError(f"{flag} {text!r}: give one of {', '.join(choices)}{suggestion(text, choices)}.")
+
+
+DEVICES = ("auto", "cpu", "cuda", "cuda:N", "mps", "map")
+
+
+def parse_device(text: str) -> str:
+    """A device in torch's words; loading the model checks whether the machine has it."""
+    kind, _, index = text.partition(":")
+    if (text in DEVICES and text != "cuda:N") or (kind == "cuda" and index.isascii() and index.isdigit()):
+        return text
+    raise AuditError(f"--device {text!r}: give one of {', '.join(DEVICES)}{suggestion(text, DEVICES)}.")
+
+
+def parse_margins(texts: Iterable[str]) -> dict[str, Margin]:
+    """`ABILITY=MARGIN` strings as margins by ability: 'ner=0.03' and 'ner=3pp' are both {'ner': Points(0.03)}."""
+    margins: dict[str, Margin] = {}
+    for text in texts:
+        ability, equals, margin = (part.strip() for part in text.partition("="))
+        if not equals or not ability or not margin:
+            raise AuditError(f"--margin {text!r}: write ABILITY=MARGIN, for example reasoning=0.03 or reasoning=90%.")
+        if ability in margins:
+            raise AuditError(f"--margin {text!r}: {ability} already has a margin ({margins[ability]}); give one.")
+        margins[ability] = _margin(ability, margin, text)
+    return margins
+
+
+def _margin(ability: str, margin: float | str | Margin, text: str) -> Margin:
+    """The margin of an ability; errors quote `text`."""
+    from audit.abilities import ABILITIES  # a table of names; no ability is loaded
+
+    if ability not in ABILITIES:
+        raise AuditError(
+            f"--margin {text!r}: there is no ability {ability!r}; give one of {', '.join(ABILITIES)}"
+            f"{suggestion(ability, ABILITIES)}."
+        )
+    if isinstance(margin, float | int | str):  # both as text, so that the same bounds apply
+        return parse_margin(str(margin), f"--margin {text!r}")
+    return margin_of(margin)
+
+
+def parse_editor_config(texts: Iterable[str]) -> dict[str, str]:
+    """`KEY=VALUE` strings as a mapping; the editor checks keys and values when it is loaded."""
+    config: dict[str, str] = {}
+    for text in texts:
+        key, equals, value = (part.strip() for part in text.partition("="))
+        if not equals or not key or not value:
+            raise AuditError(f"--editor-config {text!r}: write KEY=VALUE, for example layers=3,4.")
+        if key in config:
+            raise AuditError(f"--editor-config {text!r}: {key} is already set to {config[key]!r}; set it once.")
+        config[key] = value
+    return config
+
+
+def parse_folder(flag: str, text: str) -> Path:
+    """A folder that exists or can be made; a file there, or in place of one of its parents, is an error."""
+    if not text.strip():
+        raise AuditError(f"{flag} is empty: give a folder, or leave the option out for its default.")
+    folder = Path(text).expanduser()
+    existing = next((place for place in (folder, *folder.parents) if place.exists()), folder)
+    if existing.is_file():
+        raise AuditError(f"{flag} {text}: that is a file, not a folder; give a folder.")
+    return folder
+
+
+def suggestion(text: str, choices: Iterable[str]) -> str:
+    """ " (did you mean 'nli'?)" for the choice closest to `text`; "" if none is close."""
+    close = difflib.get_close_matches(text, list(choices), n=1)
+    return f" (did you mean {close[0]!r}?)" if close else ""
+
+
+def written(value: Any) -> Any:
+    """A value as JSON holds it: paths and margins as text, mappings as dictionaries."""
+    if isinstance(value, Mapping):
+        return {key: written(one) for key, one in value.items()}
+    return value if value is None or isinstance(value, bool | int | float | str) else str(value)
