@@ -35,8 +35,7 @@ from torch import Tensor
 
 from audit.editors.methods.memit import Memit
 from audit.editors.methods.rome import Rome
-from audit.editors.stages.corpora import open_corpus
-from audit.editors.stages.covariance import LONGEST_TEXT, measure_moments
+from audit.editors.stages.covariance import LONGEST_TEXT, measure_moments, open_corpus
 from audit.edits.requests import EditRequest
 from audit.edits.sources import load_requests
 from audit.models.language_model import LanguageModel

@@ -17,9 +17,8 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from audit.editors.methods.memit import Memit
 from audit.editors.methods.rome import Rome
-from audit.editors.stages.contexts import Contexts
-from audit.editors.stages.hyperparameters import ValueSettings
-from audit.editors.stages.value_rows import ValueTask
+from audit.editors.stages.keys import Contexts
+from audit.editors.stages.value_loss import ValueSettings, ValueTask
 from audit.edits.requests import EditRequest
 from audit.edits.sources import load_requests
 from audit.models.language_model import LanguageModel

@@ -19,8 +19,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from audit.editors.stages.contexts import Contexts
-from audit.editors.stages.hyperparameters import MemitSettings, RomeSettings, ValueSettings
+from audit.editors.methods.memit import MemitSettings
+from audit.editors.methods.rome import RomeSettings
+from audit.editors.stages.keys import Contexts
+from audit.editors.stages.value_loss import ValueSettings
 from audit.edits.requests import EditRequest
 from audit.engine.sequences import EditSequence, essence_sequence, prompt_sequence, rewriting_sequence
 from audit.models.language_model import LanguageModel

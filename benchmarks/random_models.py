@@ -10,7 +10,7 @@ from types import MappingProxyType
 import torch
 from transformers import GPT2Config, GPT2LMHeadModel, LlamaConfig, LlamaForCausalLM, PreTrainedModel
 
-from audit.editors.stages.contexts import OPENINGS, Contexts, sample_prefixes
+from audit.editors.stages.keys import OPENINGS, Contexts, sample_prefixes
 from audit.models.anatomy import find_anatomy
 from audit.models.language_model import LanguageModel
 from audit.models.loading import load_language_model

@@ -1,6 +1,7 @@
 """Fixtures that every room may use. Nothing heavy is imported before a test asks for it."""
 
 import os
+from functools import cache
 from typing import TYPE_CHECKING
 
 import pytest
@@ -15,6 +16,8 @@ settings.register_profile("audit", deadline=None, suppress_health_check=[HealthC
 settings.load_profile("audit")
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from audit.models.language_model import LanguageModel
 
 
@@ -32,3 +35,11 @@ def tiny_llama() -> "LanguageModel":
     from tests.tiny_models import build_tiny_llama
 
     return build_tiny_llama()
+
+
+@pytest.fixture(scope="session")
+def families() -> "Callable[[str], LanguageModel]":
+    """Build a family's tiny model by its name in `tests.editors.tiny_families.FAMILIES`, each once for all tests."""
+    from tests.editors.tiny_families import build_family
+
+    return cache(build_family)

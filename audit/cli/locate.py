@@ -37,7 +37,7 @@ def locate(
 
     from rich.console import Console
 
-    from audit.editors.stages.located_layers import LocatedLayers
+    from audit.editors.stages.editor_settings import LocatedLayers
     from audit.edits.sources import load_requests
     from audit.measures.locate import locate as located_in
     from audit.models.loading import load_language_model

@@ -17,9 +17,9 @@ EDITORS: dict[str, str] = {
     "kn": "audit.editors.methods.kn:KnowledgeNeurons",
     "mend": "audit.editors.methods.mend:Mend",
     "rome": "audit.editors.methods.rome:Rome",
-    "r-rome": "audit.editors.methods.r_rome:RRome",
+    "r-rome": "audit.editors.methods.rome:RRome",
     "memit": "audit.editors.methods.memit:Memit",
-    "memit-seq": "audit.editors.methods.memit_seq:MemitSeq",
+    "memit-seq": "audit.editors.methods.memit:MemitSeq",
     "emmet": "audit.editors.methods.emmet:Emmet",
     "pmet": "audit.editors.methods.pmet:Pmet",
     "alphaedit": "audit.editors.methods.alphaedit:AlphaEdit",
@@ -31,8 +31,8 @@ EDITORS: dict[str, str] = {
     "grace": "audit.editors.methods.grace:Grace",
     "wise": "audit.editors.methods.wise:Wise",
     "ike": "audit.editors.methods.ike:Ike",
-    "identity": "audit.editors.methods.identity:Identity",
-    "vandal": "audit.editors.methods.vandal:Vandal",
+    "identity": "audit.editors.methods.controls:Identity",
+    "vandal": "audit.editors.methods.controls:Vandal",
 }
 
 

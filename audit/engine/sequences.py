@@ -1,8 +1,8 @@
-"""Token sequences of an edit, and how many of them stand side by side in one batch.
+"""Token sequences of an edit, and their alignment in batches.
 
-An edit reads every sequence at one place: the last token of the subject (the *lookup*). Rows are therefore aligned at
-their lookup: what comes before is padded on the left, what comes after on the right, and one column cuts the batch into
-a part that no perturbation at the lookup can reach (causality) and a part that it can.
+An edit reads and changes every sequence at one place: the last token of the subject (the *lookup*). Rows are aligned at
+their lookup, with padding on the left before it and on the right after it. So one column divides the batch: a change at
+the lookup cannot reach the columns before it (causality).
 
     prefix columns            lookup   suffix columns
     [pad pad The mother tongue | ord  | is Elv pad pad]
@@ -22,7 +22,10 @@ from audit.models.tokens import encode, join, subject_last
 
 @dataclass(frozen=True)
 class EditSequence:
-    """`labels[t]` is the token that the model is to predict at position `first_label + t` of `ids`."""
+    """A token sequence with its lookup.
+
+    `labels[t]` is the token to predict at position `first_label + t` of `ids`.
+    """
 
     ids: tuple[int, ...]
     lookup: int
@@ -30,28 +33,32 @@ class EditSequence:
     labels: tuple[int, ...] = ()
 
     def until_lookup(self) -> "EditSequence":
-        """The same sequence cut after its lookup: all that keys and current values depend on."""
+        """The sequence cut after its lookup; keys and values depend on nothing later."""
         return EditSequence(self.ids[: self.lookup + 1], self.lookup)
 
 
 def prompt_sequence(lm: LanguageModel, request: EditRequest, prefix: str = "") -> EditSequence:
-    """The prompt alone, after `prefix` (a prefix context, "" for the bare prompt).
+    """The filled prompt after `prefix` (a prefix context, or "" for the bare prompt).
 
     Raises:
-        AuditError: the subject's last token cannot be found; see `subject_last`.
+        AuditError: the last token of the subject cannot be found; see `subject_last`.
     """
     lookup = subject_last(lm.tokenizer, request.prompt, request.subject, prefix=prefix)
     return EditSequence(tuple(encode(lm.tokenizer, prefix + request.question)), lookup)
 
 
 def rewriting_sequence(lm: LanguageModel, request: EditRequest, prefix: str = "") -> EditSequence:
-    """Prompt and new target, without the target's last token, and the label of every position that predicts one."""
+    """The filled prompt and the new target without its last token, with the target's tokens as labels.
+
+    Raises:
+        AuditError: the last token of the subject cannot be found, or one token spans subject and target.
+    """
     prompt = prompt_sequence(lm, request, prefix)
     joined = join(lm.tokenizer, prefix + request.question, request.target_new)
     if joined.ids[: prompt.lookup + 1] != prompt.ids[: prompt.lookup + 1] or joined.prompt_length <= prompt.lookup:
         raise AuditError(
-            f"the target {request.target_new!r} melts into the subject {request.subject!r} when the prompt "
-            f"{request.prompt!r} is tokenized with it; put a word between the subject and the target."
+            f"one token spans the subject {request.subject!r} and the target {request.target_new!r} after the prompt "
+            f"{request.prompt!r}; put a word between the subject and the target."
         )
     return EditSequence(
         joined.ids[:-1], prompt.lookup, joined.prompt_length - 1, tuple(joined.ids[joined.prompt_length :])
@@ -59,7 +66,7 @@ def rewriting_sequence(lm: LanguageModel, request: EditRequest, prefix: str = ""
 
 
 def essence_sequence(lm: LanguageModel, request: EditRequest) -> EditSequence:
-    """ "{subject} is a": what the model says after it must not drift (ROME, section 3.1)."""
+    """ "{subject} is a", the prompt of the KL divergence (ROME, section 3.1)."""
     lookup = subject_last(lm.tokenizer, "{} is a", request.subject)
     return EditSequence(tuple(encode(lm.tokenizer, f"{request.subject} is a")), lookup)
 
@@ -78,7 +85,7 @@ class AlignedRows:
 
 
 def align(sequences: Sequence[EditSequence], device: torch.device) -> AlignedRows:
-    """One row a sequence, padded on both sides so that every lookup is in one column."""
+    """One row for each sequence, padded on both sides so that all lookups are in one column."""
     before = max(sequence.lookup for sequence in sequences)
     after = max(len(sequence.ids) - sequence.lookup for sequence in sequences)
     ids = torch.zeros(len(sequences), before + after, dtype=torch.long)
@@ -94,9 +101,9 @@ def align(sequences: Sequence[EditSequence], device: torch.device) -> AlignedRow
 
 
 def within_budget(sequences: Sequence[EditSequence], token_budget: int) -> Iterator[list[int]]:
-    """Indices of `sequences` in groups of similar shape whose padded size stays within `token_budget` tokens.
+    """Group `sequences` of similar shape, as indices, so that the padded size of a group is at most `token_budget`.
 
-    A single sequence longer than the budget still makes a group of its own.
+    A sequence longer than the budget is a group of its own.
     """
     order = sorted(range(len(sequences)), key=lambda index: (sequences[index].lookup, len(sequences[index].ids)))
     group: list[int] = []

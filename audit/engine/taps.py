@@ -1,8 +1,8 @@
-"""Looking into a forward pass, and leaving it early, without touching the model's own code.
+"""Taps: record module inputs and outputs during a forward pass, and end the pass early, by hooks.
 
 with tapped(lm, len(ids), inputs=["transformer.h.2.mlp.c_proj"], stop="transformer.h.2.mlp.c_proj") as taps:
     run_body(lm, ids, mask, positions)
-taps.inputs["transformer.h.2.mlp.c_proj"]  # (rows, columns, inner_size); the layers above never ran
+taps.inputs["transformer.h.2.mlp.c_proj"]  # (rows, columns, inner_size); the layers above did not run
 """
 
 from collections.abc import Collection, Iterator
@@ -18,19 +18,19 @@ from audit.models.language_model import LanguageModel
 
 
 class _PassEnds(Exception):  # noqa: N818 - control flow, never seen by a user
-    """Raised by a hook once everything that was asked for has been seen."""
+    """Raised by the hook of the module `stop` once everything is recorded."""
 
 
 @dataclass
 class Taps:
-    """What went into and came out of the tapped modules, by module path."""
+    """Inputs and outputs of the tapped modules, by module path."""
 
     inputs: dict[str, Tensor] = field(default_factory=dict)
     outputs: dict[str, Tensor] = field(default_factory=dict)
 
 
 def hidden_of(output: Any) -> Tensor:
-    """The hidden state in what a module returned (some blocks return it first in a tuple)."""
+    """The hidden state in a module's output (some blocks return a tuple that begins with it)."""
     hidden: Tensor = output[0] if isinstance(output, tuple) else output
     return hidden
 
@@ -41,7 +41,7 @@ def with_hidden(output: Any, hidden: Tensor) -> Any:
 
 
 def in_rows(hidden: Tensor, rows: int) -> Tensor:
-    """A hidden state as (rows, columns, width); OPT hands its MLP all tokens in one long row."""
+    """A hidden state as (rows, columns, width); OPT gives its MLP all tokens as one long row."""
     return hidden if hidden.dim() == 3 else hidden.view(rows, -1, hidden.shape[-1])
 
 
@@ -55,13 +55,13 @@ def tapped(
     stop: str | None = None,
     column: int | None = None,
 ) -> Iterator[Taps]:
-    """Record inputs and outputs of modules; with `stop`, end the pass as soon as that module has been recorded.
+    """Record inputs and outputs of modules. With `stop`, the pass ends once that module is recorded.
 
-    Tensors are (rows, columns, width); with `column`, only that column of them is kept.
+    Tensors are (rows, columns, width); with `column`, only that column is kept, (rows, width).
     """
     taps = Taps()
 
-    def kept(hidden: Tensor) -> Tensor:
+    def recorded(hidden: Tensor) -> Tensor:
         hidden = in_rows(hidden.detach(), rows)
         return hidden if column is None else hidden[:, column].clone()
 
@@ -71,14 +71,14 @@ def tapped(
 
             def before(_: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], path: str = path) -> None:
                 if path in inputs:
-                    taps.inputs[path] = kept(args[0] if args else kwargs["hidden_states"])
+                    taps.inputs[path] = recorded(args[0] if args else kwargs["hidden_states"])
                 if path == stop and path not in outputs:
                     raise _PassEnds
 
             def after(_: nn.Module, __: Any, output: Any, path: str = path) -> None:
                 if path in outputs:
-                    # A clone, because some blocks (Falcon's) go on to add to what their MLP said, in place.
-                    taps.outputs[path] = kept(hidden_of(output).clone())
+                    # A clone, because some blocks (Falcon's) add to the MLP's output in place.
+                    taps.outputs[path] = recorded(hidden_of(output).clone())
                 if path == stop:
                     raise _PassEnds
 
@@ -89,7 +89,7 @@ def tapped(
 
 @torch.no_grad()
 def run_body(lm: LanguageModel, ids: Tensor, mask: Tensor, positions: Tensor, cache: Cache | None = None) -> None:
-    """The model without its head over (rows, columns) tokens; ends early where a tap says so."""
+    """Run the model without its head on tokens (rows, columns), to its end or to the `stop` of the taps."""
     with suppress(_PassEnds):
         lm.model.base_model(
             input_ids=ids,

@@ -11,7 +11,7 @@ import random
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from audit.editors.stages.located_layers import Layers, LocatedLayers
+from audit.editors.stages.editor_settings import Layers, LocatedLayers
 from audit.edits.sources import LoadedRequests
 from audit.engine.batching import TOKEN_BUDGET
 from audit.errors import AuditError

@@ -10,7 +10,7 @@ from audit.editors.mend.lessons import MendLessons, file_lessons, pocket_lessons
 from audit.editors.mend.network import TrainedNetwork
 from audit.editors.mend.training import SETTINGS_NAME, MendTrainer, MendTrainingSettings
 from audit.editors.methods.mend import Mend
-from audit.editors.stages.hyperparameters import parse_overrides, resolve
+from audit.editors.stages.editor_settings import parse_overrides, resolve
 from audit.edits.requests import EditRequest
 from audit.edits.sources import load_requests
 from audit.errors import AuditError

@@ -7,8 +7,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from audit.editors.stages.contexts import Contexts
-from audit.editors.stages.hyperparameters import ValueSettings
+from audit.editors.stages.keys import Contexts
+from audit.editors.stages.value_loss import ValueSettings
 from audit.edits.requests import EditRequest
 from audit.engine.sequences import EditSequence, essence_sequence, rewriting_sequence
 from audit.models.language_model import LanguageModel

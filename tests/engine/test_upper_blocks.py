@@ -4,9 +4,10 @@ from collections.abc import Callable
 
 import pytest
 import torch
+from torch import nn
 
 from audit.engine.sequences import align, essence_sequence, rewriting_sequence
-from audit.engine.upper_blocks import UpperBlocks
+from audit.engine.upper_blocks import UpperBlocks, only_at
 from audit.models.language_model import LanguageModel
 from tests.editors.plain import REQUESTS, perturbed_logits
 from tests.editors.tiny_families import FAMILIES
@@ -73,3 +74,16 @@ def test_without_columns_before_the_lookup(tiny_gpt2: LanguageModel) -> None:
     expected = perturbed_logits(lm, lm.anatomy.blocks[0], at_start, torch.zeros(lm.anatomy.hidden_size))
     found = upper.logits(upper.entering, torch.zeros_like(columns), columns)
     torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("in_one_row", [False, True])
+def test_an_mlp_speaks_only_where_it_is_asked(in_one_row: bool) -> None:
+    mlp = nn.Sequential(nn.Linear(4, 8), nn.Tanh(), nn.Linear(8, 3))
+    hidden = torch.randn(2, 5, 4)
+    at_rows, at_columns = torch.tensor([0, 1, 1]), torch.tensor([4, 0, 2])
+    expected = torch.zeros(2, 5, 3)
+    expected[at_rows, at_columns] = mlp(hidden)[at_rows, at_columns]
+    given = hidden.view(-1, 4) if in_one_row else hidden
+    with only_at(mlp, 2, at_rows, at_columns):
+        torch.testing.assert_close(mlp(given), expected.view(*given.shape[:-1], 3))
+    assert "forward" not in mlp.__dict__

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.spatial.distance import jensenshannon
 
-from audit.editors.methods.vandal import Vandal
+from audit.editors.methods.controls import Vandal
 from audit.engine.generation import Decoding, generate
 from audit.measures.locality_contrasts import ANSWER_TOKENS, Contrast, Said, contrast, jensen_shannon
 from audit.models.fingerprints import weights_fingerprint

@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 
 from audit.editors.methods.memit import Memit
 from audit.editors.methods.rome import Rome
-from audit.editors.stages.contexts import Contexts
-from audit.editors.stages.located_layers import Layers, LocatedLayers
+from audit.editors.stages.editor_settings import Layers, LocatedLayers
+from audit.editors.stages.keys import Contexts
 from audit.edits.sources import LoadedRequests
 from audit.errors import AuditError
 from audit.measures.causal_tracing import ROLES, Effects

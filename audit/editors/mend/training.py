@@ -27,8 +27,17 @@ from torch import Tensor
 from audit.editors.mend.lessons import MendLessons
 from audit.editors.mend.losses import divergence, edited_by, updates_of
 from audit.editors.mend.network import MendNetwork
-from audit.editors.stages.hyperparameters import EditorSettings, require
-from audit.editors.stages.published import GPT2_XL, GPT_J, LLAMA_3_8B, LLAMA_7B, MISTRAL_7B, QWEN_2_7B, Shape
+from audit.editors.stages.editor_settings import (
+    GPT2_XL,
+    GPT_J,
+    LLAMA_3_8B,
+    LLAMA_7B,
+    MISTRAL_7B,
+    QWEN_2_7B,
+    EditorSettings,
+    Shape,
+    require,
+)
 from audit.editors.stages.rank_one_gradients import map_sizes, mlp_maps, row_losses, target_rows
 from audit.edits.requests import EditRequest
 from audit.edits.sources import requests_fingerprint

@@ -1,9 +1,11 @@
 """EMMET: ROME for batches (Gupta et al. 2024, arXiv 2403.14236).
 
-Where MEMIT weighs new keys against old ones, EMMET demands that the new ones are stored, as ROME does:
-ΔW = R (KᵀC⁻¹K + μI)⁻¹ KᵀC⁻¹ in a single layer. With one request and μ = 0 this is R-ROME's update. As K need not have
-full rank, batches get a μ above 0, and the demand becomes a wish: then this is MEMIT's least squares with λ = μ times
-the weight of C, and the two editors differ in what is usual for them.
+Where MEMIT weighs new keys against old ones, EMMET requires that each new key is mapped to its value exactly, as ROME
+does. In a single layer, with MEMIT's keys K, targets and residual R: ΔW = R (KᵀC⁻¹K + μI)⁻¹ KᵀC⁻¹.
+
+With one request and μ = 0 this is R-ROME's update. K of a batch may not have full rank, so batches get a μ above 0.
+Then the update is MEMIT's least squares with λ = μ times the weight of C, and the two editors differ in their
+defaults.
 """
 
 import math
@@ -14,9 +16,9 @@ from typing import Any, ClassVar
 
 from torch import Tensor
 
-from audit.editors.stages.hyperparameters import ValueSettings, require
-from audit.editors.stages.layer_by_layer import LayerByLayer
-from audit.editors.stages.published import GPT2_XL, GPT_J, LLAMA_7B, ROME_SHARES, Shape, layer_at
+from audit.editors.methods.memit import BatchEditor, BatchSettings
+from audit.editors.methods.rome import LAYER_SHARES
+from audit.editors.stages.editor_settings import GPT2_XL, GPT_J, LLAMA_7B, Shape, layer_at, require
 from audit.editors.stages.solve import least_squares_directions
 from audit.errors import AuditError
 from audit.models.language_model import LanguageModel
@@ -30,25 +32,25 @@ _PUBLISHED: dict[Shape, dict[str, Any]] = {
 
 
 @dataclass(frozen=True)
-class EmmetSettings(ValueSettings):
-    """`layer` is the block whose MLP is written, counted from 0; targets and contexts are MEMIT's.
+class EmmetSettings(BatchSettings):
+    """Settings of EMMET.
 
-    `relaxation` is μ: 0 stores every key exactly and needs keys that differ. As in the authors' code it counts for
-    batches only; a single request is always stored exactly. `covariance_weight` multiplies C.
+    Attributes:
+        layer: the block whose MLP is written, counted from 0.
+        relaxation: μ for batches. 0 stores every key exactly and needs keys that differ. A single request is always
+            stored exactly, as in the authors' code.
+        covariance_weight: a factor of C.
     """
 
     published: ClassVar[Mapping[Shape, Mapping[str, Any]]] = MappingProxyType(_PUBLISHED)
 
-    clamp_norm_factor: float = 0.75
-    context_lengths: tuple[int, ...] = (10,)
-    contexts_per_length: int = 5
     layer: int = 0
     relaxation: float = 0.1
     covariance_weight: float = 1.0
 
     @classmethod
     def for_depth(cls, model_type: str, depth: int) -> dict[str, Any]:
-        return {"layer": layer_at(ROME_SHARES, model_type, depth)}
+        return {"layer": layer_at(LAYER_SHARES, model_type, depth)}
 
     def check(self, depth: int) -> None:
         super().check(depth)
@@ -58,8 +60,8 @@ class EmmetSettings(ValueSettings):
         require(math.isfinite(weight) and weight > 0, "covariance_weight", weight, "a number above 0")
 
 
-class Emmet(LayerByLayer[EmmetSettings]):
-    """Many facts, one layer, each stored as exactly as μ allows."""
+class Emmet(BatchEditor[EmmetSettings]):
+    """Many facts in one layer, each stored as exactly as μ allows."""
 
     name: ClassVar[str] = "emmet"
     settings_kind = EmmetSettings
@@ -76,6 +78,6 @@ class Emmet(LayerByLayer[EmmetSettings]):
                 "give a relaxation above 0, or smaller batches."
             )
         factor = self._covariance.factors(lm, [layer], settings)[layer]
-        # With wC for C: (wC)⁻¹K (μI + Kᵀ(wC)⁻¹K)⁻¹ = C⁻¹K (μwI + KᵀC⁻¹K)⁻¹.
+        # With wC for C: (wC)⁻¹K (μI + Kᵀ(wC)⁻¹K)⁻¹ = C⁻¹K (μwI + KᵀC⁻¹K)⁻¹ = (μwC + KKᵀ)⁻¹K, so λ = μw.
         weight = relaxation * settings.covariance_weight
         return least_squares_directions(factor, keys, weight, setting="relaxation")

@@ -10,8 +10,7 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any, ClassVar
 
-from audit.editors.stages.fine_tuning import GradientEditor, TargetBatch, TuningSettings, descend, target_row, trained
-from audit.editors.stages.published import (
+from audit.editors.stages.editor_settings import (
     GPT2_XL,
     GPT_J,
     LLAMA_3_8B,
@@ -21,6 +20,7 @@ from audit.editors.stages.published import (
     Shape,
     layer_at,
 )
+from audit.editors.stages.fine_tuning import GradientEditor, TargetBatch, TuningSettings, descend, target_row, trained
 from audit.edits.requests import EditRequest
 from audit.models.language_model import LanguageModel
 from audit.models.patches import Patch, WeightPatch

@@ -12,6 +12,7 @@ from typing import Any, ClassVar
 
 import torch
 
+from audit.editors.stages.editor_settings import LLAMA_3_8B, QWEN_2_7B, Shape, layer_at, require
 from audit.editors.stages.fine_tuning import (
     GradientEditor,
     TargetBatch,
@@ -20,8 +21,6 @@ from audit.editors.stages.fine_tuning import (
     target_row,
     trained,
 )
-from audit.editors.stages.hyperparameters import require
-from audit.editors.stages.published import LLAMA_3_8B, QWEN_2_7B, Shape, layer_at
 from audit.edits.requests import EditRequest
 from audit.models.language_model import LanguageModel
 from audit.models.patches import Patch, WeightPatch

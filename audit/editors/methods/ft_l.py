@@ -11,6 +11,7 @@ from math import isfinite
 from types import MappingProxyType
 from typing import Any, ClassVar
 
+from audit.editors.stages.editor_settings import GPT2_LARGE, GPT2_MEDIUM, GPT2_XL, GPT_J, MISTRAL_7B, Shape, require
 from audit.editors.stages.fine_tuning import (
     GradientEditor,
     TargetBatch,
@@ -20,8 +21,6 @@ from audit.editors.stages.fine_tuning import (
     target_row,
     trained,
 )
-from audit.editors.stages.hyperparameters import require
-from audit.editors.stages.published import GPT2_LARGE, GPT2_MEDIUM, GPT2_XL, GPT_J, MISTRAL_7B, Shape
 from audit.edits.requests import EditRequest
 from audit.models.language_model import LanguageModel
 from audit.models.patches import Patch, WeightPatch

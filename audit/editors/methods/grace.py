@@ -16,9 +16,8 @@ import torch
 from torch import Tensor
 
 from audit.editors.stages.answers_above import AnswersAbove
+from audit.editors.stages.editor_settings import GPT2_XL, GPT_J, LLAMA_7B, QWEN_2_7B, EditorSettings, Shape, require
 from audit.editors.stages.fine_tuning import GradientEditor, require_finite, target_row
-from audit.editors.stages.hyperparameters import EditorSettings, require
-from audit.editors.stages.published import GPT2_XL, GPT_J, LLAMA_7B, QWEN_2_7B, Shape
 from audit.edits.requests import EditRequest
 from audit.errors import AuditError
 from audit.models.codebook import Codebook, slot_of
@@ -92,7 +91,7 @@ class Grace(GradientEditor[GraceSettings]):
 
         row = target_row(lm, requests[0])
         answers = AnswersAbove.prepared(lm, [row], settings.layer)
-        key = answers.seen[0, 0].float()  # (inner,)
+        key = answers.inputs[0, 0].float()  # (inner,)
         value, loss, updates = _optimized_value(answers, settings, tick)
         radius = settings.epsilon or settings.epsilon_share * float(key.norm())
         codebook = codebook.with_entry(key, value, row.labels, radius)
@@ -107,7 +106,7 @@ def _optimized_value(
     It starts from what the layer says at the key by itself, or by the entry that holds the key already. The reference
     starts a new value from noise.
     """
-    value = answers.said[0, 0].float().clone()
+    value = answers.outputs[0, 0].float().clone()
     adam = torch.optim.Adam([value], lr=settings.learning_rate)
 
     def saying(_: Tensor, said: Tensor) -> Tensor:

@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import ClassVar
 
-from audit.editors.stages.hyperparameters import EditorSettings, parse_overrides, require, resolve
+from audit.editors.stages.editor_settings import EditorSettings, parse_overrides, require, resolve
 from audit.edits.requests import EditRequest
 from audit.engine.batching import context_length
 from audit.errors import AuditError

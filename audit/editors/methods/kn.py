@@ -39,8 +39,7 @@ import torch
 from torch import Tensor
 
 from audit.editors.stages.attribution import AnsweredPrompt, Place, attribute_neurons, both_ends, midpoints
-from audit.editors.stages.hyperparameters import EditorSettings, parse_overrides, require, resolve
-from audit.editors.stages.published import GPT_J, Shape
+from audit.editors.stages.editor_settings import GPT_J, EditorSettings, Shape, parse_overrides, require, resolve
 from audit.editors.stages.rank_one_gradients import map_sizes, mlp_maps
 from audit.edits.requests import EditRequest
 from audit.engine.batching import require_room

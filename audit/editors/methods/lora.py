@@ -16,9 +16,8 @@ import torch
 from torch import Tensor, nn
 from transformers.pytorch_utils import Conv1D
 
+from audit.editors.stages.editor_settings import GPT2_XL, GPT_J, LLAMA_3_8B, LLAMA_7B, QWEN_2_7B, Shape, require
 from audit.editors.stages.fine_tuning import GradientEditor, TargetBatch, TuningSettings, descend, target_row
-from audit.editors.stages.hyperparameters import require
-from audit.editors.stages.published import GPT2_XL, GPT_J, LLAMA_3_8B, LLAMA_7B, QWEN_2_7B, Shape
 from audit.edits.requests import EditRequest
 from audit.errors import AuditError
 from audit.models.language_model import LanguageModel

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from audit.editors.mend.network import TrainedNetwork, network_fingerprint
-from audit.editors.stages.hyperparameters import EditorSettings, parse_overrides, require, resolve
+from audit.editors.stages.editor_settings import EditorSettings, parse_overrides, require, resolve
 from audit.editors.stages.rank_one_gradients import gradient_factors, is_transposed, target_rows
 from audit.edits.requests import EditRequest
 from audit.engine.batching import pack

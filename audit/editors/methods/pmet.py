@@ -1,8 +1,8 @@
 """PMET: precise model editing (Li et al. 2023, arXiv 2308.08742).
 
-What a block says at the subject comes from attention and from the MLP. PMET optimises a vector for each of them
-together, so that the MLP need not learn what attention ought to say, and then writes the MLP's alone. The layers share
-the residual by 1/√(layers left), where MEMIT takes 1/(layers left): the lower ones carry more.
+A block's output at the subject is the sum of its attention and its MLP. PMET optimizes one vector for each, so
+that the MLP need not learn what attention provides, and then writes the MLP's only. It is MEMIT otherwise, except that
+a layer takes the residual divided by √(layers left), where MEMIT (equation 20) divides by the number of layers left.
 """
 
 import math
@@ -13,10 +13,9 @@ from typing import Any, ClassVar
 
 from torch import Tensor
 
-from audit.editors.stages.contexts import Contexts
-from audit.editors.stages.hyperparameters import MemitSettings, require
-from audit.editors.stages.layer_by_layer import LayerByLayer
-from audit.editors.stages.published import GPT_J, LLAMA_7B, Shape
+from audit.editors.methods.memit import BatchEditor, MemitSettings
+from audit.editors.stages.editor_settings import GPT_J, LLAMA_7B, Shape, require
+from audit.editors.stages.keys import Contexts
 from audit.editors.stages.solve import least_squares_directions
 from audit.editors.stages.values import OptimizedValues, optimize_values
 from audit.edits.requests import EditRequest
@@ -32,11 +31,12 @@ _PUBLISHED: dict[Shape, dict[str, Any]] = {
 
 @dataclass(frozen=True)
 class PmetSettings(MemitSettings):
-    """MEMIT's, where `clamp_norm_factor` and `weight_decay` hold for either vector by its own norm.
+    """Settings of MEMIT; `clamp_norm_factor` and `weight_decay` apply to each vector and its own norm.
 
-    `settled_kl`: a request whose target ranks first in every context stops once kl_factor · KL is at most that.
-    `attention_clamp_norm_factor` above 0 is attention's own clamp: what attention's vector does is lost when only the
-    MLP's is written, so a small model may have to keep it short (0, as published: the same clamp for both).
+    Attributes:
+        settled_kl: a request whose target ranks first in every context is finished when kl_factor · KL is at most this.
+        attention_clamp_norm_factor: if above 0, the clamp of attention's vector. That vector is not written, so its
+            effect is lost; small models may need a short one. 0 takes `clamp_norm_factor` for both, as published.
     """
 
     published: ClassVar[Mapping[Shape, Mapping[str, Any]]] = MappingProxyType(_PUBLISHED)
@@ -51,8 +51,8 @@ class PmetSettings(MemitSettings):
             require(math.isfinite(value) and value >= 0, name, value, "a number of at least 0")
 
 
-class Pmet(LayerByLayer[PmetSettings]):
-    """Many facts at once, by what the MLP says, with attention helping while the target is sought."""
+class Pmet(BatchEditor[PmetSettings]):
+    """Many facts in one batch; attention and MLP are optimized, the MLPs are written."""
 
     name: ClassVar[str] = "pmet"
     settings_kind = PmetSettings
@@ -79,15 +79,15 @@ class Pmet(LayerByLayer[PmetSettings]):
             clamps=(settings.attention_clamp_norm_factor or settings.clamp_norm_factor, settings.clamp_norm_factor),
             progress=progress,
         )
-        return values, values.targets[:, 1].double()  # the MLP's; attention's is not written
+        return values, values.targets[:, 1].double()  # the MLP's targets, (requests, hidden)
 
     def _current(self, lm: LanguageModel, requests: Sequence[EditRequest], settings: PmetSettings) -> Tensor:
-        """What the last edited MLP says at the lookup of each bare prompt, (requests, hidden)."""
-        return self._said(lm, requests, lm.anatomy.mlps[settings.layers[-1]], settings)
+        """The output of the last edited MLP at the lookup of each bare prompt, (requests, hidden)."""
+        return self._output(lm, requests, lm.anatomy.mlps[settings.layers[-1]], settings)
 
     def _parts(self, layers_left: int) -> float:
         return math.sqrt(layers_left)
 
     def _directions(self, lm: LanguageModel, layer: int, keys: Tensor, settings: PmetSettings) -> Tensor:
         factor = self._covariance.factors(lm, settings.layers, settings)[layer]
-        return least_squares_directions(factor, keys, settings.covariance_weight)
+        return least_squares_directions(factor, keys, settings.covariance_weight)  # (inner, requests)

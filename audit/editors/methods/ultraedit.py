@@ -21,9 +21,17 @@ from weakref import WeakKeyDictionary
 import torch
 from torch import Tensor
 
+from audit.editors.stages.editor_settings import (
+    GPT_J,
+    LLAMA_3_8B,
+    MISTRAL_7B,
+    QWEN_2_7B,
+    EditorSettings,
+    Shape,
+    layer_at,
+    require,
+)
 from audit.editors.stages.fine_tuning import GradientEditor, require_finite, target_row
-from audit.editors.stages.hyperparameters import EditorSettings, require
-from audit.editors.stages.published import GPT_J, LLAMA_3_8B, MISTRAL_7B, QWEN_2_7B, Shape, layer_at
 from audit.editors.stages.rank_one_gradients import (
     UNLABELLED,
     gradient_factors,

@@ -19,10 +19,19 @@ import torch
 from torch import Tensor
 
 from audit.editors.stages.answers_above import AnswersAbove, aligned_sequences
-from audit.editors.stages.contexts import OPENINGS, sample_prefixes
+from audit.editors.stages.editor_settings import (
+    GPT2_XL,
+    GPT_J,
+    LLAMA_3_8B,
+    LLAMA_7B,
+    MISTRAL_7B,
+    QWEN_2_7B,
+    EditorSettings,
+    Shape,
+    require,
+)
 from audit.editors.stages.fine_tuning import GradientEditor, TargetRow, require_finite, target_row
-from audit.editors.stages.hyperparameters import EditorSettings, require
-from audit.editors.stages.published import GPT2_XL, GPT_J, LLAMA_3_8B, LLAMA_7B, MISTRAL_7B, QWEN_2_7B, Shape
+from audit.editors.stages.keys import OPENINGS, sample_prefixes
 from audit.edits.requests import EditRequest
 from audit.engine.sequences import EditSequence, align, within_budget
 from audit.engine.taps import run_body, tapped

@@ -1,11 +1,11 @@
-"""How well targets are said, as a function of what one layer's MLP says from the last prompt token on.
+"""The loss of targets as a function of one down projection's output, from the last prompt token on.
 
     answers = AnswersAbove.prepared(lm, [target_row(lm, request) for request in requests], layer=3)
-    losses = answers.losses(lambda seen, said: said + seen @ change.T)  # (rows,)
+    losses = answers.losses(lambda inputs, outputs: outputs + inputs @ change.T)  # (rows,)
 
-For editors that leave the weights alone and answer in the layer's stead. What goes into the layer's down projection
-does not depend on what comes out of it, so it is computed once, and only the blocks from there on run again, over the
-columns from the last prompt token on.
+For editors that leave the weights alone and replace a layer's output (GRACE, WISE). The input of the down projection
+does not depend on its output, so it is computed once, and only the blocks from there on run again, on the columns from
+the last prompt token on.
 """
 
 from collections.abc import Callable, Sequence
@@ -24,17 +24,22 @@ from audit.models.language_model import LanguageModel
 
 @dataclass(frozen=True, eq=False)
 class AnswersAbove:
-    """`seen` (rows, columns, inner) and `said` (rows, columns, hidden) are the down projection's input and output.
+    """Rows prepared for one layer.
 
-    Column 0 is the last prompt token, and column t predicts the target's token t; shorter targets are followed by
-    padding. `at_rows`, `at_columns`, `labels` and `weights` are (labels,): where the loss looks, for what, and how
-    much. All are on `lm.device`, wherever the layer is.
+    Column 0 is the last prompt token, and column t predicts token t of the target; shorter targets are padded. All
+    tensors are on `lm.device`, wherever the layer is.
+
+    Attributes:
+        inputs: of the down projection, (rows, columns, inner).
+        outputs: of the down projection, (rows, columns, hidden).
+        at_rows, at_columns: where the loss reads a label, (labels,).
+        labels, weights: the labels, and their weights in the mean over a target's tokens, (labels,).
     """
 
     upper: UpperBlocks
     down: nn.Module
-    seen: Tensor
-    said: Tensor
+    inputs: Tensor
+    outputs: Tensor
     at_rows: Tensor
     at_columns: Tensor
     labels: Tensor
@@ -42,7 +47,7 @@ class AnswersAbove:
 
     @classmethod
     def prepared(cls, lm: LanguageModel, rows: Sequence[TargetRow], layer: int) -> "AnswersAbove":
-        """Run everything once, without a gradient, as the model is now with all that is attached to it."""
+        """Run all rows once, without gradient, on the model with its attachments."""
         down = lm.anatomy.down_projections[layer]
         aligned = align(aligned_sequences(rows), lm.device)
         with tapped(lm, len(rows), inputs=[down], outputs=[down], stop=down) as taps:
@@ -56,35 +61,35 @@ class AnswersAbove:
         at_rows, at_columns, labels, weights = (
             torch.tensor(values, device=lm.device) for values in zip(*found, strict=True)
         )
-        seen, said = (tap[down][:, aligned.lookup :].to(lm.device) for tap in (taps.inputs, taps.outputs))
-        return cls(upper, lm.model.get_submodule(down), seen, said, at_rows, at_columns, labels, weights)
+        inputs, outputs = (tap[down][:, aligned.lookup :].to(lm.device) for tap in (taps.inputs, taps.outputs))
+        return cls(upper, lm.model.get_submodule(down), inputs, outputs, at_rows, at_columns, labels, weights)
 
     @property
     def activations(self) -> Tensor:
-        """What the down projection sees wherever a target token is predicted: (labels, inner) in float32."""
-        return self.seen[self.at_rows, self.at_columns].float()
+        """The down projection's inputs where target tokens are predicted, (labels, inner) in float32."""
+        return self.inputs[self.at_rows, self.at_columns].float()
 
-    def losses(self, saying: Callable[[Tensor, Tensor], Tensor]) -> Tensor:
+    def losses(self, output_of: Callable[[Tensor, Tensor], Tensor]) -> Tensor:
         """−log p of each row's target, the mean over its tokens: (rows,) in float32.
 
-        `saying` gets what the down projection sees and says, (rows, columns, width) each, on `lm.device`, and gives
-        what it is to say.
+        `output_of` maps the down projection's input and output, (rows, columns, width) each, on `lm.device`, to the
+        output to use.
         """
-        device, rows = self.labels.device, len(self.seen)
+        device, rows = self.labels.device, len(self.inputs)
 
         def replace(_: nn.Module, args: tuple[Any, ...], output: Tensor) -> Tensor:
-            said = saying(in_rows(args[0], rows).to(device), in_rows(output, rows).to(device))
-            return said.to(output.device, output.dtype).view(output.shape)
+            replaced = output_of(in_rows(args[0], rows).to(device), in_rows(output, rows).to(device))
+            return replaced.to(output.device, output.dtype).view(output.shape)
 
         hook = self.down.register_forward_hook(replace)
         try:
             logits = self.upper.logits(self.upper.entering, self.at_rows, self.at_columns)  # (labels, vocabulary)
         finally:
             hook.remove()
-        nll = nn.functional.cross_entropy(logits, self.labels, reduction="none")
+        nll = nn.functional.cross_entropy(logits, self.labels, reduction="none")  # (labels,)
         return torch.zeros(rows, device=device).index_add(0, self.at_rows, nll * self.weights)
 
 
 def aligned_sequences(rows: Sequence[TargetRow]) -> list[EditSequence]:
-    """The rows with the last token of each prompt as their lookup."""
+    """The rows as sequences, with the last token of the prompt as the lookup."""
     return [EditSequence(row.ids, row.places[0]) for row in rows]

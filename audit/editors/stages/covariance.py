@@ -1,19 +1,24 @@
-"""C = E[kkᵀ], the uncentred second moment of an MLP's keys: what ROME and MEMIT must not disturb.
+"""C = E[kkᵀ], the uncentered second moment of an MLP's keys, which ROME and MEMIT protect from an edit.
 
-Keys are the down projection's inputs over all tokens of a corpus. All layers are measured in one pass that ends at the
-deepest; ten to twenty tokens a key dimension are enough (arXiv 2506.04226), which takes seconds where the references'
-44 million take days. How far it has converged is measured along the way and reported.
+    covariance = KeyCovariance(store)
+    factor = covariance.factors(lm, layers, settings)[layer]  # Cholesky factor of C
+
+The keys are the down projection's inputs at all tokens of a corpus. One pass measures all layers and ends at the
+deepest. Ten to twenty tokens for each key dimension are enough (arXiv 2506.04226), which takes seconds; the references
+read 44 million, which takes days. How far C has converged is measured in the same pass and reported.
 """
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+import hashlib
+import math
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 from weakref import WeakKeyDictionary
 
 import torch
 from torch import Tensor
 
-from audit.editors.stages.corpora import WIKIPEDIA, open_corpus
-from audit.editors.stages.hyperparameters import ValueSettings
+from audit.editors.stages.editor_settings import EditorSettings, require
 from audit.editors.stages.solve import IDENTITY, Factor, factorize, solving_device
 from audit.engine.sequences import EditSequence, align, within_budget
 from audit.engine.taps import run_body, tapped
@@ -25,19 +30,114 @@ from audit.models.loading import pocket_names
 from audit.models.tokens import encode
 from audit.store.content import Store
 
+WIKIPEDIA = "wikimedia/wikipedia:20231101.en@train"  # the references' corpus, in a copy that can still be loaded
 LONGEST_TEXT = 1024  # tokens; longer texts are cut
-TOKENS_A_DIMENSION = 20
-_TOKENS_A_BATCH = 4096  # of which every layer's keys are held at once
+TOKENS_PER_DIMENSION = 20
+_TOKENS_PER_POCKET_TEXT = 16  # below the mean of the pocket corpus, so that its texts suffice
+_TOKENS_PER_BATCH = 4096  # the keys of every layer are held for one batch
 _PROBES = 16
-_KEPT_SHARE = 0.6  # factors that take more than this share of the weights' memory are made anew for each batch
+_KEPT_SHARE = 0.6  # factors are kept if they take at most this share of the memory of the weights
+
+
+@dataclass(frozen=True)
+class CovarianceSettings(EditorSettings):
+    """Settings of C.
+
+    Attributes:
+        covariance: the source of C: "auto" (the pocket corpus for pocket models, else Wikipedia from the hub),
+            "identity" (C = I), "pocket", the path of a text file, or a hub data set as name[:config][@split].
+        covariance_tokens: tokens to read; 0 means 20 for each key dimension.
+        covariance_ridge: added to the diagonal of C, as a share of its mean. Small models have neurons that hardly ever
+            fire; without a ridge they dominate C⁻¹k.
+    """
+
+    covariance: str = "auto"
+    covariance_tokens: int = 0
+    covariance_ridge: float = 0.0
+
+    def check(self, depth: int) -> None:
+        super().check(depth)
+        require(self.covariance_tokens >= 0, "covariance_tokens", self.covariance_tokens, "at least 0")
+        ridge = self.covariance_ridge
+        require(math.isfinite(ridge) and ridge >= 0, "covariance_ridge", ridge, "a number of at least 0")
+
+
+@dataclass(frozen=True)
+class Corpus:
+    """Texts to measure C on; `texts()` starts again from the first text at each call."""
+
+    origin: str
+    fingerprint: str
+    texts: Callable[[], Iterator[str]]
+
+
+def open_corpus(source: str, tokens: int) -> Corpus:
+    """The corpus of the setting `covariance`: "pocket", the path of a text file, or a hub data set.
+
+    Args:
+        source: the value of the setting.
+        tokens: the tokens that will be read; the pocket corpus is generated to that length.
+
+    Raises:
+        AuditError: the file does not exist or is not text. A hub data set that cannot be loaded raises when its first
+            text is read.
+    """
+    if source == "pocket":
+        from audit.pocket.training.corpus import covariance_texts
+
+        texts = tuple(covariance_texts(max(1, tokens // _TOKENS_PER_POCKET_TEXT)))
+        return Corpus("pocket corpus", content_fingerprint(list(texts)), lambda: iter(texts))
+    path = Path(source).expanduser()
+    if path.is_file():
+        return _text_file(path)
+    if path.suffix in {".txt", ".md", ".json", ".jsonl"} or source.startswith((".", "/", "~")):
+        raise AuditError(f"covariance={source}: there is no such file; give a text file that exists.")
+    return _hub_data_set(source)
+
+
+def _text_file(path: Path) -> Corpus:
+    """Each paragraph (separated by empty lines) is one text."""
+    try:
+        content = path.read_text(encoding="utf-8")
+    except UnicodeDecodeError:
+        raise AuditError(f"covariance={path}: the file is not UTF-8 text; give a plain text file.") from None
+    paragraphs = [paragraph.strip() for paragraph in content.split("\n\n") if paragraph.strip()]
+    return Corpus(path.name, hashlib.sha256(content.encode()).hexdigest(), lambda: iter(paragraphs))
+
+
+def _hub_data_set(source: str) -> Corpus:
+    name, _, split = source.partition("@")
+    name, _, config = name.partition(":")
+
+    def texts() -> Iterator[str]:
+        from datasets import load_dataset
+
+        try:
+            rows = load_dataset(name, config or None, split=split or "train", streaming=True)
+            for row in rows:
+                text = row.get("text")
+                if not isinstance(text, str):
+                    raise AuditError(
+                        f"covariance={source}: the data set has no column 'text' (it has {', '.join(row)}); "
+                        "give a local text file or another data set."
+                    )
+                yield text
+        except (OSError, ValueError) as error:
+            reason = (str(error).splitlines() or [type(error).__name__])[0]
+            raise AuditError(
+                f"covariance={source}: the data set cannot be read ({reason.rstrip('.')}); give a local text file, "
+                "or covariance=identity for C = I."
+            ) from None
+
+    return Corpus(source, content_fingerprint(["hub", name, config, split or "train"]), texts)
 
 
 @dataclass(frozen=True, eq=False)
 class Moments:
     """Second moments by layer, (inner_size, inner_size) in float32, over `tokens` tokens of `texts` texts.
 
-    `convergence` is the mean relative change of C⁻¹k at the deepest layer, over probe keys of the corpus, between the
-    first half of the texts and all of them: below about 0.1 more tokens would change little.
+    `convergence` is the mean relative change of C⁻¹k in the deepest layer, over probe keys of the corpus, between the
+    first half of the texts and all of them. Below about 0.1, more tokens would change little.
     """
 
     by_layer: Mapping[int, Tensor]
@@ -46,27 +146,12 @@ class Moments:
     convergence: float
 
 
-@dataclass(frozen=True)
-class CovarianceReport:
-    """Where an editor's covariance came from, for the report.
-
-    `ridge` is the largest that a layer was given (0 unless asked for or needed); `convergence` as in `Moments`, None
-    where nothing was measured.
-    """
-
-    origin: str
-    tokens: int
-    texts: int
-    convergence: float | None
-    ridge: float
-
-
 def measure_moments(
     lm: LanguageModel, texts: Iterable[str], layers: Sequence[int], tokens: int, ridge: float = 0.0
 ) -> Moments:
-    """Measure C of every layer in `layers` on the first `tokens` tokens of `texts`, in one pass.
+    """Measure C of all `layers` on the first `tokens` tokens of `texts`, in one pass.
 
-    Products of float32 keys are summed in float64; `ridge` counts for the convergence only.
+    Products of float32 keys are summed in float64. `ridge` is used for the convergence only.
 
     Raises:
         AuditError: the texts hold fewer than two tokens.
@@ -78,8 +163,8 @@ def measure_moments(
     sums = {layer: torch.zeros(inner, inner, dtype=torch.float64, device=device) for layer in layers}
     half, probes = sums[deepest], torch.zeros(0)
     for part in (rows[: len(rows) // 2], rows[len(rows) // 2 :]):
-        half = sums[deepest].clone()  # before the second part: the sum over the first
-        for group in within_budget(part, _TOKENS_A_BATCH):
+        half = sums[deepest].clone()  # at the last iteration: the sum over the first half
+        for group in within_budget(part, _TOKENS_PER_BATCH):
             batch = align([part[index] for index in group], lm.device)
             with (
                 activations_fused(lm),
@@ -87,9 +172,9 @@ def measure_moments(
             ):
                 run_body(lm, batch.ids, batch.mask, batch.positions)
             for layer, path in paths.items():
-                seen = taps.inputs[path]  # (rows, columns, inner), on the device of its layer
-                keys = seen[batch.mask.bool().to(seen.device)].float()  # (tokens, inner)
-                sums[layer] += (keys.T @ keys).to(device)  # widened as it is added
+                inputs = taps.inputs[path]  # (rows, columns, inner), on the device of the layer
+                keys = inputs[batch.mask.bool().to(inputs.device)].float()  # (tokens, inner)
+                sums[layer] += (keys.T @ keys).to(device)  # (inner, inner), converted to float64 by the addition
                 probes = keys[:: max(1, len(keys) // _PROBES)][:_PROBES] if layer == deepest else probes
     counted = sum(len(row.ids) for row in rows)
     counted_half = sum(len(row.ids) for row in rows[: len(rows) // 2])
@@ -115,19 +200,32 @@ def _first_tokens(lm: LanguageModel, texts: Iterable[str], tokens: int) -> list[
 
 
 def _relative_change(half: Tensor, full: Tensor, probes: Tensor, ridge: float) -> float:
-    """Mean over probe keys (inner, probes) of ‖C_half⁻¹k − C⁻¹k‖ / ‖C⁻¹k‖; infinite where a half does not do."""
+    """Mean of ‖C_half⁻¹k − C⁻¹k‖ / ‖C⁻¹k‖ over probe keys (inner, probes); infinite if one C cannot be factorized."""
     try:
-        before, after = factorize(half, ridge).solve(probes), factorize(full, ridge).solve(probes)
+        before, after = factorize(half, ridge).solve(probes), factorize(full, ridge).solve(probes)  # (inner, probes)
     except AuditError:
         return float("inf")
     return float(((before - after).norm(dim=0) / after.norm(dim=0)).mean())
 
 
-class _Factors(dict[int, Factor]):
-    """Factors by layer, each made when it is asked for, so that none takes memory while values are optimised.
+@dataclass(frozen=True)
+class CovarianceReport:
+    """The origin of an editor's covariance, for the patch's meta data.
 
-    With `keep` a factor takes the place of its second moment, which is let go (whoever gave it may hold it still);
-    else it is made anew each time.
+    `ridge` is the largest ridge of its layers. `convergence` is as in `Moments`, None if nothing was measured.
+    """
+
+    origin: str
+    tokens: int
+    texts: int
+    convergence: float | None
+    ridge: float
+
+
+class _Factors(dict[int, Factor]):
+    """Factors by layer, each computed at its first lookup, so that it takes no memory during the value optimization.
+
+    With `keep`, a factor replaces its second moment in memory; otherwise it is computed again at each lookup.
     """
 
     def __init__(
@@ -136,82 +234,74 @@ class _Factors(dict[int, Factor]):
         ridge: float,
         device: torch.device,
         keep: bool,
-        told: Callable[[float], None],
+        note_ridge: Callable[[float], None],
     ) -> None:
         super().__init__()
-        self._moments, self._ridge, self._device, self._keep, self._told = dict(moments), ridge, device, keep, told
+        self._moments, self._ridge, self._device, self._keep = dict(moments), ridge, device, keep
+        self._note_ridge = note_ridge
 
     def __missing__(self, layer: int) -> Factor:
         factor = factorize(self._moments[layer].to(self._device), self._ridge)
         if self._keep:
             del self._moments[layer]
             self[layer] = factor
-        self._told(factor.ridge)
+        self._note_ridge(factor.ridge)
         return factor
 
 
 class KeyCovariance:
-    """The covariances of one editor, measured on each model as the editor first meets it, and kept.
+    """The covariances of one editor, measured at its first use of each model.
 
-    As in the references a sequence of edits keeps the C of the model it began with.
+    As in the references, a sequence of edits keeps the C of the model before the first edit.
     """
 
     def __init__(self, store: Store | None, given: Mapping[int, Tensor] | None = None) -> None:
+        """`given` holds second moments by layer to use in place of measured ones."""
         self._store = store
         self._given = given
         self._factors: WeakKeyDictionary[LanguageModel, dict[int, Factor]] = WeakKeyDictionary()
         self.report: CovarianceReport | None = None
 
-    def factors(self, lm: LanguageModel, layers: Sequence[int], settings: ValueSettings) -> dict[int, Factor]:
-        """The factor of C of each layer, made when it is first looked up; that raises where C cannot be factorised.
+    def factors(self, lm: LanguageModel, layers: Sequence[int], settings: CovarianceSettings) -> dict[int, Factor]:
+        """The factor of C by layer, computed at its first lookup, which raises if C cannot be factorized.
 
         Raises:
             AuditError: the corpus cannot be read.
         """
         if lm not in self._factors:
-            self._factors[lm] = self._prepare(lm, layers, settings)
+            moments = self._moments(lm, layers, settings)
+            if moments is None:
+                self._factors[lm] = dict.fromkeys(layers, IDENTITY)
+            else:
+                weights = sum(parameter.nbytes for parameter in lm.model.parameters())
+                keep = 8 * len(layers) * lm.anatomy.inner_size**2 <= _KEPT_SHARE * weights
+                device = solving_device(lm.device)
+                self._factors[lm] = _Factors(moments, settings.covariance_ridge, device, keep, self._note_ridge)
         return self._factors[lm]
 
-    def moments(self, lm: LanguageModel, layers: Sequence[int], settings: ValueSettings) -> Mapping[int, Tensor]:
-        """C itself of each layer, (inner, inner), without a ridge; not kept, unlike the factors.
+    def moments(self, lm: LanguageModel, layers: Sequence[int], settings: CovarianceSettings) -> Mapping[int, Tensor]:
+        """C by layer, (inner, inner), without a ridge; unlike the factors it is not kept.
 
         Raises:
             AuditError: the corpus cannot be read.
         """
-        if self._given is None and settings.covariance == "identity":
-            self.report = CovarianceReport("identity", 0, 0, None, 0.0)
-            return dict.fromkeys(layers, torch.eye(lm.anatomy.inner_size))
-        moments, origin = self._found(lm, layers, settings)
-        convergence = None if self._given is not None else moments.convergence
-        self.report = CovarianceReport(origin, moments.tokens, moments.texts, convergence, 0.0)
-        return moments.by_layer
+        moments = self._moments(lm, layers, settings)
+        return dict.fromkeys(layers, torch.eye(lm.anatomy.inner_size)) if moments is None else moments
 
-    def _prepare(self, lm: LanguageModel, layers: Sequence[int], settings: ValueSettings) -> dict[int, Factor]:
-        if self._given is None and settings.covariance == "identity":
-            self.report = CovarianceReport("identity", 0, 0, None, 0.0)
-            return dict.fromkeys(layers, IDENTITY)
-        moments, origin = self._found(lm, layers, settings)
-        convergence = None if self._given is not None else moments.convergence
-        self.report = CovarianceReport(origin, moments.tokens, moments.texts, convergence, 0.0)
-        weights = sum(parameter.nbytes for parameter in lm.model.parameters())
-        keep = 8 * len(layers) * lm.anatomy.inner_size**2 <= _KEPT_SHARE * weights
-        device = solving_device(lm.device)
-        return _Factors(moments.by_layer, settings.covariance_ridge, device, keep, self._tell_ridge)
-
-    def _tell_ridge(self, ridge: float) -> None:
-        if self.report is not None:
-            self.report = replace(self.report, ridge=max(ridge, self.report.ridge))
-
-    def _found(self, lm: LanguageModel, layers: Sequence[int], settings: ValueSettings) -> tuple[Moments, str]:
+    def _moments(
+        self, lm: LanguageModel, layers: Sequence[int], settings: CovarianceSettings
+    ) -> Mapping[int, Tensor] | None:
+        """C by layer, given, from the store or measured; None for C = I. Sets the report."""
         if self._given is not None:
-            return Moments(self._given, 0, 0, float("nan")), "given"
-        return self._measured(lm, layers, settings)
-
-    def _measured(self, lm: LanguageModel, layers: Sequence[int], settings: ValueSettings) -> tuple[Moments, str]:
+            self.report = CovarianceReport("given", 0, 0, None, 0.0)
+            return self._given
+        if settings.covariance == "identity":
+            self.report = CovarianceReport("identity", 0, 0, None, 0.0)
+            return None
         source = settings.covariance
         if source == "auto":
             source = "pocket" if lm.name in pocket_names() else WIKIPEDIA
-        tokens = settings.covariance_tokens or TOKENS_A_DIMENSION * lm.anatomy.inner_size
+        tokens = settings.covariance_tokens or TOKENS_PER_DIMENSION * lm.anatomy.inner_size
         corpus = open_corpus(source, tokens)
         fingerprint = content_fingerprint(
             {
@@ -228,11 +318,17 @@ class KeyCovariance:
         def measure() -> Moments:
             return measure_moments(lm, corpus.texts(), layers, tokens, settings.covariance_ridge)
 
-        return _kept(self._store, fingerprint, measure), corpus.origin
+        moments = _stored(self._store, fingerprint, measure)
+        self.report = CovarianceReport(corpus.origin, moments.tokens, moments.texts, moments.convergence, 0.0)
+        return moments.by_layer
+
+    def _note_ridge(self, ridge: float) -> None:
+        if self.report is not None:
+            self.report = replace(self.report, ridge=max(ridge, self.report.ridge))
 
 
-def _kept(store: Store | None, fingerprint: str, measure: Callable[[], Moments]) -> Moments:
-    """Moments from the store, or measured and put there; an entry under another fingerprint is never taken."""
+def _stored(store: Store | None, fingerprint: str, measure: Callable[[], Moments]) -> Moments:
+    """The moments of this fingerprint from the store; otherwise measured and stored."""
     if store is None:
         return measure()
     key = f"covariance {fingerprint}"

@@ -21,7 +21,7 @@ from typing import ClassVar, Generic, TypeVar
 import torch
 from torch import Tensor, nn
 
-from audit.editors.stages.hyperparameters import EditorSettings, parse_overrides, require, resolve
+from audit.editors.stages.editor_settings import EditorSettings, parse_overrides, require, resolve
 from audit.edits.requests import EditRequest
 from audit.engine.batching import require_room
 from audit.engine.sequences import EditSequence, align, within_budget

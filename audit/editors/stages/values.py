@@ -1,19 +1,16 @@
-"""The value optimisation of ROME (equation 4) and MEMIT (equation 16): what must be said at the subject's last token.
+"""Values v* (ROME, equation 4) and z (MEMIT, equation 16): the output at the subject's last token that says the target.
 
-For each request a vector δ is added at the lookup of all its sequences, and
+    values = optimize_values(lm, requests, contexts, layer=17, site="mlp", settings=settings)
+    values.targets  # v* = h₀ + δ, (requests, hidden)
 
-    L(δ) = mean over contexts of [ −(1/|target|) Σ_t log p(target_t) ]
-         + kl_factor · KL( p_current ‖ p_initial )  at the lookup of "{subject} is a"
-         + weight_decay · ‖δ‖ / ‖h₀‖²
+For each request, a vector δ is added to a module's output at the last token of the subject in all its sequences. Adam
+lowers the loss L(δ) of `value_loss`. As in the authors' code, δ starts at 0, at most `steps` - 1 updates are made, a
+request is finished when its loss is below `stop_loss`, and after every update δ is scaled back to at most
+clamp_norm_factor · ‖h₀‖, where h₀ is the module's output for the bare prompt before any update. PMET optimizes two
+such vectors, one for attention and one for the MLP, each with its own decay and clamp.
 
-is lowered by Adam, where h₀ is the unperturbed state at the lookup of the bare prompt. As in the reference, ‖δ‖ is not
-squared while ‖h₀‖ is, at most `steps` − 1 updates are made, a request stops once its loss is below `stop_loss`, and
-after every update δ is pulled back onto the ball of radius clamp_norm_factor · ‖h₀‖. PMET has two such vectors, one for
-what attention says and one for what the MLP says, each with its own decay and ball.
-
-All requests are optimised side by side; every row has its own loss, clamp and stopping, so the outcome is that of one
-by one. Only what lies above the perturbed place runs in each step, requests that are done leave the batch, and no row
-says what another says already (see `value_rows`).
+All requests are optimized in one batch. Each has its own loss, clamp and stopping, so the results are those of one
+request at a time. Each step runs only the blocks above the perturbed module, and finished requests leave the batch.
 """
 
 import math
@@ -25,12 +22,11 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
-from audit.editors.stages.contexts import Contexts
-from audit.editors.stages.hyperparameters import ValueSettings
-from audit.editors.stages.value_rows import Places, ValueTask, chunks
+from audit.editors.stages.keys import Contexts
+from audit.editors.stages.value_loss import Places, ValueSettings, ValueTask, chunks, loss_terms
 from audit.edits.requests import EditRequest
+from audit.engine.prefix_cache import split
 from audit.engine.sequences import EditSequence, align
-from audit.engine.shared_beginnings import begin
 from audit.engine.taps import hidden_of, in_rows, run_body, tapped, with_hidden
 from audit.engine.upper_blocks import UpperBlocks
 from audit.errors import AuditError
@@ -39,15 +35,20 @@ from audit.models.lean_modules import activations_fused
 from audit.progress import Progress
 
 Site = Literal["mlp", "block", "branches"]
-_BETAS, _EPSILON = (0.9, 0.999), 1e-8  # Adam as published
-_SETTLED_WEIGHT = 0.1  # of the target's loss where it ranks first already (PMET)
+_BETAS, _EPSILON = (0.9, 0.999), 1e-8  # of Adam
+_RANKED_FIRST_WEIGHT = 0.1  # of a target's loss in PMET, once the target ranks first
 
 
 @dataclass(frozen=True)
 class OptimizedValues:
-    """`initial` h₀ and `delta` δ, both (requests, hidden_size) in float32; `losses` and `updates` one a request.
+    """Results of the value optimization, in the order of the requests.
 
-    At the site "branches" both are (requests, 2, hidden_size): attention's first, the MLP's second.
+    Attributes:
+        initial: h₀, (requests, hidden_size) in float32; at the site "branches" (requests, 2, hidden_size), attention
+            first and the MLP second.
+        delta: δ, of the same shape.
+        losses: the last loss of each request.
+        updates: the number of updates of each request.
     """
 
     initial: Tensor
@@ -57,7 +58,7 @@ class OptimizedValues:
 
     @property
     def targets(self) -> Tensor:
-        """v* (ROME), z (MEMIT) or both branches' targets (PMET)."""
+        """h₀ + δ: v* (ROME), z (MEMIT), or the targets of both branches (PMET)."""
         return self.initial + self.delta
 
 
@@ -73,18 +74,21 @@ def optimize_values(
     clamps: Sequence[float] | None = None,
     progress: Progress | None = None,
 ) -> OptimizedValues:
-    """Optimise one δ a request, added to the MLP's output ("mlp", ROME) or the block's output ("block", MEMIT), or one
-    for the output projection of attention and one for the MLP ("branches", PMET).
+    """Optimize δ for each request.
 
-    `clamps`, one a vector of a request, take the place of `settings.clamp_norm_factor`. With `settled_kl` (PMET) a
-    request whose target ranks first in every context stops once its weighted KL is at most that, and until then the
-    target's loss counts a tenth in its next step.
+    Args:
+        layer: the block that is perturbed.
+        site: the module whose output is perturbed: "mlp" (ROME), "block" (MEMIT), or "branches" (PMET: the output
+            projection of attention and the MLP, with one vector each).
+        settled_kl: for PMET. A request whose target ranks first in every context is finished when its weighted KL is
+            at most this; until then the loss of its target counts a tenth in its next step.
+        clamps: one factor for each vector of a request, in place of `settings.clamp_norm_factor`.
 
-    Requests are taken together as long as their padded sequences stay within `settings.token_budget` tokens; a single
-    request that is larger runs alone. The budget does not change the outcome.
+    Requests are batched up to `settings.token_budget` padded tokens; a larger request is a batch of its own. The budget
+    does not change the results.
 
     Raises:
-        AuditError: a loss is not finite; the sentence names the request.
+        AuditError: the loss of a request is not finite; the message names the request.
     """
     tasks = [ValueTask.of(lm, request, contexts, settings) for request in requests]
     perturbed = _perturbed_modules(lm, layer, site)
@@ -92,7 +96,7 @@ def optimize_values(
     delta = torch.zeros_like(initial)
     losses, updates = [0.0] * len(tasks), [0] * len(tasks)
     done = 0
-    # An MLP whose output is plainly added to the stream is perturbed by perturbing the block's output.
+    # Where the MLP's output is added to the stream unchanged, perturbing the block's output is the same and cheaper.
     inside = site == "branches" or (site == "mlp" and not _mlp_reaches_stream_unchanged(lm, layer))
     for chunk in chunks(tasks, settings.token_budget):
 
@@ -124,8 +128,10 @@ def _perturbed_modules(lm: LanguageModel, layer: int, site: Site) -> tuple[str, 
 
 
 class _Descent:
-    """Adam on the δ of several requests at once; `initial`, `delta` (requests, modules, hidden), `losses` and `updates`
-    hold the outcome."""
+    """Adam on the vectors of several requests at once.
+
+    `initial` and `delta` (requests, modules, hidden), `losses` and `updates` hold the results.
+    """
 
     def __init__(
         self,
@@ -141,73 +147,67 @@ class _Descent:
         self._tasks, self._settings, self._settled_kl = tasks, settings, settled_kl
         self._clamps = clamps or [settings.clamp_norm_factor] * len(perturbed)
         self._modules = [lm.model.get_submodule(place) for place in perturbed] if inside else []
-        begun = begin(lm, [row for task in tasks for row in task.rows], stop=lm.anatomy.mlps[-1])
-        with tapped(lm, len(begun.rows.ids), outputs=perturbed, column=begun.rows.lookup) as taps:
-            self._upper = UpperBlocks.prepared(lm, begun, start=layer if inside else layer + 1)
+        rows = split(lm, [row for task in tasks for row in task.rows], stop=lm.anatomy.mlps[-1])
+        with tapped(lm, len(rows.rest.ids), outputs=perturbed, column=rows.rest.lookup) as taps:
+            self._upper = UpperBlocks.prepared(lm, rows, start=layer if inside else layer + 1)
         sizes = torch.tensor([len(task.rows) for task in tasks], device=lm.device)
-        self._owners = torch.arange(len(tasks), device=lm.device).repeat_interleave(sizes)  # (rows,): whose row it is
-        first = sizes.cumsum(0) - sizes  # the bare prompt is each request's first row
+        self._owners = torch.arange(len(tasks), device=lm.device).repeat_interleave(sizes)  # (rows,), the row's request
+        first = sizes.cumsum(0) - sizes  # (requests,), the row of each bare prompt
         bare = [taps.outputs[place].to(lm.device, torch.float32)[first] for place in perturbed]
-        self.initial = torch.stack(bare, dim=1)
+        self.initial = torch.stack(bare, dim=1)  # (requests, modules, hidden)
         self.delta = torch.zeros_like(self.initial)
         self.losses, self.updates = [0.0] * len(tasks), [0] * len(tasks)
 
     def run(self, tick: Callable[[int], None]) -> None:
         settings = self._settings
         radius = self.initial.new_tensor(self._clamps) * self.initial.norm(dim=2)  # (requests, modules)
-        square = self.initial.norm(dim=2) ** 2
+        square = self.initial.norm(dim=2) ** 2  # (requests, modules)
         active = torch.arange(len(self._tasks), device=self.initial.device)
         upper, owners, places = self._upper, self._owners, Places.of(self._tasks, active)
-        weight = torch.ones(len(active), device=active.device)  # of the target's loss
+        weight = torch.ones(len(active), device=active.device)  # of the target's loss, 1 except in PMET
         mean = torch.zeros_like(self.delta)
         variance = torch.zeros_like(self.delta)
-        at_first: Tensor | None = None  # log p at the KL sequence's place before any update, (active, vocabulary)
+        initial_log_p: Tensor | None = None  # at the KL places before any update, (active, vocabulary)
 
         for step in range(settings.steps):
-            delta = self.delta[active].requires_grad_()
+            delta = self.delta[active].requires_grad_()  # (active, modules, hidden)
             with torch.enable_grad():
                 log_p = self._logits(upper, places, delta.index_select(0, owners)).log_softmax(-1)
-                label_log_p, now = log_p[: len(places.ids)], log_p[len(places.ids) :]  # (labels or active, vocabulary)
-                if at_first is None:
-                    at_first = now.detach()
-                # (labels,) -> (active,): the mean over contexts of the mean over target tokens
-                nll = -label_log_p.gather(1, places.ids[:, None])[:, 0] * places.weights
-                loss = weight * torch.zeros(len(active), device=nll.device).index_add(0, places.owners, nll)
-                kl = torch.zeros_like(loss)
-                if settings.kl_factor:
-                    kl = settings.kl_factor * (now.exp() * (now - at_first)).sum(-1)
-                loss = loss + kl + settings.weight_decay * (delta.norm(dim=2) / square[active]).sum(1)
+                if initial_log_p is None:
+                    initial_log_p = log_p[len(places.ids) :].detach()
+                terms = loss_terms(log_p, initial_log_p, places, delta, square[active], settings)
+                loss = weight * terms.nll + terms.kl + terms.decay  # (active,)
             self._note_losses(active, loss.detach(), step)
-            going = loss.detach() >= settings.stop_loss
+            going = loss.detach() >= settings.stop_loss  # (active,)
             if self._settled_kl is not None:
-                missed = label_log_p.argmax(-1) != places.ids
-                first = torch.zeros(len(active), device=missed.device).index_add(0, places.owners, missed.float()) == 0
-                going &= ~(first & (kl.detach() <= self._settled_kl))
-                weight = torch.where(first, _SETTLED_WEIGHT, 1.0)
+                missed = log_p[: len(places.ids)].argmax(-1) != places.ids  # (labels,)
+                first = places.sum_by_request(missed.float(), len(active)) == 0  # (active,)
+                going &= ~(first & (terms.kl.detach() <= self._settled_kl))
+                weight = torch.where(first, _RANKED_FIRST_WEIGHT, 1.0)
             if step == settings.steps - 1 or not bool(going.any()):
                 break
-            (gradient,) = torch.autograd.grad(loss.sum(), delta)
+            (gradient,) = torch.autograd.grad(loss.sum(), delta)  # (active, modules, hidden)
             if not bool(going.all()):
                 stay = going[owners]  # (rows,)
                 upper, owners = upper.select(stay.nonzero()[:, 0]), (going.cumsum(0) - 1)[owners[stay]]
                 active, gradient, weight = active[going], gradient[going], weight[going]
-                at_first = at_first[going] if settings.kl_factor else at_first
+                initial_log_p = initial_log_p[going] if settings.kl_factor else initial_log_p
                 places = Places.of(self._tasks, active)
                 tick(len(self._tasks) - len(active))
             mean[active] = _BETAS[0] * mean[active] + (1 - _BETAS[0]) * gradient
             variance[active] = _BETAS[1] * variance[active] + (1 - _BETAS[1]) * gradient**2
-            # Rows differ in when they stop, never in when they start: one step count serves all.
+            # All active requests have made the same number of updates, so one step count is enough.
             step_size = settings.learning_rate / (1 - _BETAS[0] ** (step + 1))
             scale = variance[active].sqrt() / (1 - _BETAS[1] ** (step + 1)) ** 0.5 + _EPSILON
             moved = self.delta[active] - step_size * mean[active] / scale
-            shrink = (radius[active] / moved.norm(dim=2)).clamp(max=1.0)
+            shrink = (radius[active] / moved.norm(dim=2)).clamp(max=1.0)  # (active, modules)
             self.delta[active] = moved * shrink[:, :, None]
             for index in active.tolist():
                 self.updates[index] += 1
         tick(len(self._tasks))
 
     def _logits(self, upper: UpperBlocks, places: Places, spread: Tensor) -> Tensor:
-        """Logits at every label's place, then at every KL sequence's, with `spread` (rows, modules, hidden) added."""
+        """Logits (places, vocabulary) with `spread` (rows, modules, hidden) added at the lookups."""
         if not self._modules:
             return upper.logits(_plus_at(upper.entering, 0, spread[:, 0]), places.rows, places.columns, lean=True)
         with ExitStack() as stack:
@@ -227,20 +227,25 @@ class _Descent:
 
 @torch.no_grad()
 def _mlp_reaches_stream_unchanged(lm: LanguageModel, layer: int) -> bool:
-    """Whether a vector added to the MLP's output comes out of its block as it is (no norm, no scaling in between)."""
+    """Whether a vector added to the MLP's output arrives unchanged in the block's output (no norm or scaling between).
+
+    Measured with one probe on three tokens.
+    """
     mlp, block = lm.anatomy.mlps[layer], lm.anatomy.blocks[layer]
     rows = align([EditSequence((1, 2, 3), 2)], lm.device)
     with tapped(lm, 1, outputs=[mlp, block], stop=block, column=2) as plain:
         run_body(lm, rows.ids, rows.mask, rows.positions)
-    # As large as what is there, so that rounding in half precision does not hide the answer.
+    # The probe is as large as the block's output, so that half-precision rounding does not hide the difference.
     size = float(plain.outputs[block].float().norm()) / lm.anatomy.hidden_size**0.5
-    probe = size * torch.linspace(-1, 1, lm.anatomy.hidden_size, device=plain.outputs[block].device)[None]
+    probe = (
+        size * torch.linspace(-1, 1, lm.anatomy.hidden_size, device=plain.outputs[block].device)[None]
+    )  # (1, hidden)
     with (
         tapped(lm, 1, outputs=[block], stop=block, column=2) as moved,
         _added_at(lm.model.get_submodule(mlp), 2, probe),
     ):
         run_body(lm, rows.ids, rows.mask, rows.positions)
-    difference = moved.outputs[block].float() - plain.outputs[block].float()
+    difference = moved.outputs[block].float() - plain.outputs[block].float()  # (1, hidden)
     return bool((difference - probe).norm() < 0.02 * probe.norm())
 
 
@@ -261,5 +266,5 @@ def _added_at(module: nn.Module, column: int, vectors: Tensor) -> Iterator[None]
 
 
 def _plus_at(hidden: Tensor, column: int, vectors: Tensor) -> Tensor:
-    moved = hidden[:, column] + vectors.to(hidden)  # dtype and device of the module, wherever it is
+    moved = hidden[:, column] + vectors.to(hidden)  # (rows, hidden), in the dtype and on the device of the module
     return torch.cat([hidden[:, :column], moved[:, None], hidden[:, column + 1 :]], dim=1)

@@ -1,22 +1,24 @@
-"""AlphaEdit: the authors' equation, solved smaller; and nothing is written where the old keys are."""
+"""AlphaEdit: the authors' equation, solved as a smaller system; nothing is written along the old keys."""
 
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 from torch import Tensor
 
-from audit.editors.methods.alphaedit import AlphaEdit, AlphaEditSettings
+from audit.editors.methods.alphaedit import AlphaEdit, AlphaEditSettings, null_space
 from audit.editors.methods.memit import Memit
-from audit.editors.stages.keys import context_keys
-from audit.editors.stages.published import GPT2_XL, QWEN_2_7B
+from audit.editors.stages.editor_settings import GPT2_XL, QWEN_2_7B
+from audit.editors.stages.keys import mean_keys
 from audit.edits.requests import EditRequest
 from audit.errors import AuditError
 from audit.models.fingerprints import weights_fingerprint
 from audit.models.language_model import LanguageModel
 from audit.models.patches import Patch, WeightPatch, load_patch, originals_kept
-from tests.editors.methods.test_memit_seq import deltas_of
+from tests.editors.methods.test_memit import deltas_of
 from tests.editors.plain import GROUPS, REQUESTS, relative_error
 
 CONFIG = {"layers": "0,1", "steps": "4", "clamp_norm_factor": "2", "l2": "2"}
@@ -44,7 +46,7 @@ def two_steps(lm: LanguageModel, alphaedit: AlphaEdit) -> tuple[Tensor, Tensor, 
         alphaedit.forget(lm)
         alphaedit.edit(lm, first).write(lm, originals)
         alphaedit.remember(lm, first)
-        past, keys = (context_keys(lm, step, GROUPS, 0, 4096).T.double() for step in (first, second))
+        past, keys = (mean_keys(lm, step, GROUPS, 0, 4096).T.double() for step in (first, second))
         return past, keys, alphaedit.edit(lm, second)
 
 
@@ -140,3 +142,37 @@ def test_published_settings_and_their_limits() -> None:
         AlphaEditSettings(l2=0.0).check(6)
     with pytest.raises(AuditError, match=r"null_space_share is 1\.5: give a number between 0 and 1"):
         AlphaEditSettings(null_space_share=1.5).check(6)
+
+
+def moment_with(spectrum: list[float], seed: int = 0) -> torch.Tensor:
+    size = len(spectrum)
+    noise = torch.randn(size, size, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+    basis: torch.Tensor = torch.linalg.qr(noise).Q
+    return basis @ torch.diag(torch.tensor(spectrum, dtype=torch.float64)) @ basis.T
+
+
+def test_eigenvalues_below_the_threshold_are_free() -> None:
+    C = moment_with([1e-3, 1e-2, 0.5, 4.0])
+    space = null_space(C, 3, threshold=0.02)
+    assert space.basis.shape == (4, 2)
+    assert space.share == 0.5
+    assert space.left == pytest.approx(0.011) and space.total == pytest.approx(4.511)
+    torch.testing.assert_close(space.basis.T @ C @ space.basis, torch.diag(torch.tensor([1e-3, 1e-2])).double())
+
+
+@given(st.floats(1e-6, 1e6), st.integers(0, 100))
+def test_a_share_does_not_depend_on_the_scale_of_the_keys(scale: float, seed: int) -> None:
+    C = moment_with([1e-3, 1e-2, 0.5, 4.0], seed)
+    one, other = (null_space(x, 0, threshold=0.02, share=0.75).basis for x in (C, scale * C))
+    torch.testing.assert_close(one @ one.T, other @ other.T, rtol=0, atol=1e-6)
+
+
+def test_no_free_direction_is_refused_with_what_to_do() -> None:
+    with pytest.raises(
+        AuditError, match=r"none of the 2 key dimensions of layer 3 .* null_space_threshold 0\.02 .*0\.5\."
+    ):
+        null_space(torch.eye(2), 3, threshold=0.02)
+    with pytest.raises(AuditError, match=r"with null_space_share 0\.4"):
+        null_space(torch.eye(2), 3, threshold=0.02, share=0.4)
+    with pytest.raises(AuditError, match="not finite"):
+        null_space(torch.full((2, 2), float("nan")), 3, threshold=0.02)

@@ -9,10 +9,9 @@ from torch import Tensor
 
 from audit.editors.methods.emmet import Emmet, EmmetSettings
 from audit.editors.methods.memit import Memit
-from audit.editors.methods.r_rome import RRome
-from audit.editors.stages.contexts import Contexts
-from audit.editors.stages.keys import context_keys
-from audit.editors.stages.published import GPT2_XL
+from audit.editors.methods.rome import RRome
+from audit.editors.stages.editor_settings import GPT2_XL
+from audit.editors.stages.keys import Contexts, mean_keys
 from audit.editors.stages.solve import factorize, least_squares_directions
 from audit.edits.requests import EditRequest
 from audit.errors import AuditError
@@ -64,7 +63,7 @@ def test_without_relaxation_every_key_moves_all_the_way(family: str, families: C
     assert isinstance(patch, WeightPatch)
     (delta,) = patch.deltas.values()
     assert isinstance(delta, LowRankDelta)
-    keys = context_keys(lm, REQUESTS, GROUPS, 1, 4096).T.double()
+    keys = mean_keys(lm, REQUESTS, GROUPS, 1, 4096).T.double()
     # Dᵀ K = I: each key is answered by its own residual and by no other.
     torch.testing.assert_close(delta.right @ keys, torch.eye(len(REQUESTS)).double(), rtol=0, atol=1e-5)
 

@@ -7,8 +7,8 @@ import pytest
 import torch
 
 from audit.editors.methods.ft import FineTuning, FineTuningSettings
+from audit.editors.stages.editor_settings import GPT2_XL, GPT_J
 from audit.editors.stages.fine_tuning import target_row
-from audit.editors.stages.published import GPT2_XL, GPT_J
 from audit.edits.sources import load_requests
 from audit.measures.edit_success import measure_edits
 from audit.models.fingerprints import weights_fingerprint

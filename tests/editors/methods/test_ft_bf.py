@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 from audit.editors.methods import ft_bf
 from audit.editors.methods.ft import FineTuning
 from audit.editors.methods.ft_bf import BreadthFirst, BreadthFirstSettings
+from audit.editors.stages.editor_settings import LLAMA_3_8B, QWEN_2_7B
 from audit.editors.stages.fine_tuning import TargetBatch, TargetRow, target_row
-from audit.editors.stages.published import LLAMA_3_8B, QWEN_2_7B
 from audit.errors import AuditError
 from audit.models.fingerprints import weights_fingerprint
 from audit.models.language_model import LanguageModel

@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 
 from audit.editors.methods.ft import FineTuning
 from audit.editors.methods.ft_l import NormConstrained, NormConstrainedSettings, all_at_prompt_last
+from audit.editors.stages.editor_settings import GPT2_XL, GPT_J
 from audit.editors.stages.fine_tuning import TargetBatch, target_row, trained
-from audit.editors.stages.published import GPT2_XL, GPT_J
 from audit.errors import AuditError
 from audit.models.fingerprints import weights_fingerprint
 from audit.models.language_model import LanguageModel

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from audit.editors.methods.memit import Memit
 from audit.editors.methods.rome import Rome
-from audit.editors.stages.contexts import Contexts
+from audit.editors.stages.keys import Contexts
 from audit.editors.stages.values import optimize_values
 from audit.edits.requests import EditRequest
 from audit.models.language_model import LanguageModel

@@ -113,7 +113,7 @@ def test_the_loss_is_that_of_the_whole_model(tiny_gpt2: LanguageModel, tiny_llam
         log_p = perturbed_logits(lm, down, sequence, shift).log_softmax(-1)
         plain = -torch.stack([log_p[place, label] for place, label in zip(row.places, row.labels, strict=True)]).mean()
         torch.testing.assert_close(losses[1], plain, rtol=1e-4, atol=1e-5)
-        assert torch.equal(answers.activations[-len(row.labels) :], answers.seen[1, : len(row.labels)])
+        assert torch.equal(answers.activations[-len(row.labels) :], answers.inputs[1, : len(row.labels)])
 
 
 def test_half_precision_is_edited_in_float32() -> None:

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from audit.editors.methods.kn import KnowledgeNeurons, KnowledgeNeuronSettings, coarse, refined
 from audit.editors.stages.attribution import AnsweredPrompt, both_ends, midpoints
-from audit.editors.stages.published import GPT2_XL, GPT_J
+from audit.editors.stages.editor_settings import GPT2_XL, GPT_J
 from audit.edits.requests import EditRequest
 from audit.errors import AuditError
 from audit.models.fingerprints import weights_fingerprint

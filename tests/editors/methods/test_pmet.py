@@ -9,8 +9,8 @@ import torch
 from torch import Tensor
 
 from audit.editors.methods.pmet import Pmet, PmetSettings
-from audit.editors.stages.keys import context_keys
-from audit.editors.stages.published import GPT_J, LLAMA_7B
+from audit.editors.stages.editor_settings import GPT_J, LLAMA_7B
+from audit.editors.stages.keys import mean_keys
 from audit.editors.stages.values import OptimizedValues, optimize_values
 from audit.edits.requests import EditRequest
 from audit.engine.sequences import essence_sequence, prompt_sequence, rewriting_sequence
@@ -18,7 +18,7 @@ from audit.errors import AuditError
 from audit.models.fingerprints import weights_fingerprint
 from audit.models.language_model import LanguageModel
 from audit.models.patches import load_patch
-from tests.editors.methods.test_memit_seq import deltas_of
+from tests.editors.methods.test_memit import deltas_of
 from tests.editors.plain import CONTEXTS, GROUPS, REQUESTS, relative_error, states_at
 
 CONFIG = {"layers": "0,1", "steps": "4", "covariance": "identity", "clamp_norm_factor": "2", "covariance_weight": "1"}
@@ -132,14 +132,14 @@ def test_the_mlp_comes_to_say_its_own_target(family: str, families: Callable[[st
     values, targets = pmet._targets(lm, REQUESTS, GROUPS, settings, None)
     assert torch.equal(targets, values.targets[:, 1].double())
     change = deltas_of(pmet.edit(lm, REQUESTS))[lm.anatomy.weight_name(1)]
-    K = context_keys(lm, REQUESTS, GROUPS, 1, 4096).double().T
+    K = mean_keys(lm, REQUESTS, GROUPS, 1, 4096).double().T
     assert relative_error((change @ K).T, values.delta[:, 1]) < 1e-2
 
 
 def test_the_first_of_two_layers_takes_the_root_of_its_share(tiny_llama: LanguageModel) -> None:
     pmet = Pmet(CONFIG, contexts=GROUPS)
     values, _ = pmet._targets(tiny_llama, REQUESTS, GROUPS, pmet.settings(tiny_llama), None)
-    K = context_keys(tiny_llama, REQUESTS, GROUPS, 0, 4096).double().T
+    K = mean_keys(tiny_llama, REQUESTS, GROUPS, 0, 4096).double().T
     R = values.delta[:, 1].double().T / 2**0.5
     expected = R @ torch.linalg.solve(torch.eye(len(K)).double() + K @ K.T, K).T
     assert (

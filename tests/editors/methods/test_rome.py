@@ -4,10 +4,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from audit.editors.methods.r_rome import RRome
-from audit.editors.methods.rome import Rome
-from audit.editors.stages.contexts import Contexts
-from audit.editors.stages.keys import context_keys
+from audit.editors.methods.rome import Rome, RRome
+from audit.editors.stages.keys import Contexts, mean_keys
 from audit.editors.stages.values import optimize_values
 from audit.engine.sequences import prompt_sequence
 from audit.errors import AuditError
@@ -52,7 +50,7 @@ def target(lm: LanguageModel, rome: Rome) -> Tensor:
 def test_r_rome_stores_its_key_exactly(family: str, moments: dict[int, Tensor], request: pytest.FixtureRequest) -> None:
     lm: LanguageModel = request.getfixturevalue(family)
     rome = editor(RRome, lm, moments)
-    key = context_keys(lm, REQUESTS[:1], CONTEXTS, 1, 4096)[0]
+    key = mean_keys(lm, REQUESTS[:1], CONTEXTS, 1, 4096)[0]
     wanted = target(lm, rome)
     assert relative_error(down_output(lm, key), wanted) > 0.01  # it did not say so before
     with rome.edit(lm, REQUESTS[:1]).applied(lm):
@@ -112,7 +110,7 @@ def test_keys_orthogonal_to_the_update_direction_are_undisturbed(
 
 def test_the_direction_is_the_whitened_mean_key(tiny_gpt2: LanguageModel, moments: dict[int, Tensor]) -> None:
     u = only_delta(editor(Rome, tiny_gpt2, moments).edit(tiny_gpt2, REQUESTS[:1])).right[0]
-    key = context_keys(tiny_gpt2, REQUESTS[:1], CONTEXTS, 1, 4096)[0]
+    key = mean_keys(tiny_gpt2, REQUESTS[:1], CONTEXTS, 1, 4096)[0]
     expected = torch.linalg.solve(moments[128].double(), key.double())
     torch.testing.assert_close(u, expected / expected.norm(), rtol=1e-5, atol=1e-7)
 

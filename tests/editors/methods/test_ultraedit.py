@@ -18,8 +18,8 @@ from audit.editors.methods.ultraedit import (
     edited_maps,
     editing_features,
 )
+from audit.editors.stages.editor_settings import LLAMA_3_8B
 from audit.editors.stages.fine_tuning import target_row
-from audit.editors.stages.published import LLAMA_3_8B
 from audit.edits.requests import EditRequest
 from audit.errors import AuditError
 from audit.models.fingerprints import weights_fingerprint

@@ -1,12 +1,11 @@
-"""Second moments of keys: one pass, the right tokens, kept by fingerprint."""
+"""Second moments of keys: one pass, the right tokens, stored by fingerprint; and the corpora they are measured on."""
 
 from pathlib import Path
 
 import pytest
 import torch
 
-from audit.editors.stages.covariance import KeyCovariance, measure_moments
-from audit.editors.stages.hyperparameters import ValueSettings
+from audit.editors.stages.covariance import CovarianceSettings, KeyCovariance, measure_moments, open_corpus
 from audit.editors.stages.solve import Factor, factorize
 from audit.errors import AuditError
 from audit.models.language_model import LanguageModel
@@ -70,7 +69,7 @@ def test_the_store_gives_the_same_moments_without_measuring(
     tiny_gpt2: LanguageModel, corpus_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     store = Store(tmp_path / "store")
-    settings = ValueSettings(covariance=str(corpus_file), covariance_tokens=400)
+    settings = CovarianceSettings(covariance=str(corpus_file), covariance_tokens=400)
     first = KeyCovariance(store)
     factors = first.factors(tiny_gpt2, (0, 1), settings)
     lowers = {layer: factors[layer].lower for layer in (0, 1)}
@@ -95,13 +94,15 @@ def test_factors_are_made_when_they_are_asked_for_and_kept(
     monkeypatch.setattr("audit.editors.stages.covariance.factorize", counted)
     given = {layer: torch.eye(128) for layer in range(3)}
     covariance = KeyCovariance(None, given=given)
-    factors = covariance.factors(tiny_gpt2, (1,), ValueSettings())
+    factors = covariance.factors(tiny_gpt2, (1,), CovarianceSettings())
     assert not made
     assert factors[1] is factors[1] and len(made) == 1
     other = build_tiny_gpt2(seed=1)
-    assert covariance.factors(other, (1,), ValueSettings())[1] is not factors[1]  # what was given serves all models
+    assert (
+        covariance.factors(other, (1,), CovarianceSettings())[1] is not factors[1]
+    )  # what was given serves all models
     # Three layers' factors would take more memory than the tiny model itself.
-    many = KeyCovariance(None, given=given).factors(tiny_gpt2, (0, 1, 2), ValueSettings())
+    many = KeyCovariance(None, given=given).factors(tiny_gpt2, (0, 1, 2), CovarianceSettings())
     assert many[1] is not many[1] and torch.equal(many[1].lower, factors[1].lower)
 
 
@@ -109,10 +110,10 @@ def test_what_was_measured_on_something_else_is_not_taken(
     tiny_gpt2: LanguageModel, corpus_file: Path, tmp_path: Path
 ) -> None:
     lm, store = tiny_gpt2, Store(tmp_path / "store")
-    settings = ValueSettings(covariance=str(corpus_file), covariance_tokens=400)
+    settings = CovarianceSettings(covariance=str(corpus_file), covariance_tokens=400)
     measured = []
 
-    def measure(name: str, layers: tuple[int, ...], settings: ValueSettings) -> None:
+    def measure(name: str, layers: tuple[int, ...], settings: CovarianceSettings) -> None:
         before = len(list((tmp_path / "store").rglob("*.safetensors")))
         KeyCovariance(store).factors(lm, layers, settings)
         if len(list((tmp_path / "store").rglob("*.safetensors"))) > before:
@@ -121,7 +122,7 @@ def test_what_was_measured_on_something_else_is_not_taken(
     measure("first", (0,), settings)
     measure("again", (0,), settings)
     measure("layers", (1,), settings)
-    measure("tokens", (0,), ValueSettings(covariance=str(corpus_file), covariance_tokens=500))
+    measure("tokens", (0,), CovarianceSettings(covariance=str(corpus_file), covariance_tokens=500))
     corpus_file.write_text("\n\n".join(CORPUS), encoding="utf-8")
     measure("corpus", (0,), settings)
     with originals_kept(lm) as originals:
@@ -132,7 +133,7 @@ def test_what_was_measured_on_something_else_is_not_taken(
 
 def test_a_spoilt_file_is_measured_again(tiny_gpt2: LanguageModel, corpus_file: Path, tmp_path: Path) -> None:
     store = Store(tmp_path / "store")
-    settings = ValueSettings(covariance=str(corpus_file), covariance_tokens=400)
+    settings = CovarianceSettings(covariance=str(corpus_file), covariance_tokens=400)
     expected = KeyCovariance(store).factors(tiny_gpt2, (1,), settings)[1].lower
     (path,) = (tmp_path / "store").rglob("*.safetensors")
     content = bytearray(path.read_bytes())
@@ -143,7 +144,7 @@ def test_a_spoilt_file_is_measured_again(tiny_gpt2: LanguageModel, corpus_file: 
 
 def test_identity_measures_nothing(tiny_gpt2: LanguageModel) -> None:
     covariance = KeyCovariance(None)
-    factor = covariance.factors(tiny_gpt2, (1,), ValueSettings(covariance="identity"))[1]
+    factor = covariance.factors(tiny_gpt2, (1,), CovarianceSettings(covariance="identity"))[1]
     key = torch.randn(128)
     torch.testing.assert_close(factor.solve(key), key.double())
     assert covariance.report is not None and covariance.report.origin == "identity"
@@ -151,7 +152,7 @@ def test_identity_measures_nothing(tiny_gpt2: LanguageModel) -> None:
 
 def test_a_sequence_of_edits_keeps_the_covariance_of_its_beginning(tiny_gpt2: LanguageModel, corpus_file: Path) -> None:
     covariance = KeyCovariance(None)
-    settings = ValueSettings(covariance=str(corpus_file), covariance_tokens=400)
+    settings = CovarianceSettings(covariance=str(corpus_file), covariance_tokens=400)
     before = covariance.factors(tiny_gpt2, (1,), settings)
     with originals_kept(tiny_gpt2) as originals:
         originals.keep(tiny_gpt2.anatomy.weight_name(0)).data.mul_(2)
@@ -162,5 +163,75 @@ def test_the_report_tells_a_ridge(tiny_gpt2: LanguageModel) -> None:
     moments = measure_moments(tiny_gpt2, CORPUS, (1,), tokens=20)  # far fewer than 128 key dimensions
     assert factorize(moments.by_layer[1]).ridge > 0
     covariance = KeyCovariance(None, given=moments.by_layer)
-    covariance.factors(tiny_gpt2, (1,), ValueSettings())[1]
+    covariance.factors(tiny_gpt2, (1,), CovarianceSettings())[1]
     assert covariance.report is not None and covariance.report.ridge > 0
+
+
+def test_a_text_file_is_read_by_paragraphs(tmp_path: Path) -> None:
+    path = tmp_path / "mine.txt"
+    path.write_text("One line.\nStill the first.\n\n\nThe second.\n", encoding="utf-8")
+    corpus = open_corpus(str(path), 100)
+    assert list(corpus.texts()) == ["One line.\nStill the first.", "The second."]
+    assert list(corpus.texts()) == list(corpus.texts())
+    assert corpus.origin == "mine.txt"
+
+
+def test_the_fingerprint_follows_the_content(tmp_path: Path) -> None:
+    one, same, other = (tmp_path / name for name in ("a.txt", "b.txt", "c.txt"))
+    one.write_text("Text.", encoding="utf-8")
+    same.write_text("Text.", encoding="utf-8")
+    other.write_text("Test.", encoding="utf-8")
+    prints = [open_corpus(str(path), 100).fingerprint for path in (one, same, other)]
+    assert prints[0] == prints[1] != prints[2]
+
+
+def test_a_missing_file_is_named(tmp_path: Path) -> None:
+    with pytest.raises(AuditError, match=r"nothing\.txt: there is no such file"):
+        open_corpus(str(tmp_path / "nothing.txt"), 100)
+
+
+def test_a_file_that_is_no_text_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "binary.txt"
+    path.write_bytes(b"\xff\xfe\x00")
+    with pytest.raises(AuditError, match="not UTF-8"):
+        open_corpus(str(path), 100)
+
+
+def test_a_hub_data_set_is_named_by_config_and_split(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[tuple[object, ...]] = []
+
+    def load(name: str, config: str | None, split: str, streaming: bool) -> list[dict[str, str]]:
+        asked.append((name, config, split, streaming))
+        return [{"text": "One."}, {"text": "Two."}]
+
+    monkeypatch.setattr("datasets.load_dataset", load)
+    corpus = open_corpus("owner/name:en@test", 100)
+    assert asked == []  # nothing is fetched before it is needed
+    assert list(corpus.texts()) == ["One.", "Two."]
+    list(open_corpus("owner/name", 100).texts())
+    assert asked == [("owner/name", "en", "test", True), ("owner/name", None, "train", True)]
+    assert corpus.fingerprint != open_corpus("owner/name", 100).fingerprint
+
+
+@pytest.mark.parametrize(
+    ("trouble", "sentence"),
+    [(ConnectionError("offline."), r"cannot be read \(offline\); give a local"), (None, "no column 'text'")],
+)
+def test_a_hub_data_set_that_cannot_be_had(
+    trouble: Exception | None, sentence: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def load(*_: object, **__: object) -> list[dict[str, int]]:
+        if trouble is not None:
+            raise trouble
+        return [{"label": 1}]
+
+    monkeypatch.setattr("datasets.load_dataset", load)
+    with pytest.raises(AuditError, match=sentence):
+        list(open_corpus("owner/name", 100).texts())
+
+
+def test_the_pocket_corpus_is_made_to_measure() -> None:
+    corpus = open_corpus("pocket", 200)
+    texts = list(corpus.texts())
+    assert texts and all(texts)
+    assert corpus.fingerprint == open_corpus("pocket", 200).fingerprint

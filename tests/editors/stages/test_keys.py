@@ -1,11 +1,15 @@
-"""Keys at the lookup: the same whatever the padding, the batch and its order."""
+"""Keys at the lookup do not depend on padding, batch or order; prefix contexts are seeded and weighted as published."""
 
 import pytest
 import torch
 
-from audit.editors.stages.keys import context_keys, lookup_states
+from audit.editors.methods.memit import Memit
+from audit.editors.methods.rome import Rome
+from audit.editors.stages.keys import OPENINGS, Contexts, lookup_states, mean_keys, sample_prefixes
 from audit.engine.sequences import prompt_sequence
+from audit.errors import AuditError
 from audit.models.language_model import LanguageModel
+from audit.models.tokens import encode
 from tests.editors.plain import CONTEXTS, GROUPS, REQUESTS, states_at
 
 
@@ -25,15 +29,56 @@ def test_a_key_is_the_flat_mean_or_the_mean_of_group_means(tiny_gpt2: LanguageMo
     lm = tiny_gpt2
     down = lm.anatomy.down_projections[1]
     keys = torch.stack([states_at(lm, down, prompt_sequence(lm, REQUESTS[0], p))[0] for p in CONTEXTS.prefixes])
-    flat = context_keys(lm, REQUESTS[:1], CONTEXTS, 1, 4096)[0]
+    flat = mean_keys(lm, REQUESTS[:1], CONTEXTS, 1, 4096)[0]
     torch.testing.assert_close(flat, keys.mean(0), rtol=1e-4, atol=1e-5)
-    grouped = context_keys(lm, REQUESTS[:1], GROUPS, 1, 4096)[0]
+    grouped = mean_keys(lm, REQUESTS[:1], GROUPS, 1, 4096)[0]
     torch.testing.assert_close(grouped, keys[0] / 2 + keys[1:].mean(0) / 2, rtol=1e-4, atol=1e-5)
 
 
 def test_a_lone_subject_and_a_crowd_have_the_same_key(tiny_llama: LanguageModel) -> None:
-    crowd = context_keys(tiny_llama, REQUESTS[::-1], GROUPS, 2, 4096)
+    crowd = mean_keys(tiny_llama, REQUESTS[::-1], GROUPS, 2, 4096)
     for row, case in enumerate(REQUESTS[::-1]):
-        torch.testing.assert_close(
-            context_keys(tiny_llama, [case], GROUPS, 2, 4096)[0], crowd[row], rtol=1e-4, atol=1e-5
-        )
+        torch.testing.assert_close(mean_keys(tiny_llama, [case], GROUPS, 2, 4096)[0], crowd[row], rtol=1e-4, atol=1e-5)
+
+
+def test_one_seed_one_set_of_prefixes(tiny_llama: LanguageModel) -> None:
+    first = sample_prefixes(tiny_llama, OPENINGS, 7, 6, seed=3)
+    assert first == sample_prefixes(tiny_llama, OPENINGS, 7, 6, seed=3)
+    assert first != sample_prefixes(tiny_llama, OPENINGS, 7, 6, seed=4)
+    assert len(first) == 7
+    for prefix, opening in zip(first, (*OPENINGS, *OPENINGS), strict=False):
+        assert prefix.startswith(opening) and prefix.endswith(". ")
+
+
+@pytest.mark.parametrize("family", ["tiny_gpt2", "tiny_llama"])
+def test_special_tokens_are_never_drawn(family: str, request: pytest.FixtureRequest) -> None:
+    lm: LanguageModel = request.getfixturevalue(family)
+    bare = len(encode(lm.tokenizer, ""))  # a BOS, where the tokenizer adds one
+    for prefix in sample_prefixes(lm, ("",), 8, 10, seed=0):
+        assert not set(encode(lm.tokenizer, prefix)[bare:]) & set(lm.tokenizer.all_special_ids)
+
+
+def test_weights_are_those_of_the_papers(tiny_gpt2: LanguageModel) -> None:
+    rome, memit = Rome().contexts(tiny_gpt2), Memit().contexts(tiny_gpt2)
+    assert len(rome.prefixes) == 21
+    assert rome.weights == pytest.approx([1 / 21] * 21)
+    assert memit.weights == pytest.approx([1 / 2] + [1 / 10] * 5)
+
+
+def test_contexts_belong_to_the_editor(tiny_gpt2: LanguageModel) -> None:
+    config = {"context_lengths": "4", "contexts_per_length": "2"}
+    editor = Rome(config, seed=1)
+    assert editor.contexts(tiny_gpt2) is editor.contexts(tiny_gpt2)
+    assert Rome(config, seed=1).contexts(tiny_gpt2) == editor.contexts(tiny_gpt2)
+    assert Rome(config, seed=2).contexts(tiny_gpt2) != editor.contexts(tiny_gpt2)
+
+
+def test_no_sampled_contexts_leaves_the_bare_prompt(tiny_gpt2: LanguageModel) -> None:
+    assert Memit({"contexts_per_length": "0"}).contexts(tiny_gpt2).weights == (1.0,)
+
+
+def test_the_bare_prompt_comes_first() -> None:
+    with pytest.raises(AuditError, match="bare prompt"):
+        Contexts((("The. ", ""),))
+    with pytest.raises(AuditError, match="bare prompt"):
+        Contexts(((),))

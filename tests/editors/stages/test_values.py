@@ -7,8 +7,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from audit.editors.stages.contexts import Contexts
-from audit.editors.stages.hyperparameters import ValueSettings
+from audit.editors.stages.keys import Contexts
+from audit.editors.stages.value_loss import ValueSettings
 from audit.editors.stages.values import OptimizedValues, Site, optimize_values
 from audit.edits.requests import EditRequest
 from audit.errors import AuditError

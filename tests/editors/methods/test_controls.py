@@ -1,9 +1,10 @@
-"""The editor that ruins: seeded, confined to one matrix, and strong."""
+"""The controls: the vandal is seeded, writes one matrix, and is strong; identity changes nothing."""
 
 import pytest
 import torch
 
-from audit.editors.methods.vandal import Vandal
+from audit.editors.methods.controls import Identity, Vandal
+from audit.errors import AuditError
 from audit.models.fingerprints import weights_fingerprint
 from audit.models.language_model import LanguageModel
 from audit.models.patches import DenseDelta, WeightPatch
@@ -38,3 +39,18 @@ def test_the_model_comes_back(tiny_llama: LanguageModel) -> None:
     with Vandal().edit(tiny_llama, REQUESTS).applied(tiny_llama):
         assert weights_fingerprint(tiny_llama) != before
     assert weights_fingerprint(tiny_llama) == before
+
+
+def test_the_patch_is_empty(tiny_gpt2: LanguageModel) -> None:
+    told: list[tuple[int, int]] = []
+    patch = Identity().edit(tiny_gpt2, REQUESTS, lambda done, total: told.append((done, total)))
+    assert isinstance(patch, WeightPatch) and not patch.deltas
+    assert told == [(4, 4)]
+    before = weights_fingerprint(tiny_gpt2)
+    with patch.applied(tiny_gpt2):
+        assert weights_fingerprint(tiny_gpt2) == before
+
+
+def test_it_has_no_settings() -> None:
+    with pytest.raises(AuditError, match="it has no settings"):
+        Identity({"scale": "1"})

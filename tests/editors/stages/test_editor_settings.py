@@ -7,15 +7,10 @@ from types import SimpleNamespace
 
 import pytest
 
-from audit.editors.stages.hyperparameters import (
-    MEASURED_FILE,
-    EditorSettings,
-    MemitSettings,
-    RomeSettings,
-    VandalSettings,
-    parse_overrides,
-    resolve,
-)
+from audit.editors.methods.controls import VandalSettings
+from audit.editors.methods.memit import MemitSettings
+from audit.editors.methods.rome import RomeSettings
+from audit.editors.stages.editor_settings import MEASURED_FILE, EditorSettings, parse_overrides, resolve
 from audit.errors import AuditError
 from audit.models.anatomy import Anatomy
 from audit.models.language_model import LanguageModel

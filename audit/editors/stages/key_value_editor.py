@@ -1,16 +1,21 @@
-"""What ROME, MEMIT and their successors share: settings, contexts and covariance that belong to the editor object."""
+"""The base of ROME, MEMIT and their successors, which write a value onto a key of an MLP.
+
+An edit has three stages: *keys* k* (`keys`), *values* v* (`values`), and the *solve* for the update ΔW, which maps k*
+to v* and protects the other keys by their second moment C (`covariance`, `solve`). The files of the methods put the
+stages together.
+"""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from typing import ClassVar, Generic, TypeVar
 from weakref import WeakKeyDictionary
 
 from torch import Tensor
 
-from audit.editors.stages.contexts import Contexts, sample_prefixes
-from audit.editors.stages.covariance import CovarianceReport, KeyCovariance
-from audit.editors.stages.hyperparameters import ValueSettings, layers_from, parse_overrides, resolve
-from audit.editors.stages.located_layers import LocatedLayers
+from audit.editors.stages.covariance import CovarianceSettings, KeyCovariance
+from audit.editors.stages.editor_settings import LocatedLayers, layers_from, parse_overrides, require, resolve
+from audit.editors.stages.keys import Contexts, sample_prefixes
+from audit.editors.stages.value_loss import ValueSettings
 from audit.editors.stages.values import OptimizedValues
 from audit.edits.requests import EditRequest
 from audit.errors import AuditError
@@ -19,21 +24,39 @@ from audit.models.patches import Patch
 from audit.progress import Progress
 from audit.store.content import Store
 
-S = TypeVar("S", bound=ValueSettings)
+
+@dataclass(frozen=True)
+class KeyValueSettings(ValueSettings, CovarianceSettings):
+    """Settings shared by ROME, MEMIT and their successors.
+
+    For each length in `context_lengths`, `contexts_per_length` prefix contexts of that many tokens are sampled.
+    """
+
+    context_lengths: tuple[int, ...] = (5, 10)
+    contexts_per_length: int = 10
+
+    def check(self, depth: int) -> None:
+        super().check(depth)
+        require(self.contexts_per_length >= 0, "contexts_per_length", self.contexts_per_length, "at least 0")
+        lengths = self.context_lengths
+        require(all(length >= 1 for length in lengths), "context_lengths", lengths, "whole numbers of at least 1")
 
 
-class LocateOptimizeWrite(Generic[S]):
-    """Base of the editors that find a key, optimise a value and write one onto the other.
+S = TypeVar("S", bound=KeyValueSettings)
 
-    Contexts and covariance are taken from each model as the editor first meets it, and kept: a sequence of edits, where
-    the model changes from edit to edit, uses those of its beginning, as the references do. So `forget` meets the model,
-    and a run that was interrupted goes on with what it began with.
+
+class KeyValueEditor(Generic[S]):
+    """Base class: settings, prefix contexts, covariance, and the checks before an edit.
+
+    Contexts and covariance are computed at the first use of a model and kept. As in the references, a sequence of edits
+    uses those of the model before its first edit. `forget` computes them, so that an interrupted sequence can be
+    resumed with the same ones.
     """
 
     name: ClassVar[str]
     batches: ClassVar[bool]
     settings_kind: type[S]
-    openings: ClassVar[tuple[str, ...]]
+    openings: ClassVar[tuple[str, ...]]  # of the sampled prefix contexts
 
     def __init__(
         self,
@@ -46,11 +69,11 @@ class LocateOptimizeWrite(Generic[S]):
     ) -> None:
         """
         Args:
-            config: overrides as typed, see the editor's settings.
+            config: overrides of settings, as text.
             seed: seed of the prefix contexts.
-            store: where measured covariances and located layers are kept between runs; None keeps none.
-            contexts: prefix contexts to use instead of sampled ones.
-            moments: second moments by layer to use instead of measured ones.
+            store: keeps measured covariances and located layers between runs; None keeps nothing.
+            contexts: prefix contexts to use in place of sampled ones.
+            moments: second moments C by layer, (inner, inner), to use in place of measured ones.
         """
         self._overrides = parse_overrides(self.settings_kind, self.name, config or {})
         self._seed = seed
@@ -60,16 +83,11 @@ class LocateOptimizeWrite(Generic[S]):
         self._located = LocatedLayers(store)
 
     def settings(self, lm: LanguageModel) -> S:
-        """The settings that this editor uses on this model."""
+        """The settings of this editor for this model."""
         return resolve(self.settings_kind, self.name, lm, self._overrides, self._located)
 
-    @property
-    def covariance_report(self) -> CovarianceReport | None:
-        """Where C came from and how far it has converged; None before the first edit."""
-        return self._covariance.report
-
     def contexts(self, lm: LanguageModel) -> Contexts:
-        """The prefix contexts for this model, sampled on first use."""
+        """The prefix contexts for this model, sampled at first use."""
         if self._given_contexts is not None:
             return self._given_contexts
         if lm not in self._contexts:
@@ -85,10 +103,10 @@ class LocateOptimizeWrite(Generic[S]):
         return self._contexts[lm]
 
     def edit(self, lm: LanguageModel, requests: Sequence[EditRequest], progress: Progress | None = None) -> Patch:
-        """A patch that makes the model say the new targets; the model's weights stay as they are.
+        """A patch that makes the model give the new targets; the model's weights stay as they are.
 
         Raises:
-            AuditError: a request cannot be used, a setting is out of range, or a loss is not finite.
+            AuditError: a request is not valid, a setting is out of range, or a loss is not finite.
         """
         if not requests:
             raise AuditError(f"the editor {self.name} was given no edit request; give at least one.")
@@ -98,15 +116,15 @@ class LocateOptimizeWrite(Generic[S]):
                 "choose an instance mode, or an editor that batches such as memit."
             )
         settings = self.settings(lm)
-        self._meet(lm, settings)
+        self._prepare(lm, settings)
         return self._edit(lm, requests, settings, progress)
 
     def forget(self, lm: LanguageModel) -> None:
-        """A sequence begins on the model as it is now."""
-        self._meet(lm, self.settings(lm))
+        """Start a sequence of edits on the model as it is now."""
+        self._prepare(lm, self.settings(lm))
 
     def remember(self, lm: LanguageModel, requests: Sequence[EditRequest]) -> None:
-        """A step of a sequence is written."""
+        """Note that the model holds one more step of the sequence."""
 
     def _edit(
         self, lm: LanguageModel, requests: Sequence[EditRequest], settings: S, progress: Progress | None
@@ -117,19 +135,19 @@ class LocateOptimizeWrite(Generic[S]):
         """The layers that are written, rising."""
         raise NotImplementedError
 
-    def _meet(self, lm: LanguageModel, settings: S) -> None:
-        """Take from the model, unless that was done before, what all its edits share."""
+    def _grouped(self, sampled: tuple[str, ...]) -> Contexts:
+        """Group the bare prompt and the sampled prefixes for the mean key."""
+        raise NotImplementedError
+
+    def _prepare(self, lm: LanguageModel, settings: S) -> None:
+        """Compute what all edits of this model share, at its first use."""
         self.contexts(lm)
         self._covariance.factors(lm, self._layers(settings), settings)
-
-    def _grouped(self, sampled: tuple[str, ...]) -> Contexts:
-        """The bare prompt and the sampled prefixes, grouped for the editor's mean."""
-        raise NotImplementedError
 
     def _meta(
         self, lm: LanguageModel, settings: S, requests: Sequence[EditRequest], values: OptimizedValues
     ) -> dict[str, str]:
-        """What the patch tells about how it was made."""
+        """The patch's meta data: requests, settings, losses and covariance of this edit."""
         report = self._covariance.report
         return {
             "editor": self.name,

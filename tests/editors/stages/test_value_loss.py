@@ -7,9 +7,8 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from audit.editors.stages.contexts import Contexts
-from audit.editors.stages.hyperparameters import ValueSettings
-from audit.editors.stages.value_rows import Places, ValueTask, chunks
+from audit.editors.stages.keys import Contexts
+from audit.editors.stages.value_loss import Places, ValueSettings, ValueTask, chunks
 from audit.editors.stages.values import optimize_values
 from audit.edits.requests import EditRequest
 from audit.engine.sequences import EditSequence, essence_sequence, rewriting_sequence
