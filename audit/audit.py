@@ -38,9 +38,8 @@ from audit.edits.requests import EditRequest
 from audit.engine.known_model import ENGINE_VERSION, KnownModel
 from audit.errors import CollapsedError, UnaskedError
 from audit.measures.edit_success import EditScores
-from audit.measures.fixed_texts import fixed_texts
 from audit.measures.flips import Mentions
-from audit.measures.integrity import Integrity
+from audit.measures.integrity import Integrity, fixed_texts
 from audit.measures.locality_topics import topics_of
 from audit.models.fingerprints import content_fingerprint
 from audit.models.language_model import LanguageModel

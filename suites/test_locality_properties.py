@@ -20,10 +20,10 @@ lost. On a large model, which knows its subjects apart, ask for much less.
 import pytest
 from hypothesis import given
 
-from audit.measures.locality_prompts import drawn, law, untouched_prompts
+from audit.measures.locality_prompts import law, sampled_prompts, untouched_prompts
 
 MAX_DIVERGENCE = 0.1  # nats (Jensen-Shannon; at most ln 2 = 0.69): no event's probability may move by more than 0.45
-PROMPTS = 150  # drawn of each kind
+PROMPTS = 150  # sampled_prompts of each kind
 TOLERATED_SHARE = {"other subjects": 0.45, "other relations": 0.8, "unrelated text": 0.35}
 
 
@@ -32,7 +32,7 @@ def test_what_no_edit_touched_is_answered_as_before(locality, kind, record_prope
     topics = locality.topics
     if not topics.cores[kind]:
         pytest.skip(f"{kind}: the edit requests and their file tell of none")
-    survey = locality.survey(drawn(topics, kind, PROMPTS, locality.seed), MAX_DIVERGENCE)
+    survey = locality.survey(sampled_prompts(topics, kind, PROMPTS, locality.seed), MAX_DIVERGENCE)
     record_property(f"locality.{kind}.disturbed", survey.share)
     too_many = survey.share > TOLERATED_SHARE[kind]
 
@@ -42,7 +42,7 @@ def test_what_no_edit_touched_is_answered_as_before(locality, kind, record_prope
     def answered_as_before(prompt):
         found = locality.contrast(prompt)
         if found.disturbed(MAX_DIVERGENCE):
-            pytest.fail(f"{kind}: {survey}\n{found.told(MAX_DIVERGENCE)}", pytrace=False)
+            pytest.fail(f"{kind}: {survey}\n{found.message(MAX_DIVERGENCE)}", pytrace=False)
 
     answered_as_before()
-    assert not too_many, f"{kind}: {survey}\n{survey.disturbed[0].told(MAX_DIVERGENCE)}"
+    assert not too_many, f"{kind}: {survey}\n{survey.disturbed[0].message(MAX_DIVERGENCE)}"

@@ -15,7 +15,7 @@ from typing import Any
 
 from audit.editing.steps import EditedModel
 from audit.engine.known_model import KnownModel
-from audit.measures.locality_contrasts import ANSWER_TOKENS, SHOWN, Contrast, Said, contrast
+from audit.measures.locality_contrasts import ANSWER_TOKENS, SHOWN, Continuation, Contrast, contrast
 from audit.measures.locality_topics import Topics
 from audit.models.fingerprints import content_fingerprint
 from audit.progress import Stages
@@ -114,9 +114,9 @@ class Locality:
 
 
 def _contrast(plain: dict[str, Any]) -> Contrast:
-    return Contrast(plain["prompt"], plain["divergence"], _said(plain["base"]), _said(plain["edited"]))
+    return Contrast(plain["prompt"], plain["divergence"], _continuation(plain["base"]), _continuation(plain["edited"]))
 
 
-def _said(plain: dict[str, Any]) -> Said:
+def _continuation(plain: dict[str, Any]) -> Continuation:
     likely = tuple((token, probability) for token, probability in plain["likely"])
-    return Said(plain["answer"], plain["probability"], likely)
+    return Continuation(plain["answer"], plain["probability"], likely)

@@ -17,8 +17,8 @@ from audit.answering.scores import Raw
 from audit.engine.lower_blocks import FromLowerStates, LowerStates
 from audit.engine.saving import Saving
 from audit.models.language_model import LanguageModel
+from audit.models.patch_changes import first_touched_block
 from audit.models.patches import Patch
-from audit.models.touched_blocks import first_touched_block
 
 
 class Reuse:

@@ -39,7 +39,7 @@ def locate(
 
     from audit.editors.stages.editor_settings import LocatedLayers
     from audit.edits.sources import load_requests
-    from audit.measures.locate import locate as located_in
+    from audit.measures.layer_recommendation import recommend_layers
     from audit.models.loading import load_language_model
     from audit.reports.progress import on_terminal
     from audit.reports.workflows.locate import located_table, sentences, write_located
@@ -50,7 +50,9 @@ def locate(
     kept = None if no_store else LocatedLayers(store_at(store))
     watcher = on_terminal(sys.stderr)
     with nullcontext() if watcher is None else watcher.stage("facts traced") as done:
-        located = located_in(lm, requests, count=count, seed=seed, samples=noise_samples, kept=kept, progress=done)
+        located = recommend_layers(
+            lm, requests, count=count, seed=seed, samples=noise_samples, kept=kept, progress=done
+        )
     console = Console()
     console.print(located_table(located))
     for sentence in sentences(located):

@@ -15,7 +15,7 @@ from audit.editing.plan_folder import KeptStep, PlanFolder
 from audit.editing.steps import EditedModel, RestrainedEditor, carry_out, edited_models
 from audit.editors import EDITORS, load_editor
 from audit.editors.contract import Editor
-from audit.editors.restraints.restraint import load_restraint
+from audit.editors.restraints import load_restraint
 from audit.edits.plan import EditPlan, make_plan
 from audit.edits.requests import EditRequest
 from audit.edits.rows import SkippedRow

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field, replace
 
 from audit.editing.plan_folder import KeptStep, PlanFolder
 from audit.editors.contract import Editor, RemembersSteps
-from audit.editors.restraints.restraint import Restraint
+from audit.editors.restraints import Restraint
 from audit.edits.plan import EditPlan
 from audit.edits.requests import EditRequest
 from audit.measures.edit_success import REWRITE, EditQuestion, EditReply, ask_edits, edit_questions

@@ -8,8 +8,8 @@ from transformers import DynamicCache
 
 from audit.engine.batching import context_length
 from audit.engine.growing_cache import growing_cache
+from audit.models.forward_overrides import forwards_replaced, inference_forwards
 from audit.models.language_model import LanguageModel
-from audit.models.lean_modules import all_shadowed, inference_forwards
 
 
 class CausalForward:
@@ -56,6 +56,6 @@ class CausalForward:
             arguments["position_ids"] = (counted - 1).clamp_(min=0, max=self.last_position)  # (rows, new)
         if self.takes_keep:
             arguments["logits_to_keep"] = keep
-        with all_shadowed(self._lean):
+        with forwards_replaced(self._lean):
             logits: Tensor = self.model(**arguments).logits
         return logits[:, -keep:]  # (rows, keep, vocabulary)

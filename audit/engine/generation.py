@@ -120,7 +120,7 @@ def prompt_ids(lm: LanguageModel, prompt: str, what: str) -> tuple[int, ...]:
     Raises:
         AuditError: the prompt is empty or leaves no room for an answer in the context.
     """
-    ids = tuple(encode(lm.tokenizer, lm.asked(prompt)))
+    ids = tuple(encode(lm.tokenizer, lm.full_prompt(prompt)))
     require_room(lm, ids, what, prompt, new_tokens=1)
     return ids
 

@@ -20,7 +20,7 @@ from transformers import DynamicCache
 from audit.engine.forward import CausalForward
 from audit.engine.growing_cache import GrowingLayer
 from audit.engine.saving import Saving
-from audit.models.detours import entered_with, handing_through, tuple_length
+from audit.models.forward_overrides import block_skipped, input_replaced, tuple_length
 from audit.models.language_model import LanguageModel
 
 LIMIT_BYTES = 2 << 30  # of hidden states kept on the CPU, where nothing else is said
@@ -152,8 +152,8 @@ class FromLowerStates(CausalForward):
         hidden[new.to(hidden.device)] = joined
         with ExitStack() as detours:
             for block in self._lower:
-                detours.enter_context(handing_through(block, self._states.tuple_length))
-            detours.enter_context(entered_with(self._entry, hidden))
+                detours.enter_context(block_skipped(block, self._states.tuple_length))
+            detours.enter_context(input_replaced(self._entry, hidden))
             logits = super().__call__(ids, mask, cache, keep=keep)
         if cache is not None:
             cache.lengthen(range(len(self._lower)), hidden)

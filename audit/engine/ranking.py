@@ -53,7 +53,7 @@ def rank(
 
 def joined(lm: LanguageModel, prompt: str, target: str, what: str) -> Continuation:
     """Tokenise prompt and target together and check that they can be scored; `what` names them in an error."""
-    tokens = join(lm.tokenizer, lm.asked(prompt), target)
+    tokens = join(lm.tokenizer, lm.full_prompt(prompt), target)
     require_room(lm, tokens.ids, what, prompt)
     require_room(lm, tokens.prompt_ids, f"The prompt of {what[:1].lower()}{what[1:]}", prompt)
     return Continuation(tokens.ids, tokens.prompt_length)

@@ -23,7 +23,7 @@ from torch import Tensor, nn
 from audit.engine.prefix_cache import SplitRows, constant_prefix, unsplit
 from audit.engine.sequences import AlignedRows
 from audit.engine.taps import in_rows, tapped
-from audit.models.detours import entered_with, handing_through, shadowed, tuple_length
+from audit.models.forward_overrides import input_replaced, block_skipped, forward_replaced, tuple_length
 from audit.models.language_model import LanguageModel
 
 
@@ -119,8 +119,8 @@ class UpperBlocks:
         with ExitStack() as changes:
             cache = changes.enter_context(constant_prefix(self.lm, self.prefix)) if self.prefix else None
             for path in anatomy.blocks[: self.start]:
-                changes.enter_context(handing_through(model.get_submodule(path), self.tuple_length))
-            changes.enter_context(entered_with(model.get_submodule(entry), entering))
+                changes.enter_context(block_skipped(model.get_submodule(path), self.tuple_length))
+            changes.enter_context(input_replaced(model.get_submodule(entry), entering))
             if lean and self.start < anatomy.depth:
                 last = model.get_submodule(anatomy.mlps[-1])
                 changes.enter_context(only_at(last, len(entering), at_rows, at_columns))
@@ -151,5 +151,5 @@ def only_at(module: nn.Module, rows: int, at_rows: Tensor, at_columns: Tensor) -
         everywhere = output.new_zeros(*by_row.shape[:2], output.shape[-1])  # (rows, columns, width)
         return everywhere.index_put(places, output.flatten(0, -2)).view(*hidden.shape[:-1], output.shape[-1])
 
-    with shadowed(module, sparse):
+    with forward_replaced(module, sparse):
         yield

@@ -1,1 +1,3 @@
-"""What is measured beside the abilities: the edit itself, and the integrity of the edited model."""
+"""Measures other than the abilities: edit success, integrity, collapse, locality, causal tracing, checkpoint
+difference.
+"""

@@ -1,12 +1,12 @@
-"""Causal tracing (Meng et al. 2022, arXiv 2202.05262, section 2.1): where in a model is a fact recalled?
+"""Causal tracing: where a model recalls a fact (Meng et al. 2022, arXiv 2202.05262, section 2.1).
 
-    run = TracedRuns(lm, fact, noise)                    # the clean run, and runs whose subject is drowned in noise
+    run = TracedRuns(lm, fact, noise)                    # the clean run, and runs with noise on the subject
     run.probabilities([NOTHING, Restored("mlp", (3, 4), (7,))])
 
-The subject's embeddings are drowned in noise, then clean states are put back, at one or a few layers and one position;
-what that restores of the right answer's probability is the indirect effect of those states. A block's output is put
-back alone. MLPs and attentions each add a little to the stream, so those of a window of layers are put back together:
-ten of GPT-2 XL's 48 layers in the paper, the same share of any other depth here.
+Noise is added to the embeddings of the subject, then clean states are restored in one or a few layers at one position.
+The increase in the probability of the right answer is the indirect effect of these states. The output of a block is
+restored alone. MLPs and attentions each add little to the residual stream, so they are restored in a window of layers:
+10 of 48 for GPT-2 XL as in the paper, the same share for other depths.
 """
 
 from collections.abc import Iterator, Sequence
@@ -46,7 +46,7 @@ _ROWS_OF_EMBEDDINGS = 4096
 
 @dataclass(frozen=True)
 class KnownFact:
-    """A fact that the model knows: `prompt` has a `{}` for the subject and ends where the answer begins."""
+    """A fact that the model knows; `prompt` has a `{}` for the subject and ends before the answer."""
 
     prompt: str
     subject: str
@@ -54,14 +54,14 @@ class KnownFact:
 
     @property
     def question(self) -> str:
-        """The prompt with its subject filled in, by position."""
+        """The prompt with the subject filled in."""
         before, after = self.prompt.split("{}", 1)
         return before + self.subject + after
 
 
 @dataclass(frozen=True)
 class Restored:
-    """Clean states to put back: what modules of `kind` say in `layers` at token `positions`."""
+    """The clean states to restore: the outputs of modules of `kind` in `layers` at token `positions`."""
 
     kind: Kind
     layers: tuple[int, ...]
@@ -73,22 +73,22 @@ NOTHING = Restored("block", (), ())
 
 @dataclass(frozen=True)
 class Trace:
-    """Mean probabilities of the right answer's first token over the traced facts; one entry a block in the lists."""
+    """Mean probabilities of the first answer token over the traced facts; the tuples have one entry per block."""
 
     facts: int
     clean: float
     corrupted: float
-    subject_last: tuple[float, ...]  # with the clean state put back at the subject's last token
-    prompt_last: tuple[float, ...]  # with the clean state put back at the prompt's last token
+    subject_last: tuple[float, ...]  # clean state restored at the last token of the subject
+    prompt_last: tuple[float, ...]  # clean state restored at the last token of the prompt
 
 
 @dataclass(frozen=True)
 class Effects:
     """Average indirect effects over `facts` facts: by kind of module, then (roles, layers), in probability.
 
-    `clean` and `corrupted` are the mean probabilities of the answer's first token, `window` the number of layers whose
-    MLPs or attentions are put back together (a block is put back alone), `role_facts` how many facts have a token of
-    each of `ROLES`. A role that no fact has is None.
+    `clean` and `corrupted` are the mean probabilities of the first answer token. `window` is the number of layers whose
+    MLPs or attentions are restored together (blocks are restored alone). `role_facts` counts the facts with a token of
+    each of `ROLES`; the effects of a role without facts are None.
     """
 
     facts: int
@@ -101,9 +101,10 @@ class Effects:
 
 
 class TracedRuns:
-    """One fact's clean run, and corrupted runs with clean states put back.
+    """The clean run of one fact, and its corrupted runs with clean states restored.
 
-    `noise` (samples, subject tokens, hidden_size) is added to the subject's embeddings: one corrupted run a sample.
+    `noise` (samples, subject tokens, hidden_size) is added to the embeddings of the subject: one corrupted run per
+    sample.
     """
 
     def __init__(self, lm: LanguageModel, fact: KnownFact, noise: Tensor, token_budget: int = TOKEN_BUDGET) -> None:
@@ -124,7 +125,7 @@ class TracedRuns:
         self._states = taps.outputs  # by path, (1, length, hidden_size)
 
     def probabilities(self, places: Sequence[Restored]) -> Tensor:
-        """The answer's probability with each of `places` put back, (places,): the mean over the noise samples."""
+        """The probability of the answer with each of `places` restored, (places,): the mean over the noise samples."""
         samples = len(self._noise)
         rows = [(place, sample) for place in places for sample in range(samples)]
         found = torch.zeros(len(rows))
@@ -138,13 +139,13 @@ class TracedRuns:
         return found.view(len(places), samples).mean(dim=1)
 
     def _answer_probabilities(self, rows: int) -> Tensor:
-        ids = self._ids.repeat(rows, 1)  # (rows, length): all alike, so nothing is padded
+        ids = self._ids.repeat(rows, 1)  # (rows, length), without padding
         logits = self._forward(ids, torch.ones_like(ids), keep=1)[:, -1]  # (rows, vocabulary)
         return logits.float().softmax(-1)[:, self._answer]
 
     @contextmanager
     def _corrupted(self, rows: Sequence[tuple[Restored, int]]) -> Iterator[None]:
-        """Every row's subject is drowned in its noise sample, and its clean states are put back."""
+        """Add each row's noise sample to its subject, and restore its clean states."""
         noise = self._noise[[sample for _, sample in rows]]  # (rows, subject tokens, hidden)
 
         def corrupt(_: nn.Module, __: Any, output: Tensor) -> Tensor:
@@ -161,28 +162,28 @@ class TracedRuns:
             embeddings = module_at(self._lm.model, self._lm.anatomy.embeddings)
             hooks.callback(embeddings.register_forward_hook(corrupt).remove)
             for path, at in places.items():
-                hooks.callback(self._putting_back(path, at, len(rows)))
+                hooks.callback(self._restoring_hook(path, at, len(rows)))
             yield
 
-    def _putting_back(self, path: str, at: Sequence[tuple[int, int]], rows: int) -> Any:
+    def _restoring_hook(self, path: str, at: Sequence[tuple[int, int]], rows: int) -> Any:
         where, positions = torch.tensor(at).T
 
-        def put_back(_: nn.Module, __: Any, output: Any) -> Any:
+        def restore(_: nn.Module, __: Any, output: Any) -> Any:
             hidden = hidden_of(output).clone()
             in_rows(hidden, rows)[where, positions] = self._states[path][0, positions].to(hidden)
             return with_hidden(output, hidden)
 
-        return module_at(self._lm.model, path).register_forward_hook(put_back).remove
+        return module_at(self._lm.model, path).register_forward_hook(restore).remove
 
 
-def recalled(lm: LanguageModel, facts: Sequence[KnownFact], progress: Progress | None = None) -> list[KnownFact]:
-    """Those facts whose answer is the model's own greedy one, token by token."""
+def recalled_facts(lm: LanguageModel, facts: Sequence[KnownFact], progress: Progress | None = None) -> list[KnownFact]:
+    """The facts whose answer the model gives greedily, token by token."""
     scores = teacher_forced(lm, [(fact.question, fact.answer) for fact in facts], progress=progress)
     return [fact for fact, score in zip(facts, scores, strict=True) if all(score.token_hits)]
 
 
 def trace_facts(lm: LanguageModel, facts: Sequence[KnownFact]) -> Trace:
-    """Put back each block's output at the subject's last token and at the prompt's last, with one noise sample."""
+    """Restore the output of each block at the subject's last token and at the prompt's last, with one noise sample."""
     depth = lm.anatomy.depth
     total = torch.zeros(2 + 2 * depth)
     for run in _traced(lm, facts, samples=1, seed=NOISE_SEED, token_budget=TOKEN_BUDGET):
@@ -201,10 +202,10 @@ def measure_effects(
     token_budget: int = TOKEN_BUDGET,
     progress: Progress | None = None,
 ) -> Effects:
-    """Put back every kind of module in every layer at every token from the subject's first on, fact by fact.
+    """Restore every kind of module in every layer at every token from the subject's first on, for each fact.
 
-    What comes before the subject is the same in the clean and in the corrupted run, so its effect is zero. The mean of
-    a role is taken over its tokens in a fact, then over the facts that have such tokens.
+    Before the subject, clean and corrupted runs are the same, so the effect is zero. The effect of a role is averaged
+    over its tokens within a fact, then over the facts that have such tokens.
     """
     depth = lm.anatomy.depth
     window = window_size(depth)
@@ -215,7 +216,7 @@ def measure_effects(
     for done, run in enumerate(runs, start=1):
         positions = range(run.first, run.length)
         places = [
-            Restored(kind, (layer,) if kind == "block" else around(layer, window, depth), (position,))
+            Restored(kind, (layer,) if kind == "block" else window_around(layer, window, depth), (position,))
             for kind in KINDS
             for layer in range(depth)
             for position in positions
@@ -239,19 +240,21 @@ def measure_effects(
 
 
 def window_size(depth: int) -> int:
-    """How many layers' MLPs or attentions are put back together in a model of `depth` blocks."""
+    """The number of layers whose MLPs or attentions are restored together in a model of `depth` blocks."""
     return max(1, round(WINDOW_SHARE * depth))
 
 
-def around(layer: int, window: int, depth: int) -> tuple[int, ...]:
-    """The `window` layers around `layer`, as far as they exist."""
+def window_around(layer: int, window: int, depth: int) -> tuple[int, ...]:
+    """The `window` layers around `layer`, cut at the ends of the model."""
     return tuple(range(max(0, layer - window // 2), min(depth, layer + (window + 1) // 2)))
 
 
 def role_of(position: int, first: int, last: int, length: int) -> int:
-    """The index in `ROLES` of a token at or after the subject's `first`, in a prompt of `length` tokens.
+    """The index in `ROLES` of the token at `position`, at or after the subject's `first`, in a prompt of `length`
+    tokens.
 
-    A subject of one token is its own last, and one that ends the prompt is the subject's last token only.
+    The token of a one-token subject, and a subject's last token at the end of the prompt, have the role "last subject
+    token".
     """
     if position == last:
         return 2
@@ -266,7 +269,7 @@ def _traced(
     lm: LanguageModel, facts: Sequence[KnownFact], *, samples: int, seed: int, token_budget: int
 ) -> Iterator[TracedRuns]:
     scale = NOISE_SCALE * embedding_spread(lm)
-    generator = torch.Generator().manual_seed(seed)  # on the CPU: one seed, one noise, on every device
+    generator = torch.Generator().manual_seed(seed)  # on the CPU, so that a seed gives the same noise on every device
     for fact in facts:
         first, last = subject_span(lm.tokenizer, fact.prompt, fact.subject)
         noise = torch.randn(samples, last - first + 1, lm.anatomy.hidden_size, generator=generator)
@@ -275,12 +278,13 @@ def _traced(
 
 @torch.no_grad()
 def embedding_spread(lm: LanguageModel) -> float:
-    """The standard deviation of what the embedding says, over all tokens (some families scale it on the way out)."""
+    """The standard deviation of the embedding module's output over all tokens (some families scale it)."""
     embeddings = module_at(lm.model, lm.anatomy.embeddings)
     rows = lm.model.get_parameter(f"{lm.anatomy.embeddings}.weight").shape[0]
     count, total, squares = 0, 0.0, 0.0
     for start in range(0, rows, _ROWS_OF_EMBEDDINGS):
         ids = torch.arange(start, min(start + _ROWS_OF_EMBEDDINGS, rows), device=lm.device)
-        said = embeddings(ids).cpu().double()  # (tokens, hidden)
-        count, total, squares = count + said.numel(), total + float(said.sum()), squares + float((said**2).sum())
+        rows_out = embeddings(ids).cpu().double()  # (tokens, hidden)
+        count, total = count + rows_out.numel(), total + float(rows_out.sum())
+        squares += float((rows_out**2).sum())
     return float(((squares - total**2 / count) / (count - 1)) ** 0.5)

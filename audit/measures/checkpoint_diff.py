@@ -1,10 +1,10 @@
-"""What an edited checkpoint changed: which tensors, by how much, in how many directions, and in which entries.
+"""The weight changes of an edited checkpoint: which tensors, how much, of which rank, and in which entries.
 
     diff = compare(lm, open_checkpoint(lm, "./my-edited-checkpoint"))
-    diff.changes[0].relative_norm  # ||ΔW|| / ||W|| of the tensor that changed most
+    diff.changes[0].relative_norm  # ‖ΔW‖ / ‖W‖ of the tensor that changed most
 
-ΔW is what the weights really are less what they were, after rounding into their dtype; singular values of a low-rank
-change are those of its factors, before rounding. The model is written one tensor at a time and left as it was.
+ΔW is the difference of the weights after rounding into their dtype. Singular values of a low-rank change are computed
+from its factors, before rounding. The model is changed one tensor at a time and left as it was.
 """
 
 import math
@@ -18,33 +18,32 @@ from transformers.pytorch_utils import Conv1D
 
 from audit.editors.restraints.prune import largest_singular_value
 from audit.editors.stages.solve import solving_device
-from audit.measures.integrity import relative_change
-from audit.measures.weight_changes import THRESHOLDS, changed_shares
+from audit.measures.integrity import THRESHOLDS, changed_shares, relative_change
 from audit.models.checkpoints import EditedCheckpoint
 from audit.models.deltas import LowRankDelta
 from audit.models.language_model import LanguageModel
 from audit.models.originals import originals_kept, parameter_at
+from audit.models.patch_changes import attaches_modules, total_changes
 from audit.models.patches import Patch, WeightPatch
-from audit.models.total_change import attaches_modules, total_changes
 from audit.progress import Progress
 
 ROLES = ("attention", "MLP", "norm", "embedding", "head", "other")
-# Beyond, singular values come from ΔW ΔWᵀ in float64: right to about 1e-8 of the largest, which float32 is not, and
-# faster than those of ΔW itself in float32 (2,048 x 8,192 on two cores: 4 s in place of 35).
+# Larger matrices use the eigenvalues of ΔW ΔWᵀ in float64. They are accurate to about 1e-8 of the largest, better than
+# an SVD of ΔW in float32, and faster (2,048 x 8,192 on two cores: 4 s instead of 35 s).
 EXACT_ENTRIES = 4_000_000
 KEPT_SINGULAR_VALUES = 64  # of each change, for the plot
 
 
 @dataclass(frozen=True)
 class TensorChange:
-    """The change ΔW of one tensor W; a matrix has all numbers, a vector (a bias, a norm) no singular values.
+    """The change ΔW of one tensor W; only matrices have singular values, not vectors (biases, norms).
 
-    `layer` is None outside the blocks. `norm` is ||ΔW||_F, `relative_norm` that over ||W||_F (infinite where W is zero
-    or ΔW not finite); `spectral_norm` is σ₁(ΔW), `relative_spectral_norm` that over σ₁(W). `effective_rank` is
-    exp(−Σ pᵢ ln pᵢ) with pᵢ = σᵢ / Σσ, between 1 and the smaller side (Roy & Vetterli 2007, eq. 1-3); `numerical_rank`
-    counts the singular values that rounding the weights alone cannot make, σᵢ > ε/2 · ||W + ΔW||_F. `rounding_only`
-    says that all of ΔW stays below that: the tensor was saved in another precision, and not edited. `entry_shares` maps
-    thresholds to the share of entries with |ΔW| > threshold · |W| (Gu et al. 2024). `largest_entry` is max |ΔW|.
+    `layer` is None outside the blocks. `norm` is ‖ΔW‖_F, `relative_norm` is ‖ΔW‖_F / ‖W‖_F (infinite if W is zero or ΔW
+    not finite). `spectral_norm` is σ₁(ΔW), `relative_spectral_norm` is σ₁(ΔW) / σ₁(W). `effective_rank` is exp(−Σ pᵢ ln
+    pᵢ) with pᵢ = σᵢ / Σσ, between 1 and the smaller dimension (Roy & Vetterli 2007, eq. 1-3). `numerical_rank` counts
+    the singular values above the rounding error of the weights, σᵢ > ε/2 · ‖W + ΔW‖_F. `rounding_only` means that
+    ‖ΔW‖_F is below that error: the tensor was saved in another precision and not edited. `entry_shares` maps thresholds
+    to the share of entries with |ΔW| > threshold · |W| (Gu et al. 2024). `largest_entry` is max |ΔW|.
     """
 
     name: str
@@ -71,9 +70,9 @@ class TensorChange:
 class CheckpointDiff:
     """Every tensor that changed, the largest relative norm first.
 
-    `tensors` is how many tensors the model has in all (tied ones once), `depth` its blocks. `stored_as` is the
-    checkpoint's coarsest dtype where that is coarser than the base model's. `attaches_modules` says that the patch does
-    more than change weights.
+    `tensors` is the number of tensors of the model (tied ones once), `depth` the number of blocks. `stored_as` is the
+    coarsest dtype of the checkpoint if it is coarser than that of the base model. `attaches_modules` means that the
+    patch also contains modules.
     """
 
     base: str
@@ -91,7 +90,7 @@ class CheckpointDiff:
 
     @property
     def entry_shares(self) -> Mapping[float, float]:
-        """The shares over the entries of all changed tensors."""
+        """The shares over the entries of all changed tensors together."""
         entries = sum(change.entries for change in self.changes) or 1
         return {
             threshold: sum(change.entry_shares[threshold] * change.entries for change in self.changes) / entries
@@ -100,11 +99,11 @@ class CheckpointDiff:
 
 
 def compare(lm: LanguageModel, edited: EditedCheckpoint, *, progress: Progress | None = None) -> CheckpointDiff:
-    """Measure what `edited` changes in `lm`, which is left as it was.
+    """Measure the changes that `edited` makes to `lm`; the model is left unchanged.
 
     Args:
-        progress: called with (changed tensors measured, in all) after each; large matrices take seconds, most of them
-            for their singular values.
+        progress: called with (measured tensors, all changed tensors) after each tensor; the singular values of a large
+            matrix take seconds.
 
     Raises:
         AuditError: the patch does not fit `lm`.
@@ -136,9 +135,9 @@ def compare(lm: LanguageModel, edited: EditedCheckpoint, *, progress: Progress |
 
 
 def singular_values(change: Tensor, factors: LowRankDelta | None = None) -> Tensor:
-    """All singular values of a matrix, the largest first; of a low-rank one through its factors, rank of them.
+    """All singular values of a matrix, the largest first; a low-rank matrix has as many as its rank.
 
-    With left = Q₁R₁ and rightᵀ = Q₂R₂, the small matrix R₁R₂ᵀ has the singular values of the whole.
+    With factors left = Q₁R₁ and rightᵀ = Q₂R₂, the small matrix R₁R₂ᵀ has the same singular values as left · right.
     """
     device = solving_device(change.device)
     if factors is not None and factors.left.shape[1] < min(change.shape):
@@ -151,12 +150,12 @@ def singular_values(change: Tensor, factors: LowRankDelta | None = None) -> Tens
         values = torch.linalg.svdvals(wide)
         return values
     narrow = wide if wide.shape[0] <= wide.shape[1] else wide.T  # (small, large)
-    squares: Tensor = torch.linalg.eigvalsh(narrow @ narrow.T)  # σ², the smallest first
+    squares: Tensor = torch.linalg.eigvalsh(narrow @ narrow.T)  # σ² in ascending order
     return squares.clamp(min=0).sqrt().flip(0)
 
 
 def effective_rank(values: Tensor) -> float:
-    """exp(H) of the singular values as a distribution (Roy & Vetterli 2007, eq. 1-3); 0 where all are zero."""
+    """exp(entropy) of the normalised singular values (Roy & Vetterli 2007, eq. 1-3); 0 if all are zero."""
     total = values.sum()
     if not bool(total > 0):
         return 0.0
@@ -166,7 +165,7 @@ def effective_rank(values: Tensor) -> float:
 
 
 def role_of(lm: LanguageModel, name: str) -> tuple[int | None, str]:
-    """In which block a parameter lies (None: in none), and what it belongs to (one of `ROLES`)."""
+    """The block of a parameter (None: outside the blocks), and its role (one of `ROLES`)."""
     anatomy, module = lm.anatomy, lm.model.get_submodule(name.rpartition(".")[0])
     layer = next((i for i, block in enumerate(anatomy.blocks) if name.startswith(f"{block}.")), None)
     if layer is not None:
@@ -183,7 +182,7 @@ def role_of(lm: LanguageModel, name: str) -> tuple[int | None, str]:
 
 
 def _one_by_one(patch: Patch) -> Iterator[Patch]:
-    """A patch of weights as one patch a weight, so that one original is kept at a time; others as they are."""
+    """A weight patch split into one patch per weight, to keep one original at a time; other patches unchanged."""
     if not isinstance(patch, WeightPatch):
         yield patch
         return
@@ -200,9 +199,9 @@ def _measured(
     stored_as: torch.dtype | None,
 ) -> TensorChange:
     wide = torch.promote_types(original.dtype, torch.float32)
-    change = current.to(wide) - original.to(wide)  # as the weight is stored: turning it changes no number here
+    change = current.to(wide) - original.to(wide)  # as stored: a transpose would not change any of these measures
     layer, role = role_of(lm, name)
-    # The norm, and with it σ₁, of whatever rounding does is at most ε/2 · ||W + ΔW||, in the coarsest dtype on the way.
+    # Rounding changes the norm, and σ₁, by at most ε/2 · ‖W + ΔW‖ in the coarsest dtype involved.
     precision = max(torch.finfo(dtype).eps for dtype in (original.dtype, stored_as) if dtype is not None)
     rounding = precision / 2 * float(torch.linalg.vector_norm(current, dtype=torch.float64))
     norm = float(torch.linalg.vector_norm(change, dtype=torch.float64))

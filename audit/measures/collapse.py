@@ -1,22 +1,23 @@
-"""Has the edited model stopped being a language model? Then no ability need be asked to know that it failed.
+"""Detection of collapsed models, so that a model that no longer works is not asked every ability.
 
     signs = signs_of(integrity, vocabulary=50257)
-    if signs.suspicious:                       # only then are a few questions asked
+    if signs.suspicious:                       # only then ask a few items
         signs = signs.after(answers)
     signs.collapsed, signs.sentence
 
-A false alarm would end an audit that had something to find, so the rule is hard to meet. Weights or logits that are not
-finite decide alone. Otherwise two signs of different kinds must agree: plain text is predicted worse than by guessing
-evenly among all tokens, and most of the answers that could be read before are garbled. What is missed costs
-time only: the abilities are asked, and fail.
+A false alarm would end an audit early, so the rule is strict. Weights or logits that are not finite are enough alone.
+Otherwise two different signs must agree: perplexity on plain text is worse than that of a uniform guess over the
+vocabulary, and most of the answers that were readable before are garbled. A missed collapse only costs time: the
+abilities are asked, and fail.
 
-On the pocket models (`benchmarks/results/triage-*.json`; base perplexity 1.7, 1,728 tokens) edits that harm stay far
-below both: MEMIT of 100, ROME of 200, MEND of 100 and KN of 10 edits reach a perplexity of 11 with about a fifth of the
-answers garbled, and noise of 16 standard deviations one of 101 with a third; some ability can still be told from chance
-there. The default `vandal`, noise of 32, falls just short (perplexity 1,507 and 803, six answers in ten garbled), as
-does KN on pocket-gpt2 with 20 edits (1,423, three in four); both are called collapsed from noise of 48 and 40 edits on.
-On pocket-llama KN merely harms up to 100 edits and has collapsed at 200. The update norm is told but decides nothing:
-MEND changes a matrix by 6.7 times its norm and still answers, KN has collapsed at 3.1.
+Measured on the pocket models (`benchmarks/results/triage-*.json`; base perplexity 1.7, 1,728 tokens): harmful edits
+stay far below both signs. MEMIT with 100 edits, ROME with 200, MEND with 100 and KN with 10 reach a perplexity of 11
+with about a fifth of the answers garbled; noise of 16 standard deviations reaches 101 with a third. Some ability is
+still above chance in these models. The default `vandal` (noise of 32) is just below the rule (perplexity 1,507 and 803,
+six of ten answers garbled), and so is KN on pocket-gpt2 with 20 edits (1,423, three of four). Both count as collapsed
+from noise of 48 and from 40 edits on. KN on pocket-llama does harm up to 100 edits and has collapsed at 200. The update
+norm is reported but does not decide: MEND changes a matrix by 6.7 times its norm and still answers, KN has collapsed at
+3.1.
 """
 
 import math
@@ -26,14 +27,14 @@ from dataclasses import dataclass, replace
 from audit.measures.flips import repeats
 from audit.measures.integrity import Integrity
 
-LEAST_RATIO = 10.0  # edited over base perplexity: a base model that hardly beats guessing has nothing to lose
+LEAST_RATIO = 10.0  # edited over base perplexity; a base model hardly better than guessing cannot collapse
 GARBLED_SHARE = 0.5
-FEWEST_ANSWERS = 12  # fewer readable answers of the base model show nothing
+FEWEST_ANSWERS = 12  # readable answers of the base model that the rule needs
 
 
 @dataclass(frozen=True)
 class WrittenAnswer:
-    """One model's answer to an item that is written, not chosen; `ended` unless it was cut at the longest length."""
+    """One model's written answer to an item; `ended` is False if it was cut at the maximum length."""
 
     text: str
     parseable: bool
@@ -41,17 +42,18 @@ class WrittenAnswer:
 
     @property
     def readable(self) -> bool:
-        """Whether it can be parsed and does not end in a loop."""
+        """Whether the answer can be parsed and does not end in a loop."""
         return self.parseable and not repeats(self.text)
 
 
 @dataclass(frozen=True)
 class CollapseSigns:
-    """What there is to see in one edited model.
+    """The signs of collapse in one edited model.
 
-    Perplexities are those of the fixed text (None: there was none); `guessing` is that of a guess among all tokens
-    alike, the size of the vocabulary. Of `answers` that were readable from the base model, `garbled` are not from the
-    edited one, or do not end although they did. `largest_update` is ||dW|| / ||W|| of the weight that changed most.
+    Perplexities are measured on the fixed text (None: no text). `guessing` is the perplexity of a uniform guess, the
+    size of the vocabulary. `answers` counts the answers that were readable from the base model; `garbled` counts those
+    that are unreadable from the edited model, or no longer end. `largest_update` is ‖ΔW‖ / ‖W‖ of the weight that
+    changed most.
     """
 
     finite_weights: bool
@@ -65,13 +67,13 @@ class CollapseSigns:
 
     @property
     def broken(self) -> bool:
-        """Whether weights or logits are not finite, although the base model's perplexity is."""
+        """Whether weights or logits are not finite, although the perplexity of the base model is."""
         works = self.perplexity_base is None or math.isfinite(self.perplexity_base)
         return works and not (self.finite_weights and self.finite_logits)
 
     @property
     def suspicious(self) -> bool:
-        """Whether the fixed text is predicted worse than by guessing, so that answers should be looked at."""
+        """Whether perplexity is worse than guessing, so that answers should be checked."""
         base, edited = self.perplexity_base, self.perplexity_edited
         if self.broken or base is None or edited is None or not math.isfinite(base):
             return False
@@ -79,32 +81,32 @@ class CollapseSigns:
 
     @property
     def collapsed(self) -> bool:
-        """The rule above."""
+        """Whether the model has collapsed, by the rule of this module."""
         enough = self.answers >= FEWEST_ANSWERS and self.garbled >= GARBLED_SHARE * self.answers
         return self.broken or (self.suspicious and enough)
 
     @property
     def sentence(self) -> str:
-        """What was seen, of a model that has collapsed."""
+        """The signs in words, for a model that has collapsed."""
         if self.broken:
             what = "its logits on plain text" if self.finite_weights else "some of its weights"
             return f"The edited model has collapsed: {what} are NaN or infinite."
         return (
-            f"The edited model has collapsed: it predicts plain text worse than a blind guess among {self.guessing:,} "
+            f"The edited model has collapsed: it predicts plain text worse than a random guess among {self.guessing:,} "
             f"tokens (perplexity {self.perplexity_base:.4g} before, {self.perplexity_edited:.4g} after), and "
-            f"{self.garbled} of {self.answers} answers no longer end, repeat themselves or cannot be parsed, unlike "
-            f"before; the largest update is {self.largest_update:.3g} times the weight's own norm."
+            f"{self.garbled} of {self.answers} answers that were readable before do not end, repeat themselves or "
+            f"cannot be parsed; the largest update is {self.largest_update:.3g} times the norm of the weight."
         )
 
     def after(self, answers: Iterable[tuple[WrittenAnswer, WrittenAnswer]]) -> "CollapseSigns":
-        """The signs with these answers of base and edited model to the same items."""
+        """The signs with pairs of base and edited answers to the same items added."""
         compared = [(before, after) for before, after in answers if before.readable]
         garbled = sum(not after.readable or (before.ended and not after.ended) for before, after in compared)
         return replace(self, answers=len(compared), garbled=garbled)
 
 
 def signs_of(integrity: Integrity, vocabulary: int) -> CollapseSigns:
-    """The signs that the edited network itself shows; `vocabulary` is the number of tokens it chooses among."""
+    """The signs from the integrity of the edited model alone; `vocabulary` is the number of tokens."""
     edited = integrity.perplexity_edited
     return CollapseSigns(
         finite_weights=integrity.finite_weights,

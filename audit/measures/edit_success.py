@@ -1,16 +1,18 @@
-"""Did the edits take, did they carry over, and did they stay where they belong?
+"""Success of the edits themselves: efficacy, generalization, portability and locality.
 
     questions = edit_questions(requests)
-    base = ask_edits(lm, questions)            # the untouched model: the only baseline of locality
+    base = ask_edits(lm, questions)            # the base model, the only baseline of locality
     with patch.applied(lm):
         edited = ask_edits(lm, questions)
     score_edits(base, edited).efficacy_autoregressive
 
-Two protocols under two names. *Autoregressive*: the model speaks for itself, greedily, and its answer must begin with
-the target, word by word. *Teacher-forced*: the model is shown the target's earlier tokens and must rank the next one
-first; this leaks length and content, and flatters (96.8 % against 38.5 %, arXiv 2502.11177).
+Every measure has two protocols. *Autoregressive*: the model answers greedily, and the answer must begin with the
+target, word by word. *Teacher-forced*: the model reads the earlier tokens of the target and must rank the next one
+first. This reveals the length and content of the target and overstates success (96.8 % against 38.5 %, arXiv
+2502.11177).
 """
 
+import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -20,19 +22,19 @@ from audit.engine.batching import TOKEN_BUDGET
 from audit.engine.decoding import Decoding
 from audit.engine.generation import generate
 from audit.engine.teacher import teacher_forced
-from audit.measures.rates import Rate, rate_by_request
 from audit.models.language_model import LanguageModel
 from audit.models.patches import Patch
 from audit.models.tokens import target_ids
 from audit.progress import Progress
 
+Z_95 = 1.959963984540054  # two-sided 95 %
 REWRITE, PARAPHRASE, NEIGHBORHOOD, PORTABILITY = KINDS = ("rewrite", "paraphrase", "neighborhood", "portability")
-SPARE_TOKENS = 2  # beyond the target's own: enough to see whether its last word ends there
+SPARE_TOKENS = 2  # generated after the length of the target, to see whether its last word is complete
 
 
 @dataclass(frozen=True)
 class EditQuestion:
-    """One question about one request. `answer` is what the edited model ought to say."""
+    """One prompt about one edit request; `answer` is the expected answer of the edited model."""
 
     case_id: str
     kind: str
@@ -42,10 +44,10 @@ class EditQuestion:
 
 @dataclass(frozen=True)
 class EditReply:
-    """What one state of the model said.
+    """The reply of one model.
 
-    `text` is its greedy answer; `predictions` are the ids it ranks first at each token of the expected answer under
-    teacher forcing, and `token_hits` whether that is the expected token.
+    `text` is the greedy answer. `predictions` are the ids ranked first at each token of the expected answer under
+    teacher forcing, and `token_hits` whether they are the expected tokens.
     """
 
     text: str
@@ -57,15 +59,35 @@ Replies = Mapping[EditQuestion, EditReply]
 
 
 @dataclass(frozen=True)
+class Rate:
+    """The mean over `n` edit requests of each request's share of successful probes, in [0, 1].
+
+    `lower` and `upper` are the 95 % Wilson limits for `n` requests. Probes of one request are dependent, so the
+    interval counts requests; `probes` is the total number of questions. If a request's share is strictly between 0 and
+    1, the interval is conservative (too wide).
+    """
+
+    value: float
+    n: int
+    lower: float
+    upper: float
+    probes: int
+
+    def __str__(self) -> str:
+        return f"{self.value:.3f} [{self.lower:.3f}, {self.upper:.3f}], n = {self.n}"
+
+
+@dataclass(frozen=True)
 class EditScores:
-    """The edits' own scores; each is None where no request has such probes (absent is not zero).
+    """The scores of the edits; None where no request has such probes.
 
     `*_autoregressive`: the greedy answer begins with the target. `*_teacher_forced`: every target token ranks first.
-    `*_token_accuracy`: share of target tokens that rank first. `locality_autoregressive`: a neighborhood probe is
-    answered as the untouched model answered it, as far as the probe's own answer is long. `locality_teacher_forced`:
-    share of tokens ranked first under teacher forcing of the true answer that are the untouched model's.
-    `neighborhood_accuracy`: the true answer is still given. `immediate_efficacy`: the greedy answer to the rewrite
-    right after its own step; `efficacy_*` is measured at the end. `efficacy_before`: what the untouched model scores.
+    `*_token_accuracy`: share of target tokens that rank first. `locality_autoregressive`: the answers of base and
+    edited model to a neighborhood probe are equal over the length of the probe's own answer. `locality_teacher_forced`:
+    share of tokens ranked first under teacher forcing of the true answer that are the same as for the base model.
+    `neighborhood_accuracy`: the answer is still the true one. `immediate_efficacy`: the greedy answer to the rewrite
+    prompt right after the step that edited it; `efficacy_*` is measured at the end. `efficacy_before`: the score of the
+    base model.
     """
 
     efficacy_autoregressive: Rate | None
@@ -84,7 +106,7 @@ class EditScores:
     efficacy_before: Rate | None
 
     def entries(self) -> tuple[tuple[str, str, Rate | None], ...]:
-        """(measure, protocol, rate) in the order of a report."""
+        """(measure, protocol, rate) in report order."""
         spoken, forced = "autoregressive", "teacher-forced"
         return (
             ("efficacy", spoken, self.efficacy_autoregressive),
@@ -105,18 +127,18 @@ class EditScores:
 
 
 def edit_questions(requests: Sequence[EditRequest], kinds: Iterable[str] = KINDS) -> tuple[EditQuestion, ...]:
-    """Every question about the requests, of the kinds asked for.
+    """Every question about the requests, of the given kinds.
 
-    A neighborhood probe that asks for what another of the requests edits (in CounterFact some do) is left out, because
-    its answer ought to change: the same prompt, or the other's subject together with its old answer.
+    A neighborhood probe is left out if another request edits its fact (this occurs in CounterFact), because its answer
+    should change. It is recognised by the same prompt, or by the other's subject together with its old answer.
     """
     wanted = frozenset(kinds)
     prompts = {prompt for request in requests for prompt in (request.question, *request.paraphrases)}
-    edited_facts: dict[tuple[str, ...], set[str]] = {}  # old answer -> subjects that lose it
+    edited_facts: dict[tuple[str, ...], set[str]] = {}  # old answer -> subjects whose answer changes
     for request in requests:
         if request.target_true is not None:
             edited_facts.setdefault(answer_words(request.target_true), set()).add(request.subject)
-    questions: dict[EditQuestion, None] = {}  # a probe that a request lists twice is asked once
+    questions: dict[EditQuestion, None] = {}  # removes duplicate probes of a request
     for request in requests:
         case_id, target = request.case_id, request.target_new
         found = [EditQuestion(case_id, REWRITE, request.question, target)]
@@ -131,17 +153,17 @@ def edit_questions(requests: Sequence[EditRequest], kinds: Iterable[str] = KINDS
 
 
 def score_edits(base: Replies, edited: Replies, immediate: Replies | None = None) -> EditScores:
-    """Score the replies of the edited model; `base` are those of the untouched one, never of a step in between.
+    """Score the replies of the edited model; `base` are the replies of the base model, never of an intermediate step.
 
-    `immediate` are replies to rewrites, each collected right after the step that edited it.
+    `immediate` are replies to rewrite prompts, each collected right after the step that edited it.
 
     Raises:
-        ValueError: a neighborhood probe was not put to the untouched model.
+        ValueError: `base` has no reply to a neighborhood probe.
     """
     asked = {kind: [(q, reply) for q, reply in edited.items() if q.kind == kind] for kind in KINDS}
     missing = [question.prompt for question, _ in asked[NEIGHBORHOOD] if question not in base]
     if missing:
-        raise ValueError(f"the untouched model was not asked {missing[0]!r}")
+        raise ValueError(f"the base model has no reply to the prompt {missing[0]!r}; ask it the same questions")
     near = [(question, base[question], reply) for question, reply in asked[NEIGHBORHOOD]]
     before = [(question, reply) for question, reply in base.items() if question.kind == REWRITE]
     after_step = [(question, reply) for question, reply in (immediate or {}).items() if question.kind == REWRITE]
@@ -155,7 +177,7 @@ def score_edits(base: Replies, edited: Replies, immediate: Replies | None = None
         portability_autoregressive=_rate(asked[PORTABILITY], says_answer),
         portability_teacher_forced=_rate(asked[PORTABILITY], ranks_all_first),
         portability_token_accuracy=_rate(asked[PORTABILITY], tokens_first),
-        locality_autoregressive=rate_by_request((q.case_id, says_the_same(q, old, new)) for q, old, new in near),
+        locality_autoregressive=rate_by_request((q.case_id, same_answer(q, old, new)) for q, old, new in near),
         locality_teacher_forced=rate_by_request((q.case_id, tokens_unchanged(old, new)) for q, old, new in near),
         neighborhood_accuracy=_rate(asked[NEIGHBORHOOD], says_answer),
         immediate_efficacy=_rate(after_step, says_answer),
@@ -164,12 +186,12 @@ def score_edits(base: Replies, edited: Replies, immediate: Replies | None = None
 
 
 def says_answer(question: EditQuestion, reply: EditReply) -> float:
-    """1 when the greedy answer begins with the expected one at a word boundary."""
+    """1 if the greedy answer begins with the expected one, up to a word boundary."""
     return float(begins_with(reply.text, question.answer))
 
 
 def ranks_all_first(question: EditQuestion, reply: EditReply) -> float:
-    """1 when every token of the expected answer ranks first under teacher forcing."""
+    """1 if every token of the expected answer ranks first under teacher forcing."""
     return float(bool(reply.token_hits) and all(reply.token_hits))
 
 
@@ -178,14 +200,14 @@ def tokens_first(question: EditQuestion, reply: EditReply) -> float:
     return sum(reply.token_hits) / len(reply.token_hits) if reply.token_hits else 0.0
 
 
-def says_the_same(question: EditQuestion, old: EditReply, new: EditReply) -> float:
-    """1 when both greedy answers open with the same words, as many as the probe's own answer has."""
+def same_answer(question: EditQuestion, old: EditReply, new: EditReply) -> float:
+    """1 if both greedy answers begin with the same words, as many as the probe's own answer has."""
     words = len(without_article(answer_words(question.answer)))
     return float(same_opening(old.text, new.text, words))
 
 
 def tokens_unchanged(old: EditReply, new: EditReply) -> float:
-    """The share of positions where the same token ranks first before and after."""
+    """The share of positions at which the same token ranks first before and after."""
     pairs = list(zip(old.predictions, new.predictions, strict=True))
     return sum(before == after for before, after in pairs) / len(pairs) if pairs else 1.0
 
@@ -197,11 +219,11 @@ def ask_edits(
     token_budget: int = TOKEN_BUDGET,
     progress: Progress | None = None,
 ) -> dict[EditQuestion, EditReply]:
-    """Put every question to the model as it is now, greedily and under teacher forcing.
+    """Ask the model, as it is now, every question: greedily and under teacher forcing.
 
-    Answers get as many tokens as the expected one has and a few to spare, rounded up so that most share a batch.
+    Answers are a few tokens longer than the expected one, rounded up to a power of two so that most share a batch.
     """
-    prompts = [question.prompt.rstrip(" ") for question in questions]  # the answer brings its own space
+    prompts = [question.prompt.rstrip(" ") for question in questions]  # the answer starts with a space
     by_length: dict[int, list[int]] = {}
     for index, question in enumerate(questions):
         tokens = len(target_ids(lm.tokenizer, question.prompt, question.answer))
@@ -225,7 +247,7 @@ def ask_edits(
 def measure_edits(
     lm: LanguageModel, patch: Patch, requests: Sequence[EditRequest], *, progress: Progress | None = None
 ) -> EditScores:
-    """Scores of one patch that holds all the requests; the model is left as it was found."""
+    """The scores of one patch that contains all requests; the model is left unchanged."""
     questions = edit_questions(requests)
     base = ask_edits(lm, questions, progress=progress)
     with patch.applied(lm):
@@ -242,3 +264,42 @@ def _rate(
 def _rounded_up(tokens: int) -> int:
     """The next power of two."""
     return 1 << (tokens - 1).bit_length()
+
+
+def wilson_interval(successes: float, n: int, z: float = Z_95) -> tuple[float, float]:
+    """Wilson score interval of a proportion (Wilson 1927); `successes` may be a sum of shares.
+
+    Raises:
+        ValueError: `n` is not positive, or `successes` is not in [0, n].
+    """
+    if n < 1 or not 0 <= successes <= n:
+        raise ValueError(
+            f"{successes} successes in {n} trials are impossible; give a count between 0 and the number of trials"
+        )
+    share = successes / n
+    scale = 1 + z * z / n
+    center = (share + z * z / (2 * n)) / scale
+    half = z / scale * math.sqrt(share * (1 - share) / n + z * z / (4 * n * n))
+    # At 0 and n the limit is exactly 0 or 1; rounding must not change that.
+    return (0.0 if successes == 0 else max(0.0, center - half)), (1.0 if successes == n else min(1.0, center + half))
+
+
+def rate_by_request(scores: Iterable[tuple[str, float]]) -> Rate | None:
+    """The rate of (case id, score in [0, 1]) pairs; None if there are none."""
+    by_request: dict[str, list[float]] = {}
+    for case_id, score in scores:
+        by_request.setdefault(case_id, []).append(score)
+    if not by_request:
+        return None
+    n = len(by_request)
+    successes = min(math.fsum(_mean(shares) for shares in by_request.values()), float(n))
+    lower, upper = wilson_interval(successes, n)
+    return Rate(successes / n, n, lower, upper, probes=_total(by_request))
+
+
+def _mean(values: Sequence[float]) -> float:
+    return math.fsum(values) / len(values)
+
+
+def _total(by_request: Mapping[str, Sequence[float]]) -> int:
+    return sum(len(shares) for shares in by_request.values())

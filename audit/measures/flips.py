@@ -1,10 +1,10 @@
-"""What answers turned into, item by item, and whether the item mentions what was edited.
+"""Flips: how each answer changed, and whether its item mentions an edited subject or target.
 
-    mentions = Mentions(requests).in_item(item)   # ("Mara Lind", "Velden"): about what the edits were to change
+    mentions = Mentions(requests).in_item(item)   # ("Mara Lind", "Velden"): the item mentions an edit
     flips = flips_of(base, edited)                # ("right to wrong", "repeated text")
 
-A lost answer about an edited subject may be the intended change, leaking; one about nothing that was edited is a true
-side effect. No verdict reads any of this.
+A lost answer that mentions an edit may be the intended change leaking; one without is a real side effect. Flips do not
+affect the verdict.
 """
 
 import re
@@ -19,15 +19,15 @@ RIGHT_TO_WRONG = "right to wrong"
 WRONG_TO_RIGHT = "wrong to right"
 UNPARSEABLE = "parsed to unparseable"
 REPEATED = "repeated text"
-SHORTEST_PHRASE = 3  # letters: a target such as "2" or "no" would mark every item
-COPIES = 3  # of a phrase in a row, at the end of an answer, make it a loop
-LONGEST_COPY = 8  # words, or characters where there are no blanks
-SHORTEST_RUN = 12  # characters that a loop without blanks has at least
+SHORTEST_PHRASE = 3  # letters; a target such as "2" or "no" would match every item
+COPIES = 3  # consecutive copies of a phrase at the end of an answer that make a loop
+LONGEST_COPY = 8  # words, or characters in text without spaces
+SHORTEST_RUN = 12  # minimum characters of a loop without spaces
 
 
 @dataclass(frozen=True)
-class Said:
-    """One model's answer to an item; `text` is "" where a choice was ranked."""
+class ScoredAnswer:
+    """One model's answer to an item; `text` is "" if a choice was ranked."""
 
     score: float
     parseable: bool
@@ -36,7 +36,7 @@ class Said:
 
 @dataclass(frozen=True)
 class FlipCounts:
-    """How the answers to so many items changed; one item may count under several words."""
+    """The number of answers that changed in each way; an item may count several times."""
 
     items: int
     right_to_wrong: int
@@ -49,7 +49,7 @@ class FlipCounts:
 class FlipReport:
     """The flips of an ability: on items that mention an edited subject or target, and on all others.
 
-    `drop_elsewhere` is the drop over the other items alone, in score points; None where all items mention an edit.
+    `drop_elsewhere` is the drop over the other items, in score points; None if all items mention an edit.
     """
 
     mentioning: FlipCounts
@@ -58,13 +58,13 @@ class FlipReport:
 
 
 class Mentions:
-    """Finds the subjects and the targets, old and new, of edit requests: whole words, in upper or lower case alike.
+    """Finds the subjects and targets, old and new, of edit requests in text: whole words, ignoring case.
 
-    A question that is an edited prompt holds its subject, so it is found as well.
+    An edited prompt contains its subject, so it is found as well.
     """
 
     def __init__(self, requests: Iterable[EditRequest]) -> None:
-        self._by_first: dict[str, dict[tuple[str, ...], str]] = {}  # first word -> words of a phrase -> the phrase
+        self._by_first: dict[str, dict[tuple[str, ...], str]] = {}  # first word -> words of a phrase -> phrase
         for request in requests:
             for phrase in (request.subject, request.target_new, request.target_true or ""):
                 words = _words(phrase)
@@ -72,7 +72,7 @@ class Mentions:
                     self._by_first.setdefault(words[0], {}).setdefault(words, phrase)
 
     def in_text(self, text: str) -> tuple[str, ...]:
-        """The phrases that the text mentions, each once, in the order in which it does."""
+        """The phrases in the text, each once, in order of appearance."""
         words = _words(text)
         found: dict[str, None] = {}
         for place, word in enumerate(words):
@@ -82,38 +82,38 @@ class Mentions:
         return tuple(found)
 
     def in_item(self, item: Item) -> tuple[str, ...]:
-        """The phrases in what the item asks, offers or wants; worked examples before the question do not count."""
+        """The phrases in an item's fields, choices or gold answers; worked examples do not count."""
         return self.in_text("\n".join([*_texts(item.fields), *item.choices, *item.gold]))
 
 
-def flips_of(base: Said, edited: Sequence[Said]) -> tuple[str, ...]:
-    """What became of one answer; of several edited models, by their mean score, or as soon as one does it."""
-    score = sum(said.score for said in edited) / len(edited)
+def flips_of(base: ScoredAnswer, edited: Sequence[ScoredAnswer]) -> tuple[str, ...]:
+    """The flips of one answer. With several edited models: by their mean score, or if any of them shows the flip."""
+    score = sum(answer.score for answer in edited) / len(edited)
     flips = {
         RIGHT_TO_WRONG: score < base.score,
         WRONG_TO_RIGHT: score > base.score,
-        UNPARSEABLE: base.parseable and not all(said.parseable for said in edited),
-        REPEATED: any(repeats(said.text) for said in edited) and not repeats(base.text),
+        UNPARSEABLE: base.parseable and not all(answer.parseable for answer in edited),
+        REPEATED: any(repeats(answer.text) for answer in edited) and not repeats(base.text),
     }
     return tuple(name for name, happened in flips.items() if happened)
 
 
 def count_flips(flips: Iterable[tuple[str, ...]]) -> FlipCounts:
-    """Sum what `flips_of` found on each of some items."""
+    """Counts over the results of `flips_of`."""
     found = list(flips)
     sums = (sum(name in one for one in found) for name in (RIGHT_TO_WRONG, WRONG_TO_RIGHT, UNPARSEABLE, REPEATED))
     return FlipCounts(len(found), *sums)
 
 
 def repeats(text: str) -> bool:
-    """Whether the text ends in a loop: the same few words three times in a row or more, or a run without blanks."""
+    """Whether the text ends in a loop: the same few words at least three times in a row, or a run without spaces."""
     words = text.split()
-    # The last word, or the last copy, may have been cut where the answer reached its limit.
+    # The last word or copy may be cut at the maximum length of the answer.
     return _loops(words, 1) or _loops(words[:-1], 1) or _loops(text.strip(), SHORTEST_RUN)
 
 
 def _loops(units: Sequence[str], least: int) -> bool:
-    """Whether the last COPIES * p units, and at least `least` of them, repeat every p, for a small p."""
+    """Whether the last COPIES · p units, at least `least` of them, repeat with a period p up to LONGEST_COPY."""
     for period in range(1, LONGEST_COPY + 1):
         length = max(COPIES * period, least)
         end = units[-length:]
@@ -127,7 +127,7 @@ def _words(text: str) -> tuple[str, ...]:
 
 
 def _texts(value: Any) -> list[str]:
-    """All text in a row's columns; a list of words is one text."""
+    """All text in a row's columns; a list of words counts as one text."""
     if isinstance(value, str):
         return [value]
     if isinstance(value, Mapping):

@@ -1,11 +1,12 @@
-"""Is the edited model still sound as a network: finite, changed by little, and no worse a reader of plain text?
+"""Integrity of the edited model: finite numbers, the size of the weight change, and perplexity on plain text.
 
     base = perplexity(lm, texts)
     with originals_kept(lm) as originals:
         patch.write(lm, originals)
         measure_integrity(lm, originals, texts, base_perplexity=base).problems
+        entry_shares(originals)  # {0.1: 0.31, ...}: 31 % of the entries changed by more than a tenth of their value
 
-`check_integrity` does just that.
+`check_integrity` runs these steps for one patch.
 """
 
 import math
@@ -13,23 +14,28 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
+from torch import Tensor
 
 from audit.engine.forward import CausalForward
-from audit.engine.teacher import perplexity as perplexity  # measured with the same call on the untouched model
+from audit.engine.teacher import perplexity as perplexity  # the base model must be measured with the same function
 from audit.models.deltas import Replacement
 from audit.models.language_model import LanguageModel
-from audit.models.patches import Originals, Patch, originals_kept, parameter_at
+from audit.models.originals import Originals, originals_kept, parameter_at
+from audit.models.patch_changes import total_changes
+from audit.models.patches import Patch
 from audit.models.tokens import encode
-from audit.models.total_change import total_changes
 
 LARGEST_RELATIVE_UPDATE = 1.0  # a change as large as the matrix itself
-LARGEST_PERPLEXITY_RATIO = 1.5  # +0.41 nats a token
-PROBE_TOKENS = 64  # tokens of text whose logits are looked at one by one
+LARGEST_PERPLEXITY_RATIO = 1.5  # +0.41 nats per token
+PROBE_TOKENS = 64  # length of the text whose logits are checked for NaN and infinity
+THRESHOLDS = (0.01, 0.05, 0.1, 0.2, 0.5, 1.0)  # of the relative change of an entry
 
 
 @dataclass(frozen=True)
 class IntegrityLimits:
-    """Where soundness ends. `relative_update` bounds ||dW|| / ||W||, `perplexity_ratio` edited over base."""
+    """The limits of a sound model: `relative_update` for ‖ΔW‖ / ‖W‖, `perplexity_ratio` for edited over base
+    perplexity.
+    """
 
     relative_update: float = LARGEST_RELATIVE_UPDATE
     perplexity_ratio: float = LARGEST_PERPLEXITY_RATIO
@@ -37,7 +43,7 @@ class IntegrityLimits:
 
 @dataclass(frozen=True)
 class IntegrityCheck:
-    """One check: what was measured, whether it is sound (None: not measured), and a sentence that says so."""
+    """One check: its value, whether it is within the limit (None: not measured or no limit), and a sentence."""
 
     name: str
     value: float | bool | None
@@ -47,12 +53,12 @@ class IntegrityCheck:
 
 @dataclass(frozen=True)
 class Integrity:
-    """What became of the network.
+    """The integrity of one edited model.
 
-    `update_norms` maps each touched parameter to ||dW||_F / ||W||_F (infinite where the change is not finite);
-    `perplexity_*` is exp(mean negative log-likelihood per predicted token) on a fixed text, None when no text was
-    given, NaN or infinite when the model's own numbers are. `rounding_loss` is the share of the update that weights in
-    half precision did not take, ||(W' - W) - dW|| / ||dW|| over all of them; None where no such weight was touched.
+    `update_norms` maps each changed parameter to ‖ΔW‖_F / ‖W‖_F (infinite if the change is not finite). `perplexity_*`
+    is exp(mean negative log-likelihood per predicted token) on a fixed text: None without a text, NaN or infinite if
+    the logits are not finite. `rounding_loss` is the share of the update lost to rounding in half-precision weights,
+    ‖(W' − W) − ΔW‖ / ‖ΔW‖ over all of them; None if no such weight was changed.
     """
 
     finite_weights: bool
@@ -65,7 +71,7 @@ class Integrity:
 
     @property
     def largest_update(self) -> float:
-        """The largest relative update norm; 0 when nothing was touched."""
+        """The largest relative update norm; 0 if nothing was changed."""
         return max(self.update_norms.values(), default=0.0)
 
     @property
@@ -77,18 +83,18 @@ class Integrity:
 
     @property
     def checks(self) -> tuple[IntegrityCheck, ...]:
-        """The four checks in the order of a report, and what rounding took where weights are in half precision."""
+        """The four checks in report order, then the rounding loss if weights are in half precision."""
         return (
             _finite_check("finite weights", self.finite_weights, "touched weights"),
             _finite_check("finite logits", self.finite_logits, "logits"),
             self._update_check(),
             self._perplexity_check(),
-            *(() if self.rounding_loss is None else (_rounding_row(self.rounding_loss),)),
+            *(() if self.rounding_loss is None else (_rounding_check(self.rounding_loss),)),
         )
 
     @property
     def problems(self) -> tuple[str, ...]:
-        """A sentence for each check that failed; empty when the model is sound."""
+        """The sentence of each failed check; empty if the model is sound."""
         return tuple(check.sentence for check in self.checks if check.sound is False)
 
     @property
@@ -99,7 +105,7 @@ class Integrity:
         largest, limit = self.largest_update, self.limits.relative_update
         sound = largest <= limit
         if not self.update_norms:
-            sentence = "No weight was touched."
+            sentence = "No weight was changed."
         else:
             name = max(self.update_norms, key=lambda name: self.update_norms[name])
             relation = "within" if sound else "beyond"
@@ -109,12 +115,12 @@ class Integrity:
     def _perplexity_check(self) -> IntegrityCheck:
         ratio, limit = self.perplexity_ratio, self.limits.perplexity_ratio
         if ratio is None:
-            return IntegrityCheck("perplexity ratio", None, None, "No text was given to measure perplexity on.")
+            return IntegrityCheck("perplexity ratio", None, None, "Perplexity was not measured: there is no text.")
         sound = ratio <= limit  # False for NaN
         relation = "within" if sound else "beyond"
         sentence = (
-            f"Perplexity on the fixed text went from {self.perplexity_base:.4g} to {self.perplexity_edited:.4g}, "
-            f"{ratio:.3g} times, {relation} the limit of {limit:g} times."
+            f"Perplexity on the fixed text changed from {self.perplexity_base:.4g} to {self.perplexity_edited:.4g}, "
+            f"by a factor of {ratio:.3g}, {relation} the limit of {limit:g}."
         )
         return IntegrityCheck("perplexity ratio", ratio, sound, sentence)
 
@@ -128,12 +134,12 @@ def measure_integrity(
     base_perplexity: float | None = None,
     limits: IntegrityLimits | None = None,
 ) -> Integrity:
-    """Examine the model as it is now, edited; `originals` hold what its touched weights were.
+    """Check the edited model as it is now; `originals` hold the weights before the edit.
 
     Args:
-        patch: what was written, so that what rounding took can be told.
+        patch: the patch that was written, to compute the rounding loss.
         texts: the fixed text, the same as for `base_perplexity`.
-        base_perplexity: `perplexity` of the untouched model on `texts`.
+        base_perplexity: `perplexity` of the base model on `texts`.
     """
     touched = originals.touched()
     return Integrity(
@@ -150,7 +156,7 @@ def measure_integrity(
 def check_integrity(
     lm: LanguageModel, patch: Patch, texts: Sequence[str] = (), *, limits: IntegrityLimits | None = None
 ) -> Integrity:
-    """`measure_integrity` of one patch, base perplexity included; the model is left as it was found."""
+    """`measure_integrity` of one patch, including the base perplexity; the model is left unchanged."""
     base = perplexity(lm, texts) if texts else None
     with originals_kept(lm) as originals:
         patch.write(lm, originals)
@@ -158,10 +164,10 @@ def check_integrity(
 
 
 def worst_of(measured: Sequence[Integrity]) -> Integrity:
-    """The worst of several edited models that were made from the same base (one patch each).
+    """The worst value of each measure over several edited models with the same base (one patch each).
 
     Raises:
-        ValueError: there are none.
+        ValueError: `measured` is empty.
     """
     if not measured:
         raise ValueError("no edited model was measured")
@@ -183,7 +189,7 @@ def worst_of(measured: Sequence[Integrity]) -> Integrity:
 
 
 def relative_change(original: torch.Tensor, current: torch.Tensor) -> float:
-    """||current - original||_F / ||original||_F summed in float64; infinite when the change is not finite."""
+    """‖current − original‖_F / ‖original‖_F, summed in float64; infinite if the change is not finite."""
     wide = torch.promote_types(original.dtype, torch.float32)
     change: float = torch.linalg.vector_norm(current.to(wide) - original.to(wide), dtype=torch.float64).item()
     norm: float = torch.linalg.vector_norm(original, dtype=torch.float64).item()
@@ -195,17 +201,17 @@ def relative_change(original: torch.Tensor, current: torch.Tensor) -> float:
 
 
 def rounding_loss(lm: LanguageModel, patch: Patch, originals: Originals) -> float | None:
-    """||(W' - W) - dW||_F / ||dW||_F over the touched weights in half precision; of a sequence, dW is the sum.
+    """‖(W' − W) − ΔW‖_F / ‖ΔW‖_F over the changed half-precision weights; ΔW is the sum over a sequence of patches.
 
-    None where there is no such weight, no change, or a change that is not finite.
+    None if there is no such weight, no change, or a change that is not finite.
     """
-    now = {id(parameter_at(lm.model, name)): (original, current) for name, original, current in originals.touched()}
+    touched = {id(parameter_at(lm.model, one.name)): one for one in originals.touched()}
     totals = total_changes(lm, patch)
     lost = wanted = 0.0
     for name, delta in totals.deltas.items():
-        original, current = now[id(parameter_at(lm.model, name))]
+        _, original, current = touched[id(parameter_at(lm.model, name))]
         if torch.finfo(original.dtype).bits >= 32 or isinstance(delta, Replacement):
-            continue  # there it is about 1e-7 of the weight itself; a replacement is written as it is
+            continue  # about 1e-7 of the weight in float32; a replacement is copied without rounding
         change = delta.change(name in totals.transposed, torch.device("cpu")).double()
         taken = current.cpu().double() - original.cpu().double()
         lost += float((taken - change).square().sum())
@@ -214,7 +220,7 @@ def rounding_loss(lm: LanguageModel, patch: Patch, originals: Originals) -> floa
 
 
 def logits_finite(lm: LanguageModel, text: str) -> bool:
-    """Whether every logit on the first tokens of `text` is finite."""
+    """Whether all logits on the first `PROBE_TOKENS` tokens of `text` are finite."""
     ids = (encode(lm.tokenizer, text) or [0])[:PROBE_TOKENS]
     row = torch.tensor([ids], device=lm.device)  # (1, time)
     logits = CausalForward(lm)(row, torch.ones_like(row), keep=len(ids))  # (1, time, vocabulary)
@@ -226,6 +232,63 @@ def _finite_check(name: str, finite: bool, what: str) -> IntegrityCheck:
     return IntegrityCheck(name, finite, finite, sentence)
 
 
-def _rounding_row(loss: float) -> IntegrityCheck:
-    sentence = f"Rounding into half precision took {100 * loss:.3g} % of the update (no limit is set)."
+def _rounding_check(loss: float) -> IntegrityCheck:
+    sentence = f"Rounding to half precision removed {100 * loss:.3g} % of the update (there is no limit)."
     return IntegrityCheck("rounding loss", loss, None, sentence)
+
+
+def entry_shares(originals: Originals, thresholds: Sequence[float] = THRESHOLDS) -> Mapping[float, float]:
+    """For each threshold, the share of entries of all changed tensors with |ΔW| > threshold · |W|.
+
+    Gu et al. (2024) find that harmful edits make few, large relative changes. An entry changed from zero counts for
+    every threshold. If nothing changed, all shares are zero.
+    """
+    return changed_shares([(original, current) for _, original, current in originals.touched()], thresholds)
+
+
+def changed_shares(
+    tensors: Sequence[tuple[Tensor, Tensor]], thresholds: Sequence[float] = THRESHOLDS
+) -> Mapping[float, float]:
+    """`entry_shares` of pairs of original and current tensors."""
+    over = dict.fromkeys(thresholds, 0)
+    entries = 0
+    for original, current in tensors:
+        wide = torch.promote_types(original.dtype, torch.float32)
+        size = original.to(wide).abs()
+        change = (current.to(wide) - original.to(wide)).abs()
+        for threshold in thresholds:
+            # Negated, so that an entry that became NaN counts as changed.
+            over[threshold] += int((~(change <= threshold * size)).sum())
+        entries += original.numel()
+    return {threshold: count / entries if entries else 0.0 for threshold, count in over.items()}
+
+
+# Written for this measure, so that no model was trained on it.
+ENGLISH = (
+    "The ferry left the harbour a few minutes late because the captain was waiting for a family with two small "
+    "children and a great deal of luggage. Nobody minded. The morning was bright, the sea was calm, and there was "
+    "coffee on the lower deck.",
+    "To keep bread fresh for several days, let it cool completely, wrap it in a clean cloth, and store it in a dry "
+    "place at room temperature. The refrigerator makes it go stale faster, while the freezer keeps it well for weeks.",
+    "In the second year of the project the team decided to rewrite the oldest part of the program. It had grown "
+    "without a plan, every change broke something else, and only one person still understood how it worked.",
+    "Most birds that migrate at night find their way by the stars, by the setting sun, and by the magnetic field of "
+    "the earth. Young birds on their first journey often drift with the wind, and learn to correct for it later.",
+    "The committee will meet again on Thursday to discuss the budget. Members who cannot attend are asked to send "
+    "their comments in writing before the end of the week, so that the chair can read them aloud.",
+    "She put the letter back into the drawer, turned the key, and stood for a while at the window. Across the street "
+    "the shops were closing, and the first lamps had been lit. It was not too late to change her mind.",
+    "A bicycle needs little care: pump up the tyres, oil the chain, and check the brakes before a long ride. If the "
+    "wheel rubs against the brake, loosen the axle, centre the wheel, and tighten it again on both sides.",
+    "Water boils at a lower temperature in the mountains, because the air pressure is lower there. That is why pasta "
+    "takes longer to cook at two thousand metres than it does by the sea, even though the water boils just as hard.",
+)
+
+
+def fixed_texts(model: str) -> tuple[str, ...]:
+    """The texts for perplexity: sentences of the pocket world for pocket models, plain English for all others."""
+    if not model.startswith("pocket-"):
+        return ENGLISH
+    from audit.pocket.training.corpus import perplexity_texts
+
+    return tuple(perplexity_texts())

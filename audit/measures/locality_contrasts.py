@@ -1,13 +1,12 @@
-"""How far an edit moved what a model says right after a prompt that the edit should have left alone.
+"""How far an edit changed a model's continuation of a prompt that it should not affect.
 
     (found,) = contrast(lm, [patch], ["Kara Quinwick was born in"])
     found.divergence, found.base.answer, found.edited.answer
 
-The divergence is that of Jensen and Shannon between both distributions of the next token, in nats:
-JS(p, q) = KL(p, m) / 2 + KL(q, m) / 2 with m = (p + q) / 2 (Lin 1991). Unlike KL it lies between 0 and
-ln 2 whatever an edit did, also where one model gives a token no probability at all, so that one bound serves every
-model and vocabulary. It bounds what can be seen of a change: TV^2 / 2 <= JS <= ln 2 TV, where the total variation TV is
-the largest change in the probability of anything that the next token may be.
+The measure is the Jensen-Shannon divergence in nats between the next-token distributions of both models: JS(p, q) =
+KL(p, m) / 2 + KL(q, m) / 2 with m = (p + q) / 2 (Lin 1991). Unlike KL it is between 0 and ln 2 even if a token has
+probability zero, so one bound works for every model and vocabulary. It bounds the total variation TV, the largest
+change in the probability of any set of next tokens: TV² / 2 <= JS <= ln 2 · TV.
 """
 
 import math
@@ -24,19 +23,19 @@ from audit.engine.prompts import read_prompts
 from audit.models.language_model import LanguageModel
 from audit.models.patches import Patch
 
-ANSWER_TOKENS = 4  # the greedy answer that is compared
-SHOWN = 4  # the likeliest next tokens that a report shows
-SURE = 0.5  # an answer at least this likely is the likeliest of all: no near tie that any change may tip
+ANSWER_TOKENS = 4  # length of the greedy answers that are compared
+SHOWN = 4  # most likely next tokens shown in a report
+SURE = 0.5  # an answer with at least this probability is not a near tie that a tiny change may flip
 MOST_DIVERGENT = math.log(2)
 
 
 @dataclass(frozen=True)
-class Said:
-    """What one state of the model says after a prompt.
+class Continuation:
+    """One model's continuation of a prompt.
 
-    `answer` is greedy, up to `ANSWER_TOKENS` tokens or an end of text; `probability` is p(answer | prompt), the product
-    over its tokens, the end included.
-    `likely` are the likeliest next tokens, as text, with their probabilities. NaN where logits are not finite.
+    `answer` is greedy, up to `ANSWER_TOKENS` tokens or an end of text. `probability` is p(answer | prompt), the product
+    over its tokens, end of text included. `likely` are the most likely next tokens as text, with their probabilities.
+    Probabilities are NaN if logits are not finite.
     """
 
     answer: str
@@ -46,60 +45,62 @@ class Said:
 
 @dataclass(frozen=True)
 class Contrast:
-    """Base and edited model after one prompt; of several edited models, the one that went furthest.
+    """The continuations of base and edited model after one prompt; of several edited models, the one that diverges
+    most.
 
-    `divergence` is in nats, from 0 to ln 2; ln 2 too where logits are not finite.
+    `divergence` is in nats, from 0 to ln 2; ln 2 also if logits are not finite.
     """
 
     prompt: str
     divergence: float
-    base: Said
-    edited: Said
+    base: Continuation
+    edited: Continuation
 
     @property
     def answer_changed(self) -> bool:
-        """Whether the greedy answer is another, although the base model was sure of its own."""
+        """Whether the greedy answer changed, although the base model was sure of its own."""
         return self.base.answer != self.edited.answer and self.base.probability >= SURE
 
     def disturbed(self, max_divergence: float) -> bool:
-        """Whether the law is broken here: the divergence exceeds the bound, or a sure answer changed."""
+        """Whether the divergence exceeds the bound, or a sure answer changed."""
         return self.divergence > max_divergence or self.answer_changed
 
-    def told(self, max_divergence: float) -> str:
-        """What a failing test says: the prompt, both models' next tokens, and the line that asks it again."""
-        law = f"above the bound of {max_divergence:g}"
+    def message(self, max_divergence: float) -> str:
+        """The message of a failed test: the prompt, both continuations, and the line that repeats the test."""
+        reason = f"above the bound of {max_divergence:g}"
         if self.divergence <= max_divergence:
-            law = (
-                f"within the bound of {max_divergence:g}, but base was sure of its answer ({self.base.probability:.2f})"
+            reason = (
+                f"within the bound of {max_divergence:g}, but the base model was sure of its answer "
+                f"({self.base.probability:.2f})"
             )
         return "\n".join(
             (
-                f"no edit touched this prompt: {self.prompt!r}",
-                f"  divergence: {self.divergence:.3f} nats, {law}",
+                f"no edit concerns this prompt: {self.prompt!r}",
+                f"  divergence: {self.divergence:.3f} nats, {reason}",
                 f"  base:       {_shown(self.base)}",
                 f"  edited:     {_shown(self.edited)}",
-                "  to ask it in every run, paste this line above @given:",
+                "  to test it in every run, paste this line above @given:",
                 f"    @example(prompt={self.prompt!r})",
             )
         )
 
 
 def contrast(lm: LanguageModel, patches: Sequence[Patch], prompts: Sequence[str]) -> list[Contrast]:
-    """Ask the untouched model and each edited one every prompt, in batches; a patch is applied once for all prompts.
+    """Compare the base model with each edited one on every prompt, in batches; each patch is applied once.
 
-    The model is left as it was found, bit for bit.
+    The model is left as it was, bit for bit.
 
     Raises:
         AuditError: a prompt is empty, or does not fit into the model's context.
     """
-    asked = [prompt.rstrip(" ") for prompt in prompts]  # the next token brings its own blank
-    base = _listen(lm, asked)
+    asked = [prompt.rstrip(" ") for prompt in prompts]  # the next token starts with a space
+    base = _outputs(lm, asked)
     furthest: list[Contrast] = []
     for patch in patches:
         with patch.applied(lm):
-            edited = _listen(lm, asked)
+            edited = _outputs(lm, asked)
         found = [
-            Contrast(prompt, jensen_shannon(before.log_probs, after.log_probs), before.said, after.said)
+            Contrast(prompt, jensen_shannon(before.log_probs, after.log_probs), before.continuation, after.continuation)
             for prompt, before, after in zip(prompts, base, edited, strict=True)
         ]
         pairs = zip(furthest, found, strict=True) if furthest else ((one, one) for one in found)
@@ -108,11 +109,11 @@ def contrast(lm: LanguageModel, patches: Sequence[Patch], prompts: Sequence[str]
 
 
 def jensen_shannon(log_p: Tensor, log_q: Tensor) -> float:
-    """The Jensen-Shannon divergence in nats of two (vocabulary,) rows of log-probabilities; ln 2 if not finite."""
+    """The Jensen-Shannon divergence in nats of two (vocabulary,) log-probability vectors; ln 2 if not finite."""
     if torch.equal(log_p, log_q):
         return 0.0
     log_m = torch.logaddexp(log_p, log_q) - math.log(2)  # (vocabulary,)
-    # Where a probability is 0 its term is 0, although its logarithm is not finite.
+    # A probability of 0 contributes 0, although its logarithm is not finite.
     terms = [torch.where(one.exp() > 0, one.exp() * (one - log_m), 0.0).sum() for one in (log_p, log_q)]
     divergence = float(terms[0] + terms[1]) / 2
     if not (torch.isfinite(log_p.exp()).all() and torch.isfinite(log_q.exp()).all() and math.isfinite(divergence)):
@@ -121,25 +122,25 @@ def jensen_shannon(log_p: Tensor, log_q: Tensor) -> float:
 
 
 @dataclass(frozen=True, eq=False)
-class _Heard:
+class _Output:
     log_probs: Tensor  # (vocabulary,), float64, on the CPU
-    said: Said
+    continuation: Continuation
 
 
-def _listen(lm: LanguageModel, prompts: Sequence[str]) -> list[_Heard]:
-    """What the model as it is now says after every prompt."""
+def _outputs(lm: LanguageModel, prompts: Sequence[str]) -> list[_Output]:
+    """The next-token distribution and continuation of the current model after every prompt."""
     rows = [prompt_ids(lm, prompt, f"Prompt {number}") for number, prompt in enumerate(prompts)]
-    heard: dict[int, _Heard] = {}
+    outputs: dict[int, _Output] = {}
     forward = CausalForward(lm)
 
     def run(batch: list[int]) -> None:
-        heard.update(zip(batch, _listen_batch(forward, [rows[number] for number in batch]), strict=True))
+        outputs.update(zip(batch, _batch_outputs(forward, [rows[number] for number in batch]), strict=True))
 
     run_batches(pack([len(row) + ANSWER_TOKENS for row in rows], TOKEN_BUDGET), run)
-    return [heard[number] for number in range(len(prompts))]
+    return [outputs[number] for number in range(len(prompts))]
 
 
-def _listen_batch(forward: CausalForward, rows: Sequence[tuple[int, ...]]) -> list[_Heard]:
+def _batch_outputs(forward: CausalForward, rows: Sequence[tuple[int, ...]]) -> list[_Output]:
     read = read_prompts(forward, rows)
     mask, logits = read.mask, read.logits  # (rows, width), (rows, vocabulary)
     first = torch.log_softmax(logits.double(), dim=-1)  # (rows, vocabulary)
@@ -153,24 +154,28 @@ def _listen_batch(forward: CausalForward, rows: Sequence[tuple[int, ...]]) -> li
             mask = torch.cat([mask, mask.new_ones(len(rows), 1)], dim=1)
             step = torch.log_softmax(forward(token[:, None], mask, read.cache, keep=1)[:, -1].double(), dim=-1)
     answers = torch.stack(tokens, dim=1).tolist()  # (rows, ANSWER_TOKENS)
-    surenesses = torch.stack(scores, dim=1).tolist()  # (rows, ANSWER_TOKENS)
+    log_probs = torch.stack(scores, dim=1).tolist()  # (rows, ANSWER_TOKENS)
     top = first.exp().topk(SHOWN, dim=-1)  # (rows, SHOWN) twice
-    likeliest = [list(zip(*row, strict=True)) for row in zip(top.indices.tolist(), top.values.tolist(), strict=True)]
-    rows_said = zip(answers, surenesses, likeliest, strict=True)
-    return [_Heard(row, _said(forward.lm, *one)) for row, one in zip(first.cpu(), rows_said, strict=True)]
+    most_likely = [list(zip(*row, strict=True)) for row in zip(top.indices.tolist(), top.values.tolist(), strict=True)]
+    continuations = zip(answers, log_probs, most_likely, strict=True)
+    return [_Output(row, _continuation(forward.lm, *one)) for row, one in zip(first.cpu(), continuations, strict=True)]
 
 
-def _said(lm: LanguageModel, ids: list[int], scores: list[float], likeliest: list[tuple[int, float]]) -> Said:
+def _continuation(
+    lm: LanguageModel, ids: list[int], scores: list[float], most_likely: list[tuple[int, float]]
+) -> Continuation:
     ends = end_tokens(lm)
     length = next((place for place, token in enumerate(ids) if token in ends), len(ids))
     probability = math.exp(sum(scores[: length + 1]))
-    return Said(_text(lm, ids[:length]), probability, tuple((_text(lm, [token]), p) for token, p in likeliest))
+    return Continuation(
+        _text(lm, ids[:length]), probability, tuple((_text(lm, [token]), p) for token, p in most_likely)
+    )
 
 
 def _text(lm: LanguageModel, ids: list[int]) -> str:
     return str(lm.tokenizer.decode(ids))
 
 
-def _shown(said: Said) -> str:
-    likely = ", ".join(f"{token!r} {probability:.2f}" for token, probability in said.likely)
-    return f"says {said.answer!r}; next {likely}"
+def _shown(found: Continuation) -> str:
+    likely = ", ".join(f"{token!r} {probability:.2f}" for token, probability in found.likely)
+    return f"says {found.answer!r}; next {likely}"

@@ -1,11 +1,11 @@
-"""Prompts about what no edit touched: drawn at random for a survey, or by hypothesis in search of the simplest.
+"""Prompts that no edit should affect: random samples for a survey, or a hypothesis strategy that finds the simplest.
 
-    sample = drawn(topics, "other subjects", count=60, seed=0)     # as likely as the grammar below says
-    prompts = untouched_prompts(topics, "other subjects")          # a strategy over the same prompts
+    sample = sampled_prompts(topics, "other subjects", count=60, seed=0)   # drawn from the grammar below
+    prompts = untouched_prompts(topics, "other subjects")                  # a strategy over the same prompts
 
-A prompt is a core from the topics, some of its words left out, with or without a sentence before it, in a frame. The
-first of every choice is the simplest, and what hypothesis shrinks to: the shortest core, a word left out, nothing else.
-A survey draws by itself, since hypothesis favours simple and repeated examples, and a share of those means nothing.
+A prompt is a core from the topics, possibly with words left out and a sentence in front, inside a frame. The first
+option of every choice is the simplest, and hypothesis shrinks to it. A survey samples by itself because hypothesis
+prefers simple and repeated examples, whose share of failures would mean nothing.
 """
 
 import os
@@ -34,13 +34,13 @@ Choice = TypeVar("Choice")
 
 
 class Choose(Protocol):
-    """Takes one of several."""
+    """Picks one of several options."""
 
     def __call__(self, choices: Sequence[Choice], /) -> Choice: ...
 
 
-def drawn(topics: Topics, kind: str, count: int, seed: int) -> tuple[str, ...]:
-    """`count` prompts of a kind of which there are cores, the same for the same seed; a larger count appends."""
+def sampled_prompts(topics: Topics, kind: str, count: int, seed: int) -> tuple[str, ...]:
+    """`count` prompts of a kind with cores, fixed by `seed`; a larger count extends the same list."""
     rng = Random(f"{kind} {seed}")
     found: list[str] = []
     while len(found) < count:
@@ -51,14 +51,15 @@ def drawn(topics: Topics, kind: str, count: int, seed: int) -> tuple[str, ...]:
 
 
 def untouched_prompts(topics: Topics, kind: str, disturbed: Sequence[str] = ()) -> st.SearchStrategy[str]:
-    """A strategy over all prompts of a kind of which there are cores, and over parts of those known to be `disturbed`.
+    """A strategy over all prompts of a kind with cores, and over parts of the `disturbed` prompts.
 
-    Where few prompts are disturbed, a search that knew of none might not come across one.
+    If few prompts are disturbed, a search without these parts might not find any.
     """
     prompts = _composed(topics, kind)
     if disturbed:
         names = sorted({word for core in topics.cores[kind] for word in core if " " in word}, key=len, reverse=True)
-        letters = "|".join([*map(re.escape, names), r"\S"])  # a name is one letter: half of it is somebody else's too
+        # Names are not split, because half a name may belong to another subject.
+        letters = "|".join([*map(re.escape, names), r"\S"])
         word = re.compile(rf"(?:{letters})+\s*")
         split = [tuple(word.findall(prompt)) for prompt in disturbed]
         prompts |= _parts(sorted(split, key=len), whole=kind == OTHER_RELATIONS)
@@ -66,27 +67,27 @@ def untouched_prompts(topics: Topics, kind: str, disturbed: Sequence[str] = ()) 
 
 
 def law(*, search: bool, seed: int, folder: Path | None) -> Callable[[Callable[[], Any]], Callable[[], None]]:
-    """How a law is tested: the `@example` lines always; with `search`, other prompts too, and what fails is shrunk.
+    """How a law is tested: always on the `@example` lines; with `search`, also on generated prompts, with shrinking.
 
-    Two runs with the same seed draw the same prompts. What failed is kept in `folder` and asked first the next time;
-    where the environment says CI, hypothesis' own profile for it holds, and nothing is kept or taken from there.
+    Runs with the same seed draw the same prompts. Failing prompts are kept in `folder` and tested first the next time.
+    If the environment variable CI is set, hypothesis' "ci" profile is used and nothing is kept or read.
     """
     in_ci = bool(os.environ.get("CI"))
     chosen = settings(
         settings.get_profile("ci" if in_ci else "default"),
         phases=(Phase.explicit, Phase.reuse, Phase.generate, Phase.shrink) if search else (Phase.explicit,),
         database=None if in_ci or folder is None else DirectoryBasedExampleDatabase(folder),
-        deadline=None,  # a prompt that was not asked yet takes as long as the model does
+        deadline=None,  # a prompt without stored answers takes a forward pass
         suppress_health_check=(HealthCheck.too_slow, HealthCheck.filter_too_much),
         report_multiple_bugs=False,
-        print_blob=False,  # the @example line says it in words
+        print_blob=False,  # the message contains an @example line instead
     )
 
     def tested(test: Callable[[], Any]) -> Callable[[], None]:
-        prepared = chosen(seeded(seed)(test))  # a seed takes the database away, so settings come after it
+        prepared = chosen(seeded(seed)(test))  # `seed` removes the database, so settings are applied after it
 
         def run() -> None:
-            with nullcontext() if search else suppress(SkipTest):  # no line was pasted: hypothesis has nothing to do
+            with nullcontext() if search else suppress(SkipTest):  # without @example lines, hypothesis skips
                 prepared()
 
         return run
@@ -104,14 +105,14 @@ def _composed(draw: st.DrawFn, topics: Topics, kind: str) -> str:
 
 @st.composite
 def _parts(draw: st.DrawFn, prompts: Sequence[Sequence[str]], *, whole: bool) -> str:
-    words = draw(st.sampled_from(prompts))  # each with the gap that follows it
+    words = draw(st.sampled_from(prompts))  # each with the following gap
     return "".join([word for word in words if whole or draw(st.sampled_from(WORD_KEPT))] or words[-1:])
 
 
 def _prompt(choose: Choose, topics: Topics, kind: str) -> str:
-    """The grammar: whatever is chosen goes through `choose`.
+    """A prompt of the grammar; `choose` makes every choice.
 
-    No word is left out of a prompt about an edited subject: the rest might well ask for the edited relation.
+    No word is left out of a prompt about an edited subject, because the rest might ask for the edited relation.
     """
     core = choose(topics.cores[kind])
     words = core if kind == OTHER_RELATIONS else [word for word in core if choose(WORD_KEPT)] or core[-1:]
@@ -121,5 +122,5 @@ def _prompt(choose: Choose, topics: Topics, kind: str) -> str:
 
 
 def _allowed(topics: Topics, kind: str, prompt: str) -> bool:
-    """Whether leaving out words did not bring together the name of an edited subject."""
+    """Whether the prompt still avoids the edited subjects: leaving out words could join parts of a name."""
     return kind == OTHER_RELATIONS or not topics.touched(prompt)

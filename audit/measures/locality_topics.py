@@ -1,16 +1,16 @@
-"""What no edit of a run touched, as far as its requests and their file can tell: what locality is asked about.
+"""Topics that the edits of a run should not affect, for testing locality.
 
     topics = topics_of(applied, others, texts)
     topics.cores["other subjects"][0]     # ("Kara Quinwick", "was", "born", "in")
 
-*Other subjects*: the neighborhood probes of the requests, what the other requests of the same file ask, and the
+*Other subjects*: the neighborhood probes of the requests, the prompts of other requests in the same file, and the
 subjects of those in every edited wording of the same relation. *Other relations*: the edited subjects in wordings of
-another relation. *Unrelated text*: a text of the world outside.
+another relation. *Unrelated text*: the beginnings of sentences of a given text.
 
-Files do not name relations. Two wordings are taken for the same relation when requests in the file give them a common
-answer (birthplaces are cities, wherever they stand), through others if need be; and a wording that is asked of one
-subject only is of no known relation, so that nothing is accused on its account. Portability probes are no part of this:
-their answers follow from the edit, and ought to change.
+Files do not name relations. Two wordings are assumed to have the same relation if requests in the file give them a
+common answer, directly or through further wordings. The relation of a wording with only one subject is unknown, and
+such a wording is not used for *other relations*. Portability probes are not used: their answers follow from the edit
+and should change.
 """
 
 import re
@@ -23,28 +23,29 @@ from audit.edits.requests import EditRequest
 OTHER_SUBJECTS, OTHER_RELATIONS, UNRELATED = KINDS = ("other subjects", "other relations", "unrelated text")
 LONGEST_TEXT = 12  # words of an unrelated sentence
 
-Core = tuple[str, ...]  # words of a prompt; a subject is one word, however many it has
+Core = tuple[str, ...]  # words of a prompt; a subject is one element, however many words it has
 
 
 @dataclass(frozen=True)
 class Topics:
-    """Cores of prompts by kind, the shortest first, and the subjects whose mention makes a prompt touched."""
+    """Cores of prompts by kind, the shortest first, and the edited subjects, which count as touched."""
 
-    cores: Mapping[str, tuple[Core, ...]] = field(repr=False)  # hypothesis shows what strategies are made of
+    cores: Mapping[str, tuple[Core, ...]] = field(repr=False)  # hypothesis prints the arguments of strategies
     edited_subjects: tuple[str, ...] = field(repr=False)
 
     def touched(self, prompt: str) -> bool:
-        """Whether the prompt mentions an edited subject, in whatever case and spacing."""
+        """Whether the prompt mentions an edited subject, ignoring case and spacing."""
         plain = " ".join(prompt.split()).casefold()
         return any(" ".join(subject.split()).casefold() in plain for subject in self.edited_subjects)
 
 
 def topics_of(applied: Sequence[EditRequest], others: Sequence[EditRequest], texts: Sequence[str]) -> Topics:
-    """What can be asked: `applied` are the run's requests, `others` those of their file that were left out.
+    """The topics of a run: `applied` are its requests, `others` the remaining requests of their file.
 
-    With no request at all (somebody else's checkpoint), only the texts are left.
+    Without any request (a checkpoint edited elsewhere), only the texts are used.
     """
-    from audit.measures.edit_success import NEIGHBORHOOD, edit_questions  # with torch, and suites name this module
+    # This imports torch; suites import this module at collection.
+    from audit.measures.edit_success import NEIGHBORHOOD, edit_questions
 
     edited = tuple(dict.fromkeys(request.subject for request in applied))
     everything = (*applied, *others)
@@ -80,14 +81,14 @@ def topics_of(applied: Sequence[EditRequest], others: Sequence[EditRequest], tex
 
 
 def _relations(requests: Sequence[EditRequest]) -> dict[str, int]:
-    """A number for the relation of every wording that is asked of two subjects or more."""
+    """A number for the relation of every wording that is used with at least two subjects."""
     subjects: dict[str, set[str]] = {}
     answers: dict[str, set[tuple[str, ...]]] = {}
     for request in requests:
         subjects.setdefault(request.prompt, set()).add(request.subject)
         given = (request.target_new, request.target_true)
         answers.setdefault(request.prompt, set()).update(answer_words(one) for one in given if one is not None)
-    groups: list[tuple[set[str], set[tuple[str, ...]]]] = []  # wordings that share answers, and these answers
+    groups: list[tuple[set[str], set[tuple[str, ...]]]] = []  # wordings with shared answers, and these answers
     for wording, own in answers.items():
         meeting = [group for group in groups if group[1] & own]
         groups = [group for group in groups if group not in meeting]
@@ -99,7 +100,7 @@ def _relations(requests: Sequence[EditRequest]) -> dict[str, int]:
 
 
 def _unlike(relation: int | None, edited: Sequence[int | None]) -> bool:
-    """Whether a wording is known to be of none of the relations that were edited."""
+    """Whether a wording is known to have none of the edited relations."""
     return relation is not None and None not in edited and relation not in edited
 
 
@@ -109,12 +110,12 @@ def _filled(wording: str, subject: str) -> str:
 
 
 def _split(prompt: str, subjects: Sequence[str]) -> Core:
-    """The words of a prompt; the longest subject in it stays in one piece."""
+    """The words of a prompt; the longest subject in it stays one element."""
     subject = max((one for one in subjects if one in prompt), key=len, default=None)
     if subject is None:
         return tuple(prompt.split())
     before, after = prompt.split(subject, 1)
-    # What touches the subject ("Mara Lind's") belongs to it.
+    # Characters attached to the subject ("Mara Lind's") belong to it.
     left = "" if not before or before[-1].isspace() else before.split()[-1]
     right = "" if not after or after[0].isspace() else after.split()[0]
     head, tail = before[: len(before) - len(left)], after[len(right) :]
@@ -122,11 +123,11 @@ def _split(prompt: str, subjects: Sequence[str]) -> Core:
 
 
 def _unfinished(text: str) -> list[Core]:
-    """The beginning of every sentence, without the last of its words, so that something is left to say."""
+    """The beginning of every sentence, without its last word, so that something remains to be said."""
     sentences = [sentence.split() for sentence in re.split(r"(?<=[.?!])\s+", text)]
     return [tuple(words[: min(len(words) - 1, LONGEST_TEXT)]) for words in sentences if len(words) > 1]
 
 
 def _in_order(cores: Iterable[Core]) -> tuple[Core, ...]:
-    """Each once, the shortest first: what a search for a simpler prompt goes back to."""
+    """Unique cores, the shortest first: the order in which a search for a simpler prompt shrinks."""
     return tuple(sorted(dict.fromkeys(cores), key=lambda core: (len(core), core)))

@@ -1,11 +1,11 @@
-"""Where the parts of a causal language model are, found by how they fit together and never by what they are called.
+"""The module paths of a causal language model's parts, found from its structure and never from module names.
 
     anatomy = find_anatomy(model)
     weight = model.get_parameter(anatomy.weight_name(5))  # the down projection that editors write in block 5
 
-The stack of blocks stands beside the input embedding. In a block, attention is the child that must be handed the
-attention mask, because only it mixes positions; the down projection is the linear map outside attention that leads
-from the inner width back to the hidden width.
+The blocks are the list of modules next to the input embedding. In a block, attention is the child whose forward takes
+an attention mask, because only attention mixes positions. The down projection is the linear map outside attention from
+the inner width back to the hidden width.
 """
 
 import inspect
@@ -21,12 +21,12 @@ from audit.errors import AuditError
 
 @dataclass(frozen=True)
 class Anatomy:
-    """Module paths (as `model.get_submodule` takes them), one entry a block where there are several.
+    """Module paths (for `model.get_submodule`) and sizes. Tuples have one entry per block.
 
-    `mlps` are the modules whose output is the MLP's contribution to the residual stream; a family that keeps its two
-    maps directly in the block (OPT) has the down projection there. `attentions` are the attention modules,
-    `attention_projections` the linear maps at their end. `transposed` says that a down projection's weight is stored
-    (inner, hidden), as in GPT-2's Conv1D, and not (hidden, inner).
+    `mlps` are the modules whose output is added to the residual stream; in a family that keeps the two maps of the MLP
+    directly in the block (OPT), this is the down projection. `attention_projections` are the output projections of
+    `attentions`. `transposed` means that the weight of a down projection is stored as (inner, hidden), as in GPT-2's
+    Conv1D, instead of (hidden, inner).
     """
 
     blocks: tuple[str, ...]
@@ -42,7 +42,7 @@ class Anatomy:
 
     @property
     def depth(self) -> int:
-        """How many blocks the model has."""
+        """The number of blocks."""
         return len(self.blocks)
 
     def weight_name(self, layer: int) -> str:
@@ -57,7 +57,7 @@ class Anatomy:
 
 
 def module_at(model: nn.Module, path: str) -> nn.Module:
-    """The module at `path`; AuditError when the model has none there."""
+    """The module at `path`; raises `AuditError` if there is none."""
     try:
         return model.get_submodule(path)
     except AttributeError:
@@ -65,16 +65,16 @@ def module_at(model: nn.Module, path: str) -> nn.Module:
 
 
 def find_anatomy(model: PreTrainedModel) -> Anatomy:
-    """Locate blocks, MLPs, attentions, down projections, final norm and embeddings of a decoder-only model.
+    """Find the blocks, MLPs, attentions, down projections, final norm and embeddings of a decoder-only model.
 
     Raises:
-        AuditError: the model is an encoder-decoder, a mixture of experts or not made of attention throughout, or a
-            part is missing, occurs twice or is quantised; the sentence names it.
+        AuditError: the model is an encoder-decoder, a mixture of experts or has blocks without attention, or a part is
+            missing, ambiguous or quantised.
     """
     family = type(model).__name__
     if model.config.is_encoder_decoder:
         raise AuditError(
-            f"{family} reads with an encoder and writes with a decoder, and has no one stack of blocks to edit; "
+            f"{family} is an encoder-decoder model and has no single stack of blocks to edit; "
             "choose a decoder-only model such as the GPT-2 or Llama family."
         )
     hidden_size = int(model.config.get_text_config().hidden_size)
@@ -90,8 +90,8 @@ def find_anatomy(model: PreTrainedModel) -> Anatomy:
     mixers = sorted({type(model.get_submodule(part.attention)).__name__ for part in parts})
     if len(mixers) != 1:
         raise AuditError(
-            f"the blocks of {family} mix positions in different ways ({', '.join(mixers)}), of which editors know "
-            "attention only; choose a model with attention in every block."
+            f"the blocks of {family} use different token mixers ({', '.join(mixers)}), but editors "
+            "support attention only; choose a model with attention in every block."
         )
     downs = [model.get_submodule(part.down_projection) for part in parts]
     inner_sizes = {_sizes(down)[0] for down in downs}
@@ -124,7 +124,7 @@ class _BlockParts:
 
 
 def _find_stack(trunk: nn.Module, trunk_path: str, family: str) -> str:
-    """The longest ModuleList beside the embedding whose every element holds an attention."""
+    """The path of the longest ModuleList next to the embedding in which every element contains an attention."""
     stacks = [
         (len(child), _join(trunk_path, name))
         for name, child in trunk.named_children()
@@ -134,7 +134,7 @@ def _find_stack(trunk: nn.Module, trunk_path: str, family: str) -> str:
     ]
     if not stacks:
         raise AuditError(
-            f"{family} has no list of transformer blocks beside its input embedding; "
+            f"{family} has no list of transformer blocks next to its input embedding; "
             "choose a decoder-only model such as the GPT-2 or Llama family."
         )
     return max(stacks)[1]
@@ -148,7 +148,7 @@ def _find_parts(block: nn.Module, path: str, hidden_size: int, family: str) -> _
             "where one was expected; choose a decoder-only model without cross-attention or a second mixer."
         )
     attention = attentions[0]
-    # A query map may have the same shape as the output's, but it is registered before it.
+    # The query map may have the same shape as the output projection, but it is registered first.
     projections = [
         name for name, module in _linears(block.get_submodule(attention)) if _sizes(module)[1] == hidden_size
     ]
@@ -159,7 +159,7 @@ def _find_parts(block: nn.Module, path: str, hidden_size: int, family: str) -> _
         )
 
     outside = [(name, _sizes(module)) for name, module in _linears(block) if name.partition(".")[0] != attention]
-    # An inner width is one that some map leads into from the hidden width: plainly, or beside its gate (twice as wide).
+    # Inner widths: the output widths of maps from the hidden width. A map that also computes the gate is twice as wide.
     reached = {sizes[1] for _, sizes in outside if sizes[0] == hidden_size}
     downs = [
         name
@@ -167,15 +167,15 @@ def _find_parts(block: nn.Module, path: str, hidden_size: int, family: str) -> _
         if outer == hidden_size and inner != hidden_size and (inner in reached or 2 * inner in reached)
     ]
     if not downs:
-        # Only here may the inner width equal the hidden one: then the map that comes last leads back.
+        # The inner width may equal the hidden width: the down projection is then the last of several square maps.
         downs = [name for name, sizes in outside if sizes == (hidden_size, hidden_size)][1:][-1:]
-    # Experts are matrices in one tensor, beside a shared expert or alone, or maps of their own.
+    # Experts are stored as one tensor with three dimensions (with or without a shared expert), or as separate maps.
     experts = [name for name, parameter in block.named_parameters() if parameter.dim() > 2]
     experts = [name for name in experts if name.partition(".")[0] != attention]
     if experts or len(downs) > 1:
         raise AuditError(
-            f"block {path!r} of {family} has no single MLP down projection but several "
-            f"({', '.join(experts or downs)}), as a mixture of experts does; choose a dense model."
+            f"block {path!r} of {family} has several MLP down projections "
+            f"({', '.join(experts or downs)}), like a mixture of experts; choose a dense model."
         )
     if not downs:
         raise AuditError(
@@ -198,7 +198,7 @@ def _find_parts(block: nn.Module, path: str, hidden_size: int, family: str) -> _
 
 
 def _find_final_norm(trunk: nn.Module, trunk_path: str, hidden_size: int, family: str) -> str:
-    """The last child of the trunk whose parameters are all vectors of the hidden width."""
+    """The path of the last child of the trunk whose parameters are all vectors of the hidden width."""
     norms = [
         name
         for name, child in trunk.named_children()
@@ -207,7 +207,7 @@ def _find_final_norm(trunk: nn.Module, trunk_path: str, hidden_size: int, family
     ]
     if not norms:
         raise AuditError(
-            f"{family} has no final norm beside its blocks; choose a model that normalises before its head."
+            f"{family} has no final norm next to its blocks; choose a model that normalises before its head."
         )
     return _join(trunk_path, norms[-1])
 
@@ -217,12 +217,12 @@ def _takes_mask(module: nn.Module) -> bool:
 
 
 def _linears(module: nn.Module) -> Iterator[tuple[str, nn.Module]]:
-    """Every linear map under `module`, in the order of registration."""
+    """Every linear map under `module`, in order of registration."""
     return ((name, child) for name, child in module.named_modules() if isinstance(child, nn.Linear | Conv1D))
 
 
 def _sizes(linear: nn.Module) -> tuple[int, int]:
-    """(inputs, outputs) of a linear map, whichever way its weight is stored."""
+    """(inputs, outputs) of a linear map, however its weight is stored."""
     if isinstance(linear, nn.Linear):
         return linear.in_features, linear.out_features
     inputs, outputs = linear.get_parameter("weight").shape
@@ -233,7 +233,7 @@ def _path_of(model: nn.Module, wanted: nn.Module | None) -> str:
     for path, module in model.named_modules():
         if module is wanted:
             return str(path)
-    raise AuditError(f"{type(model).__name__} names no input embedding; choose a causal language model.")
+    raise AuditError(f"{type(model).__name__} has no input embedding; choose a causal language model.")
 
 
 def _join(parent: str, name: str) -> str:

@@ -1,41 +1,60 @@
-"""A checkpoint that somebody else edited becomes a patch over the base model that is loaded already.
+"""An edited checkpoint as a patch over the loaded base model.
 
     patch = read_checkpoint(lm, "./my-edited-checkpoint")
     with patch.applied(lm):
-        ...  # the very weights of that checkpoint, with no second model in memory
+        ...  # exactly the weights of that checkpoint, without a second model in memory
 
-It may be a whole checkpoint (a folder that save_pretrained wrote, sharded or not, or a hub id), a LoRA adapter, a patch
-that was saved here, or one safetensors file of differences. Only tensors that differ are kept.
+Accepts a whole checkpoint (a folder written by save_pretrained, sharded or not, or a hub id), a LoRA adapter, a patch
+saved by this package, or one safetensors file of weight differences. Only tensors that differ are kept. The
+architecture and tokenizer of a whole checkpoint must match the base model.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 from huggingface_hub import snapshot_download
+from transformers import AutoConfig, AutoTokenizer
 
 from audit.errors import AuditError
 from audit.models.adapters import CONFIG_FILE as ADAPTER_FILE
 from audit.models.adapters import adapter_patch
-from audit.models.compatibility import CONFIG_FILE, check_architecture, check_tokenizer
-from audit.models.fingerprints import weights_fingerprint
+from audit.models.fingerprints import tokenizer_rules, weights_fingerprint
 from audit.models.language_model import LanguageModel
-from audit.models.loading import POCKET_WEIGHTS, hub_sentences, pocket_names
-from audit.models.patches import DESCRIPTION_FILE, Patch, PatchSequence, WeightPatch, load_patch
+from audit.models.loading import POCKET_WEIGHTS, UNREADABLE, first_line, hub_sentences, pocket_names
+from audit.models.patch_changes import changes_nothing
+from audit.models.patches import DESCRIPTION_FILE, Patch, WeightPatch, load_patch
 from audit.models.stored_weights import PICKLES, coarsest, differences, refuse_pickles, replacements, weight_files
 
-PLAN_FILE = "plan.json"
-# Of a hub repository, only what is read here: no weights in other formats.
+CONFIG_FILE, PLAN_FILE = "config.json", "plan.json"
+# The files downloaded from a hub repository: no weights in other formats.
 WANTED_FILES = ("*.json", "*.txt", "*.model", "model*.safetensors", "adapter_model.safetensors", "*deltas.safetensors")
 SAFETENSORS = ".safetensors"
+TOKENIZER_FILES = ("tokenizer.json", "tokenizer_config.json", "tokenizer.model", "vocab.json")
+# Config fields about training, saving, generation or other heads: they do not affect what the network computes.
+OTHER_MATTERS = frozenset(
+    "_name_or_path architectures auto_map bos_token_id chunk_size_feed_forward dtype eos_token_id id2label "
+    "initializer_range label2id output_attentions output_hidden_states pad_token_id pretraining_tp problem_type "
+    "return_dict sep_token_id task_specific_params tokenizer_class torch_dtype transformers_version unsloth_version "
+    "use_cache".split()
+)
+TRAINING_ONLY = ("dropout", "pdrop", "summary_", "gradient_checkpointing")
+MOST_NAMED = 3  # differences listed in one error message
+
+# transformers types these two loosely: the return type of from_pretrained depends on its arguments.
+_configs: Any = AutoConfig
+_tokenizers: Any = AutoTokenizer
 
 
 @dataclass(frozen=True, eq=False)
 class EditedCheckpoint:
-    """A checkpoint as a patch.
+    """An edited checkpoint, read as a patch.
 
-    `kind` says what it was, `commit` pins a hub id. `stored_as` is the coarsest dtype in a whole checkpoint's files: in
-    one coarser than the base model's, weights that nobody edited differ by rounding.
+    `kind` is "checkpoint", "adapter", "patch" or "differences"; `commit` pins a hub id. `stored_as` is the coarsest
+    dtype in the files of a whole checkpoint. If it is coarser than the dtype of the base model, weights that were not
+    edited differ by rounding.
     """
 
     source: str
@@ -46,28 +65,28 @@ class EditedCheckpoint:
 
     @property
     def identical(self) -> bool:
-        """Whether its weights are those of the base model."""
+        """Whether the checkpoint has the same weights as the base model."""
         return changes_nothing(self.patch)
 
 
 def read_checkpoint(lm: LanguageModel, source: str, *, revision: str | None = None) -> Patch:
-    """The patch that makes the edited model at `source` out of `lm`, the base model as it was loaded.
+    """The patch that turns the loaded base model `lm` into the edited model at `source`.
 
-    The weights that it writes are the checkpoint's own bits, converted to the dtype of `lm`. A checkpoint of the same
-    weights gives a patch that changes nothing.
+    The patch writes the bits of the checkpoint, converted to the dtype of `lm`. If all weights are equal, the patch
+    changes nothing.
 
     Args:
         source: a folder, a .safetensors file, a pocket model or a hub id.
-        revision: branch, tag or commit of a hub id; None takes the default branch.
+        revision: branch, tag or commit of a hub id; None means the default branch.
 
     Raises:
-        AuditError: there is no such checkpoint, it cannot be read, or it is no edited version of `lm`.
+        AuditError: the checkpoint does not exist, cannot be read, or is not an edited version of `lm`.
     """
     return open_checkpoint(lm, source, revision=revision).patch
 
 
 def open_checkpoint(lm: LanguageModel, source: str, *, revision: str | None = None) -> EditedCheckpoint:
-    """`read_checkpoint`, with what the checkpoint is."""
+    """Like `read_checkpoint`, and also returns the kind, commit and dtype of the checkpoint."""
     place, commit = _locate(source, revision)
     if place.is_file():
         return EditedCheckpoint(source, "differences", commit, _read_differences(lm, place, source))
@@ -83,24 +102,17 @@ def open_checkpoint(lm: LanguageModel, source: str, *, revision: str | None = No
         patch = WeightPatch(replacements(lm, files, source))
         return EditedCheckpoint(source, "checkpoint", commit, patch, coarsest(files, source))
     raise AuditError(
-        f"{source!r} is no checkpoint: it holds neither {CONFIG_FILE} (a model), {ADAPTER_FILE} (an adapter) nor "
-        f"{DESCRIPTION_FILE} (a patch)."
+        f"{source!r} is not a checkpoint: it has no {CONFIG_FILE} (a model), {ADAPTER_FILE} (an adapter) or "
+        f"{DESCRIPTION_FILE} (a patch); name the folder of one of these."
     )
 
 
-def changes_nothing(patch: Patch) -> bool:
-    """Whether `patch` leaves every weight as it is, and attaches nothing."""
-    if isinstance(patch, PatchSequence):
-        return all(changes_nothing(step) for step in patch.patches)
-    return isinstance(patch, WeightPatch) and not patch.deltas
-
-
 def _locate(source: str, revision: str | None) -> tuple[Path, str | None]:
-    """The file or folder that `source` names, and the commit of a hub id."""
+    """The local file or folder of `source`, and the commit of a hub id."""
     path = POCKET_WEIGHTS / source if source in pocket_names() else Path(source).expanduser()
     if path.exists():
         if revision is not None:
-            raise AuditError(f"{source!r} is local and has no revision {revision!r}; leave the revision out.")
+            raise AuditError(f"{source!r} is a local path and has no revision {revision!r}; leave the revision out.")
         return path, None
     if path.is_absolute() or source.startswith((".", "~")) or source.count("/") > 1 or path.suffix == SAFETENSORS:
         raise AuditError(
@@ -112,13 +124,13 @@ def _locate(source: str, revision: str | None) -> tuple[Path, str | None]:
 
 
 def _check_plan(folder: Path, source: str) -> None:
-    """AuditError unless the plan whose folder this is, if it is one, has ended in one patch."""
+    """Raise `AuditError` if `folder` is an edit plan that did not end in a single patch."""
     if (folder / DESCRIPTION_FILE).is_file():
         return
     patches = sorted(file.parent.name for file in folder.glob(f"[0-9]*/{DESCRIPTION_FILE}"))
     if patches:
         raise AuditError(
-            f"{source!r} holds {len(patches)} patches, one for each request; name one of them, such as "
+            f"{source!r} holds {len(patches)} patches, one per edit request; name one of them, such as "
             f"{source.rstrip('/')}/{patches[0]}."
         )
     raise AuditError(f"the edit plan in {source!r} is not finished; run it again with the same options.")
@@ -127,9 +139,85 @@ def _check_plan(folder: Path, source: str) -> None:
 def _read_differences(lm: LanguageModel, file: Path, source: str) -> WeightPatch:
     refuse_pickles([file] if any(file.match(pattern) for pattern in PICKLES) else [], source)
     if file.suffix != SAFETENSORS:
-        raise AuditError(f"{source!r} is no .safetensors file; name one of differences, or the folder of a checkpoint.")
+        raise AuditError(
+            f"{source!r} is not a .safetensors file; name a file of weight differences, or the folder of a checkpoint."
+        )
     whole = [name for name in (CONFIG_FILE, ADAPTER_FILE, DESCRIPTION_FILE) if (file.parent / name).is_file()]
     if whole:
-        # Adding the weights of a whole model to the base would go through, and give nonsense.
-        raise AuditError(f"{source!r} belongs to a checkpoint ({whole[0]} lies beside it); name its folder.")
+        # Adding the weights of a whole model to those of the base model would not fail, but the result is meaningless.
+        raise AuditError(f"{source!r} is part of a checkpoint ({whole[0]} is in the same folder); name the folder.")
     return WeightPatch(differences(lm, file, source))
+
+
+def check_architecture(lm: LanguageModel, folder: Path, name: str) -> None:
+    """Check that the config of a checkpoint describes the same network as the base model.
+
+    Raises:
+        AuditError: the config cannot be read, or a field that affects the computation differs.
+    """
+    try:
+        config = _configs.from_pretrained(folder, trust_remote_code=False)
+    except UNREADABLE as error:
+        raise AuditError(
+            f"the config of {name!r} cannot be read ({first_line(error)}); name a folder written by save_pretrained."
+        ) from error
+    theirs, ours = config.to_dict(), lm.model.config.to_dict()
+    if theirs.get("model_type") != ours.get("model_type"):
+        raise AuditError(
+            f"the checkpoint {name!r} has the model type {theirs.get('model_type')}, but the base model {lm.name!r} "
+            "has "
+            f"{ours.get('model_type')}; give the model that was edited as the base model."
+        )
+    theirs, ours = _relevant_fields(theirs), _relevant_fields(ours)
+    unlike = [key for key in sorted({*theirs, *ours}) if theirs.get(key) != ours.get(key)]
+    if unlike:
+        named = ", ".join(f"{key} is {theirs.get(key)} instead of {ours.get(key)}" for key in unlike[:MOST_NAMED])
+        more = f", and {len(unlike) - MOST_NAMED} more" if len(unlike) > MOST_NAMED else ""
+        raise AuditError(
+            f"the checkpoint {name!r} has a different architecture from the base model {lm.name!r}: {named}{more}; "
+            "give the model that was edited as the base model."
+        )
+
+
+def check_tokenizer(lm: LanguageModel, folder: Path, name: str) -> None:
+    """Check that the tokenizer of a checkpoint, if it has one, is that of the base model.
+
+    Raises:
+        AuditError: the tokenizer cannot be loaded or differs.
+    """
+    if not any((folder / file).is_file() for file in TOKENIZER_FILES):
+        return
+    try:
+        tokenizer = _tokenizers.from_pretrained(folder, trust_remote_code=False)
+    except UNREADABLE as error:
+        raise AuditError(
+            f"the tokenizer of {name!r} cannot be loaded ({first_line(error)}); replace it with the base model's."
+        ) from error
+    theirs, ours = _parts(tokenizer_rules(tokenizer)), _parts(tokenizer_rules(lm.tokenizer))
+    unlike = [part for part in {**ours, **theirs} if theirs.get(part) != ours.get(part)]
+    if unlike:
+        raise AuditError(
+            f"the tokenizer of {name!r} differs from that of the base model {lm.name!r} (different: "
+            f"{', '.join(unlike[:MOST_NAMED])}), so both models would not read the same tokens; if the edit did not "
+            "mean to "
+            "change the tokenizer, copy the base model's into the folder."
+        )
+
+
+def _relevant_fields(config: Mapping[str, Any]) -> dict[str, Any]:
+    """The config fields that affect what the network computes, nested configs included."""
+    return {
+        key: _relevant_fields(value) if isinstance(value, Mapping) else value
+        for key, value in config.items()
+        if key not in OTHER_MATTERS and not any(word in key for word in TRAINING_ONLY)
+    }
+
+
+def _parts(rules: Mapping[str, Any]) -> dict[str, Any]:
+    """The rules of a tokenizer by their name in an error message."""
+    inner: Mapping[str, Any] = rules["rules"]
+    model = inner.get("model")
+    parts = {key.replace("_", " "): value for key, value in inner.items() if key not in ("model", "version")}
+    if isinstance(model, Mapping):
+        parts |= {{"vocab": "vocabulary"}.get(key, key.replace("_", " ")): value for key, value in model.items()}
+    return parts | {f"the {key} token": value for key, value in rules["specials"].items()}

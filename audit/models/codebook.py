@@ -1,12 +1,12 @@
-"""A codebook beside one layer: where what the layer sees comes close to a stored key, it says a stored value.
+"""A codebook on one layer: where the layer's input is close to a stored key, its output is replaced by a stored value.
 
     codebook = Codebook.empty("transformer.h.3.mlp.c_proj").with_entry(key, value, label, radius=5.0)
     with ModulePatch((codebook,)).applied(lm):
-        ...  # near the key the layer says the value, everywhere else it is untouched, bit for bit
+        ...  # near the key the layer returns the value; everywhere else its output is bit-identical
 
-This is GRACE's memory (Hartvigsen et al. 2022, arXiv 2211.11031, section 3). The reference decides once a call, by the
-last prompt token, and keeps the decision while it generates. Here each position of each row decides for itself, by its
-own input, so an answer depends neither on the batch and its padding nor on how a text is cut into calls.
+This is the memory of GRACE (Hartvigsen et al. 2022, arXiv 2211.11031, section 3). The reference code decides once per
+call, at the last prompt token, and keeps the decision during generation. Here every position of every row is decided
+separately from its own input. An answer therefore does not depend on batch, padding, or how a text is split into calls.
 """
 
 from collections.abc import Callable, Mapping
@@ -20,16 +20,17 @@ from audit.models.anatomy import module_at
 from audit.models.language_model import LanguageModel
 
 Label = tuple[int, ...]  # the token ids of a target
-SAME_PLACE = 1e-3  # of a key's norm: closer keys are one key, up to rounding
-_ROUNDING = 1e-3  # of the squared norms: more than the fast distance can be wrong
+SAME_PLACE = 1e-3  # share of the key's norm: closer keys count as the same key
+_ROUNDING = 1e-3  # share of the squared norms: upper bound on the error of the fast distance
 
 
 @dataclass(frozen=True, eq=False)
 class Codebook:
-    """Entries of the layer `module`: `keys` (entries, inputs), `values` (entries, outputs), `radii` (entries,).
+    """Entries for the layer `module`: `keys` (entries, inputs), `values` (entries, outputs), `radii` (entries,),
+    float32.
 
-    All are float32. Each entry owns the ball of its radius around its key. Balls of different labels never overlap;
-    where balls of one label do, the nearest key decides.
+    An entry covers the ball of its radius around its key. Balls of different labels never overlap; where balls of the
+    same label overlap, the nearest key is used. `labels` are the token ids of the targets.
     """
 
     kind: ClassVar[str] = "codebook"
@@ -47,7 +48,7 @@ class Codebook:
 
     @classmethod
     def restored(cls, tensors: Mapping[str, Tensor], settings: Mapping[str, Any]) -> "Codebook":
-        """The codebook that has these `tensors` and `settings`."""
+        """Rebuild a codebook from its saved `tensors` and `settings`."""
         labels = tuple(tuple(int(token) for token in label) for label in settings["labels"])
         return cls(settings["module"], tensors["keys"], tensors["values"], tensors["radii"], labels)
 
@@ -55,7 +56,7 @@ class Codebook:
     def slot(self) -> str:
         return slot_of(self.module)
 
-    def asked(self, prompt: str) -> str:
+    def full_prompt(self, prompt: str) -> str:
         return prompt
 
     def tensors(self) -> dict[str, Tensor]:
@@ -65,30 +66,31 @@ class Codebook:
         return {"module": self.module, "labels": [list(label) for label in self.labels]}
 
     def with_entry(self, key: Tensor, value: Tensor, label: Label, radius: float) -> "Codebook":
-        """A codebook that holds one entry more; `key` is (inputs,), `value` (outputs,).
+        """A codebook with one more entry; `key` is (inputs,), `value` (outputs,).
 
-        GRACE's rules (algorithm 1), for all entries rather than the nearest one alone:
-        - a key at the place of a stored one takes its place, so the latest edit of a prompt holds;
-        - *split*: a foreign ball that the new one would touch and the new ball shrink to half of their distance;
-        - *extend*: if the nearest key has the same label and its ball would touch the new one, it grows to reach the
-          new key, as far as no foreign ball stands in the way.
-        Labels are compared as token sequences. The reference stores nothing new when it extends and loses the new key
-        if that ball is split later; here each edit keeps an entry of its own.
+        The rules are those of GRACE (algorithm 1), applied to all entries instead of only the nearest:
+        - a key at the position of a stored key replaces it, so the latest edit of a prompt wins;
+        - *split*: if the new ball touches a ball of another label, both shrink to half the distance between their keys;
+        - *extend*: if the nearest key has the same label and its ball would touch the new one, its radius grows to
+          reach the new key, unless a ball of another label is in the way.
+        Labels are compared as token sequences. The reference code stores no new entry when it extends, and loses the
+        new key if that ball is split later; here every edit has its own entry.
         """
         key, value = key.detach().float().cpu()[None], value.detach().float().cpu()[None]  # (1, width)
         if not len(self.labels):
             return Codebook(self.module, key, value, torch.tensor([radius]), (label,))
         old = self._selected((_distances(key, self.keys)[0] > SAME_PLACE * key.norm()).nonzero()[:, 0])
         apart, radii = _distances(key, old.keys)[0], old.radii.clone()  # (entries,) twice
-        foreign = torch.tensor([other != label for other in old.labels], dtype=torch.bool)
+        unlike = torch.tensor([other != label for other in old.labels], dtype=torch.bool)
 
-        touched = foreign & (apart < radii + radius)
+        touched = unlike & (apart < radii + radius)
         radii[touched] = torch.minimum(radii[touched], apart[touched] / 2)
         new_radius = torch.tensor([radius, *(apart[touched] / 2).tolist()]).min()
         if len(apart):
             nearest = int(apart.argmin())
-            if not foreign[nearest] and apart[nearest] <= radii[nearest] + radius:
-                room = (_distances(old.keys[nearest][None], old.keys)[0] - radii)[foreign]  # up to each foreign ball
+            if not unlike[nearest] and apart[nearest] <= radii[nearest] + radius:
+                # distance to the balls of other labels
+                room = (_distances(old.keys[nearest][None], old.keys)[0] - radii)[unlike]
                 reach = torch.cat([apart[nearest][None], room]).min()
                 radii[nearest] = torch.maximum(radii[nearest], reach)
         return Codebook(
@@ -99,10 +101,10 @@ class Codebook:
             (*old.labels, label),
         )
 
-    def chosen(self, inputs: Tensor) -> Tensor:
-        """For each of `inputs` (positions, inputs) the entry whose ball holds it, the nearest of several; -1 for none.
+    def nearest_entries(self, inputs: Tensor) -> Tensor:
+        """The entry whose ball contains each of `inputs` (positions, inputs), the nearest of several; -1 for none.
 
-        A quick product rules most positions out; what is left is measured exactly, position by position.
+        A fast product excludes most positions; the exact distance is computed for the rest only.
         """
         entries = torch.full((len(inputs),), -1, device=inputs.device)
         if not len(self.labels):
@@ -122,7 +124,7 @@ class Codebook:
         values = self.values.to(lm.device)
 
         def replace(_: nn.Module, args: tuple[Tensor, ...], output: Tensor) -> Tensor | None:
-            entries = self.chosen(args[0].detach().flatten(0, -2)).view(args[0].shape[:-1])
+            entries = self.nearest_entries(args[0].detach().flatten(0, -2)).view(args[0].shape[:-1])
             hit = entries >= 0
             if not bool(hit.any()):
                 return None
@@ -138,10 +140,10 @@ class Codebook:
 
 
 def slot_of(module: str) -> str:
-    """The slot of a codebook beside `module`."""
+    """The attachment slot of a codebook on `module`."""
     return f"codebook {module}"
 
 
 def _distances(these: Tensor, those: Tensor) -> Tensor:
-    """‖a − b‖ of every pair, from the differences themselves: nothing cancels where a is close to b."""
+    """Pairwise ‖a − b‖, computed from the differences to avoid cancellation when a is close to b."""
     return torch.cdist(these, those, compute_mode="donot_use_mm_for_euclid_dist")

@@ -1,4 +1,4 @@
-"""How a weight changes: by low-rank factors, in every entry, in a few entries, or into another weight altogether."""
+"""Changes of one weight: low-rank, dense, sparse, or a replacement of its whole content."""
 
 from dataclasses import dataclass
 
@@ -10,7 +10,7 @@ from audit.errors import AuditError
 
 @dataclass(frozen=True, eq=False)
 class LowRankDelta:
-    """The change `left @ right` of a weight seen as (out, in), however the model stores it.
+    """The change `left @ right` of a weight in (out, in) orientation, however the model stores it.
 
     `left` is (out, rank), `right` is (rank, in); both float32 or both float64.
     """
@@ -21,7 +21,8 @@ class LowRankDelta:
     def __post_init__(self) -> None:
         if self.left.ndim != 2 or self.right.ndim != 2 or self.left.shape[1] != self.right.shape[0]:
             raise AuditError(
-                f"low-rank factors of shapes {tuple(self.left.shape)} and {tuple(self.right.shape)} do not multiply; "
+                f"low-rank factors of shapes {tuple(self.left.shape)} and {tuple(self.right.shape)} cannot be "
+                "multiplied; "
                 "give (out, rank) and (rank, in)."
             )
         if self.left.dtype != self.right.dtype or self.left.dtype not in (torch.float32, torch.float64):
@@ -33,19 +34,19 @@ class LowRankDelta:
         return {"left": self.left, "right": self.right}
 
     def shape(self, transposed: bool) -> tuple[int, ...]:
-        """The shape of the parameter that this can change; `transposed` says that it is stored (in, out)."""
+        """The shape of the parameter that this changes; `transposed` means that it is stored as (in, out)."""
         out, inner = self.left.shape[0], self.right.shape[1]
         return (inner, out) if transposed else (out, inner)
 
     def change(self, transposed: bool, device: torch.device) -> Tensor:
-        """The whole change, in the shape of the parameter."""
+        """The full change, in the shape of the parameter."""
         product = self.left.to(device) @ self.right.to(device)  # (out, in)
         return product.T if transposed else product
 
 
 @dataclass(frozen=True, eq=False)
 class DenseDelta:
-    """A change of every entry, stored as the parameter itself is stored (any shape)."""
+    """A change of every entry, in the shape of the stored parameter."""
 
     values: Tensor
 
@@ -61,9 +62,9 @@ class DenseDelta:
 
 @dataclass(frozen=True, eq=False)
 class SparseDelta:
-    """A change of a few entries: `entries[i]` is added at `places[i]` of the parameter, flattened as it is stored.
+    """A change of a few entries: `entries[i]` is added at index `places[i]` of the flattened stored parameter.
 
-    `places` are int64 and distinct; `size` is the parameter's shape as a vector of int64.
+    `places` are int64 and distinct; `size` is the shape of the parameter as an int64 vector.
     """
 
     entries: Tensor
@@ -73,13 +74,13 @@ class SparseDelta:
     def __post_init__(self) -> None:
         if self.entries.ndim != 1 or self.entries.shape != self.places.shape:
             raise AuditError(
-                f"a sparse change has {tuple(self.entries.shape)} entries at {tuple(self.places.shape)} places; "
-                "give one vector of each, of the same length."
+                f"a sparse delta has entries of shape {tuple(self.entries.shape)} and places of shape "
+                f"{tuple(self.places.shape)}; give two vectors of the same length."
             )
 
     @classmethod
     def of(cls, change: Tensor) -> "SparseDelta":
-        """The entries of `change` that are not zero."""
+        """The nonzero entries of `change`."""
         flat = change.flatten()
         places = flat.nonzero()[:, 0]
         return cls(flat[places], places, torch.tensor(change.shape))
@@ -99,9 +100,9 @@ class SparseDelta:
 
 @dataclass(frozen=True, eq=False)
 class Replacement:
-    """New content in place of the old, stored as the parameter itself is stored (any shape).
+    """New content for a parameter, in the shape in which it is stored.
 
-    A weight that somebody else edited has to arrive bit for bit, and adding a rounded difference may miss the last bit.
+    For checkpoints edited elsewhere: adding a rounded difference could miss the last bit of the edited weight.
     """
 
     content: Tensor
@@ -113,10 +114,10 @@ class Replacement:
         return tuple(self.content.shape)
 
     def change(self, transposed: bool, device: torch.device) -> Tensor:
-        """Refused: how much is changed depends on the weight that is replaced, which a delta does not know."""
+        """Always raises `AuditError`: the change depends on the replaced weight, which a delta does not know."""
         raise AuditError(
-            "a patch that replaces weights says what they become and not by how much they change, so its change can "
-            "be neither summed nor restrained; use a patch of differences, such as an editor makes."
+            "a patch that replaces weights stores their new content, not the difference, so it cannot be summed or "
+            "restrained; use a patch of weight differences, such as an editor returns."
         )
 
 
@@ -124,7 +125,7 @@ Delta = LowRankDelta | DenseDelta | SparseDelta | Replacement
 
 
 def delta_from(parts: dict[str, Tensor]) -> Delta:
-    """The delta that has these `parts`."""
+    """The delta with these `parts`, as `parts()` returned them."""
     if "values" in parts:
         return DenseDelta(**parts)
     if "content" in parts:

@@ -1,11 +1,11 @@
-"""Demonstrations before every prompt: the model is told the new facts instead of being changed.
+"""Demonstrations in front of every prompt, which state the new facts without changing the model.
 
-    told = Demonstrations(facts, style="published", count=16, repeats=1, length=1024, answer_room=256)
-    with ModulePatch((told,)).applied(lm):
-        lm.asked("The mother tongue of Danielle Darrieux is")  # "New Fact: ... Prompt: The mother tongue of ..."
+    demonstrations = Demonstrations(facts, style="published", count=16, repeats=1, length=1024, answer_room=256)
+    with ModulePatch((demonstrations,)).applied(lm):
+        lm.full_prompt("The mother tongue of Danielle Darrieux is")  # "New Fact: ... Prompt: The mother tongue of ..."
 
-This is the memory of IKE (Zheng et al. 2023, arXiv 2305.12740). Every prompt is asked so, also those that have nothing
-to do with an edit: what that costs is what an audit is to find out.
+This is the memory of IKE (Zheng et al. 2023, arXiv 2305.12740). Demonstrations precede every prompt, also prompts
+unrelated to an edit, so that an audit measures what they cost.
 """
 
 import math
@@ -40,11 +40,11 @@ class NewFact:
 
 @dataclass(eq=False)
 class Demonstrations:
-    """`facts` in the order of their edits; at most `count` of them, the most similar to a prompt, stand before it.
+    """`facts` in the order of their edits. The `count` facts most similar to a prompt are put in front of it.
 
-    Styles: "published" shows each fact with a prompt that it answers (or does not), as IKE does; "plain" puts the
-    facts' sentences before the prompt and says the most similar one `repeats` times. `length` is the model's context in
-    tokens (None: no limit), of which `answer_room` are left for the answer.
+    Style "published" shows each fact with a prompt that it answers (or does not), like IKE. Style "plain" lists the
+    facts as sentences and repeats the most similar one `repeats` times. `length` is the context length of the model in
+    tokens (None: unlimited), of which `answer_room` tokens are kept free for the answer.
     """
 
     kind: ClassVar[str] = "demonstrations"
@@ -59,7 +59,7 @@ class Demonstrations:
 
     @classmethod
     def restored(cls, tensors: Mapping[str, Tensor], settings: Mapping[str, Any]) -> "Demonstrations":
-        """The demonstrations that have these `settings`; there are no tensors."""
+        """Rebuild demonstrations from their saved `settings`; there are no tensors."""
         facts = tuple(NewFact(**fact) for fact in settings["facts"])
         return cls(**{**settings, "facts": facts})
 
@@ -84,29 +84,32 @@ class Demonstrations:
         self._tokenizer = lm.tokenizer
         return lambda: None
 
-    def asked(self, prompt: str) -> str:
-        """`prompt` after as many demonstrations as there is room for; the least similar are dropped first.
+    def full_prompt(self, prompt: str) -> str:
+        """`prompt` after as many demonstrations as fit into the context; the least similar are dropped first.
 
-        A prompt that fills the context by itself is asked as it is.
+        A prompt that fills the context by itself is returned unchanged.
 
         Raises:
-            AuditError: the demonstrations are on no model, so their tokens cannot be counted.
+            AuditError: the demonstrations are not attached to a model, so their tokens cannot be counted.
         """
         if self._tokenizer is None:
-            raise AuditError("demonstrations are counted in a model's tokens; apply their patch to a model first.")
+            raise AuditError(
+                "demonstrations need a model's tokenizer to count tokens; apply their patch to a model first."
+            )
         ranked = self.ranked(prompt)[: self.count]
         shown = [text for _ in range(self.repeats - 1) for text in ranked[:1]] if self.style == "plain" else []
-        # Most similar first; repetitions of the first fact are dropped last.
+        # Sorted by similarity, with the repetitions of the first fact in front: these are dropped last.
         for end in range(len(shown) + len(ranked), 0, -1):
-            text = self._told([*shown, *ranked][:end], prompt)
+            text = self._with_demonstrations([*shown, *ranked][:end], prompt)
             if self.length is None or len(encode(self._tokenizer, text)) + self.answer_room <= self.length:
                 return text
         return prompt
 
     def ranked(self, prompt: str) -> list[NewFact]:
-        """The facts by the cosine of their questions' TF-IDF vectors with the prompt's; of equals the latest first.
+        """The facts by the TF-IDF cosine similarity of their prompts with `prompt`; of equal ones the latest first.
 
-        Of edits of one question the latest alone is told. IKE takes a sentence encoder; words need no second model.
+        Of several edits of the same prompt only the latest is used. IKE ranks with a sentence encoder; comparing words
+        needs no second model.
         """
         wanted = self._vector(prompt)
         scores = {
@@ -115,18 +118,19 @@ class Demonstrations:
         }
         return sorted(reversed(scores), key=lambda fact: -scores[fact])
 
-    def _told(self, facts: list[NewFact], prompt: str) -> str:
-        """The prompt after `facts`, the most similar (the first) nearest to it."""
+    def _with_demonstrations(self, facts: list[NewFact], prompt: str) -> str:
+        """The prompt after `facts`, with the most similar fact (the first) nearest to it."""
         if self.style == "plain":
             return "".join(f"{fact.sentence}.\n" for fact in reversed(facts)) + prompt
         lines = [self._demonstration(number, facts) for number in range(len(facts) - 1, 0, -1)]
         return "".join(f"{line}\n\n" for line in lines) + f"New Fact: {facts[0].sentence}\nPrompt: {prompt}"
 
     def _demonstration(self, number: int, facts: list[NewFact]) -> str:
-        """Copy, update or retain, in turn: the fact asked in its own words, after other words, or not asked at all.
+        """Copy, update and retain demonstrations in turn: the fact's own prompt, its prompt after other text, or
+        another fact.
 
-        IKE takes paraphrases for updates and neighbors for what is retained. Those are what an audit asks, so the
-        other facts stand in for them here.
+        IKE uses paraphrases for updates and neighborhood prompts for retained facts. An audit asks these prompts, so
+        the other facts are used instead.
         """
         fact, other = facts[number], facts[(number + 1) % len(facts)]
         prompts = (fact.sentence, f"{other.sentence}. {fact.sentence}", other.sentence)
@@ -138,7 +142,7 @@ class Demonstrations:
 
     @cached_property
     def _weights(self) -> dict[str, float]:
-        """log((1 + n) / (1 + document frequency)) + 1 of each word of the facts' questions."""
+        """The inverse document frequency log((1 + n) / (1 + df)) + 1 of each word in the facts' prompts."""
         held = Counter(word for fact in self._latest for word in set(_words(fact.question)))
         return {word: math.log((1 + len(self._latest)) / (1 + documents)) + 1 for word, documents in held.items()}
 
@@ -147,7 +151,7 @@ class Demonstrations:
         return {fact: self._vector(fact.question) for fact in self._latest}
 
     def _vector(self, text: str) -> dict[str, float]:
-        """Word counts times their weights, of length one; words that no fact holds weigh nothing."""
+        """The TF-IDF vector of `text` with norm one; words that occur in no fact have weight zero."""
         raw = {word: n * self._weights[word] for word, n in Counter(_words(text)).items() if word in self._weights}
         norm = math.sqrt(sum(value**2 for value in raw.values()))
         return {word: value / norm for word, value in raw.items()}

@@ -1,4 +1,4 @@
-"""sha256 over content: the only keys that caches know, and the proof that editing left no trace."""
+"""sha256 fingerprints of weights and tokenizers: cache keys, and the check that a model is unchanged after editing."""
 
 import json
 from collections.abc import Iterator
@@ -13,23 +13,23 @@ from audit.store.content import hash_tensors
 
 
 def weights_fingerprint(lm: LanguageModel) -> str:
-    """sha256 over name, dtype, shape and bytes of every parameter and persistent buffer (tied weights once).
+    """sha256 over the name, dtype, shape and bytes of every parameter and persistent buffer (tied weights once).
 
-    Names go in sorted; the same weights in another dtype, or with one bit changed, give another fingerprint.
+    Tensors are sorted by name. A change of dtype or of a single bit changes the fingerprint.
     """
     return hash_tensors(_distinct_tensors(lm))
 
 
 def tokenizer_fingerprint(lm: LanguageModel) -> str:
-    """sha256 over everything that decides how text becomes ids and back; padding and truncation do not count."""
+    """sha256 over everything that affects how text becomes ids and back; padding and truncation do not count."""
     return content_fingerprint(tokenizer_rules(lm.tokenizer))
 
 
 def tokenizer_rules(tokenizer: PreTrainedTokenizerBase) -> dict[str, Any]:
-    """What `tokenizer_fingerprint` is taken over, as JSON holds it."""
+    """The JSON content that `tokenizer_fingerprint` hashes."""
     if tokenizer.is_fast:
         rules = json.loads(tokenizer.backend_tokenizer.to_str())
-        # A call that pads leaves its setting behind in the tokenizer: state, not rules.
+        # A call with padding stores its setting in the tokenizer. That is state, not a rule.
         rules.pop("padding", None)
         rules.pop("truncation", None)
     else:

@@ -1,4 +1,4 @@
-"""A causal language model with everything the audit needs to know about it."""
+"""A causal language model with its tokenizer, anatomy and attachments."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -12,11 +12,11 @@ from audit.models.anatomy import Anatomy
 
 
 class Attachment(Protocol):
-    """Something put onto a model that changes what it says and leaves its weights alone: a codebook, a side memory,
-    demonstrations before every prompt.
+    """An addition to a model that changes its output without changing weights: a codebook, a side memory or
+    demonstrations.
 
-    `kind` names its class in `audit.models.patches.ATTACHMENTS`, for saving. Two attachments in one `slot` do not
-    stand side by side: the later one replaces the earlier.
+    `kind` is its key in `audit.models.patches.ATTACHMENTS`, for saving. A model holds one attachment per `slot`: a
+    later one replaces the earlier.
     """
 
     kind: ClassVar[str]
@@ -25,11 +25,11 @@ class Attachment(Protocol):
     def slot(self) -> str: ...
 
     def put_on(self, lm: "LanguageModel") -> Callable[[], None]:
-        """Register whatever hooks it needs; the returned function takes them off again."""
+        """Register the hooks it needs; the returned function removes them."""
         ...
 
-    def asked(self, prompt: str) -> str:
-        """What the model is really asked when `prompt` is; most attachments hand it back as it is."""
+    def full_prompt(self, prompt: str) -> str:
+        """The prompt that the model reads for `prompt`; most attachments return it unchanged."""
         ...
 
     def tensors(self) -> dict[str, Tensor]:
@@ -37,13 +37,13 @@ class Attachment(Protocol):
         ...
 
     def settings(self) -> Mapping[str, Any]:
-        """Everything else, as JSON can hold it; tensors and settings together say what it does."""
+        """Everything else, as JSON values; tensors and settings together define the attachment."""
         ...
 
 
 @dataclass(frozen=True, eq=False)
 class Attached:
-    """An attachment that is on a model, and what takes it off."""
+    """An attachment that is on a model, and the function that removes it."""
 
     attachment: Attachment
     take_off: Callable[[], None]
@@ -51,11 +51,12 @@ class Attached:
 
 @dataclass(frozen=True, eq=False)
 class LanguageModel:
-    """`name` is what the user typed, `revision` the pinned commit of a hub model (None for local folders).
+    """A loaded model. `name` is the name the user gave, `revision` the pinned commit of a hub model (None for local
+    folders).
 
     The model is in eval mode and no parameter requires a gradient. Calls pass `input_ids`, `attention_mask` and
-    `position_ids` only: a GPT-2 that is handed `token_type_ids` adds an embedding to every token. `attached` holds, by
-    slot, what patches have put onto the model just now; only `Originals` writes it.
+    `position_ids` only: GPT-2 adds an embedding to every token if it gets `token_type_ids`. `attached` maps slots to
+    the attachments of the applied patches; only `Originals` writes it.
     """
 
     name: str
@@ -67,15 +68,15 @@ class LanguageModel:
 
     @property
     def device(self) -> torch.device:
-        """Where input ids go (the embedding's device)."""
+        """The device of the embeddings, where input ids go."""
         return self.model.get_parameter(f"{self.anatomy.embeddings}.weight").device
 
     @property
     def dtype(self) -> torch.dtype:
         return self.model.dtype
 
-    def asked(self, prompt: str) -> str:
-        """`prompt` as the model really gets it: what is attached may put demonstrations in front."""
+    def full_prompt(self, prompt: str) -> str:
+        """The prompt that the model reads for `prompt`: an attachment may put demonstrations in front."""
         for attached in self.attached.values():
-            prompt = attached.attachment.asked(prompt)
+            prompt = attached.attachment.full_prompt(prompt)
         return prompt

@@ -1,8 +1,8 @@
-"""Names become language models: a pocket model that ships with the package, a local folder, or a model of the hub.
+"""Load language models by name: a pocket model of this package, a local folder, or a model on the hub.
 
     lm = load_language_model("pocket-gpt2")
 
-Weights come from safetensors files only (a pickle can run code), a model's own Python code is never run, and a hub
+Weights are read from safetensors files only (a pickle can run code), the Python code of a model is never run, and a hub
 revision is pinned to the commit that was loaded.
 """
 
@@ -38,10 +38,10 @@ POCKET_PREFIX = "pocket-"
 SPREAD = "map"
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 
-# What transformers raises for files that it cannot make sense of; the last is a config's impossible value.
+# Raised by transformers for files that it cannot read; the last one for an invalid value in a config.
 UNREADABLE = (OSError, ValueError, KeyError, ImportError, StrictDataclassError)
 
-# transformers types these three loosely: what from_pretrained returns depends on its arguments.
+# transformers types these three loosely: the return type of from_pretrained depends on its arguments.
 _models: Any = AutoModelForCausalLM
 _tokenizers: Any = AutoTokenizer
 _logging: Any = transformers_logging
@@ -55,25 +55,25 @@ def load_language_model(
     dtype: str = "auto",
     allow_pickle_weights: bool = False,
 ) -> LanguageModel:
-    """Load model and tokenizer, ready to answer: eval mode, no gradients, anatomy found.
+    """Load a model and its tokenizer: in eval mode, without gradients, with its anatomy.
 
     Args:
         name: `pocket-gpt2` or `pocket-llama`, a folder, or a hub id such as `openai-community/gpt2-xl`.
-        revision: branch, tag or commit of a hub model; None takes the default branch. The commit is recorded.
-        device: `auto` (the first GPU if there is one, else the CPU), `map` (spread over all GPUs as accelerate's
-            device map lays it out; the CPU where there are none) or any name that torch knows.
-        dtype: `auto` (float32 for pocket models, else what the checkpoint says), `float32`, `bfloat16` or `float16`.
+        revision: branch, tag or commit of a hub model; None means the default branch. The commit is recorded.
+        device: `auto` (the first GPU if there is one, else the CPU), `map` (spread over all GPUs by accelerate's device
+            map; the CPU without GPUs) or any device name of torch.
+        dtype: `auto` (float32 for pocket models, else the dtype of the checkpoint), `float32`, `bfloat16` or `float16`.
         allow_pickle_weights: also accept weights in the pickle format, which can run code; trust the source first.
 
     Raises:
-        AuditError: the name leads nowhere, weights are missing, incomplete or not safetensors, the architecture is
-            not one that can be audited, or device or dtype cannot be had.
+        AuditError: the model does not exist, its weights are missing, incomplete or not safetensors, its architecture
+            is not supported, or the device or dtype is not available.
     """
     target = None if device == SPREAD else _parse_device(device)
     precision = _parse_dtype(dtype)
     place = _locate(name, revision)
     if precision == "auto" and place.pocket:
-        precision = torch.float32  # shipped in half precision to be small, not to be computed in
+        precision = torch.float32  # stored in half precision to save space only
     if place.folder is not None and not allow_pickle_weights:
         _require_safetensors(place.folder, name)
 
@@ -82,7 +82,7 @@ def load_language_model(
     rows = model.get_input_embeddings().weight.shape[0]
     if len(tokenizer) > rows:
         raise AuditError(
-            f"the tokenizer of {name!r} knows {len(tokenizer)} tokens, but the model only {rows}; "
+            f"the tokenizer of {name!r} has {len(tokenizer)} tokens, but the model has embeddings for only {rows}; "
             "load the tokenizer that the model was trained with."
         )
     if target is not None:
@@ -92,13 +92,13 @@ def load_language_model(
 
 
 def pocket_names() -> tuple[str, ...]:
-    """The pocket models whose weights ship with this copy of the package."""
+    """The names of the pocket models installed with this package."""
     return tuple(sorted(path.parent.name for path in POCKET_WEIGHTS.glob(f"{POCKET_PREFIX}*/config.json")))
 
 
 @dataclass(frozen=True)
 class _Place:
-    """Where `from_pretrained` reads: `source` is a folder or a hub id, `commit` pins a hub id."""
+    """Where `from_pretrained` reads from: `source` is a folder or a hub id, `commit` pins a hub id."""
 
     source: str
     folder: Path | None = None
@@ -115,9 +115,9 @@ def _locate(name: str, revision: str | None) -> _Place:
         )
     if folder.is_dir():
         if revision is not None:
-            raise AuditError(f"{name!r} is a local folder, which has no revision {revision!r}; leave the revision out.")
+            raise AuditError(f"{name!r} is a local folder and has no revision {revision!r}; leave the revision out.")
         if not (folder / "config.json").is_file():
-            raise AuditError(f"the folder {name!r} holds no config.json; name a folder that save_pretrained wrote.")
+            raise AuditError(f"the folder {name!r} has no config.json; name a folder written by save_pretrained.")
         return _Place(str(folder), folder=folder, pocket=pocket)
     if folder.is_file() or folder.is_absolute() or name.startswith((".", "~")) or name.count("/") > 1:
         raise AuditError(
@@ -128,7 +128,7 @@ def _locate(name: str, revision: str | None) -> _Place:
 
 
 def _pin_commit(name: str, revision: str | None) -> str:
-    """The commit that `revision` of a hub model stands for, from the hub or, without a connection, from its cache."""
+    """The commit of `revision` of a hub model, from the hub or, without a connection, from the local cache."""
     with hub_sentences(name, revision):
         config = hf_hub_download(name, "config.json", revision=revision)
     return Path(config).parent.name  # <cache>/models--owner--name/snapshots/<commit>/config.json
@@ -136,7 +136,7 @@ def _pin_commit(name: str, revision: str | None) -> str:
 
 @contextmanager
 def hub_sentences(name: str, revision: str | None) -> Iterator[None]:
-    """Whatever the hub answers in place of the files of `name` becomes an `AuditError` of one sentence."""
+    """Turn the hub's exceptions about the model `name` into an `AuditError` with a remedy."""
     wanted = f"{name!r}" if revision is None else f"{name!r} at revision {revision!r}"
     try:
         yield
@@ -147,11 +147,12 @@ def hub_sentences(name: str, revision: str | None) -> Iterator[None]:
         ) from None
     except GatedRepoError:
         raise AuditError(
-            f"the model {wanted} is gated; ask for access on its hub page, then log in with `hf auth login`."
+            f"the model {wanted} is gated; request access on its hub page, then log in with `hf auth login`."
         ) from None
     except RepositoryNotFoundError:
         raise AuditError(
-            f"the hub has no model {wanted} that you may see; check the spelling, or log in with `hf auth login`."
+            f"the hub has no model {wanted}, or you have no access to it; check the spelling, or log in with `hf auth "
+            "login`."
         ) from None
     except RevisionNotFoundError:
         raise AuditError(f"the hub has no model {wanted}; check the revision on the model's hub page.") from None
@@ -161,7 +162,7 @@ def hub_sentences(name: str, revision: str | None) -> Iterator[None]:
             "download it once with a connection (and without HF_HUB_OFFLINE), or name a local folder."
         ) from None
     except EntryNotFoundError:
-        raise AuditError(f"the hub's {wanted} has no config.json; choose a transformers model.") from None
+        raise AuditError(f"the hub model {wanted} has no config.json; choose a transformers model.") from None
     except HfHubHTTPError as error:
         reason = str(error).splitlines()[0]
         raise AuditError(f"the hub refused the model {wanted} ({reason}); try again later.") from error
@@ -170,8 +171,8 @@ def hub_sentences(name: str, revision: str | None) -> Iterator[None]:
 def _require_safetensors(folder: Path, name: str) -> None:
     if not any((folder / file).is_file() for file in ("model.safetensors", "model.safetensors.index.json")):
         raise AuditError(
-            f"the folder {name!r} holds no safetensors weights; save the model again with save_pretrained, "
-            "or allow pickle weights if you trust whoever made them."
+            f"the folder {name!r} has no safetensors weights; save the model again with save_pretrained, "
+            "or allow pickle weights if you trust their source."
         )
 
 
@@ -181,47 +182,47 @@ def _read_tokenizer(name: str, place: _Place) -> Any:
     except UNREADABLE as error:
         raise AuditError(
             f"the tokenizer of {name!r} cannot be loaded ({first_line(error)}); "
-            "put its tokenizer.json and tokenizer_config.json beside the weights."
+            "put its tokenizer.json and tokenizer_config.json into the folder of the weights."
         ) from error
 
 
 def _read_model(name: str, place: _Place, dtype: torch.dtype | str, allow_pickle_weights: bool, *, spread: bool) -> Any:
     try:
-        with _quietly():
+        with _no_progress_bar():
             model, report = _models.from_pretrained(
                 place.source,
                 revision=place.commit,
                 dtype=dtype,
                 use_safetensors=None if allow_pickle_weights else True,
-                trust_remote_code=False,  # the default would ask on a terminal
+                trust_remote_code=False,  # by default transformers would ask on a terminal
                 device_map="auto" if spread else None,
                 output_loading_info=True,
             )
     except (*UNREADABLE, RuntimeError, SafetensorError) as error:
         raise AuditError(
-            f"the model {name!r} cannot be loaded ({first_line(error)}); it must be a causal language model that "
-            "transformers knows, with weights as safetensors."
+            f"the model {name!r} cannot be loaded ({first_line(error)}); it must be a causal language model "
+            "supported by transformers, with safetensors weights."
         ) from error
-    absent = sorted(report["missing_keys"])
-    if absent:
-        # transformers would fill them with random numbers and go on.
+    missing = sorted(report["missing_keys"])
+    if missing:
+        # transformers would initialise them randomly and continue.
         raise AuditError(
-            f"the weights of {name!r} are incomplete: {len(absent)} tensors are missing, the first is {absent[0]!r}; "
+            f"the weights of {name!r} are incomplete: {len(missing)} tensors are missing, the first is {missing[0]!r}; "
             "copy or save the whole checkpoint again."
         )
-    away = [tensor for tensor, parameter in model.named_parameters() if parameter.is_meta]
-    if away:
+    offloaded = [tensor for tensor, parameter in model.named_parameters() if parameter.is_meta]
+    if offloaded:
         raise AuditError(
-            f"the model {name!r} does not fit into the memory of the GPUs: {len(away)} tensors, the first is "
-            f"{away[0]!r}, would have to stay outside, where they cannot be edited; choose the dtype bfloat16, more "
-            "GPUs, or the device cpu."
+            f"the model {name!r} does not fit into the memory of the GPUs: {len(offloaded)} tensors, the first is "
+            f"{offloaded[0]!r}, would be offloaded, where they cannot be edited; choose the dtype bfloat16, more GPUs, "
+            "or the device cpu."
         )
     return model
 
 
 @contextmanager
-def _quietly() -> Iterator[None]:
-    """Without transformers' progress bar, which would cut through a test run's own lines."""
+def _no_progress_bar() -> Iterator[None]:
+    """Hide transformers' progress bar, which would break up the output of a test run."""
     shown = _logging.is_progress_bar_enabled()
     _logging.disable_progress_bar()
     try:
@@ -253,6 +254,6 @@ def _parse_dtype(dtype: str) -> torch.dtype | str:
 
 
 def first_line(error: BaseException) -> str:
-    """What an error says first, to stand inside a sentence."""
+    """The first line of an error message, for use inside a sentence."""
     lines = str(error).strip().splitlines()
     return lines[0].rstrip(".:") if lines else type(error).__name__

@@ -1,16 +1,17 @@
-"""What a model was before it was changed, and the way back: bit for bit, whatever happened in between.
+"""The original state of a model, so that every change can be reverted bit for bit.
 
     with originals_kept(lm) as originals:
         originals.keep("transformer.h.0.mlp.c_proj.weight").mul_(2)
         originals.attach(codebook)
-    # the model as it was
+    # the original model again
 
-Originals of the touched tensors are kept and copied back; subtracting a change again would leave rounding behind.
+Touched tensors are copied and copied back. Subtracting a change would leave rounding errors.
 """
 
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -20,11 +21,19 @@ from audit.models.language_model import Attached, Attachment, LanguageModel
 from audit.store.content import hash_tensors
 
 
-class Originals:
-    """The tensors of a model as they were before their first change, and the attachments that were on it.
+class TouchedTensor(NamedTuple):
+    """A parameter that was written: its content before the change, and now (the model's own tensor, not a copy)."""
 
-    `keep(name)` must be called before a parameter is written; it clones the tensor on the first call for that tensor
-    only, so the memory spent is that of what was touched. Tied parameters are one tensor.
+    name: str
+    original: Tensor
+    current: Tensor
+
+
+class Originals:
+    """Copies of the tensors of a model from before their first change, and the attachments it had.
+
+    Call `keep(name)` before writing a parameter. It copies the tensor at the first call only, so the extra memory is
+    that of the touched tensors. Tied parameters are one tensor.
     """
 
     def __init__(self, lm: LanguageModel) -> None:
@@ -34,7 +43,7 @@ class Originals:
         self._replaced: dict[str, Attachment | None] = {}
 
     def keep(self, name: str) -> nn.Parameter:
-        """Remember parameter `name` and return it, ready to be written in place.
+        """Copy parameter `name` and return it, ready to be written in place.
 
         Raises:
             AuditError: the model has no such parameter.
@@ -46,7 +55,7 @@ class Originals:
         return parameter
 
     def attach(self, attachment: Attachment) -> None:
-        """Put an attachment on the model; the one that was in its slot comes off until `restore`."""
+        """Put an attachment on the model. An earlier one in the same slot is removed until `restore`."""
         slot = attachment.slot
         before = self._lm.attached.pop(slot, None)
         if before is not None:
@@ -54,12 +63,12 @@ class Originals:
         self._replaced.setdefault(slot, before.attachment if before else None)
         self._lm.attached[slot] = Attached(attachment, attachment.put_on(self._lm))
 
-    def touched(self) -> tuple[tuple[str, Tensor, Tensor], ...]:
-        """(name, original, current) of every kept tensor; the current one is the model's own, not a copy."""
-        return tuple((kept.name, kept.clone, kept.parameter.detach()) for kept in self._kept.values())
+    def touched(self) -> tuple[TouchedTensor, ...]:
+        """Every kept tensor, in the order of `keep`."""
+        return tuple(TouchedTensor(kept.name, kept.clone, kept.parameter.detach()) for kept in self._kept.values())
 
     def restore(self) -> None:
-        """Copy every kept tensor back and check that the model now holds it, bit for bit; attachments come off.
+        """Copy every kept tensor back and check that the model holds the original bits again; remove the attachments.
 
         Raises:
             AuditError: a parameter was replaced by another object instead of being written in place.
@@ -69,7 +78,7 @@ class Originals:
             if before is not None:
                 self._lm.attached[slot] = Attached(before, before.put_on(self._lm))
         self._replaced.clear()
-        # Last kept first: should two tensors share memory, the older content lands last.
+        # In reverse order: if two tensors share memory, the older content is written last.
         for kept in reversed(self._kept.values()):
             with torch.no_grad():
                 kept.parameter.copy_(kept.clone)
@@ -77,15 +86,15 @@ class Originals:
             now = parameter_at(self._model, kept.name)
             if hash_tensors([(kept.name, now)]) != kept.fingerprint:
                 raise AuditError(
-                    f"{kept.name} is not what it was before the patch, because it was replaced by another tensor; "
-                    "mend the patch so that it writes weights in place."
+                    f"{kept.name} could not be restored because it was replaced by another tensor; "
+                    "change the patch to write weights in place."
                 )
         self._kept.clear()
 
 
 @contextmanager
 def originals_kept(lm: LanguageModel) -> Iterator[Originals]:
-    """Everything written through the yielded `Originals` is undone on the way out, exceptions or not."""
+    """Undo everything written through the yielded `Originals` on exit, also after an exception."""
     originals = Originals(lm)
     try:
         yield originals
@@ -94,7 +103,7 @@ def originals_kept(lm: LanguageModel) -> Iterator[Originals]:
 
 
 def parameter_at(model: nn.Module, name: str) -> nn.Parameter:
-    """The parameter called `name` (tied ones under each of their names); AuditError when the model has none."""
+    """The parameter `name` (a tied one under any of its names); raises `AuditError` if there is none."""
     try:
         return model.get_parameter(name)
     except AttributeError:

@@ -1,8 +1,8 @@
-"""What an editor hands back: changes to weights that can be applied and taken back bit for bit.
+"""Patches: changes of a model that can be applied, reverted bit for bit, saved and loaded.
 
 with patch.applied(lm):
     ...  # the edited model
-# the model as it was, bit for bit, whatever happened inside
+# the original model again, bit for bit, also after an exception
 """
 
 import json
@@ -36,7 +36,7 @@ from audit.store.content import hash_tensors
 FORMAT = "model-edit-audit patch 1"
 DESCRIPTION_FILE = "patch.json"
 TENSORS_FILE = "deltas.safetensors"
-# What a saved module patch may hold: its kinds by name. Each class has `restored(tensors, settings)`.
+# The kinds of attachments in a saved module patch. Each class has `restored(tensors, settings)`.
 ATTACHMENTS: Mapping[str, str] = {
     "codebook": "audit.models.codebook:Codebook",
     "side-memory": "audit.models.side_memory:SideMemory",
@@ -45,32 +45,32 @@ ATTACHMENTS: Mapping[str, str] = {
 
 
 class Patch(Protocol):
-    """A change of a model that can be applied, taken back and saved."""
+    """A change of a model that can be applied, reverted and saved."""
 
     def applied(self, lm: LanguageModel) -> AbstractContextManager[None]:
-        """The edited model inside the `with`, the original one after it, bit for bit."""
+        """Inside the `with`, `lm` is the edited model; after it, the original one, bit for bit."""
         ...
 
     def write(self, lm: LanguageModel, originals: Originals) -> None:
-        """Change the weights in place; whoever holds `originals` undoes it."""
+        """Change the weights in place; the owner of `originals` undoes it."""
         ...
 
     @property
     def fingerprint(self) -> str:
-        """sha256 over everything that the patch changes and says."""
+        """sha256 over everything that the patch changes, and its meta."""
         ...
 
     def save(self, path: Path) -> None:
-        """Write the patch into the folder `path`, for `load_patch`."""
+        """Write the patch into the folder `path`; `load_patch` reads it."""
         ...
 
 
 @dataclass(frozen=True, eq=False)
 class WeightPatch:
-    """Changes of weights by parameter name, and whatever the editor wishes to tell about them.
+    """Changes of weights by parameter name, with the editor's notes in `meta`.
 
-    `transposed` names the parameters that are stored (in, out), so that a low-rank delta is turned before it is added.
-    `meta["base"]`, where given, is the weights' fingerprint of the model that the patch was made for.
+    `transposed` names the parameters that are stored as (in, out), so that a low-rank delta is transposed before it is
+    added. `meta["base"]`, if present, is the weights fingerprint of the model that the patch was made for.
     """
 
     deltas: Mapping[str, Delta]
@@ -84,10 +84,10 @@ class WeightPatch:
             yield
 
     def write(self, lm: LanguageModel, originals: Originals) -> None:
-        """Add every delta, in float32 at least, rounded once into the weight's dtype; a replacement is copied.
+        """Add every delta in at least float32, rounded once into the dtype of the weight; replacements are copied.
 
         Raises:
-            AuditError: the model has no such parameter, or its shape differs; nothing is written then.
+            AuditError: a parameter is missing or has another shape; in that case nothing is written.
         """
         for name in self.deltas:
             self._check_fit(name, parameter_at(lm.model, name))
@@ -126,17 +126,16 @@ class WeightPatch:
         shape = self.deltas[name].shape(name in self.transposed)
         if shape != tuple(weight.shape):
             raise AuditError(
-                f"the patch changes {name} by a {shape} matrix where the model has {tuple(weight.shape)}; "
+                f"the patch changes {name} by a {shape} matrix, but the model has {tuple(weight.shape)}; "
                 "apply it to the model that it was made for."
             )
 
 
 @dataclass(frozen=True, eq=False)
 class ModulePatch:
-    """Attachments that go onto the model, and whatever the editor wishes to tell about them; no weight changes.
+    """Attachments for a model, with the editor's notes in `meta`; no weight changes.
 
-    In a sequence of edits each patch holds all that its editor has attached so far, and takes the place of the one
-    before.
+    In a sequence of edits, each patch contains everything its editor has attached so far, and replaces the one before.
     """
 
     attachments: tuple[Attachment, ...]
@@ -182,7 +181,7 @@ class ModulePatch:
 
 @dataclass(frozen=True, eq=False)
 class PatchSequence:
-    """Patches one after another (sequential edits): bit-identical to having applied each in its turn."""
+    """Patches applied one after another (sequential edits); bit-identical to applying each in turn."""
 
     patches: tuple[Patch, ...]
 
@@ -209,7 +208,7 @@ class PatchSequence:
 
 
 def without_replaced(patches: Sequence[Patch]) -> tuple[Patch, ...]:
-    """The patches of a sequence without the module patches that a later one replaces altogether."""
+    """The patches of a sequence without the module patches that a later one fully replaces."""
     kept: list[Patch] = []
     later: set[str] = set()
     for patch in reversed(patches):
@@ -231,11 +230,10 @@ def load_patch(path: Path, base: str | None = None) -> Patch:
 
     Args:
         path: the folder.
-        base: the weights' fingerprint of the model it is meant for; checked against the one the patch was made for,
-            if the patch says.
+        base: weights fingerprint of the model to patch; compared with the one stored in the patch, if there is one.
 
     Raises:
-        AuditError: the folder holds no patch, a spoilt one, or one for another model.
+        AuditError: the folder has no patch, a damaged one, or one for another model.
     """
     try:
         description = json.loads((path / DESCRIPTION_FILE).read_text(encoding="utf-8"))
@@ -244,14 +242,14 @@ def load_patch(path: Path, base: str | None = None) -> Patch:
                 f"the patch in {path} has the format {description['format']!r}, not {FORMAT!r}; save it again."
             )
         patch = READERS[description["kind"]](path, description, base)
-        spoilt = patch.fingerprint != description["fingerprint"]
+        damaged = patch.fingerprint != description["fingerprint"]
     except (FileNotFoundError, NotADirectoryError) as error:
         missing = error.filename or TENSORS_FILE
-        raise AuditError(f"{path} holds no complete patch ({missing} is missing); save it again.") from None
+        raise AuditError(f"{path} does not contain a complete patch ({missing} is missing); save it again.") from None
     except (SafetensorError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise AuditError(f"the patch in {path} cannot be read ({error}); save it again.") from error
-    if spoilt:
-        raise AuditError(f"the patch in {path} is not what was saved: its fingerprint differs; save it again.")
+    if damaged:
+        raise AuditError(f"the patch in {path} was changed after it was saved: its fingerprint differs; save it again.")
     return patch
 
 
@@ -285,7 +283,7 @@ def _check_base(path: Path, description: dict[str, Any], base: str | None) -> No
 
 
 def _read_sequence(path: Path, description: dict[str, Any], base: str | None) -> PatchSequence:
-    # Only the first step was made for the base model; each later one for the model that the earlier steps left.
+    # Only the first step was made for the base model. Each later step was made for the model edited so far.
     steps = [load_patch(path / _step_folder(i), None if i else base) for i in range(description["count"])]
     return PatchSequence(tuple(steps))
 
@@ -298,12 +296,12 @@ READERS: Mapping[str, Callable[[Path, dict[str, Any], str | None], Patch]] = {
 
 
 def _write_tensors(path: Path, tensors: Mapping[str, Tensor]) -> None:
-    # A clone of its own for each part: safetensors refuses tensors that share memory.
+    # Clone each part: safetensors refuses tensors that share memory.
     save_file({name: part.detach().cpu().contiguous().clone() for name, part in tensors.items()}, path / TENSORS_FILE)
 
 
 def _write_description(path: Path, description: dict[str, Any]) -> None:
-    """The description is written last, so a folder that has one has everything."""
+    """Write the description last, so that a folder with a description is complete."""
     text = json.dumps(description, indent=2, ensure_ascii=False) + "\n"
     (path / DESCRIPTION_FILE).write_text(text, encoding="utf-8")
 

@@ -1,12 +1,13 @@
-"""A side memory beside one linear map: a second weight that speaks in the map's stead where its inputs are edited ones.
+"""A side memory on one linear map: a second weight W' that replaces W for inputs similar to the edited ones.
 
-    memory = SideMemory.empty("transformer.h.3.mlp.c_proj", ratio=0.88).with_shard(change, activations)
+    memory = SideMemory.empty("transformer.h.3.mlp.c_proj", ratio=0.88, density=0.53)
+    memory = memory.with_shard(change, activations, edits=1, new=True)
     with ModulePatch((memory,)).applied(lm):
         ...  # W' where ‖a (W' − W)ᵀ‖ reaches the threshold, W everywhere else, bit for bit
 
-This is WISE's memory (Wang et al. 2024, arXiv 2405.14768, sections 2.3 and 2.4). W' is held as its difference from W.
-The reference decides by a mean over a whole batch; here each position of each row decides for itself, so an answer
-depends neither on the batch and its padding nor on how a text is cut into calls.
+This is the memory of WISE (Wang et al. 2024, arXiv 2405.14768, sections 2.3 and 2.4). W' is stored as the difference
+from W. The reference code routes by a mean over the whole batch. Here every position of every row is routed separately,
+so an answer does not depend on batch, padding, or how a text is split into calls.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -23,12 +24,12 @@ from audit.models.language_model import LanguageModel
 
 @dataclass(frozen=True, eq=False)
 class SideMemory:
-    """Shards of edits of the linear map `module`, and the history that routing needs; tensors are float32.
+    """Shards of edits for the linear map `module`, and what routing needs; tensors are float32.
 
-    `shards` (shards, outputs, inputs) are differences W' − W, however the model stores W; `activations`
-    (edited positions, inputs) are the inputs at which W' must speak. `ratio` times the smallest activation distance of
-    those is the threshold. `density` is the share that a merge keeps. `filled` counts the edits in the last shard,
-    `since_merge` those since the last merge, `opened` the shards ever begun.
+    `shards` (shards, outputs, inputs) are the differences W' − W in (out, in) orientation. `activations` (edited
+    positions, inputs) are the inputs for which W' must be used. The routing threshold is `ratio` times the smallest
+    activation distance of these. `density` is the share of entries kept in a merge. `filled` counts the edits in the
+    last shard, `since_merge` the edits since the last merge, `opened` all shards started so far.
     """
 
     kind: ClassVar[str] = "side-memory"
@@ -44,19 +45,19 @@ class SideMemory:
 
     @classmethod
     def empty(cls, module: str, ratio: float, density: float) -> "SideMemory":
-        """A side memory that changes nothing."""
+        """A side memory without edits; it changes nothing."""
         return cls(module, torch.zeros(0, 0, 0), torch.zeros(0, 0), ratio, density)
 
     @classmethod
     def restored(cls, tensors: Mapping[str, Tensor], settings: Mapping[str, Any]) -> "SideMemory":
-        """The side memory that has these `tensors` and `settings`."""
+        """Rebuild a side memory from its saved `tensors` and `settings`."""
         return cls(shards=tensors["shards"], activations=tensors["activations"], **settings)
 
     @property
     def slot(self) -> str:
         return slot_of(self.module)
 
-    def asked(self, prompt: str) -> str:
+    def full_prompt(self, prompt: str) -> str:
         return prompt
 
     def tensors(self) -> dict[str, Tensor]:
@@ -73,9 +74,10 @@ class SideMemory:
         }
 
     def with_shard(self, change: Tensor, activations: Tensor, edits: int, *, new: bool) -> "SideMemory":
-        """The memory after `edits` more edits: `change` (outputs, inputs) is a new shard, or the last one as it is now.
+        """The memory after `edits` more edits.
 
-        `activations` (positions, inputs) are those of the new edits.
+        `change` (outputs, inputs) is a new shard if `new`, else the updated last one. `activations` (positions, inputs)
+        belong to the new edits.
         """
         change, activations = change.detach().float().cpu()[None], activations.detach().float().cpu()
         before = self.shards if new else self.shards[:-1]
@@ -89,17 +91,17 @@ class SideMemory:
         )
 
     def merged(self) -> "SideMemory":
-        """The memory with its shards merged into one, which takes no further edits."""
+        """The memory with its shards merged into one, which accepts no further edits."""
         return replace(self, shards=self.change[None], since_merge=0, filled=-1) if len(self.shards) else self
 
     @cached_property
     def change(self) -> Tensor:
-        """W' − W as it is used: (outputs, inputs). A single shard speaks as it is; several are merged first."""
+        """W' − W (outputs, inputs): the only shard, or the TIES merge of several."""
         return ties(tuple(self.shards), self.density) if len(self.shards) > 1 else self.shards[0]
 
     @cached_property
     def threshold(self) -> float:
-        """The activation distance from which W' speaks: just below the smallest of the edits seen (equation 5)."""
+        """The activation distance from which W' is used: `ratio` times the smallest one of the edits (equation 5)."""
         return self.ratio * float((self.activations @ self.change.T).norm(dim=-1).min())
 
     def put_on(self, lm: LanguageModel) -> Callable[[], None]:
@@ -120,15 +122,15 @@ class SideMemory:
 
 
 def slot_of(module: str) -> str:
-    """The slot of a side memory beside `module`."""
+    """The attachment slot of a side memory on `module`."""
     return f"side memory {module}"
 
 
 def ties(changes: Sequence[Tensor], density: float) -> Tensor:
-    """TIES-merging (Yadav et al. 2023, arXiv 2306.01708): trim, elect a sign, mean of those that agree.
+    """TIES merging (Yadav et al. 2023, arXiv 2306.01708): trim, elect a sign, average the changes that agree.
 
-    Each change keeps the round(density · size) entries of largest magnitude; per entry the sign with the larger sum
-    wins, and the mean is over the changes that have it. Entries that nobody has stay zero.
+    Each change keeps its round(density · size) largest entries by magnitude. For each entry the sign of the larger sum
+    is elected, and the changes with that sign are averaged. Entries trimmed from all changes are zero.
     """
     kept = torch.stack([_trimmed(change, density) for change in changes])  # (changes, *shape)
     elected = kept.sum(0).sign()

@@ -1,9 +1,9 @@
-"""Weights that lie in safetensors files, laid beside the tensors of a loaded model, one tensor in memory at a time.
+"""Weights in safetensors files compared with the tensors of a loaded model, with one tensor in memory at a time.
 
     files = weight_files(folder, name)
-    changed = replacements(lm, files, name)  # what differs from the model, by the model's own parameter names
+    changed = replacements(lm, files, name)  # tensors that differ from the model, by the model's parameter names
 
-The files' headers (names, shapes, dtypes) are checked as a whole before the first value is read.
+All headers (names, shapes, dtypes) are checked before the first value is read.
 """
 
 import json
@@ -26,14 +26,14 @@ from audit.models.language_model import LanguageModel
 WEIGHTS_FILE, INDEX_FILE = "model.safetensors", "model.safetensors.index.json"
 PICKLES = ("*.bin", "*.pt", "*.pth", "*.ckpt", "*.pkl")
 FLOATS = {"F64": torch.float64, "F32": torch.float32, "F16": torch.float16, "BF16": torch.bfloat16}
-# Constant tables that older checkpoints store and the models of today compute.
+# Constant tables that older checkpoints store and current models compute.
 TABLES = (r"(^|\.)rotary_emb\.inv_freq$", r"(^|\.)attn\.masked_bias$", r"(^|\.)position_ids$")
 _BITS = {8: torch.int64, 4: torch.int32, 2: torch.int16}
 
 
 @dataclass(frozen=True)
 class StoredTensor:
-    """A tensor in a file: `name` is the file's word for it, `dtype` safetensors' own (F32, BF16, ...)."""
+    """A tensor in a file; `dtype` is the safetensors name of its dtype (F32, BF16, ...)."""
 
     name: str
     file: Path
@@ -41,11 +41,11 @@ class StoredTensor:
     dtype: str
 
 
-class Places:
-    """The tensors of a model under every name that a file may have for them.
+class ModelTensors:
+    """The tensors of a model, found under every name that a file may use for them.
 
-    A file may leave out the trunk's prefix, and transformers may save a tensor under the name of an older version
-    (GPT-NeoX's head).
+    A file may leave out the prefix of the trunk, and transformers may save a tensor under an older name (GPT-NeoX's
+    head).
     """
 
     def __init__(self, lm: LanguageModel) -> None:
@@ -63,7 +63,7 @@ class Places:
         return tuple(self._first.values())
 
     def find(self, name: str) -> str | None:
-        """The model's (first) name of what a file calls `name`; None where the model has no such tensor."""
+        """The model's first name of the tensor that a file calls `name`; None if the model has no such tensor."""
         renamed = name
         for renaming in self._renamings:
             renamed = renaming.rename_source_key(renamed)[0]
@@ -74,7 +74,7 @@ class Places:
         return None
 
     def converted(self, name: str) -> bool:
-        """Whether transformers computes the model's tensor from what a file holds under `name`."""
+        """Whether transformers converts the tensor stored as `name` to another form while loading."""
         return any(converter.rename_source_key(name)[1] is not None for converter in self._converters)
 
     def at(self, name: str) -> Tensor:
@@ -85,15 +85,15 @@ class Places:
         return self._count[id(self._tensors[name])] > 1
 
     def writable(self, name: str) -> bool:
-        """Whether it is a parameter; patches write no buffers."""
+        """Whether the tensor is a parameter; patches do not write buffers."""
         return isinstance(self._tensors[name], nn.Parameter)
 
 
 def weight_files(folder: Path, name: str) -> tuple[Path, ...]:
-    """The safetensors files of a checkpoint's folder: one, or the shards that its index names.
+    """The safetensors files of a checkpoint folder: one file, or the shards named in its index.
 
     Raises:
-        AuditError: there are none, there are pickles only, or a shard is missing.
+        AuditError: there are no such files, only pickles, or a shard is missing.
     """
     if (folder / WEIGHTS_FILE).is_file():
         return (folder / WEIGHTS_FILE,)
@@ -101,26 +101,26 @@ def weight_files(folder: Path, name: str) -> tuple[Path, ...]:
         shards = tuple(folder / shard for shard in sorted(set(_weight_map(folder / INDEX_FILE).values())))
         for shard in shards:
             if not shard.is_file():
-                raise AuditError(f"the checkpoint {name!r} lacks {shard.name}; copy the whole folder again.")
+                raise AuditError(f"the checkpoint {name!r} has no {shard.name}; copy the whole folder again.")
         return shards
     refuse_pickles(sorted(file for pattern in PICKLES for file in folder.glob(pattern)), name)
-    raise AuditError(f"the checkpoint {name!r} holds no {WEIGHTS_FILE}; save the model again with save_pretrained.")
+    raise AuditError(f"the checkpoint {name!r} has no {WEIGHTS_FILE}; save the model again with save_pretrained.")
 
 
 def refuse_pickles(files: Sequence[Path], name: str) -> None:
-    """AuditError if there is any of the files."""
+    """Raise `AuditError` if `files` is not empty."""
     if files:
         raise AuditError(
-            f"the weights of {name!r} are a pickle ({files[0].name}), which can run code; save them as safetensors, "
-            "for example by save_pretrained."
+            f"the weights of {name!r} are stored as a pickle ({files[0].name}), which can run code; save them as "
+            "safetensors, for example with save_pretrained."
         )
 
 
 def headers(files: Sequence[Path], name: str) -> tuple[StoredTensor, ...]:
-    """What the files hold, without reading a value.
+    """The names, shapes and dtypes of the tensors in the files, read without their values.
 
     Raises:
-        AuditError: a file cannot be read, a tensor is there twice, or one is not stored as floating-point numbers.
+        AuditError: a file cannot be read, or a tensor is stored twice.
     """
     found: dict[str, StoredTensor] = {}
     for file in files:
@@ -129,30 +129,32 @@ def headers(files: Sequence[Path], name: str) -> tuple[StoredTensor, ...]:
                 view = content.get_slice(key)
                 tensor = StoredTensor(key, file, tuple(view.get_shape()), view.get_dtype())
                 if key in found:
-                    raise AuditError(f"{name!r} stores {key} twice, in {found[key].file.name} and {file.name}.")
+                    raise AuditError(
+                        f"{name!r} stores {key} twice, in {found[key].file.name} and {file.name}; save it again."
+                    )
                 found[key] = tensor
     return tuple(found.values())
 
 
 def coarsest(files: Sequence[Path], name: str) -> torch.dtype | None:
-    """The coarsest floating-point dtype in the files; None where there is none."""
+    """The coarsest floating-point dtype in the files; None if there is none."""
     dtypes = {FLOATS[tensor.dtype] for tensor in headers(files, name) if tensor.dtype in FLOATS}
     return max(dtypes, key=lambda dtype: torch.finfo(dtype).eps, default=None)
 
 
 def replacements(lm: LanguageModel, files: Sequence[Path], name: str) -> dict[str, Replacement]:
-    """What a whole checkpoint holds in other bits than `lm`, in the dtype of `lm`.
+    """The tensors of a whole checkpoint whose bits differ from `lm`, in the dtype of `lm`.
 
     Raises:
-        AuditError: tensors are missing, too many, of another shape or of no floating-point dtype, a buffer differs, or
-            tied weights are stored in two versions.
+        AuditError: tensors are missing, unknown, of another shape or not floating point, a buffer differs, or tied
+            weights are stored with different values.
     """
-    places = Places(lm)
+    places = ModelTensors(lm)
     stored = _matched(places, _without_tables(lm, places, headers(files, name)), name)
     absent = sorted(set(places.names()) - {place for place, _ in stored})
     if absent:
         raise AuditError(
-            f"the checkpoint {name!r} lacks {len(absent)} tensors of the base model, the first is {absent[0]!r}; "
+            f"the checkpoint {name!r} is missing {len(absent)} tensors of the base model, the first is {absent[0]!r}; "
             "save or copy the whole checkpoint again."
         )
     changed: dict[str, Replacement] = {}
@@ -164,57 +166,59 @@ def replacements(lm: LanguageModel, files: Sequence[Path], name: str) -> dict[st
         same = same_bits(content, now)
         if place in seen and not same:
             raise AuditError(
-                f"the checkpoint {name!r} stores {seen[place]} and {tensor.name} differently, but the base model has "
-                "one weight for both; untie them in the base model (tie_word_embeddings), or tie them in the "
-                "checkpoint."
+                f"the checkpoint {name!r} stores different values for {seen[place]} and {tensor.name}, which are tied "
+                "in "
+                "the base model; untie them in the base model (tie_word_embeddings), or tie them in the checkpoint."
             )
         seen[place] = tensor.name
         if not same:
             if not places.writable(place):
                 raise AuditError(
-                    f"the checkpoint {name!r} changes the buffer {place}, which is no weight; only weights are audited."
+                    f"the checkpoint {name!r} changes the buffer {place}, but only weights can be patched; save the "
+                    "checkpoint with the buffer of the base model."
                 )
-            changed[place] = Replacement(kept(content))
+            changed[place] = Replacement(copied(content))
     return {place: changed[place] for place in places.names() if place in changed}
 
 
 def differences(lm: LanguageModel, file: Path, name: str) -> dict[str, DenseDelta]:
-    """The tensors of one file, to be added to the weights that they name; those that are zero throughout left out.
+    """The tensors of one file as deltas for the weights they are named after; all-zero tensors are left out.
 
     Raises:
-        AuditError: the model lacks a weight, its shape differs, or two tensors are for one weight.
+        AuditError: the model has no such weight, its shape differs, or two tensors change the same weight.
     """
-    places = Places(lm)
+    places = ModelTensors(lm)
     deltas: dict[str, DenseDelta] = {}
     seen: dict[str, str] = {}
     for tensor, place, values in _read(_matched(places, headers((file,), name), name)):
         if place in seen:
             raise AuditError(
-                f"{name!r} changes {place} twice, as {seen[place]} and as {tensor.name}, which the base model ties; "
-                "leave one of the two out."
+                f"{name!r} changes {place} twice, as {seen[place]} and as {tensor.name}, which are tied in the base "
+                "model; "
+                "leave one of them out."
             )
         if not places.writable(place):
-            raise AuditError(f"{name!r} changes the buffer {place}, which is no weight; leave it out.")
+            raise AuditError(f"{name!r} changes the buffer {place}, but only weights can be patched; leave it out.")
         seen[place] = tensor.name
-        if bool(values.any()):  # NaN counts as change
-            deltas[place] = DenseDelta(kept(values))
+        if bool(values.any()):  # NaN counts as a change
+            deltas[place] = DenseDelta(copied(values))
     return deltas
 
 
 def same_bits(one: Tensor, other: Tensor) -> bool:
-    """Whether two tensors of one dtype and shape are equal bit for bit: NaN equals itself, and 0 is not −0."""
+    """Whether two tensors of the same dtype and shape are equal bit for bit: NaN equals itself, and 0 is not −0."""
     bits = _BITS[one.element_size()]
     return torch.equal(one.contiguous().view(bits), other.contiguous().view(bits))
 
 
-def kept(content: Tensor) -> Tensor:
-    """The tensor in memory of its own: safetensors maps files, and somebody may write the file anew."""
+def copied(content: Tensor) -> Tensor:
+    """A copy in memory: safetensors maps the file, which may be overwritten later."""
     return content.clone()
 
 
 @contextmanager
 def opened(file: Path) -> Iterator[Any]:
-    """A safetensors file, mapped and not read; AuditError when it is none."""
+    """Open a safetensors file without reading its values; raises `AuditError` if it is not one."""
     try:
         with safe_open(file, framework="pt") as content:
             yield content
@@ -222,20 +226,21 @@ def opened(file: Path) -> Iterator[Any]:
         raise AuditError(f"{file} cannot be read as safetensors ({error}); save or copy it again.") from error
 
 
-def _matched(places: Places, stored: Sequence[StoredTensor], name: str) -> list[tuple[str, StoredTensor]]:
-    """Each stored tensor with the model's name for it, its dtype and shape checked."""
+def _matched(places: ModelTensors, stored: Sequence[StoredTensor], name: str) -> list[tuple[str, StoredTensor]]:
+    """Each stored tensor with its name in the model, after checking dtype and shape."""
     converted = [tensor.name for tensor in stored if places.converted(tensor.name)]
     if converted:
         raise AuditError(
-            f"{name!r} stores {converted[0]} in another form than the model computes with, which transformers converts "
-            "while it loads; such checkpoints cannot be read here, so save the change as a patch or as differences."
+            f"{name!r} stores {converted[0]} in a form that transformers converts while loading, which is not "
+            "supported; "
+            "save the change as a patch or as weight differences."
         )
     found = [(places.find(tensor.name), tensor) for tensor in stored]
     unknown = sorted(tensor.name for place, tensor in found if place is None)
     if unknown:
         raise AuditError(
-            f"{name!r} holds {len(unknown)} tensors that the base model does not have, the first is {unknown[0]!r}; "
-            "name the model that was edited."
+            f"{name!r} has {len(unknown)} tensors that the base model does not have, the first is {unknown[0]!r}; "
+            "give the model that was edited as the base model."
         )
     matched = [(place, tensor) for place, tensor in found if place is not None]
     for place, tensor in matched:
@@ -246,33 +251,33 @@ def _matched(places: Places, stored: Sequence[StoredTensor], name: str) -> list[
             )
         if tensor.shape != tuple(places.at(place).shape):
             raise AuditError(
-                f"{name!r} holds {tensor.name} of shape {tensor.shape}, where the base model has "
-                f"{tuple(places.at(place).shape)}; name the model that was edited."
+                f"{name!r} stores {tensor.name} with shape {tensor.shape}, but the base model has "
+                f"{tuple(places.at(place).shape)}; give the model that was edited as the base model."
             )
     return matched
 
 
 def _read(stored: Sequence[tuple[str, StoredTensor]]) -> Iterator[tuple[StoredTensor, str, Tensor]]:
-    """One tensor after another, file by file."""
+    """Name in the model and values of each stored tensor, one tensor at a time, file by file."""
     for file, group in groupby(sorted(stored, key=lambda pair: str(pair[1].file)), key=lambda pair: pair[1].file):
         with opened(file) as content:
             for place, tensor in group:
                 yield tensor, place, content.get_tensor(tensor.name)
 
 
-def _without_tables(lm: LanguageModel, places: Places, stored: Sequence[StoredTensor]) -> list[StoredTensor]:
-    """Without the constant tables that transformers passes over as well."""
+def _without_tables(lm: LanguageModel, places: ModelTensors, stored: Sequence[StoredTensor]) -> list[StoredTensor]:
+    """The stored tensors without the constant tables that transformers ignores as well."""
     ignored = [*(lm.model._keys_to_ignore_on_load_unexpected or ()), *TABLES]
     tables = re.compile("|".join(f"(?:{pattern})" for pattern in ignored))
     return [tensor for tensor in stored if places.find(tensor.name) is not None or not tables.search(tensor.name)]
 
 
 def _conversions(model: Any) -> tuple[list[Any], list[Any]]:
-    """What transformers does to a file's tensors while it loads them: new names, and new content."""
+    """The changes that transformers makes to a file's tensors while loading: renamings, and conversions of content."""
     try:
         from transformers.conversion_mapping import get_model_conversion_mapping
         from transformers.core_model_loading import WeightRenaming
-    except ImportError:  # before version 5 there was no such table
+    except ImportError:  # transformers before version 5 has no such table
         return [], []
     table = get_model_conversion_mapping(model)
     renamings = [one for one in table if isinstance(one, WeightRenaming)]

@@ -1,10 +1,10 @@
-"""The one way in which text becomes tokens: for every editor and every evaluator.
+"""Tokenization of prompts and targets, shared by every editor and every evaluation.
 
     joined = join(tokenizer, "The mother tongue of Danielle is", "French")
-    joined.ids[joined.prompt_length:]  # the target's tokens, as the model meets them after that prompt
+    joined.ids[joined.prompt_length:]  # the tokens of the target after that prompt
 
-Prompt and target are tokenized together and cut by character offsets. Tokenizing them apart gives other tokens: a
-second BOS in the middle, a lone space mark, a lost leading space.
+Prompt and target are tokenized together and split by character offsets. Tokenized separately, they can give other
+tokens: a second BOS in the middle, a lone space token, a lost leading space.
 """
 
 from dataclasses import dataclass
@@ -17,7 +17,7 @@ Tokenizer = Any  # transformers.PreTrainedTokenizerBase, whose call signature is
 
 @dataclass(frozen=True)
 class JoinedTokens:
-    """Token ids of prompt and target in one sequence; the first `prompt_length` belong to the prompt (BOS too)."""
+    """Token ids of prompt and target in one sequence; the first `prompt_length` ids (BOS included) are the prompt."""
 
     ids: tuple[int, ...]
     prompt_length: int
@@ -32,10 +32,10 @@ class JoinedTokens:
 
 
 def encode(tokenizer: Tokenizer, text: str) -> list[int]:
-    """Token ids of `text`, with the special tokens that the tokenizer puts in front, once.
+    """Token ids of `text` with the tokenizer's leading special tokens, once.
 
-    A BOS that the text itself spells out is not doubled, and nothing is appended: a closing EOS would tell the model
-    that the text is over. Works with tokenizers that know no offsets.
+    If the text itself starts with a BOS, no second one is added. Nothing is appended: a trailing EOS would mark the
+    text as complete. Works with tokenizers without character offsets.
     """
     encoding = tokenizer(text, add_special_tokens=True, return_special_tokens_mask=True)
     ids: list[int] = encoding["input_ids"]
@@ -43,33 +43,33 @@ def encode(tokenizer: Tokenizer, text: str) -> list[int]:
 
 
 def join(tokenizer: Tokenizer, prompt: str, target: str) -> JoinedTokens:
-    """Tokenize `prompt` and `target` together, one space between them, and say where the target begins.
+    """Tokenize `prompt` and `target` together, with one space between them, and find where the target starts.
 
-    Spaces at the prompt's end and the target's start do not matter. An empty prompt gets no space, and neither does one
-    that ends in a line break or in a special token: there, as after a chat template, the target begins afresh. A token
-    that straddles the boundary belongs to the target.
+    Spaces at the end of the prompt and at the start of the target are ignored. No space is inserted after an empty
+    prompt, a line break or a special token (as at the end of a chat template). A token that spans the boundary belongs
+    to the target.
 
     Raises:
-        AuditError: the target is empty, or the tokenizer knows no character offsets.
+        AuditError: the target is empty, or the tokenizer has no character offsets.
     """
     target = target.lstrip(" ")
     if not target:
         raise AuditError(f"the target after the prompt {prompt!r} is empty; give it at least one visible character.")
     prompt = prompt.rstrip(" ")
-    begins_afresh = not prompt or prompt[-1].isspace() or prompt.endswith(tuple(tokenizer.all_special_tokens))
-    text = prompt + target if begins_afresh else f"{prompt} {target}"
+    needs_no_space = not prompt or prompt[-1].isspace() or prompt.endswith(tuple(tokenizer.all_special_tokens))
+    text = prompt + target if needs_no_space else f"{prompt} {target}"
     ids, spans = _encode_with_spans(tokenizer, text)
     prompt_length = next((index for index, (_, end) in enumerate(spans) if end > len(prompt)), len(ids))
     if prompt_length == len(ids):
         raise AuditError(
-            f"the tokenizer gives the target {target!r} no tokens after the prompt {prompt!r}; "
-            "write the target with characters that the tokenizer knows."
+            f"the target {target!r} has no tokens after the prompt {prompt!r}; "
+            "write it with characters that the tokenizer can encode."
         )
     return JoinedTokens(tuple(ids), prompt_length)
 
 
 def target_ids(tokenizer: Tokenizer, prompt: str, target: str) -> tuple[int, ...]:
-    """The tokens of `target` as they stand after `prompt`; see `join`."""
+    """The tokens of `target` after `prompt`; see `join`."""
     return join(tokenizer, prompt, target).target_ids
 
 
@@ -81,25 +81,25 @@ def subject_last(tokenizer: Tokenizer, prompt: str, subject: str, prefix: str = 
 def subject_span(tokenizer: Tokenizer, prompt: str, subject: str, prefix: str = "") -> tuple[int, int]:
     """The indices of the subject's first and last token in `encode(tokenizer, prefix + filled prompt)`.
 
-    `prompt` holds one `{}` where the subject goes; `prefix` is put in front as it is, whatever braces it holds. A token
-    that also covers the blank or the letters before the subject is its first.
+    `prompt` has one `{}` for the subject; `prefix` is put in front unchanged, braces included. A token that also covers
+    the space or the letters before the subject counts as its first token.
 
     Raises:
-        AuditError: the prompt has no single `{}`, the subject is empty, no token ends where the subject ends (one
-            swallows the end of the subject and what follows), or the tokenizer knows no character offsets.
+        AuditError: the prompt does not have exactly one `{}`, the subject is empty, no token ends where the subject
+            ends (a token also covers the text after it), or the tokenizer has no character offsets.
     """
     if prompt.count("{}") != 1:
         raise AuditError(
-            f"the prompt {prompt!r} holds {prompt.count('{}')} places for the subject; write exactly one {{}}."
+            f"the prompt {prompt!r} has {prompt.count('{}')} placeholders for the subject; write exactly one {{}}."
         )
     if not subject.strip():
-        raise AuditError(f"the subject of the prompt {prompt!r} is empty; name what the fact is about.")
+        raise AuditError(f"the subject of the prompt {prompt!r} is empty; give the entity that the fact is about.")
     before, after = prompt.split("{}")
     text = prefix + before + subject + after
     subject_start = len(prefix) + len(before) + len(subject) - len(subject.lstrip())
     subject_end = len(prefix) + len(before) + len(subject.rstrip())
     ids, spans = _encode_with_spans(tokenizer, text)
-    # A character of several bytes may be spread over several tokens with the same span: the last one completes it.
+    # A multi-byte character may be split into several tokens with the same span; the last one completes it.
     holders = [index for index, (start, end) in enumerate(spans) if start < subject_end <= end]
     if not holders or spans[holders[-1]][1] != subject_end:
         tokens = tokenizer.convert_ids_to_tokens(ids)
@@ -112,10 +112,10 @@ def subject_span(tokenizer: Tokenizer, prompt: str, subject: str, prefix: str = 
 
 
 def _encode_with_spans(tokenizer: Tokenizer, text: str) -> tuple[list[int], list[tuple[int, int]]]:
-    """`encode(text)` and for each token the characters [start, end) of `text` that it covers (none: start = end)."""
+    """`encode(text)`, and for each token its character span [start, end) in `text` (empty for special tokens)."""
     if not tokenizer.is_fast:
         raise AuditError(
-            f"the tokenizer {type(tokenizer).__name__} knows no character offsets; "
+            f"the tokenizer {type(tokenizer).__name__} has no character offsets; "
             "load a fast tokenizer (one with a tokenizer.json) for this model."
         )
     encoding = tokenizer(text, add_special_tokens=True, return_offsets_mapping=True, return_special_tokens_mask=True)
@@ -126,9 +126,9 @@ def _encode_with_spans(tokenizer: Tokenizer, text: str) -> tuple[list[int], list
 
 
 def _kept(tokenizer: Tokenizer, ids: list[int], special: list[int]) -> slice:
-    """Leaves out a BOS put before one that the text spells out, and whatever was put after the text."""
+    """The slice without a BOS added before one that the text contains, and without tokens appended after the text."""
     bos = tokenizer.bos_token_id
-    if all(special):  # no text at all, so nothing else tells front from back
+    if all(special):  # empty text: only the BOS position separates leading from trailing special tokens
         return slice(0, int(bos is not None and ids[:1] == [bos]))
     start = int(bos is not None and ids[:2] == [bos, bos])
     end = len(ids)

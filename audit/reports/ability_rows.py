@@ -8,7 +8,7 @@ from audit.abilities.contract import Answers, Item
 from audit.answering.paired_answers import PairedAnswers
 from audit.answering.scores import items_fingerprint
 from audit.answering.settlement import Settled
-from audit.measures.flips import FlipReport, Said, count_flips, flips_of
+from audit.measures.flips import FlipReport, ScoredAnswer, count_flips, flips_of
 from audit.reports.rows import AbilityRow, AnswerRecord, Example, ItemRecord
 from audit.verdicts.intervals import f1_of, recall_by_class_of
 from audit.verdicts.margins import Margin, margin_of
@@ -113,9 +113,9 @@ def _flip_report(paired: PairedAnswers, mentions: Sequence[tuple[str, ...]]) -> 
 def _flips(paired: PairedAnswers) -> list[tuple[str, ...]]:
     ability, base = paired.ability, paired.base
 
-    def said(asked: Answers, k: int) -> Said:
+    def said(asked: Answers, k: int) -> ScoredAnswer:
         text = "" if ability.decoding is None else asked.answers[k].text
-        return Said(asked.scores[k].value, asked.answers[k].parseable, text)
+        return ScoredAnswer(asked.scores[k].value, asked.answers[k].parseable, text)
 
     return [flips_of(said(base, k), [said(asked, k) for asked in paired.edited]) for k in range(len(base.items))]
 

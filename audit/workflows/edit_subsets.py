@@ -22,7 +22,7 @@ from audit.abilities.data.sources import seeded_order
 from audit.audit import Audit
 from audit.editing.changes import PlannedEdits, Told
 from audit.editing.steps import EditedModel
-from audit.editors.restraints.restraint import load_restraint
+from audit.editors.restraints import load_restraint
 from audit.edits.requests import EditRequest
 from audit.edits.rows import SkippedRow
 from audit.edits.sources import requests_fingerprint

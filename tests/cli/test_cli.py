@@ -138,14 +138,14 @@ def test_the_list_names_what_there_is() -> None:
 
 def test_locate_traces_a_model_and_leaves_its_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from audit.cli.locate import DEFAULT_SAMPLES
-    from audit.measures import causal_tracing, locate
+    from audit.measures import causal_tracing, layer_recommendation
     from audit.models import loading
     from tests.tiny_models import build_tiny_gpt2
 
     assert DEFAULT_SAMPLES == causal_tracing.NOISE_SAMPLES  # said twice, so that --help needs no torch
     lm = build_tiny_gpt2()
     monkeypatch.setattr(loading, "load_language_model", lambda name, **_: lm)
-    monkeypatch.setattr(locate, "recalled", lambda _, facts: facts)  # a random model knows nothing
+    monkeypatch.setattr(layer_recommendation, "recalled_facts", lambda _, facts: facts)  # a random model knows nothing
     result = RUNNER.invoke(app, "locate --model tiny --count 3 --seed 4 --noise-samples 2 --store kept".split())
     assert result.exit_code == 0, result.output
     assert "tiny-gpt2 recalls 3 of the 3 facts asked (pocket)" in result.stdout

@@ -50,7 +50,7 @@ def test_identical_weights_are_one_sentence(models: Path, tmp_path: Path, monkey
     [
         ("other", [], "is a gpt2, but the base model"),
         ("absent", [], "there is no checkpoint"),
-        ("edited", ["--edited-revision", "v2"], "is local and has no revision 'v2'"),
+        ("edited", ["--edited-revision", "v2"], "is a local path and has no revision 'v2'"),
         ("edited", ["--dtype", "float7"], "--dtype 'float7': give one of"),
     ],
 )

@@ -20,7 +20,7 @@ from audit import Audit
 from audit.editing.plan_folder import ABANDONED_AFTER, KeptStep, PlanFolder
 from audit.editing.steps import EditedModel, RestrainedEditor, carry_out
 from audit.editors.contract import Editor
-from audit.editors.restraints.restraint import load_restraint
+from audit.editors.restraints import load_restraint
 from audit.edits.plan import EditPlan
 from audit.edits.requests import EditRequest
 from audit.errors import AuditError

@@ -13,12 +13,12 @@ from audit.measures.causal_tracing import (
     KnownFact,
     Restored,
     TracedRuns,
-    around,
     embedding_spread,
     measure_effects,
-    recalled,
+    recalled_facts,
     role_of,
     trace_facts,
+    window_around,
     window_size,
 )
 from audit.models.language_model import LanguageModel
@@ -138,8 +138,8 @@ def test_facts_that_the_model_does_not_know_are_left_out(tiny_gpt2: LanguageMode
     words = (tiny_gpt2.tokenizer.decode([token]) for token in best)
     first = next(word for word in words if word.startswith(" ") and word.strip().isalpha())
     known = replace(FACT, answer=first.strip())
-    others = [fact for fact in FACTS if fact not in recalled(tiny_gpt2, FACTS)]
-    found = recalled(tiny_gpt2, [*others, known])
+    others = [fact for fact in FACTS if fact not in recalled_facts(tiny_gpt2, FACTS)]
+    found = recalled_facts(tiny_gpt2, [*others, known])
     assert found == ([known] if best[0] == tiny_gpt2.tokenizer.encode(first)[0] else [])
 
 
@@ -155,8 +155,8 @@ def test_the_spread_is_that_of_what_the_embedding_says() -> None:
 @pytest.mark.parametrize(("depth", "window"), [(1, 1), (6, 1), (12, 2), (24, 5), (32, 7), (48, 10)])
 def test_the_window_is_the_papers_share_of_the_depth(depth: int, window: int) -> None:
     assert window_size(depth) == window
-    assert len(around(depth // 2, window, depth)) == window
-    assert around(0, 10, 48) == (0, 1, 2, 3, 4) and around(20, 10, 48) == tuple(range(15, 25))
+    assert len(window_around(depth // 2, window, depth)) == window
+    assert window_around(0, 10, 48) == (0, 1, 2, 3, 4) and window_around(20, 10, 48) == tuple(range(15, 25))
 
 
 def test_every_token_has_one_role() -> None:

@@ -39,9 +39,9 @@ def test_text_worse_than_guessed_and_garbled_answers_make_a_collapse() -> None:
     signs = collapsed()
     assert signs.collapsed
     assert signs.sentence == (
-        "The edited model has collapsed: it predicts plain text worse than a blind guess among 1,728 tokens "
+        "The edited model has collapsed: it predicts plain text worse than a random guess among 1,728 tokens "
         "(perplexity 1.7 before, 9000 after), and 12 of 12 answers no longer end, repeat themselves or cannot be "
-        "parsed, unlike before; the largest update is 64 times the weight's own norm."
+        "parsed, that were readable before; the largest update is 64 times the norm of the weight."
     )
 
 

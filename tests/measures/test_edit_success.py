@@ -19,8 +19,8 @@ from audit.measures.edit_success import (
     edit_questions,
     measure_edits,
     score_edits,
+    wilson_interval,
 )
-from audit.measures.rates import wilson_interval
 from audit.models.fingerprints import weights_fingerprint
 from audit.models.patches import DenseDelta, WeightPatch, identity_patch
 from audit.models.tokens import join
@@ -182,7 +182,7 @@ def test_immediate_and_retained_efficacy_are_two_numbers() -> None:
 
 
 def test_a_missing_baseline_is_an_error_not_a_guess() -> None:
-    with pytest.raises(ValueError, match="the untouched model was not asked"):
+    with pytest.raises(ValueError, match="the base model has no reply to the prompt"):
         score_edits({}, {question(NEIGHBORHOOD): reply(" Marl", True)})
 
 

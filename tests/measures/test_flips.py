@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from audit.abilities.contract import Item
 from audit.edits.requests import EditRequest
-from audit.measures.flips import Mentions, Said, count_flips, flips_of, repeats
+from audit.measures.flips import Mentions, ScoredAnswer, count_flips, flips_of, repeats
 
 LIND = EditRequest("1", "Mara Lind", "{} lives in the city of", "New Avaria", "Velden")
 SHORT = EditRequest("2", "Ann Bo", "{} has so many cats:", "2", "no")
@@ -73,7 +73,11 @@ def test_any_short_phrase_three_times_in_a_row_is_a_loop(phrase: list[str], copi
 
 
 def test_an_answer_flips_as_the_mean_over_the_edited_models_does() -> None:
-    right, wrong, lost = Said(1.0, True, "yes"), Said(0.0, True, "no"), Said(0.0, False, "so so so so")
+    right, wrong, lost = (
+        ScoredAnswer(1.0, True, "yes"),
+        ScoredAnswer(0.0, True, "no"),
+        ScoredAnswer(0.0, False, "so so so so"),
+    )
     assert flips_of(right, [right]) == ()
     assert flips_of(right, [wrong]) == ("right to wrong",)
     assert flips_of(wrong, [right, wrong]) == ("wrong to right",)

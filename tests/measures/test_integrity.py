@@ -104,7 +104,7 @@ def test_an_identity_patch_is_sound_and_changes_no_perplexity(tiny_llama: "Langu
     assert found.sound
     assert (found.largest_update, found.perplexity_ratio) == (0.0, 1.0)
     assert found.perplexity_base == perplexity(tiny_llama, TEXTS)
-    assert found.checks[2].sentence == "No weight was touched."
+    assert found.checks[2].sentence == "No weight was changed."
 
 
 def test_norms_are_measured_on_what_was_written(tiny_llama: "LanguageModel") -> None:
@@ -169,7 +169,9 @@ def test_what_rounding_took_is_told_for_half_precision(dtype: torch.dtype, steps
     assert 0.001 < found.rounding_loss < 2
     row = found.checks[-1]
     assert (row.name, row.sound) == ("rounding loss", None)
-    assert row.sentence.startswith(f"Rounding into half precision took {100 * found.rounding_loss:.3g} % of the update")
+    assert row.sentence.startswith(
+        f"Rounding to half precision removed {100 * found.rounding_loss:.3g} % of the update"
+    )
     assert found.sound
 
 

@@ -11,7 +11,7 @@ from scipy.spatial.distance import jensenshannon
 
 from audit.editors.methods.controls import Vandal
 from audit.engine.generation import Decoding, generate
-from audit.measures.locality_contrasts import ANSWER_TOKENS, Contrast, Said, contrast, jensen_shannon
+from audit.measures.locality_contrasts import ANSWER_TOKENS, Continuation, Contrast, contrast, jensen_shannon
 from audit.models.fingerprints import weights_fingerprint
 from audit.models.language_model import LanguageModel
 from audit.models.patches import DenseDelta, WeightPatch
@@ -86,8 +86,8 @@ def test_a_model_that_is_no_longer_finite_is_as_far_as_can_be(tiny_gpt2: Languag
     assert found.disturbed(0.5)
 
 
-def said(answer: str, probability: float = 0.9) -> Said:
-    return Said(answer, probability, ((answer, probability),))
+def said(answer: str, probability: float = 0.9) -> Continuation:
+    return Continuation(answer, probability, ((answer, probability),))
 
 
 def test_a_prompt_is_disturbed_by_divergence_or_by_another_answer_of_which_base_was_sure() -> None:
@@ -98,9 +98,9 @@ def test_a_prompt_is_disturbed_by_divergence_or_by_another_answer_of_which_base_
 
 
 def test_a_violation_tells_both_answers_and_the_line_that_asks_again() -> None:
-    text = Contrast('Say "it"\nnow', 0.25, said(" yes", 0.75), said(" no", 0.5)).told(0.1)
+    text = Contrast('Say "it"\nnow', 0.25, said(" yes", 0.75), said(" no", 0.5)).message(0.1)
     assert "divergence: 0.250 nats, above the bound of 0.1" in text
     assert "base:       says ' yes'; next ' yes' 0.75" in text
     assert "edited:     says ' no'; next ' no' 0.50" in text
     assert "@example(prompt='Say \"it\"\\nnow')" in text
-    assert "base was sure of its answer (0.90)" in Contrast("x", 0.05, said("a"), said("b")).told(0.1)
+    assert "base model was sure of its answer (0.90)" in Contrast("x", 0.05, said("a"), said("b")).message(0.1)

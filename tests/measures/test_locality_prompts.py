@@ -1,4 +1,4 @@
-"""The grammar of prompts: drawn and searched alike, always untouched, and shrinking to next to nothing."""
+"""The grammar of prompts: sampled_prompts and searched alike, always untouched, and shrinking to next to nothing."""
 
 import ast
 from pathlib import Path
@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from hypothesis import example, find, given, settings
 
-from audit.measures.locality_prompts import drawn, law, untouched_prompts
+from audit.measures.locality_prompts import law, sampled_prompts, untouched_prompts
 from audit.measures.locality_topics import KINDS, OTHER_RELATIONS, OTHER_SUBJECTS, UNRELATED, topics_of
 from tests.measures.test_locality_topics import MARA, OTHERS
 
@@ -16,9 +16,9 @@ TOPICS = topics_of((MARA,), OTHERS, ("There was Mara and Lind and nobody else at
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_drawn_prompts_are_many_depend_on_the_seed_alone_and_come_in_the_same_order(kind: str) -> None:
-    some = drawn(TOPICS, kind, 50, 3)
-    assert drawn(TOPICS, kind, 80, 3)[:50] == some
-    assert drawn(TOPICS, kind, 50, 4) != some
+    some = sampled_prompts(TOPICS, kind, 50, 3)
+    assert sampled_prompts(TOPICS, kind, 80, 3)[:50] == some
+    assert sampled_prompts(TOPICS, kind, 50, 4) != some
     assert len(set(some)) > 20
 
 
@@ -31,8 +31,8 @@ def test_no_edited_subject_comes_together_from_what_is_left(prompt: str) -> None
 
 def test_no_drawn_prompt_mentions_one_either_except_where_it_is_about_one() -> None:
     for kind in (OTHER_SUBJECTS, UNRELATED):
-        assert not any(TOPICS.touched(prompt) for prompt in drawn(TOPICS, kind, 300, 0))
-    assert all("Mara Lind speaks" in prompt for prompt in drawn(TOPICS, OTHER_RELATIONS, 50, 0))
+        assert not any(TOPICS.touched(prompt) for prompt in sampled_prompts(TOPICS, kind, 300, 0))
+    assert all("Mara Lind speaks" in prompt for prompt in sampled_prompts(TOPICS, OTHER_RELATIONS, 50, 0))
 
 
 def test_what_matters_survives_and_nothing_else_does() -> None:

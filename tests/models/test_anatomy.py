@@ -131,34 +131,38 @@ REFUSED: dict[str, tuple[str, dict[str, Any], str]] = {
     "MixtralForCausalLM": (
         "MixtralConfig",
         LLAMA_LIKE | EXPERTS,
-        r"block 'model\.layers\.0' of MixtralForCausalLM has no single .* \(mlp\.experts.*\), as a mixture of experts",
+        r"block 'model\.layers\.0' of MixtralForCausalLM has several .* \(mlp\.experts.*\), like a mixture of experts",
     ),
     "Qwen2MoeForCausalLM": (  # one dense expert stands beside the others
         "Qwen2MoeConfig",
         LLAMA_LIKE | {"num_experts": 4, "moe_intermediate_size": 12, "shared_expert_intermediate_size": 20},
-        "as a mixture of experts does; choose a dense model",
+        "like a mixture of experts; choose a dense model",
     ),
     "DeepseekV3ForCausalLM": (  # its first block has one MLP, the others have experts
         "DeepseekV3Config",
         LLAMA_LIKE
         | {"num_key_value_heads": 2, "first_k_dense_replace": 1, "moe_intermediate_size": 12, "n_routed_experts": 4}
         | {"num_experts_per_tok": 2, "n_group": 1, "topk_group": 1},
-        r"block 'model\.layers\.1' of DeepseekV3ForCausalLM has no single .*, as a mixture of experts does",
+        r"block 'model\.layers\.1' of DeepseekV3ForCausalLM has several .*, like a mixture of experts",
     ),
-    "T5ForConditionalGeneration": ("T5Config", T5, "reads with an encoder and writes with a decoder"),
-    "BertForMaskedLM": ("BertConfig", SMALL | {"intermediate_size": 24}, "has no list of transformer blocks beside"),
+    "T5ForConditionalGeneration": ("T5Config", T5, "is an encoder-decoder model"),
+    "BertForMaskedLM": (
+        "BertConfig",
+        SMALL | {"intermediate_size": 24},
+        "has no list of transformer blocks next to",
+    ),
     "MambaForCausalLM": ("MambaConfig", STATES, "of MambaForCausalLM has no MLP down projection"),
     "JambaForCausalLM": (
         "JambaConfig",
         LLAMA_LIKE
         | {"num_experts": 1, "attn_layer_period": 2, "attn_layer_offset": 1}
         | {"use_mamba_kernels": False, "mamba_d_state": 4},
-        r"mix positions in different ways \(JambaAttention, JambaMambaMixer\)",
+        r"use different token mixers \(JambaAttention, JambaMambaMixer\)",
     ),
     "OPTForCausalLM": (  # as OPT-350m: norms after the blocks only, and a narrower embedding
         "OPTConfig",
         SMALL | {"ffn_dim": 24, "word_embed_proj_dim": 8, "do_layer_norm_before": False},
-        "OPTForCausalLM has no final norm beside its blocks",
+        "OPTForCausalLM has no final norm next to its blocks",
     ),
 }
 

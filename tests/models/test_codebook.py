@@ -29,7 +29,7 @@ def filled(entries: list[tuple[tuple[float, float], tuple[int, ...], float]]) ->
 
 
 def label_at(book: Codebook, place: Tensor) -> tuple[int, ...] | None:
-    entry = int(book.chosen(place[None])[0])
+    entry = int(book.nearest_entries(place[None])[0])
     return None if entry < 0 else book.labels[entry]
 
 
@@ -63,7 +63,7 @@ def test_a_position_gets_an_answer_only_inside_a_ball_and_the_nearest_one(
     book = filled(entries)
     apart = (book.keys - torch.tensor(place)).norm(dim=-1)
     holding = [i for i in range(len(apart)) if apart[i] <= book.radii[i] - ROUNDING]
-    entry = int(book.chosen(torch.tensor([place]))[0])
+    entry = int(book.nearest_entries(torch.tensor([place]))[0])
     if holding:
         assert float(apart[entry]) <= min(float(apart[i]) for i in holding) + ROUNDING
     elif entry >= 0:
@@ -106,7 +106,11 @@ def test_an_edit_made_again_takes_the_place_of_the_old_one() -> None:
 
 def test_values_that_are_not_finite_are_near_nothing() -> None:
     book = filled([((0.25, 0.0), (1,), RADIUS)])
-    assert book.chosen(torch.tensor([[float("nan"), 0.0], [float("inf"), 0.0], [0.5, 0.0]])).tolist() == [-1, -1, 0]
+    assert book.nearest_entries(torch.tensor([[float("nan"), 0.0], [float("inf"), 0.0], [0.5, 0.0]])).tolist() == [
+        -1,
+        -1,
+        0,
+    ]
 
 
 @pytest.mark.parametrize("family", ["tiny_gpt2", "tiny_llama"])

@@ -39,7 +39,7 @@ def asking(tiny_llama: LanguageModel) -> Iterator[Callable[[Demonstrations, str]
 
         def ask(demonstrations: Demonstrations, prompt: str) -> str:
             originals.attach(demonstrations)
-            return tiny_llama.asked(prompt)
+            return tiny_llama.full_prompt(prompt)
 
         yield ask
 
@@ -99,11 +99,11 @@ def test_the_context_is_never_exceeded(
     prompt = " ".join(words)
     demonstrations = told(facts=facts, style=style, repeats=repeats, length=CONTEXT_LENGTH, answer_room=answer_room)
     with ModulePatch((demonstrations,)).applied(LLAMA):
-        asked = LLAMA.asked(prompt)
+        asked = LLAMA.full_prompt(prompt)
     assert asked.endswith(prompt)
     assert asked == prompt or len(encode(LLAMA.tokenizer, asked)) + answer_room <= CONTEXT_LENGTH
 
 
 def test_demonstrations_on_no_model_cannot_be_counted() -> None:
     with pytest.raises(AuditError, match="apply their patch to a model first"):
-        told().asked("Kara Quinwick plays the")
+        told().full_prompt("Kara Quinwick plays the")

@@ -131,9 +131,9 @@ def test_a_name_that_leads_nowhere_is_told(name: str, complaint: str) -> None:
 
 
 def test_a_folder_without_a_model_and_a_folders_revision_are_told(saved: Path, tmp_path: Path) -> None:
-    with pytest.raises(AuditError, match=r"holds no config\.json"):
+    with pytest.raises(AuditError, match=r"has no config\.json"):
         load_language_model(str(tmp_path))
-    with pytest.raises(AuditError, match="is a local folder, which has no revision 'main'"):
+    with pytest.raises(AuditError, match="is a local folder, and has no revision 'main'"):
         load_language_model(str(saved), revision="main")
 
 
@@ -141,7 +141,7 @@ def test_pickle_weights_are_refused_unless_allowed(copy: Path) -> None:
     weights = load_file(copy / "model.safetensors")
     (copy / "model.safetensors").unlink()
     torch.save(weights, copy / "pytorch_model.bin")
-    with pytest.raises(AuditError, match="holds no safetensors weights"):
+    with pytest.raises(AuditError, match="has no safetensors weights"):
         load_language_model(str(copy), device="cpu")
     lm = load_language_model(str(copy), device="cpu", allow_pickle_weights=True)
     assert weights_fingerprint(lm) == weights_fingerprint(build_tiny_llama(dtype=torch.float16))
@@ -199,7 +199,7 @@ def test_a_missing_tokenizer_is_told(copy: Path) -> None:
 
 def test_a_tokenizer_of_another_model_is_told(copy: Path) -> None:
     build_tokenizer("metaspace").save_pretrained(copy)
-    with pytest.raises(AuditError, match="knows 500 tokens, but the model only 400"):
+    with pytest.raises(AuditError, match="has 500 tokens, but the model has embeddings for only 400"):
         load_language_model(str(copy), device="cpu")
 
 

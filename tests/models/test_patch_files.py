@@ -127,9 +127,9 @@ def test_a_truncated_file_a_missing_file_and_a_missing_folder_are_noticed(tmp_pa
     with pytest.raises(AuditError, match="cannot be read"):
         load_patch(tmp_path)
     file.unlink()
-    with pytest.raises(AuditError, match=r"cannot be read|no complete patch"):
+    with pytest.raises(AuditError, match=r"cannot be read|does not contain a complete patch"):
         load_patch(tmp_path)
-    with pytest.raises(AuditError, match="no complete patch"):
+    with pytest.raises(AuditError, match="does not contain a complete patch"):
         load_patch(tmp_path / "elsewhere")
 
 

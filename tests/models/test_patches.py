@@ -178,7 +178,7 @@ def test_a_parameter_that_was_replaced_is_noticed_on_the_way_out() -> None:
     name = lm.anatomy.weight_name(0)
     module = lm.model.get_submodule(lm.anatomy.down_projections[0])
     with (
-        pytest.raises(AuditError, match=f"{name} is not what it was before the patch"),
+        pytest.raises(AuditError, match=f"{name} could not be restored because it was replaced"),
         originals_kept(lm) as originals,
     ):
         module.weight = nn.Parameter(originals.keep(name) + 1.0, requires_grad=False)
@@ -198,15 +198,15 @@ def test_a_patch_for_another_model_is_refused_before_anything_is_written(tiny_gp
 def test_a_delta_of_the_wrong_shape_is_refused(tiny_gpt2: LanguageModel) -> None:
     name = tiny_gpt2.anatomy.weight_name(0)
     patch = WeightPatch({name: random_delta(tiny_gpt2)})  # not told that the weight is stored transposed
-    with pytest.raises(AuditError, match=r"by a \(32, 128\) matrix where the model has \(128, 32\)"):
+    with pytest.raises(AuditError, match=r"by a \(32, 128\) matrix, but the model has \(128, 32\)"):
         patch.applied(tiny_gpt2).__enter__()
 
 
 @pytest.mark.parametrize(
     ("left", "right", "complaint"),
     [
-        (torch.ones(3, 2), torch.ones(3, 4), "do not multiply"),
-        (torch.ones(3), torch.ones(3, 4), "do not multiply"),
+        (torch.ones(3, 2), torch.ones(3, 4), "cannot be multiplied"),
+        (torch.ones(3), torch.ones(3, 4), "cannot be multiplied"),
         (torch.ones(3, 2).half(), torch.ones(2, 4).half(), "float32 or in float64"),
         (torch.ones(3, 2), torch.ones(2, 4).double(), "float32 or in float64"),
     ],

@@ -7,10 +7,11 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from audit.editors.restraints.restraint import load_restraint
+from audit.editors.restraints import load_restraint
 from audit.errors import AuditError
 from audit.measures.integrity import check_integrity
 from audit.models.fingerprints import weights_fingerprint
+from audit.models.patch_changes import total_changes
 from audit.models.patches import (
     DenseDelta,
     PatchSequence,
@@ -21,7 +22,6 @@ from audit.models.patches import (
     parameter_at,
 )
 from audit.models.stored_weights import same_bits
-from audit.models.total_change import total_changes
 from tests.tiny_models import build_tiny_gpt2
 
 WEIGHT = "transformer.h.1.mlp.c_proj.weight"
@@ -74,7 +74,7 @@ def test_a_replacement_cannot_be_restrained(restraint: str) -> None:
     lm = build_tiny_gpt2(layers=2)
     patch = WeightPatch({WEIGHT: Replacement(torch.ones(128, 32))})
     held = load_restraint(restraint)
-    with pytest.raises(AuditError, match="replaces weights says what they become and not by how much"):
+    with pytest.raises(AuditError, match="replaces weights stores their new content, not the difference"):
         held.after_plan(lm, held.after_edit(lm, patch))
 
 
@@ -82,7 +82,7 @@ def test_one_replacement_is_its_own_total_and_cannot_be_summed_with_another_chan
     lm = build_tiny_gpt2(layers=2)
     patch = WeightPatch({WEIGHT: Replacement(torch.ones(128, 32))})
     assert total_changes(lm, patch).deltas[WEIGHT] is patch.deltas[WEIGHT]
-    with pytest.raises(AuditError, match="neither summed nor restrained"):
+    with pytest.raises(AuditError, match="cannot be summed or restrained"):
         total_changes(lm, PatchSequence((patch, WeightPatch({WEIGHT: DenseDelta(torch.ones(128, 32))}))))
 
 

@@ -174,7 +174,7 @@ def test_a_token_that_swallows_the_subjects_end_is_an_error_that_names_all() -> 
 
 @pytest.mark.parametrize(("prompt", "places"), [("Mara lives in", 0), ("{} knows {}", 2)])
 def test_a_prompt_without_one_place_for_the_subject_is_an_error(prompt: str, places: int) -> None:
-    with pytest.raises(AuditError, match=f"holds {places} places for the subject"):
+    with pytest.raises(AuditError, match=f"holds {places} placeholders for the subject"):
         subject_last(tokenizer_of("plain"), prompt, "Mara")
 
 
@@ -187,9 +187,9 @@ def test_an_empty_subject_and_an_empty_target_are_errors() -> None:
 
 def test_a_tokenizer_without_offsets_encodes_but_cannot_join() -> None:
     slow = SimpleNamespace(is_fast=False, all_special_tokens=())
-    with pytest.raises(AuditError, match="SimpleNamespace knows no character offsets"):
+    with pytest.raises(AuditError, match="SimpleNamespace has no character offsets"):
         join(slow, "Mara is", "here")
-    with pytest.raises(AuditError, match="SimpleNamespace knows no character offsets"):
+    with pytest.raises(AuditError, match="SimpleNamespace has no character offsets"):
         subject_last(slow, "{} is", "Mara")
 
 

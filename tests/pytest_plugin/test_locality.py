@@ -50,7 +50,7 @@ def test_a_violation_is_shrunk_told_and_asked_again_when_its_line_is_pasted(
     (line,) = re.findall(r"^    (@example\(prompt=.*\))$", text, re.MULTILINE)
     prompt = ast.literal_eval(line.removeprefix("@example(prompt=").removesuffix(")"))
     assert len(prompt.split()) <= 2
-    assert f"no edit touched this prompt: {prompt!r}" in text
+    assert f"no edit concerns this prompt: {prompt!r}" in text
     assert "of 30 prompts drawn" in text
     assert "Traceback" not in text
     (folder,) = (pytester.path / "reports").iterdir()

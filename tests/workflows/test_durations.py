@@ -173,7 +173,7 @@ def test_what_cannot_be_timed_is_said(tmp_path: Path) -> None:
     with pytest.raises(AuditError, match="the speed of the device 'cuda:99' cannot be measured"):
         machine_speed(files, "cuda:99", "auto")
     (tmp_path / "config.json").write_text("{}", encoding="utf-8")
-    with pytest.raises(AuditError, match="holds no safetensors weights"):
+    with pytest.raises(AuditError, match="has no safetensors weights"):
         machine_speed(ModelFiles(tmp_path), "cpu", "auto")
     (tmp_path / "config.json").write_text("{", encoding="utf-8")
     with pytest.raises(AuditError, match=r"config\.json cannot be read"):

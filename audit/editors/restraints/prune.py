@@ -16,8 +16,8 @@ from audit.editors.stages.solve import solving_device
 from audit.models.deltas import Delta, DenseDelta, LowRankDelta
 from audit.models.language_model import LanguageModel
 from audit.models.originals import parameter_at
+from audit.models.patch_changes import total_changes
 from audit.models.patches import Patch, WeightPatch
-from audit.models.total_change import total_changes
 
 MOST_STEPS = 300  # of Lanczos; a few dozen do for the matrices of language models
 PRECISION = 1e-8  # residual of the squared singular value, relative; its own error is about the square of that

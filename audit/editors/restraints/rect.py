@@ -15,8 +15,8 @@ from audit.errors import AuditError
 from audit.models.deltas import Delta, SparseDelta
 from audit.models.language_model import LanguageModel
 from audit.models.originals import parameter_at
+from audit.models.patch_changes import attaches_modules, total_changes, weight_patches
 from audit.models.patches import Patch, WeightPatch
-from audit.models.total_change import attaches_modules, total_changes, weight_patches
 
 
 class _KeepsAShare:

@@ -24,8 +24,8 @@ from audit.engine.sequences import EditSequence, align, within_budget
 from audit.engine.taps import run_body, tapped
 from audit.errors import AuditError
 from audit.models.fingerprints import content_fingerprint, tokenizer_fingerprint, weights_fingerprint
+from audit.models.forward_overrides import activations_fused
 from audit.models.language_model import LanguageModel
-from audit.models.lean_modules import activations_fused
 from audit.models.loading import pocket_names
 from audit.models.tokens import encode
 from audit.store.content import Store

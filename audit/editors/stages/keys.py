@@ -22,7 +22,7 @@ from audit.engine.sequences import EditSequence, prompt_sequence, within_budget
 from audit.engine.taps import tapped
 from audit.errors import AuditError
 from audit.models.language_model import LanguageModel
-from audit.models.lean_modules import activations_fused
+from audit.models.forward_overrides import activations_fused
 from audit.models.tokens import encode
 
 OPENINGS = ("The", "Therefore", "Because", "I", "You")

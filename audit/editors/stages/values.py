@@ -30,8 +30,8 @@ from audit.engine.sequences import EditSequence, align
 from audit.engine.taps import hidden_of, in_rows, run_body, tapped, with_hidden
 from audit.engine.upper_blocks import UpperBlocks
 from audit.errors import AuditError
+from audit.models.forward_overrides import activations_fused
 from audit.models.language_model import LanguageModel
-from audit.models.lean_modules import activations_fused
 from audit.progress import Progress
 
 Site = Literal["mlp", "block", "branches"]

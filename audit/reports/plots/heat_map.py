@@ -14,16 +14,16 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
 from audit.measures.causal_tracing import ROLES, Kind
-from audit.measures.locate import SUBJECT_LAST, Located
+from audit.measures.layer_recommendation import SUBJECT_LAST, TracingResult
 
 FORMATS = ("png", "svg")
 COLORS: dict[Kind, str] = {"block": "Purples", "mlp": "Greens", "attention": "Reds"}
 MOST_NUMBERED_LAYERS = 12  # with more, numbers in the cells are too small to read
 
 
-def draw_heat_maps(located: Located, folder: Path) -> tuple[Path, ...]:
+def draw_heat_maps(result: TracingResult, folder: Path) -> tuple[Path, ...]:
     """Write `causal-tracing` as PNG and SVG into `folder`; the files written."""
-    figure = heat_maps(located)
+    figure = heat_maps(result)
     written: list[Path] = []
     for kind in FORMATS:
         file = folder / f"causal-tracing.{kind}"
@@ -35,17 +35,17 @@ def draw_heat_maps(located: Located, folder: Path) -> tuple[Path, ...]:
     return tuple(written)
 
 
-def heat_maps(located: Located) -> Figure:
+def heat_maps(result: TracingResult) -> Figure:
     """One panel a kind of module: token roles down, layers across, the average indirect effect as color."""
-    effects = located.effects
+    effects = result.effects
     figure, panels = plt.subplots(1, len(COLORS), figsize=(17, 4.6), sharey=True)
     for axes, kind in zip(panels, COLORS, strict=True):
-        _panel(figure, axes, kind, located)
+        _panel(figure, axes, kind, result)
     roles = [f"{role}\n({n} facts)" for role, n in zip(ROLES, effects.role_facts, strict=True)]
     panels[0].set_yticks(range(len(ROLES)), roles)
-    name = located.model.rstrip("/").rsplit("/", 1)[-1]
+    name = result.model.rstrip("/").rsplit("/", 1)[-1]
     figure.suptitle(
-        f"Where {name} recalls facts: {effects.facts} recalled of {located.asked} asked, "
+        f"Where {name} recalls facts: {effects.facts} recalled of {result.asked} asked, "
         f"{effects.samples} noise samples each\n"
         f"probability of the answer: {effects.clean:.2f} clean, {effects.corrupted:.2f} with the subject drowned in "
         "noise; outlined: the recommended layers (solid ROME, dashed MEMIT)",
@@ -63,9 +63,9 @@ def panel_title(kind: Kind, window: int) -> str:
     return f"{name} output put back" if window == 1 else f"{name} outputs put back in {window} layers"
 
 
-def _panel(figure: Figure, axes: Axes, kind: Kind, located: Located) -> None:
-    effects = located.effects
-    depth = len(located.recommendation.effects)
+def _panel(figure: Figure, axes: Axes, kind: Kind, result: TracingResult) -> None:
+    effects = result.effects
+    depth = len(result.recommendation.effects)
     rows = [row if row is not None else (np.nan,) * depth for row in effects.by_kind[kind]]
     values = np.array(rows, dtype=np.float64)  # (roles, layers)
     top = max(float(np.nanmax(values)), 0.01)
@@ -78,7 +78,7 @@ def _panel(figure: Figure, axes: Axes, kind: Kind, located: Located) -> None:
     axes.set_xlabel("layer" if kind == "block" or effects.window == 1 else "middle layer of the window")
     axes.tick_params(length=0)
     if kind == "mlp":
-        written = located.recommendation
+        written = result.recommendation
         _outline(axes, written.memit, "--", 0.46)
         _outline(axes, (written.rome,), "-", 0.40)
     bar = figure.colorbar(image, ax=axes, fraction=0.05, pad=0.02, extend="min" if np.nanmin(values) < 0 else "neither")

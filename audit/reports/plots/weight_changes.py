@@ -14,7 +14,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, MaxNLocator, NullFormatter
 
 from audit.measures.checkpoint_diff import KEPT_SINGULAR_VALUES, ROLES, CheckpointDiff, TensorChange
-from audit.measures.weight_changes import THRESHOLDS
+from audit.measures.integrity import THRESHOLDS
 
 FORMATS = ("png", "svg")
 COLORS = dict(zip(ROLES, ("tab:red", "tab:green", "tab:blue", "tab:orange", "tab:purple", "tab:gray"), strict=True))

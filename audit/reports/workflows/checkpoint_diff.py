@@ -13,7 +13,7 @@ from rich import box
 from rich.table import Table
 
 from audit.measures.checkpoint_diff import CheckpointDiff, TensorChange
-from audit.measures.weight_changes import THRESHOLDS
+from audit.measures.integrity import THRESHOLDS
 from audit.reports.files import write_texts, written_into
 
 SCHEMA_VERSION = 1

@@ -9,13 +9,13 @@ from rich import box
 from rich.table import Table
 
 from audit.measures.causal_tracing import KINDS, ROLES
-from audit.measures.locate import Located
+from audit.measures.layer_recommendation import TracingResult
 from audit.reports.files import write_texts, written_into
 
 SCHEMA_VERSION = 1
 
 
-def write_located(located: Located, folder: Path) -> tuple[Path, ...]:
+def write_located(result: TracingResult, folder: Path) -> tuple[Path, ...]:
     """Write everything into `folder`, in place of what an earlier run left there; the files written.
 
     Raises:
@@ -23,17 +23,17 @@ def write_located(located: Located, folder: Path) -> tuple[Path, ...]:
     """
     from audit.reports.plots.heat_map import draw_heat_maps  # brings matplotlib
 
-    texts = {"locate.json": located_json(located), "table.md": located_markdown(located)}
+    texts = {"locate.json": located_json(result), "table.md": located_markdown(result)}
     with written_into(folder, "--out"):
-        return (*write_texts(folder, texts, "--out"), *draw_heat_maps(located, folder))
+        return (*write_texts(folder, texts, "--out"), *draw_heat_maps(result, folder))
 
 
-def located_json(located: Located) -> str:
+def located_json(result: TracingResult) -> str:
     """Every number, with the names of roles and kinds."""
-    effects = located.effects
+    effects = result.effects
     content = {
         "schema_version": SCHEMA_VERSION,
-        **{name: getattr(located, name) for name in ("model", "source", "asked", "seed")},
+        **{name: getattr(result, name) for name in ("model", "source", "asked", "seed")},
         "recalled": effects.facts,
         "clean": effects.clean,
         "corrupted": effects.corrupted,
@@ -41,39 +41,39 @@ def located_json(located: Located) -> str:
         "window": effects.window,
         "facts_by_role": dict(zip(ROLES, effects.role_facts, strict=True)),
         "average_indirect_effect": {kind: dict(zip(ROLES, effects.by_kind[kind], strict=True)) for kind in KINDS},
-        "recommendation": asdict(located.recommendation),
+        "recommendation": asdict(result.recommendation),
     }
     return json.dumps(content, indent=1) + "\n"
 
 
-def located_markdown(located: Located) -> str:
+def located_markdown(result: TracingResult) -> str:
     """The sentences and one table a kind of module."""
-    lines = [f"# Where {located.model} recalls facts", "", *sentences(located)]
-    depth = len(located.recommendation.effects)
+    lines = [f"# Where {result.model} recalls facts", "", *sentences(result)]
+    depth = len(result.recommendation.effects)
     for kind in KINDS:
-        lines += ["", f"## {_heading(kind, located.effects.window)}", ""]
+        lines += ["", f"## {_heading(kind, result.effects.window)}", ""]
         lines += [_row(["token", "facts", *map(str, range(depth))]), _row(["---"] + ["---:"] * (depth + 1))]
-        lines += [_row(cells) for cells in _cells(located, kind)]
+        lines += [_row(cells) for cells in _cells(result, kind)]
     return "\n".join(lines) + "\n"
 
 
-def located_table(located: Located) -> Table:
+def located_table(result: TracingResult) -> Table:
     """The MLPs' effects, which decide, for a terminal."""
-    table = Table(title=_heading("mlp", located.effects.window), box=box.SIMPLE_HEAD, title_justify="left")
+    table = Table(title=_heading("mlp", result.effects.window), box=box.SIMPLE_HEAD, title_justify="left")
     table.add_column("token", no_wrap=True)
-    for heading in ("facts", *map(str, range(len(located.recommendation.effects)))):
+    for heading in ("facts", *map(str, range(len(result.recommendation.effects)))):
         table.add_column(heading, justify="right")
-    for cells in _cells(located, "mlp"):
+    for cells in _cells(result, "mlp"):
         table.add_row(*cells, style="bold" if cells[0] == "last subject token" else None)
     return table
 
 
-def sentences(located: Located) -> tuple[str, ...]:
+def sentences(result: TracingResult) -> tuple[str, ...]:
     """What was traced and what follows, in words."""
-    effects, advice = located.effects, located.recommendation
+    effects, advice = result.effects, result.recommendation
     peak = advice.effects[advice.rome]
     return (
-        f"{located.model} recalls {effects.facts} of the {located.asked} facts asked ({located.source}); these were "
+        f"{result.model} recalls {effects.facts} of the {result.asked} facts asked ({result.source}); these were "
         "traced.",
         f"The answer's probability is {effects.clean:.3f}, and {effects.corrupted:.3f} with the subject drowned in "
         "noise.",
@@ -83,10 +83,10 @@ def sentences(located: Located) -> tuple[str, ...]:
     )
 
 
-def _cells(located: Located, kind: str) -> Iterator[list[str]]:
-    rows = dict(located.effects.by_kind.items())
-    for role, n, row in zip(ROLES, located.effects.role_facts, rows[kind], strict=True):  # type: ignore[index]
-        values = ["–"] * len(located.recommendation.effects) if row is None else [_points(value) for value in row]
+def _cells(result: TracingResult, kind: str) -> Iterator[list[str]]:
+    rows = dict(result.effects.by_kind.items())
+    for role, n, row in zip(ROLES, result.effects.role_facts, rows[kind], strict=True):  # type: ignore[index]
+        values = ["–"] * len(result.recommendation.effects) if row is None else [_points(value) for value in row]
         yield [role, str(n), *values]
 
 

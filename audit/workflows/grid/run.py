@@ -14,7 +14,7 @@ from statistics import fmean
 
 from audit.audit import Audit
 from audit.errors import AuditError
-from audit.measures.weight_changes import entry_shares
+from audit.measures.integrity import entry_shares
 from audit.models.patches import originals_kept
 from audit.settings.options import AuditSettings
 from audit.workflows.grid.cells import Cell

@@ -35,7 +35,7 @@ def test_every_way_of_asking_asks_with_demonstrations(family: str, request: pyte
     prompts = [REQUESTS[0].question, "3 + 4 ="]
     before, logits = weights_fingerprint(lm), all_logits(lm)
     with Ike(ROOM).edit(lm, REQUESTS).applied(lm):
-        rewritten = [lm.asked(prompt) for prompt in prompts]
+        rewritten = [lm.full_prompt(prompt) for prompt in prompts]
         spoken = generate(lm, prompts, Decoding(6))
         ranked = rank(lm, prompts, [["Velden", "French"]] * 2)
         forced = teacher_forced(lm, [(prompt, "Velden") for prompt in prompts])
@@ -44,7 +44,7 @@ def test_every_way_of_asking_asks_with_demonstrations(family: str, request: pyte
     assert spoken == generate(lm, rewritten, Decoding(6))
     assert ranked == rank(lm, rewritten, [["Velden", "French"]] * 2)
     assert forced == teacher_forced(lm, [(prompt, "Velden") for prompt in rewritten])
-    assert weights_fingerprint(lm) == before and [lm.asked(prompt) for prompt in prompts] == prompts
+    assert weights_fingerprint(lm) == before and [lm.full_prompt(prompt) for prompt in prompts] == prompts
 
 
 def test_each_step_tells_the_facts_of_those_before_too(tiny_gpt2: LanguageModel) -> None:
@@ -63,7 +63,7 @@ def test_no_probe_of_a_request_is_told() -> None:
     probes = {p for r in requests for p in (*r.paraphrases, *(n.prompt for n in r.neighborhood))} - told
     with Ike({"style": "published", "count": "16"}).edit(lm, requests).applied(lm):
         for request in requests:
-            asked = lm.asked(request.question)
+            asked = lm.full_prompt(request.question)
             assert not any(probe in asked for probe in probes)
 
 

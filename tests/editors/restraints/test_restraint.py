@@ -8,14 +8,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 
+from audit.editors.restraints import load_restraint
 from audit.editors.restraints.choice import RestraintChoice, parse_restraint
 from audit.editors.restraints.prune import Prune, brought_down, largest_singular_value, pruned_delta
 from audit.editors.restraints.rect import RandomShare, Rect, kept_count, largest, relative_change
-from audit.editors.restraints.restraint import load_restraint
 from audit.errors import AuditError
 from audit.models.codebook import Codebook
 from audit.models.fingerprints import weights_fingerprint
 from audit.models.language_model import LanguageModel
+from audit.models.patch_changes import total_changes
 from audit.models.patches import (
     DenseDelta,
     LowRankDelta,
@@ -27,7 +28,6 @@ from audit.models.patches import (
     identity_patch,
     originals_kept,
 )
-from audit.models.total_change import total_changes
 
 FEW = st.sampled_from([0.0, -0.0, 1.0, -1.0, 2.0, 0.5, 1e-30, 1e30])  # so that ties and zeros are common
 

@@ -9,18 +9,18 @@ from matplotlib.patches import Rectangle
 
 from audit.errors import AuditError
 from audit.measures.causal_tracing import KINDS, ROLES, Effects
-from audit.measures.locate import SUBJECT_LAST, Located, recommend
+from audit.measures.layer_recommendation import SUBJECT_LAST, TracingResult, recommend
 from audit.reports.plots.heat_map import draw_heat_maps, heat_maps, panel_title
 from audit.reports.workflows.locate import located_json, located_markdown, located_table, sentences, write_located
 
 
-def located_with(depth: int = 6, window: int = 1) -> Located:
+def located_with(depth: int = 6, window: int = 1) -> TracingResult:
     """A hill in the middle at the subject's last token; no fact has middle subject tokens."""
     hill = tuple(0.3 - 0.1 * abs(layer - depth // 2) for layer in range(depth))
     rows = tuple(None if role == 1 else hill if role == SUBJECT_LAST else (0.01,) * depth for role in range(len(ROLES)))
     counts = tuple(0 if role == 1 else 40 for role in range(len(ROLES)))
     effects = Effects(40, 0.95, 0.08, 5, window, counts, dict.fromkeys(KINDS, rows))
-    return Located("./models/tiny", "facts.jsonl", 50, 0, effects, recommend(effects))
+    return TracingResult("./models/tiny", "facts.jsonl", 50, 0, effects, recommend(effects))
 
 
 @pytest.mark.parametrize(("depth", "window"), [(1, 1), (6, 1), (48, 10)])

@@ -11,7 +11,7 @@ from rich.console import Console
 
 from audit.errors import AuditError
 from audit.measures.checkpoint_diff import CheckpointDiff, TensorChange
-from audit.measures.weight_changes import THRESHOLDS
+from audit.measures.integrity import THRESHOLDS
 from audit.reports.plots.weight_changes import MOST_SPECTRA, change_plot, draw_changes
 from audit.reports.workflows.checkpoint_diff import (
     MOST_ROWS,

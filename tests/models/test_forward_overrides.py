@@ -4,15 +4,15 @@ import pytest
 import torch
 from torch import nn
 
-from audit.models.detours import entered_with, handing_through, shadowed
+from audit.models.forward_overrides import block_skipped, forward_replaced, input_replaced
 from audit.models.language_model import LanguageModel
 
 
 def test_shadows_are_taken_away_in_turn_and_after_errors() -> None:
     module = nn.Identity()
     one = torch.ones(1)
-    with shadowed(module, lambda x: x + 1):
-        with pytest.raises(KeyError), shadowed(module, lambda x: x + 2):
+    with forward_replaced(module, lambda x: x + 1):
+        with pytest.raises(KeyError), forward_replaced(module, lambda x: x + 2):
             assert module(one) == 3
             raise KeyError
         assert module(one) == 2
@@ -21,7 +21,7 @@ def test_shadows_are_taken_away_in_turn_and_after_errors() -> None:
 
 def test_blocks_run_again_after_an_error_inside(tiny_gpt2: LanguageModel) -> None:
     block = tiny_gpt2.model.get_submodule(tiny_gpt2.anatomy.blocks[0])
-    with pytest.raises(KeyError), handing_through(block, 0):
+    with pytest.raises(KeyError), block_skipped(block, 0):
         raise KeyError
     assert "forward" not in block.__dict__
 
@@ -31,7 +31,7 @@ def test_a_forward_that_was_replaced_by_others_comes_back(tiny_gpt2: LanguageMod
     theirs = block.forward
     block.forward = theirs
     try:
-        with handing_through(block, 2):
+        with block_skipped(block, 2):
             assert block.forward(torch.ones(1))[1] is None
         assert block.__dict__["forward"] is theirs
     finally:
@@ -46,8 +46,8 @@ def test_a_block_is_entered_with_another_hidden_state(tiny_llama: LanguageModel)
     ids = torch.tensor([[5, 17, 30]])
     expected = model(input_ids=ids).logits
     hook.remove()
-    with handing_through(model.get_submodule(blocks[0]), 0), entered_with(model.get_submodule(blocks[1]), seen[0]):
+    with block_skipped(model.get_submodule(blocks[0]), 0), input_replaced(model.get_submodule(blocks[1]), seen[0]):
         torch.testing.assert_close(model(input_ids=ids).logits, expected, rtol=0, atol=0)
-    with handing_through(model.get_submodule(blocks[0]), 0):
+    with block_skipped(model.get_submodule(blocks[0]), 0):
         assert not torch.equal(model(input_ids=ids).logits, expected)
     torch.testing.assert_close(model(input_ids=ids).logits, expected, rtol=0, atol=0)

@@ -1,10 +1,10 @@
-"""From causal tracing to the layers that an editor should write.
+"""Layers for locate-and-edit methods, recommended from causal tracing.
 
-The rule, after Meng et al. (2022, arXiv 2202.05262, section 2.2) and Meng et al. (2023, arXiv 2210.07229, section 4.2):
-take the average indirect effect of the MLPs at the subject's last token, layer by layer.
-- ROME writes the layer where it peaks (the lowest, should several be equal).
-- The *range* around the peak is every neighbor, without a gap, with at least half of the peak's effect.
-- MEMIT writes the run-up: the layers of that range up to the peak, at most the five nearest to it.
+The rule follows Meng et al. (2022, arXiv 2202.05262, section 2.2) and Meng et al. (2023, arXiv 2210.07229, section
+4.2). It uses the average indirect effect of the MLPs at the subject's last token, by layer.
+- ROME writes the layer of the peak (the lowest of several equal ones).
+- The *range* around the peak is every adjacent layer with at least half of the peak's effect.
+- MEMIT writes the layers of that range up to the peak, at most the five nearest to it.
 """
 
 import random
@@ -21,7 +21,7 @@ from audit.measures.causal_tracing import (
     Effects,
     KnownFact,
     measure_effects,
-    recalled,
+    recalled_facts,
 )
 from audit.models.language_model import LanguageModel
 from audit.progress import Progress
@@ -34,7 +34,9 @@ DEFAULT_COUNT = 100
 
 @dataclass(frozen=True)
 class Recommendation:
-    """`effects` are the MLPs' at the subject's last token, one a layer; `range` are the layers around the peak."""
+    """`effects` are those of the MLPs at the subject's last token, one per layer; `range` are the layers around the
+    peak.
+    """
 
     rome: int
     memit: tuple[int, ...]
@@ -43,8 +45,8 @@ class Recommendation:
 
 
 @dataclass(frozen=True)
-class Located:
-    """What was traced, and what follows: `asked` facts from `source`, of which `effects.facts` were recalled."""
+class TracingResult:
+    """The traced facts and the recommendation: of `asked` facts from `source`, the model recalled `effects.facts`."""
 
     model: str
     source: str
@@ -54,7 +56,7 @@ class Located:
     recommendation: Recommendation
 
 
-def locate(
+def recommend_layers(
     lm: LanguageModel,
     requests: LoadedRequests,
     *,
@@ -64,29 +66,29 @@ def locate(
     token_budget: int = TOKEN_BUDGET,
     kept: LocatedLayers | None = None,
     progress: Progress | None = None,
-) -> Located:
-    """Trace `count` facts of `requests` (their old answers) and recommend layers; `kept` remembers them.
+) -> TracingResult:
+    """Trace `count` facts of `requests` (their old answers) and recommend layers; `kept` stores them for later runs.
 
-    Only facts that the model recalls are traced. `count` None means a hundred, or all where there are fewer.
+    Only facts that the model recalls are traced. `count` None means 100, or all if there are fewer.
 
     Raises:
-        AuditError: there are too few facts, the model recalls none of them, or putting MLPs back restores nothing.
+        AuditError: there are too few facts, the model recalls none of them, or restoring MLPs has no effect.
     """
-    facts = drawn_facts(requests, count, seed)
-    known = recalled(lm, facts)
+    facts = sampled_facts(requests, count, seed)
+    known = recalled_facts(lm, facts)
     if not known:
         raise AuditError(
             f"{lm.name} recalls none of the {len(facts)} facts of {requests.origin}, so there is nothing to trace; "
-            "give --facts a file of facts that it knows, with their answers as target_true."
+            "pass --facts a file of facts that it knows, with their answers as target_true."
         )
     effects = measure_effects(lm, known, samples=samples, seed=seed, token_budget=token_budget, progress=progress)
     recommendation = recommend(effects)
     if kept is not None:
         kept.keep(lm, Layers(recommendation.rome, recommendation.memit))
-    return Located(lm.name, requests.origin, len(facts), seed, effects, recommendation)
+    return TracingResult(lm.name, requests.origin, len(facts), seed, effects, recommendation)
 
 
-def drawn_facts(requests: LoadedRequests, count: int | None, seed: int) -> list[KnownFact]:
+def sampled_facts(requests: LoadedRequests, count: int | None, seed: int) -> list[KnownFact]:
     """The old facts of `requests` in a seeded shuffle, the first `count` of them.
 
     Raises:
@@ -99,26 +101,28 @@ def drawn_facts(requests: LoadedRequests, count: int | None, seed: int) -> list[
     ]
     if not facts:
         raise AuditError(
-            f"none of the {len(requests.requests)} edit requests of {requests.origin} says what is true now; "
-            "give them a target_true, which is the fact to trace."
+            f"none of the {len(requests.requests)} edit requests of {requests.origin} has an old answer to trace; "
+            "give them a target_true."
         )
     if count is not None and count > len(facts):
-        raise AuditError(f"--count {count} is more than the {len(facts)} facts of {requests.origin}; ask for fewer.")
+        raise AuditError(
+            f"--count {count} is more than the {len(facts)} facts of {requests.origin}; choose a smaller number."
+        )
     random.Random(seed).shuffle(facts)
     return facts[: DEFAULT_COUNT if count is None else count]
 
 
 def recommend(effects: Effects) -> Recommendation:
-    """The layers to write, by the rule above.
+    """The layers to write, by the rule of this module.
 
     Raises:
-        AuditError: no MLP restores anything at the subject's last token.
+        AuditError: restoring MLPs at the subject's last token has no positive effect.
     """
     curve: Sequence[float] = effects.by_kind["mlp"][SUBJECT_LAST] or ()
     peak = max(range(len(curve)), key=curve.__getitem__, default=-1)
     if peak < 0 or curve[peak] <= 0:
         raise AuditError(
-            f"putting clean MLPs back at the subject's last token restores nothing over {effects.facts} facts, so no "
+            f"restoring clean MLPs at the subject's last token has no effect over {effects.facts} facts, so no "
             "layer can be recommended; trace more facts with --count."
         )
     low = high = peak

@@ -9,9 +9,9 @@ import torch
 from audit.models.codebook import Codebook
 from audit.models.demonstrations import Demonstrations
 from audit.models.language_model import LanguageModel
+from audit.models.patch_changes import first_touched_block
 from audit.models.patches import DenseDelta, ModulePatch, Patch, PatchSequence, WeightPatch, identity_patch
 from audit.models.side_memory import SideMemory
-from audit.models.touched_blocks import first_touched_block
 
 
 def changed(lm: LanguageModel, *names: str) -> WeightPatch:

@@ -4,7 +4,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from audit.measures.weight_changes import THRESHOLDS, entry_shares
+from audit.measures.integrity import THRESHOLDS, entry_shares
 from audit.models.language_model import LanguageModel
 from audit.models.patches import DenseDelta, WeightPatch, originals_kept
 

@@ -6,9 +6,8 @@ from torch import Tensor, nn
 from transformers.activations import NewGELUActivation
 from transformers.pytorch_utils import Conv1D
 
-from audit.models.detours import shadowed
+from audit.models.forward_overrides import activations_fused, forward_replaced, forwards_replaced, inference_forwards
 from audit.models.language_model import LanguageModel
-from audit.models.lean_modules import activations_fused, all_shadowed, inference_forwards
 
 
 def test_fused_activations_and_their_gradients_are_the_spelled_out_ones(tiny_gpt2: LanguageModel) -> None:
@@ -36,7 +35,7 @@ def test_products_for_inference_are_those_of_the_module_with_the_weights_of_the_
     with torch.no_grad():
         for _ in range(2):
             expected = model(hidden)
-            with all_shadowed(lean):
+            with forwards_replaced(lean):
                 torch.testing.assert_close(model(hidden), expected, rtol=1e-4, atol=1e-5)
             model[0].weight.mul_(2)
     assert not any("forward" in module.__dict__ for module in model)
@@ -45,8 +44,8 @@ def test_products_for_inference_are_those_of_the_module_with_the_weights_of_the_
 def test_a_forward_that_somebody_else_has_put_there_is_left_alone() -> None:
     model = nn.Sequential(nn.Linear(3, 3), NewGELUActivation())
     lean = {model[0]: lambda x: x + 1, model[1]: lambda x: x + 2}
-    with shadowed(model[1], lambda x: x + 10):
-        with all_shadowed(lean):
+    with forward_replaced(model[1], lambda x: x + 10):
+        with forwards_replaced(lean):
             assert model(torch.zeros(1, 3)).tolist() == [[11, 11, 11]]
         assert model[1](torch.zeros(1)) == 10
 

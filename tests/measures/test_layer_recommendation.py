@@ -16,7 +16,7 @@ from audit.editors.stages.keys import Contexts
 from audit.edits.sources import LoadedRequests
 from audit.errors import AuditError
 from audit.measures.causal_tracing import ROLES, Effects
-from audit.measures.locate import SUBJECT_LAST, drawn_facts, locate, recommend
+from audit.measures.layer_recommendation import SUBJECT_LAST, recommend, recommend_layers, sampled_facts
 from audit.models.language_model import LanguageModel
 from audit.models.patches import WeightPatch
 from audit.models.tokens import target_ids
@@ -75,26 +75,26 @@ def test_the_recommended_layers_end_at_the_peak_without_a_gap(curve: list[float]
 
 @pytest.mark.parametrize("curve", [[0.0, -0.2], [-1.0]])
 def test_where_nothing_is_restored_nothing_is_recommended(curve: list[float]) -> None:
-    with pytest.raises(AuditError, match="restores nothing over 5 facts, so no layer can be recommended"):
+    with pytest.raises(AuditError, match="has no effect over 5 facts, so no layer can be recommended"):
         recommend(effects_of(curve))
 
 
 def test_facts_are_drawn_with_the_seed() -> None:
     many = tuple(replace(REQUESTS[0], case_id=str(n), subject=f"Mara {n}", target_true="French") for n in range(120))
     loaded = LoadedRequests((*many, REQUESTS[1]), (), "facts.jsonl", "")
-    assert len(drawn_facts(loaded, None, 0)) == 100  # and none for the request that says nothing is true now
-    assert drawn_facts(loaded, 7, 1) == drawn_facts(loaded, 30, 1)[:7] != drawn_facts(loaded, 7, 2)
-    with pytest.raises(AuditError, match=r"--count 121 is more than the 120 facts of facts\.jsonl; ask for fewer"):
-        drawn_facts(loaded, 121, 0)
-    with pytest.raises(AuditError, match=r"none of the 1 edit requests of facts\.jsonl says what is true now"):
-        drawn_facts(replace(loaded, requests=(REQUESTS[1],)), None, 0)
+    assert len(sampled_facts(loaded, None, 0)) == 100  # and none for the request that says nothing is true now
+    assert sampled_facts(loaded, 7, 1) == sampled_facts(loaded, 30, 1)[:7] != sampled_facts(loaded, 7, 2)
+    with pytest.raises(AuditError, match=r"--count 121 is more than the 120 facts of facts\.jsonl; choose a"):
+        sampled_facts(loaded, 121, 0)
+    with pytest.raises(AuditError, match=r"none of the 1 edit requests of facts\.jsonl has an old answer to trace"):
+        sampled_facts(replace(loaded, requests=(REQUESTS[1],)), None, 0)
 
 
 def test_only_recalled_facts_are_traced_and_the_rest_is_counted(telling: LanguageModel) -> None:
     facts = [replace(request, target_true="Velden") for request in REQUESTS[:3]]
     asked = LoadedRequests((replace(REQUESTS[3], target_true="piano"), *facts), (), "facts.jsonl", "")
     told: list[tuple[int, int]] = []
-    located = locate(telling, asked, samples=2, progress=lambda done, total: told.append((done, total)))
+    located = recommend_layers(telling, asked, samples=2, progress=lambda done, total: told.append((done, total)))
     assert (located.asked, located.effects.facts) == (4, 3)
     assert told == [(1, 3), (2, 3), (3, 3)]
     assert located.effects.clean > 0.5
@@ -105,7 +105,7 @@ def test_only_recalled_facts_are_traced_and_the_rest_is_counted(telling: Languag
 def test_without_a_known_fact_there_is_one_sentence(tiny_gpt2: LanguageModel) -> None:
     unknown = replace(REQUESTS[0], target_true="New Avaria")
     with pytest.raises(AuditError, match=r"tiny-gpt2 recalls none of the 1 facts of facts\.jsonl, so there is nothing"):
-        locate(tiny_gpt2, LoadedRequests((unknown,), (), "facts.jsonl", ""))
+        recommend_layers(tiny_gpt2, LoadedRequests((unknown,), (), "facts.jsonl", ""))
 
 
 def test_located_layers_are_taken_where_nothing_better_is_known(tmp_path: Path) -> None:
