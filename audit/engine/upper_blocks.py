@@ -23,7 +23,7 @@ from torch import Tensor, nn
 from audit.engine.prefix_cache import SplitRows, constant_prefix, unsplit
 from audit.engine.sequences import AlignedRows
 from audit.engine.taps import in_rows, tapped
-from audit.models.forward_overrides import input_replaced, block_skipped, forward_replaced, tuple_length
+from audit.models.forward_overrides import block_skipped, forward_replaced, input_replaced, tuple_length
 from audit.models.language_model import LanguageModel
 
 

@@ -21,8 +21,8 @@ from audit.engine.prefix_cache import split
 from audit.engine.sequences import EditSequence, prompt_sequence, within_budget
 from audit.engine.taps import tapped
 from audit.errors import AuditError
-from audit.models.language_model import LanguageModel
 from audit.models.forward_overrides import activations_fused
+from audit.models.language_model import LanguageModel
 from audit.models.tokens import encode
 
 OPENINGS = ("The", "Therefore", "Because", "I", "You")
