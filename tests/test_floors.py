@@ -45,8 +45,6 @@ TO_CUT: set[tuple[str, str]] = {
     ("audit.reports.workflows.grid", "audit.workflows.grid.results"),
 }
 IN_CIRCLES: set[str] = {
-    "audit.pytest_plugin",
-    "audit.pytest_plugin.preflight",
     "audit.reports.advice",
     "audit.reports.claims",
     "audit.reports.flips",
@@ -81,8 +79,10 @@ LIGHT = (
     "audit.reports.workflows.preflight",
     "audit.workflows.preflight",
     "audit.pytest_plugin",
+    "audit.pytest_plugin.fixtures",
     "audit.pytest_plugin.preflight",
-    "audit.pytest_plugin.terminal_section",
+    "audit.pytest_plugin.state",
+    "audit.pytest_plugin.terminal",
     "audit.pytest_plugin.xdist",
     "audit.cli",
 )

@@ -1,7 +1,7 @@
-"""The audit under pytest-xdist: every worker audits the tests that it is given, and the controller makes one report.
+"""The audit under pytest-xdist: every worker audits its own tests, and the controller merges the results in one report.
 
-The workers edit once: they share a store, where the first of them keeps the patch for the others. Under --no-store it
-is a folder that is removed after the run. What is said, and what is written, the controller says and writes.
+The workers edit once: they share a store, and the first of them stores the patch for the others. With --no-store the
+store is a temporary folder. Only the controller prints, and only it writes the report.
 """
 
 import os
@@ -18,24 +18,24 @@ from audit.errors import AuditError
 if TYPE_CHECKING:
     from audit.reports.rows import RunReport
 
-# What passes between the processes, by name: texts and nothing else.
+# The names of what the processes send each other; all values are text or booleans.
 STORE, TROUBLE, REPORT, MEASURED, PART = (
     f"audit_{what}" for what in ("store", "trouble", "report", "measured", "part")
 )
 
 
 class Worker:
-    """One of several processes that run tests. It prints nothing; what it has to say it tells the controller."""
+    """One of several processes that run tests. It prints nothing and sends its results to the controller."""
 
     def __init__(self, config: pytest.Config) -> None:
-        told: dict[str, Any] = config.workerinput  # type: ignore[attr-defined]
-        self._number = int("".join(filter(str.isdigit, told["workerid"])))  # gw0, gw1, ...
-        self._count = int(told["workercount"])
+        given: dict[str, Any] = config.workerinput  # type: ignore[attr-defined]
+        self._number = int("".join(filter(str.isdigit, given["workerid"])))  # gw0, gw1, ...
+        self._count = int(given["workercount"])
         self._output: dict[str, Any] = config.workeroutput  # type: ignore[attr-defined]
-        self.store = Path(told[STORE]) if STORE in told else None
+        self.store = Path(given[STORE]) if STORE in given else None
 
     def take_place(self, device: str) -> None:
-        """Take this worker's share of the cores, and its own GPU where there are several; `device` is as typed.
+        """Limit this worker to its share of the cores, and to its own GPU if there are several; `device` is as typed.
 
         Raises:
             AuditError: the workers would have to share one accelerator.
@@ -55,23 +55,23 @@ class Worker:
         gpus = torch.cuda.device_count() if device in ("auto", "cuda") else 1
         if gpus < 2:
             raise AuditError(
-                f"-n {self._count} with --device {device}: the workers would share one device, and none would be "
-                "faster; run the audit without -n, or with --device cpu."
+                f"-n {self._count} with --device {device}: the workers would share one device, which is no faster; "
+                "run the audit without -n, or with --device cpu."
             )
-        torch.cuda.set_device(self._number % gpus)  # what "cuda" stands for from now on
+        torch.cuda.set_device(self._number % gpus)  # the device that "cuda" means from here on
 
     def refuse(self, trouble: AuditError) -> None:
         """End the whole run with one sentence."""
         self._output[TROUBLE] = str(trouble)
 
     def attach(self, report: pytest.TestReport, found: "RunReport") -> None:
-        """Send what one test found along with its report, in case this process does not reach its end."""
+        """Attach the results of one test to its report, in case this process dies before `send`."""
         from audit.reports.merged import packed
 
         setattr(report, PART, packed(found))
 
     def send(self, report: "RunReport", measured: bool) -> None:
-        """Send all that was found; `measured` says whether there is anything in it that is worth a report."""
+        """Send all results; `measured`: they contain a measurement."""
         from audit.reports.merged import packed
 
         self._output[REPORT], self._output[MEASURED] = packed(report), measured
@@ -83,21 +83,21 @@ class Worker:
 
 
 class Controller:
-    """The process that deals the tests out and hears what became of them."""
+    """The process that distributes the tests and collects the results."""
 
     def __init__(self, *, use_store: bool) -> None:
         self._use_store = use_store
         self._folder: str | None = None
         self._reports: list[str] = []
-        self._parts: dict[str, list[str]] = {}  # by worker, of those that have not sent their whole report
+        self._parts: dict[str, list[str]] = {}  # by worker: results of single tests, until its whole report comes
         self._measured = False
         self._died: list[str] = []
 
     def report(self) -> "RunReport | None":
-        """What all workers found together; None where no test audited anything.
+        """The merged results of all workers; None if nothing was measured.
 
         Raises:
-            AuditError: the workers did not audit the same thing.
+            AuditError: the workers audited different models or edits.
         """
         texts = [*self._reports, *(part for parts in self._parts.values() for part in parts)]
         if not texts or not (self._measured or self._parts):
@@ -109,7 +109,7 @@ class Controller:
 
     @pytest.hookimpl(optionalhook=True)
     def pytest_configure_node(self, node: Any) -> None:
-        """Give the workers a folder of the run's own where the user keeps nothing."""
+        """Give the workers a temporary store under --no-store."""
         if self._use_store:
             return
         if self._folder is None:
@@ -117,18 +117,19 @@ class Controller:
         node.workerinput[STORE] = self._folder
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        """Keep the results that came with the report of a test."""
         part = getattr(report, PART, None)
         if part is not None:
             self._parts.setdefault(report.worker_id, []).append(part)
 
     @pytest.hookimpl(optionalhook=True)
     def pytest_handlecrashitem(self, crashitem: str) -> None:
-        """A worker died in the middle of this test: it is not known to have passed."""
+        """Count a test whose worker died as failed."""
         self._died.append(crashitem)
 
     @pytest.hookimpl(optionalhook=True)
     def pytest_testnodedown(self, node: Any, error: object | None) -> None:
-        """A worker is done, or dead."""
+        """Take the report of a worker that ended, or note that it died."""
         if error is not None:
             self._died.append(f"worker {node.gateway.id}")
             return
@@ -140,10 +141,11 @@ class Controller:
             self._parts.pop(node.gateway.id, None)
 
     def pytest_unconfigure(self) -> None:
+        """Remove the temporary store."""
         if self._folder is not None:
             shutil.rmtree(self._folder, ignore_errors=True)
 
 
 def _cores() -> int:
-    """The cores that this process may use."""
+    """The number of cores that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

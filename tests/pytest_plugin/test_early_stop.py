@@ -112,11 +112,12 @@ def test_another_margin_begins_with_the_answers_that_are_there(world: SmallWorld
     assert report.taken_over.answers_known == 0
 
 
-def test_whoever_wants_all_answers_gets_them(world: SmallWorld) -> None:
+def test_all_answers_can_be_had_after_an_early_stop(world: SmallWorld) -> None:
     audit = Audit(**options(world, editor="identity"))
     audit.verdict("open_qa", 0.3)
-    _, base, (edited,) = audit.answers("open_qa")
-    assert len(base.items) == len(edited.items) == len({item.key for item in base.items}) == 60
+    paired = audit.answers("open_qa")
+    (edited,) = paired.edited
+    assert len(paired.base.items) == len(edited.items) == len({item.key for item in paired.base.items}) == 60
 
 
 def test_several_edited_models_are_asked_block_by_block(world: SmallWorld) -> None:

@@ -17,4 +17,4 @@ def test_a_mistake_in_it_is_one_sentence_and_exit_code_4(suites: Suites) -> None
     suites.pytester.makepyprojecttoml("[tool.audit]\nmodle = 'x'")
     result = suites.run("sentiment")
     assert result.ret == 4
-    result.stderr.fnmatch_lines(["ERROR: *pyproject.toml, [[]tool.audit]: 'modle' is no option *'model'*"])
+    result.stderr.fnmatch_lines(["ERROR: *pyproject.toml, [[]tool.audit]: 'modle' is not an option *'model'*"])

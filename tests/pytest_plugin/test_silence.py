@@ -1,4 +1,4 @@
-"""Where no test audits, the plugin neither says nor does anything."""
+"""The plugin does nothing in a run without audit tests."""
 
 import subprocess
 import sys
@@ -41,7 +41,7 @@ def test_importing_the_plugin_is_cheap_and_brings_nothing_heavy() -> None:
     script = (
         "import sys, time, pytest\n"
         "start = time.process_time()\n"
-        "import audit.plugin\n"
+        "import audit.pytest_plugin\n"
         "print(time.process_time() - start, *(m for m in ('torch', 'transformers', 'rich') if m in sys.modules))"
     )
     spent, *heavy = subprocess.run(

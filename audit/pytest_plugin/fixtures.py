@@ -1,0 +1,118 @@
+"""The fixtures of the audit, which suites take as arguments."""
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from audit.errors import CollapsedError, UnaskedError
+from audit.pytest_plugin.state import STATE, RunState
+
+if TYPE_CHECKING:
+    from audit.answering.locality import Locality
+    from audit.audit import Audit
+    from audit.verdicts import Outcome
+
+FIXTURES = frozenset({"audit_run", "degradation", "edit_scores", "integrity", "locality"})
+
+
+def is_audit_test(item: pytest.Item) -> bool:
+    """Whether the test uses a fixture of the audit."""
+    return not FIXTURES.isdisjoint(getattr(item, "fixturenames", ()))
+
+
+def will_audit(session: pytest.Session) -> bool:
+    """Whether any of the collected tests uses the audit and is going to run."""
+    return not session.config.getoption("collectonly") and any(map(is_audit_test, session.items))
+
+
+@pytest.fixture(scope="session")
+def audit_run(pytestconfig: pytest.Config) -> "Audit":
+    """The audit of this run: the model, edited once, and everything measured so far."""
+    state = pytestconfig.stash[STATE]
+    if state.settings.plan_only:
+        pytest.skip("preflight only")
+    if state.audit is None:
+        pytest.fail("the audit was not prepared: take its fixtures as arguments of the test, not by getfixturevalue")
+    return state.audit
+
+
+class Degradation:
+    """Judges one ability of the edited model: `degradation("ner", max_drop=0.05) == PASS`."""
+
+    def __init__(self, audit: "Audit", state: RunState, test: str, record: Callable[[str, object], None]) -> None:
+        self._audit = audit
+        self._state = state
+        self._test = test
+        self._record = record
+
+    def __call__(self, ability: str, max_drop: float | str) -> "Outcome":
+        """The outcome for the ability. `max_drop` is the margin, in score points (0.05) or as the share to keep
+        ("90%"); `--margin ner=0.03` overrides it.
+
+        INCONCLUSIVE skips the test under `--inconclusive skip`.
+        """
+        from audit.verdicts import Outcome
+
+        with self._state.clean_exit():
+            try:
+                row = self._audit.verdict(ability, max_drop=max_drop)
+            except (UnaskedError, CollapsedError) as error:
+                self._state.unasked.add(self._test)
+                if isinstance(error, CollapsedError):
+                    self._state.fresh["collapse"] = self._audit.collapse
+                raise pytest.fail.Exception(str(error), pytrace=False) from None  # without the chain of causes
+        self._state.rows[self._test] = row
+        self._state.add("abilities", row)
+        for name in ("base", "edited", "drop", "lower", "upper", "margin", "n", "outcome", "protocol"):
+            self._record(f"{ability}.{name}", getattr(row, name))
+        outcome = Outcome(row.outcome)
+        if outcome is Outcome.INCONCLUSIVE and self._state.settings.inconclusive == "skip":
+            pytest.skip(row.sentence)
+        return outcome
+
+    def __repr__(self) -> str:
+        return f"<degradation by {self._state.settings.editor} of {self._state.settings.model}>"
+
+
+@pytest.fixture
+def degradation(
+    audit_run: "Audit", request: pytest.FixtureRequest, record_property: Callable[[str, object], None]
+) -> Degradation:
+    """A function that judges one ability: `degradation("ner", max_drop=0.05) == PASS`."""
+    return Degradation(audit_run, request.config.stash[STATE], request.node.nodeid, record_property)
+
+
+@pytest.fixture
+def edit_scores(audit_run: "Audit", pytestconfig: pytest.Config, record_property: Callable[[str, object], None]) -> Any:
+    """The scores of the edit itself: `audit.measures.edit_success.EditScores`."""
+    if not audit_run.requests:
+        pytest.skip("the edit requests of the checkpoint are unknown: give their file with --edits")
+    state = pytestconfig.stash[STATE]
+    with state.clean_exit():
+        scores = audit_run.edit_scores
+        rows = audit_run.edit_score_rows()
+    state.add("edit_scores", *rows)
+    for row in rows:
+        record_property(f"{row.measure}.{row.protocol}", row.value)
+    return scores
+
+
+@pytest.fixture
+def integrity(audit_run: "Audit", pytestconfig: pytest.Config, record_property: Callable[[str, object], None]) -> Any:
+    """The checks of the edited weights: `audit.measures.integrity.Integrity`."""
+    state = pytestconfig.stash[STATE]
+    with state.clean_exit():
+        found = audit_run.integrity
+        rows = audit_run.integrity_rows()
+    state.add("integrity", *rows)
+    for row in rows:
+        record_property(f"integrity.{row.check}", row.value)
+    return found
+
+
+@pytest.fixture(scope="session")
+def locality(audit_run: "Audit", pytestconfig: pytest.Config) -> "Locality":
+    """Base and edited models side by side, for prompts about facts that no edit request names."""
+    with pytestconfig.stash[STATE].clean_exit():
+        return audit_run.locality
