@@ -1,4 +1,4 @@
-"""Editors, one file a method, and the stages they share; the one table that names them."""
+"""Editors: one file for each method, the stages that methods share, and the table of their names."""
 
 import inspect
 from collections.abc import Mapping
@@ -39,13 +39,14 @@ EDITORS: dict[str, str] = {
 def load_editor(
     name: str, config: Mapping[str, str] | None = None, seed: int = 0, store: "Store | None" = None
 ) -> "Editor":
-    """An editor by its name in `EDITORS`, its entry point in the group `audit.editors`, or as "package.module:Class".
+    """Load an editor by its name in `EDITORS`, by an entry point in the group `audit.editors`, or as "module:Class".
 
-    The class is called with those of `config` (overrides as typed), `seed` and `store` that its signature takes.
+    The class is called with the arguments of its signature among `config` (overrides of settings, as text), `seed` and
+    `store`.
 
     Raises:
-        AuditError: there is no such editor, it cannot be imported, it is no editor, or `config` holds a key that it
-            does not know.
+        AuditError: there is no such editor, it cannot be imported, it is not an editor, or it has no setting with a
+            name in `config`.
     """
     kind = _find(name)
     offered = {"config": dict(config or {}), "seed": seed, "store": store}
@@ -57,8 +58,8 @@ def load_editor(
     missing = [part for part in ("name", "batches", "edit") if not hasattr(editor, part)]
     if missing:
         raise AuditError(
-            f"{name} is no editor, because it has no {' and no '.join(missing)}; "
-            "see audit.editors.contract.Editor for what an editor has."
+            f"{name} is not an editor, because it has no {' and no '.join(missing)}; "
+            "see audit.editors.contract.Editor for the members of an editor."
         )
     return editor  # type: ignore[no-any-return]
 
@@ -88,6 +89,6 @@ def _imported(name: str, place: str) -> Any:
         there = [key for key, value in classes if value.__module__ == module_name]
         raise AuditError(
             f"the editor {name} has no class {class_name!r} in {module_name}; "
-            f"there is {', '.join(there) or 'no class at all'}."
+            f"it has {', '.join(there) or 'no classes'}."
         )
     return kind

@@ -1,4 +1,4 @@
-"""What an editor is: it reads requests and hands back a patch, and leaves the weights as it found them."""
+"""The editor contract: an editor turns edit requests into a patch and leaves the model's weights unchanged."""
 
 from collections.abc import Sequence
 from typing import ClassVar, Protocol, runtime_checkable
@@ -12,25 +12,38 @@ from audit.progress import Progress
 class Editor(Protocol):
     """A method that turns edit requests into a patch.
 
-    `batches` says whether one call may hold several requests. An editor object may keep state (covariances, prefix
-    contexts), keyed by the model's fingerprint; it never keeps anything at module level.
+    An editor object may keep state for each model (covariances, prefix contexts). Nothing is kept at module level.
+
+    Attributes:
+        name: the editor's name in reports.
+        batches: whether one call of `edit` may get several requests.
     """
 
     name: ClassVar[str]
     batches: ClassVar[bool]
 
-    def edit(self, lm: LanguageModel, requests: Sequence[EditRequest], progress: Progress | None = None) -> Patch: ...
+    def edit(self, lm: LanguageModel, requests: Sequence[EditRequest], progress: Progress | None = None) -> Patch:
+        """A patch for `requests`; the weights of `lm` are the same before and after, bit for bit.
+
+        Raises:
+            AuditError: a request or a setting is not valid.
+        """
+        ...
 
 
 @runtime_checkable
 class RemembersSteps(Protocol):
-    """What an editor has besides, whose next step of a sequence depends on more than the model that it finds.
+    """An editor that keeps state between the steps of a sequential plan, for example the keys of earlier edits.
 
-    The session calls `forget` before the first step of a sequential plan, and `remember` after each step, with that
-    step's patch written; also for the steps that an interrupted run had finished. So what is remembered must follow
-    from the requests and from the model as it is then. Nothing is called for plans that do not pile up.
+    The state must follow from the requests and from the model at the time of the call, so that an interrupted plan can
+    be resumed: the finished steps are written and remembered again, but not edited again. In other plans neither method
+    is called.
     """
 
-    def forget(self, lm: LanguageModel) -> None: ...
+    def forget(self, lm: LanguageModel) -> None:
+        """Called before the first step, on the unedited model."""
+        ...
 
-    def remember(self, lm: LanguageModel, requests: Sequence[EditRequest]) -> None: ...
+    def remember(self, lm: LanguageModel, requests: Sequence[EditRequest]) -> None:
+        """Called after each step, on the model that holds the step's patch."""
+        ...

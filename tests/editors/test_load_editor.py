@@ -71,8 +71,8 @@ def test_an_entry_point_is_an_editor(monkeypatch: pytest.MonkeyPatch) -> None:
     [
         ("memitt", {}, f"there is no editor 'memitt'; choose from {NAMES}, or give"),
         ("no_such_package.editors:Surgeon", {}, "cannot be imported .*no_such_package"),
-        (f"{HERE}:Butcher", {}, "has no class 'Butcher' in .*; there is Surgeon, Eager, Stranger"),
-        (f"{HERE}:Stranger", {}, "is no editor, because it has no batches and no edit"),
+        (f"{HERE}:Butcher", {}, "has no class 'Butcher' in .*; it has Surgeon, Eager, Stranger"),
+        (f"{HERE}:Stranger", {}, "is not an editor, because it has no batches and no edit"),
         (f"{HERE}:Surgeon", {"depth": "2"}, "has no settings, so depth cannot be set"),
         (":Surgeon", {}, "cannot be imported"),
     ],
