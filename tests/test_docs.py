@@ -1,4 +1,4 @@
-"""What the pages in docs/ show is what the code does."""
+"""The examples in docs/ work as described."""
 
 import re
 import sys
@@ -21,7 +21,7 @@ PAGE = Path(__file__).resolve().parents[1] / "docs" / "write-an-editor.md"
 
 @pytest.fixture
 def editor_module(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
-    """The page's example as a module that Python finds."""
+    """The page's example as an importable module."""
     (code,) = re.findall(r"```python\n(.*?)```", PAGE.read_text(encoding="utf-8"), flags=re.DOTALL)
     name = "documented_editor"
     (tmp_path / f"{name}.py").write_text(code, encoding="utf-8")

@@ -43,7 +43,7 @@ class SplitRows:
     """Rows without the prefixes that they share.
 
     Attributes:
-        rest: what is left of the rows to run, aligned at the lookup; its mask also covers the columns of the prefixes.
+        rest: the rows without their prefixes, aligned at the lookup; the mask also covers the columns of the prefixes.
         prefixes: keys and values of the prefixes by layer, (prefixes, key-value heads, columns, width); empty if
             nothing is shared.
         prefix_of_row: the index of each row's prefix, (rows,).

@@ -1,4 +1,4 @@
-"""The mathematics of the editors in their plainest form, one sequence at a time, to compare the fast ones with."""
+"""The mathematics of the editors in plain form, one sequence at a time, as a reference for the fast one."""
 
 from collections.abc import Sequence
 from contextlib import ExitStack
@@ -29,7 +29,7 @@ def states_at(lm: LanguageModel, path: str, sequence: EditSequence) -> tuple[Ten
 
     def see(_: Any, args: tuple[Tensor, ...], output: Any) -> None:
         output = output[0] if isinstance(output, tuple) else output
-        # One sequence: whether its tokens stand in a batch of one or in one long row is the same.
+        # With one sequence, (1, tokens, width) and (tokens, width) flatten to the same.
         seen["in"], seen["out"] = (x.flatten(0, -2)[sequence.lookup].clone() for x in (args[0], output))
 
     hook = lm.model.get_submodule(path).register_forward_hook(see)
@@ -57,7 +57,7 @@ def perturbed_logits(lm: LanguageModel, path: str, sequence: EditSequence, delta
 def optimize_plainly(
     lm: LanguageModel, request: EditRequest, contexts: Contexts, path: str, settings: ValueSettings
 ) -> tuple[Tensor, Tensor, int]:
-    """ROME's and MEMIT's value optimisation for one request: (initial, delta, updates)."""
+    """The value optimization of ROME and MEMIT for one request: (initial, delta, updates)."""
     rewriting = [rewriting_sequence(lm, request, prefix) for prefix in contexts.prefixes]
     essence = essence_sequence(lm, request)
     held = len(essence.ids) - 1 if settings.kl_position == "last" else essence.lookup

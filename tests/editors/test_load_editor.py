@@ -1,4 +1,4 @@
-"""Editors by name, by entry point and by place, and sentences that name what there is."""
+"""Editors by name, by entry point and by module and class; errors that list the choices."""
 
 from importlib.metadata import EntryPoint
 from typing import Any, ClassVar
@@ -13,7 +13,7 @@ from audit.models.patches import identity_patch
 
 
 class Surgeon:
-    """An editor as others would write it: it takes only what it needs."""
+    """A third-party editor, which takes only the arguments that it needs."""
 
     name: ClassVar[str] = "surgeon"
     batches: ClassVar[bool] = True
@@ -51,7 +51,7 @@ def test_the_config_reaches_the_editor() -> None:
     assert isinstance(load_editor("memit", {"layers": "1"}), Memit)
 
 
-def test_a_class_elsewhere_is_called_with_what_it_takes() -> None:
+def test_a_third_party_class_gets_the_arguments_of_its_signature() -> None:
     surgeon = load_editor(f"{HERE}:Surgeon", seed=7)
     assert surgeon.seed == 7  # type: ignore[attr-defined]
     eager = load_editor(f"{HERE}:Eager", {"depth": "2"}, seed=7)
@@ -77,6 +77,6 @@ def test_an_entry_point_is_an_editor(monkeypatch: pytest.MonkeyPatch) -> None:
         (":Surgeon", {}, "cannot be imported"),
     ],
 )
-def test_what_cannot_be_loaded(name: str, config: dict[str, str], sentence: str) -> None:
+def test_errors_when_an_editor_cannot_be_loaded(name: str, config: dict[str, str], sentence: str) -> None:
     with pytest.raises(AuditError, match=sentence):
         load_editor(name, config)

@@ -1,8 +1,8 @@
-"""Tiny random models of the families that editors are meant for, and of those that they must refuse.
+"""Tiny random models of the supported families.
 
-    lm = build_family("gemma-2")  # 3 blocks of width 32; weights not near zero, so that logits are clearly apart
+    lm = build_family("gemma-2")  # 3 blocks of width 32; weights far from zero, so that logits differ clearly
 
-Each row of the table is there for something that the rows above do not have.
+Each row of the table has a property that the rows above do not have.
 """
 
 from collections.abc import Mapping
@@ -24,7 +24,7 @@ class Family:
     config: str
     tokenizer: TokenizerKind
     widths: Mapping[str, Any]
-    starts_without_bos: bool = False  # and has none to start with (Qwen)
+    starts_without_bos: bool = False  # the tokenizer has no BOS (Qwen)
 
 
 GPT = {"n_embd": 32, "n_layer": 3, "n_head": 4, "n_positions": CONTEXT_LENGTH}
@@ -42,23 +42,23 @@ FALCON = PLAIN | {"ffn_hidden_size": 128}
 FAMILIES: dict[str, Family] = {
     # Conv1D, biases, learned positions, a tied head
     "gpt-2": Family("GPT2", "plain", GPT),
-    # attention and MLP side by side on one norm; a bias in the head
+    # attention and MLP in parallel on one norm; a bias in the head
     "gpt-j": Family("GPTJ", "plain", GPT | {"rotary_dim": 4, "tie_word_embeddings": False}),
-    # side by side on a norm each; queries, keys and values are one map
+    # in parallel on a norm each; queries, keys and values are one matrix
     "gpt-neox": Family("GPTNeoX", "plain", PLAIN | {"intermediate_size": 128}),
-    # no MLP module: the two maps stand in the block, and see all tokens of a batch in one long row
+    # no MLP module: the two matrices are in the block, and get all tokens of a batch as one long row
     "opt": Family("OPT", "bos", PLAIN | {"ffn_dim": 80, "word_embed_proj_dim": 32}),
     # a gated MLP without biases; spaces as SentencePiece writes them
     "llama-2": Family("Llama", "metaspace", GATED),
     # grouped queries; byte-level with a BOS
     "llama-3": Family("Llama", "bos", GROUPED),
-    # every layer looks back 24 tokens only
+    # sliding windows of 24 tokens in every layer
     "mistral": Family("Mistral", "metaspace", GROUPED | {"sliding_window": 24}),
     # biases before attention, a tied head, no BOS at all
     "qwen-2": Family("Qwen2", "plain", GROUPED | {"tie_word_embeddings": True}, starts_without_bos=True),
     # norms on queries and keys
     "qwen-3": Family("Qwen3", "plain", WIDE_HEADS, starts_without_bos=True),
-    # a norm between the MLP and the stream, every other layer looks back 24 tokens, soft-capped logits
+    # a norm between the MLP and the stream, sliding windows of 24 tokens in every other layer, soft-capped logits
     "gemma-2": Family(
         "Gemma2",
         "metaspace",
@@ -75,13 +75,13 @@ FAMILIES: dict[str, Family] = {
             "tie_word_embeddings": True,
         },
     ),
-    # gate and up are one map
+    # gate and up are one matrix
     "phi-3": Family("Phi3", "metaspace", GROUPED | {"pad_token_id": 0}),
-    # one key for all queries, attention and MLP side by side on one norm, no biases
+    # one key for all queries, attention and MLP in parallel on one norm, no biases
     "falcon": Family("Falcon", "plain", FALCON | {"multi_query": True, "parallel_attn": True, "bias": False}),
-    # side by side on a norm each, grouped queries
+    # in parallel on a norm each, grouped queries
     "falcon-new": Family("Falcon", "plain", FALCON | {"new_decoder_architecture": True, "num_kv_heads": 2}),
-    # one after the other, with biases, and positions that are slopes of the attention
+    # in sequence, with biases and ALiBi positions
     "falcon-rw": Family(
         "Falcon", "plain", FALCON | {"alibi": True, "multi_query": False, "parallel_attn": False, "bias": True}
     ),
@@ -89,7 +89,7 @@ FAMILIES: dict[str, Family] = {
 
 
 def build_family(name: str, dtype: torch.dtype = torch.float32) -> LanguageModel:
-    """The tiny model of a row of `FAMILIES`; equal for equal arguments."""
+    """The tiny model of a row of `FAMILIES`; the same weights for the same arguments."""
     family = FAMILIES[name]
     tokenizer = build_tokenizer(family.tokenizer)
     if family.starts_without_bos:
@@ -101,13 +101,13 @@ def build_family(name: str, dtype: torch.dtype = torch.float32) -> LanguageModel
 
 
 def build_random(config: str, settings: Mapping[str, Any]) -> Any:
-    """A causal language model of random weights, ready to answer; biases and norms are random too."""
+    """A causal language model with random weights, including biases and norms."""
     causal: Any = transformers.AutoModelForCausalLM
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         model = causal.from_config(getattr(transformers, f"{config}Config")(**settings))
         with torch.no_grad():
             for parameter in model.parameters():
-                if parameter.dim() == 1:  # zeros and ones otherwise, which change nothing or no direction
+                if parameter.dim() == 1:  # biases are 0 and norms are 1 by default, which would hide errors
                     parameter += 0.3 * torch.randn_like(parameter)
     return model.train(False).requires_grad_(False)

@@ -22,27 +22,27 @@ PREFIX = "In 1998 the company moved from Calton to New Avaria. "
 
 
 def tokens_run(beginnings: list[tuple[int, ...]], lengths: tuple[int, ...]) -> int:
-    """Tokens of the distinct beginnings and of what is left of each row."""
+    """The number of tokens in the distinct prefixes and in the rest of each row."""
     texts = {beginning[:length] for beginning, length in zip(beginnings, lengths, strict=True)}
     return sum(map(len, texts)) + sum(map(len, beginnings)) - sum(lengths)
 
 
 @given(st.lists(st.lists(st.integers(0, 1), max_size=3).map(tuple), min_size=1, max_size=5))
-def test_no_other_cut_runs_fewer_tokens(beginnings: list[tuple[int, ...]]) -> None:
+def test_no_other_lengths_run_fewer_tokens(beginnings: list[tuple[int, ...]]) -> None:
     found = tokens_run(beginnings, tuple(shared_lengths(beginnings)))
     every = product(*(range(len(beginning) + 1) for beginning in beginnings))
     assert found == min(tokens_run(beginnings, lengths) for lengths in every)
 
 
 def sequences_of(lm: LanguageModel) -> list[EditSequence]:
-    """Rows with one long beginning in common, rows with none, and one that has nothing before its lookup."""
+    """Rows that share a long prefix, rows that share none, and a row with no tokens before its lookup."""
     rows = [rewriting_sequence(lm, case, prefix) for case in REQUESTS for prefix in (PREFIX, *CONTEXTS.prefixes)]
     alone = EditSequence(rows[1].ids[1:], 0)
     return [*rows, alone]
 
 
 @pytest.mark.parametrize("family", FAMILIES)
-def test_what_follows_a_shared_beginning_has_the_states_of_whole_rows(
+def test_the_rest_of_split_rows_has_the_states_of_whole_rows(
     family: str, families: Callable[[str], LanguageModel]
 ) -> None:
     lm = families(family)
@@ -50,7 +50,7 @@ def test_what_follows_a_shared_beginning_has_the_states_of_whole_rows(
     sequences = sequences_of(lm)
     rows = split(lm, sequences, stop=block)
     windowed = getattr(lm.model.config, "sliding_window", None) is not None
-    assert (not rows.prefixes) == windowed  # padding would widen what a window looks back over
+    assert (not rows.prefixes) == windowed  # padding would lengthen the distances in a window
     with tapped(lm, len(sequences), inputs=[down], outputs=[block], stop=block, column=rows.rest.lookup) as taps:
         rows.run(lm)
     for row, sequence in enumerate(sequences):
@@ -60,9 +60,7 @@ def test_what_follows_a_shared_beginning_has_the_states_of_whole_rows(
 
 @pytest.mark.parametrize("family", FAMILIES)
 @pytest.mark.parametrize("start", [1, 2, 3])
-def test_the_upper_blocks_go_on_from_shared_beginnings(
-    family: str, start: int, families: Callable[[str], LanguageModel]
-) -> None:
+def test_the_upper_blocks_run_on_split_rows(family: str, start: int, families: Callable[[str], LanguageModel]) -> None:
     lm = families(family)
     sequences = sequences_of(lm)
     upper = UpperBlocks.prepared(lm, split(lm, sequences, stop=lm.anatomy.mlps[-1]), start)
@@ -74,13 +72,13 @@ def test_the_upper_blocks_go_on_from_shared_beginnings(
         torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-4)
 
 
-def test_rows_that_share_little_are_run_whole(tiny_llama: LanguageModel) -> None:
+def test_rows_that_share_little_are_not_split(tiny_llama: LanguageModel) -> None:
     sequences = [prompt_sequence(tiny_llama, case) for case in REQUESTS]
     rows = split(tiny_llama, sequences, stop=tiny_llama.anatomy.blocks[1])
     assert not rows.prefixes and rows.rest.ids.shape == rows.rest.mask.shape
 
 
-def test_beginnings_may_be_as_long_as_a_context() -> None:
+def test_prefixes_may_be_as_long_as_a_context() -> None:
     assert shared_lengths([tuple(range(5000))] * 3 + [tuple(range(2500))]) == [5000, 5000, 5000, 2500]
 
 
@@ -89,7 +87,7 @@ BEFORE, COLUMNS = 4, 3
 
 @pytest.mark.parametrize("family", FAMILIES)
 @pytest.mark.parametrize("joined_below", [0, 1 << 16])
-def test_a_constant_prefix_is_an_ordinary_cache(
+def test_a_constant_prefix_equals_an_ordinary_cache(
     family: str, joined_below: int, families: Callable[[str], LanguageModel], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("audit.engine.prefix_cache._SMALL", joined_below)
@@ -129,7 +127,7 @@ def test_a_constant_prefix_is_an_ordinary_cache(
         assert relative_error(left, right) < 1e-5
 
 
-def test_the_attention_is_as_before_after_a_constant_prefix(tiny_llama: LanguageModel) -> None:
+def test_the_attention_implementation_is_restored_after_a_constant_prefix(tiny_llama: LanguageModel) -> None:
     config = tiny_llama.model.config
     before = config._attn_implementation
     keys = torch.zeros(1, 2, 3, 8)

@@ -28,7 +28,7 @@ SEQUENCES = st.lists(
 
 
 @pytest.mark.parametrize("family", ["tiny_gpt2", "tiny_llama"])
-def test_labels_stand_where_they_are_predicted(family: str, request: pytest.FixtureRequest) -> None:
+def test_labels_are_at_the_positions_that_predict_them(family: str, request: pytest.FixtureRequest) -> None:
     lm: LanguageModel = request.getfixturevalue(family)
     sequence = rewriting_sequence(lm, REQUESTS[1], "A prefix with {braces}. ")
     whole = (*sequence.ids, sequence.labels[-1])

@@ -1,4 +1,4 @@
-"""Looking into a forward pass and leaving it early."""
+"""Taps record a forward pass and end it early."""
 
 from collections.abc import Callable
 
@@ -13,7 +13,9 @@ from tests.editors.tiny_families import FAMILIES
 
 
 @pytest.mark.parametrize("family", ["tiny_gpt2", "tiny_llama"])
-def test_taps_see_what_a_whole_pass_sees_and_nothing_above_runs(family: str, request: pytest.FixtureRequest) -> None:
+def test_taps_record_the_states_of_a_whole_pass_and_nothing_above_runs(
+    family: str, request: pytest.FixtureRequest
+) -> None:
     lm: LanguageModel = request.getfixturevalue(family)
     sequence = prompt_sequence(lm, REQUESTS[0])
     rows = align([sequence], lm.device)
@@ -31,8 +33,8 @@ def test_taps_see_what_a_whole_pass_sees_and_nothing_above_runs(family: str, req
 
 
 @pytest.mark.parametrize("family", FAMILIES)
-def test_what_was_said_stays_as_it_was_said(family: str, families: Callable[[str], LanguageModel]) -> None:
-    """Falcon adds its attention's output onto its MLP's, in place."""
+def test_recorded_outputs_do_not_change_later(family: str, families: Callable[[str], LanguageModel]) -> None:
+    """Falcon adds its attention's output to its MLP's in place."""
     lm = families(family)
     sequence = prompt_sequence(lm, REQUESTS[0])
     rows = align([sequence], lm.device)

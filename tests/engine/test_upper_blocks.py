@@ -1,4 +1,4 @@
-"""Running only the upper part of a model gives what running all of it gives."""
+"""The upper part of a model gives the logits of the whole model."""
 
 from collections.abc import Callable
 
@@ -54,7 +54,7 @@ def test_one_pass_serves_every_start(family: str, families: Callable[[str], Lang
 
 
 @pytest.mark.parametrize("family", ["tiny_gpt2", "tiny_llama"])
-def test_selected_rows_answer_as_before(family: str, request: pytest.FixtureRequest) -> None:
+def test_selected_rows_have_the_same_logits(family: str, request: pytest.FixtureRequest) -> None:
     lm: LanguageModel = request.getfixturevalue(family)
     _, upper = prepared(lm, 2)
     chosen = torch.tensor([2, 0])
@@ -77,7 +77,7 @@ def test_without_columns_before_the_lookup(tiny_gpt2: LanguageModel) -> None:
 
 
 @pytest.mark.parametrize("in_one_row", [False, True])
-def test_an_mlp_speaks_only_where_it_is_asked(in_one_row: bool) -> None:
+def test_an_mlp_runs_at_the_given_places_only(in_one_row: bool) -> None:
     mlp = nn.Sequential(nn.Linear(4, 8), nn.Tanh(), nn.Linear(8, 3))
     hidden = torch.randn(2, 5, 4)
     at_rows, at_columns = torch.tensor([0, 1, 1]), torch.tensor([4, 0, 2])

@@ -6,7 +6,7 @@ Algorithm 1, for a batch of requests and layers l₁ < … < L:
    layer L, that makes the model predict the new answer;
 2. for each layer l, from the lowest up, on the model whose lower layers are already written:
    - key (equation 19): K, the mean keys of the requests;
-   - residual (equation 20): R = (z − h_L) / (layers left), an equal share of what remains;
+   - residual (equation 20): R = (z − h_L) / (layers left), an equal share of the remaining distance;
    - solve (equation 14): ΔW = R Kᵀ (λC + K Kᵀ)⁻¹, a least squares between the new keys and the old ones in C.
 
 MEMIT-seq adds the keys K_p of all earlier steps of a sequence to the least squares, which MEMIT knows through λC only:
@@ -183,7 +183,7 @@ class BatchEditor(KeyValueEditor[B]):
 
 
 class SequenceEditor(BatchEditor[B]):
-    """Base of the batch editors that protect what the earlier steps of a sequence wrote.
+    """Base of the batch editors that protect the facts of the earlier steps of a sequence.
 
     `remember` reads the keys of a step on the model that holds it; `forget` drops all keys.
     """

@@ -1,7 +1,7 @@
 """PMET: precise model editing (Li et al. 2023, arXiv 2308.08742).
 
 A block's output at the subject is the sum of its attention and its MLP. PMET optimizes one vector for each, so
-that the MLP need not learn what attention provides, and then writes the MLP's only. It is MEMIT otherwise, except that
+that the MLP need not learn attention's part, and then writes the MLP's only. It is MEMIT otherwise, except that
 a layer takes the residual divided by √(layers left), where MEMIT (equation 20) divides by the number of layers left.
 """
 

@@ -1,7 +1,7 @@
 """ROME: rank-one model editing (Meng et al. 2022, arXiv 2202.05262), and R-ROME (Gupta et al. 2024, arXiv 2403.07175).
 
-Section 3.1 reads one MLP's down projection W as a key-value store: W k = v. A new fact k* ↦ v* is inserted such that
-other keys change least:
+Section 3.1 reads one MLP's down projection W as a key-value store: W k = v. A new fact k* ↦ v* is inserted, and the
+values of other keys change as little as possible:
 
 1. key (equation 3): k̄, the mean of the MLP's keys at the subject's last token over prefix contexts;
 2. value (equation 4): v*, the MLP output that makes the model predict the target, by gradient descent;

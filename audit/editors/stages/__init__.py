@@ -1,1 +1,1 @@
-"""What several editing methods share: prefix contexts, keys, values, covariance, solve."""
+"""The stages that editing methods share: settings, keys, values, covariance, solve, fine-tuning, attribution."""

@@ -120,7 +120,7 @@ class KeyValueEditor(Generic[S]):
         return self._edit(lm, requests, settings, progress)
 
     def forget(self, lm: LanguageModel) -> None:
-        """Start a sequence of edits on the model as it is now."""
+        """Start a sequence of edits on the unedited model."""
         self._prepare(lm, self.settings(lm))
 
     def remember(self, lm: LanguageModel, requests: Sequence[EditRequest]) -> None:
@@ -140,7 +140,7 @@ class KeyValueEditor(Generic[S]):
         raise NotImplementedError
 
     def _prepare(self, lm: LanguageModel, settings: S) -> None:
-        """Compute what all edits of this model share, at its first use."""
+        """Compute contexts and covariance at the first use of this model."""
         self.contexts(lm)
         self._covariance.factors(lm, self._layers(settings), settings)
 

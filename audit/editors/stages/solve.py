@@ -24,7 +24,7 @@ def solving_device(device: torch.device) -> torch.device:
 class Factor:
     """C = L Lᵀ with the lower triangle `lower` (inner, inner), or C = I if `lower` is None.
 
-    `ridge` is what was added to the diagonal of C, relative to its mean.
+    `ridge` times the mean of C's diagonal was added to the diagonal.
     """
 
     lower: Tensor | None

@@ -82,7 +82,11 @@ class ValueTask:
 
     @classmethod
     def of(cls, lm: LanguageModel, request: EditRequest, contexts: Contexts, settings: ValueSettings) -> "ValueTask":
-        """Raises `AuditError` if the subject's last token cannot be found, or a token joins subject and target."""
+        """The rows of `request` for all contexts.
+
+        Raises:
+            AuditError: the last token of the subject cannot be found, or one token spans subject and target.
+        """
         count = len(contexts.prefixes)
         shares = Counter(rewriting_sequence(lm, request, prefix) for prefix in contexts.prefixes)
         rows, weights = tuple(shares), tuple(times / count for times in shares.values())  # in order of appearance

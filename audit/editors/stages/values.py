@@ -1,4 +1,4 @@
-"""Values v* (ROME, equation 4) and z (MEMIT, equation 16): the output at the subject's last token that says the target.
+"""Values v* (ROME, equation 4) and z (MEMIT, equation 16), which make the model predict the new target.
 
     values = optimize_values(lm, requests, contexts, layer=17, site="mlp", settings=settings)
     values.targets  # v* = h₀ + δ, (requests, hidden)

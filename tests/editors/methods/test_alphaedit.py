@@ -26,7 +26,7 @@ FAMILIES = ["gpt-2", "gpt-j", "opt", "llama-3", "gemma-2"]
 
 
 def moments_for(lm: LanguageModel, rank_share: float = 0.5) -> dict[int, Tensor]:
-    """Second moments of keys that lie in a part of the space."""
+    """Second moments of keys that span a part of the space."""
     size = lm.anatomy.inner_size
     generator = torch.Generator().manual_seed(7)
     keys = torch.randn(4 * size, int(rank_share * size), generator=generator, dtype=torch.float64)
@@ -40,7 +40,7 @@ def editor(lm: LanguageModel, **config: str) -> AlphaEdit:
 
 
 def two_steps(lm: LanguageModel, alphaedit: AlphaEdit) -> tuple[Tensor, Tensor, Patch]:
-    """Layer 0's keys of the first step on the model that holds it, of the second step, and the second step's patch."""
+    """Layer 0's keys of the first and of the second step on the model that holds the first, and the second's patch."""
     first, second = list(REQUESTS[:2]), list(REQUESTS[2:])
     with originals_kept(lm) as originals:
         alphaedit.forget(lm)
@@ -90,7 +90,7 @@ def test_the_order_of_requests_changes_nothing(tiny_gpt2: LanguageModel) -> None
         assert relative_error(other[name], change) < 1e-3
 
 
-def test_a_resumed_sequence_goes_on_as_one_run(tiny_gpt2: LanguageModel) -> None:
+def test_a_resumed_sequence_equals_one_run(tiny_gpt2: LanguageModel) -> None:
     first, second = list(REQUESTS[:2]), list(REQUESTS[2:])
     config = CONFIG | {"contexts_per_length": "2", "context_lengths": "3"}
     through, resumed = (AlphaEdit(config, moments=moments_for(tiny_gpt2)) for _ in range(2))
@@ -107,7 +107,9 @@ def test_a_resumed_sequence_goes_on_as_one_run(tiny_gpt2: LanguageModel) -> None
         assert resumed.edit(tiny_gpt2, second).fingerprint == expected.fingerprint
 
 
-def test_the_weights_come_back_and_the_patch_tells_what_was_free(tiny_llama: LanguageModel, tmp_path: Path) -> None:
+def test_the_weights_are_restored_and_the_patch_records_the_null_space(
+    tiny_llama: LanguageModel, tmp_path: Path
+) -> None:
     before = weights_fingerprint(tiny_llama)
     patch = editor(tiny_llama).edit(tiny_llama, REQUESTS)
     with patch.applied(tiny_llama):
@@ -120,7 +122,7 @@ def test_the_weights_come_back_and_the_patch_tells_what_was_free(tiny_llama: Lan
     assert load_patch(tmp_path).fingerprint == patch.fingerprint
 
 
-def test_little_room_is_warned_of_and_no_room_is_refused(tiny_gpt2: LanguageModel) -> None:
+def test_a_small_null_space_gives_a_warning_and_an_empty_one_an_error(tiny_gpt2: LanguageModel) -> None:
     patch = editor(tiny_gpt2, null_space_share="0.05").edit(tiny_gpt2, [REQUESTS[0]])
     assert isinstance(patch, WeightPatch)
     assert "less than 10% of the key dimensions are free in layer 0, 1" in patch.meta["null_space.warning"]
@@ -167,7 +169,7 @@ def test_a_share_does_not_depend_on_the_scale_of_the_keys(scale: float, seed: in
     torch.testing.assert_close(one @ one.T, other @ other.T, rtol=0, atol=1e-6)
 
 
-def test_no_free_direction_is_refused_with_what_to_do() -> None:
+def test_without_free_directions_the_error_gives_a_remedy() -> None:
     with pytest.raises(
         AuditError, match=r"none of the 2 key dimensions of layer 3 .* null_space_threshold 0\.02 .*0\.5\."
     ):

@@ -28,29 +28,29 @@ def test_noise_is_relative_to_the_weight_and_in_one_matrix(family: str, request:
     assert list(noise(lm)) == [lm.anatomy.weight_name(1)]  # the middle of three
 
 
-def test_one_seed_one_noise(tiny_gpt2: LanguageModel) -> None:
+def test_the_noise_depends_on_the_seed(tiny_gpt2: LanguageModel) -> None:
     one, same, other = (next(iter(noise(tiny_gpt2, seed).values())) for seed in (0, 0, 1))
     assert torch.equal(one, same)
     assert not torch.equal(one, other)
 
 
-def test_the_model_comes_back(tiny_llama: LanguageModel) -> None:
+def test_the_weights_are_restored(tiny_llama: LanguageModel) -> None:
     before = weights_fingerprint(tiny_llama)
     with Vandal().edit(tiny_llama, REQUESTS).applied(tiny_llama):
         assert weights_fingerprint(tiny_llama) != before
     assert weights_fingerprint(tiny_llama) == before
 
 
-def test_the_patch_is_empty(tiny_gpt2: LanguageModel) -> None:
-    told: list[tuple[int, int]] = []
-    patch = Identity().edit(tiny_gpt2, REQUESTS, lambda done, total: told.append((done, total)))
+def test_the_patch_of_identity_is_empty(tiny_gpt2: LanguageModel) -> None:
+    calls: list[tuple[int, int]] = []
+    patch = Identity().edit(tiny_gpt2, REQUESTS, lambda done, total: calls.append((done, total)))
     assert isinstance(patch, WeightPatch) and not patch.deltas
-    assert told == [(4, 4)]
+    assert calls == [(4, 4)]
     before = weights_fingerprint(tiny_gpt2)
     with patch.applied(tiny_gpt2):
         assert weights_fingerprint(tiny_gpt2) == before
 
 
-def test_it_has_no_settings() -> None:
+def test_identity_has_no_settings() -> None:
     with pytest.raises(AuditError, match="it has no settings"):
         Identity({"scale": "1"})

@@ -1,4 +1,4 @@
-"""EMMET: R-ROME for one request, exact for several where it can be, MEMIT's least squares otherwise."""
+"""EMMET: R-ROME for one request; for several, exact without relaxation and MEMIT's least squares with it."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -38,8 +38,8 @@ def random_moment(size: int) -> Tensor:
 
 @pytest.mark.parametrize("family", ["tiny_gpt2", "tiny_llama"])
 def test_one_request_is_r_rome(family: str, request: pytest.FixtureRequest) -> None:
-    """Where the MLP is plainly added to the stream, a target of the block is a target of the MLP (clamp and decay look
-    at the norm of what is there already, so they stay out of it)."""
+    """Where the MLP's output is added to the stream unchanged, a target of the block is a target of the MLP. Clamp and
+    decay depend on the norm of the initial output, so they are switched off."""
     lm: LanguageModel = request.getfixturevalue(family)
     config = {"layer": "1", "steps": "4", "clamp_norm_factor": "1000", "weight_decay": "0"}
     moments = {1: random_moment(lm.anatomy.inner_size)}
@@ -49,7 +49,7 @@ def test_one_request_is_r_rome(family: str, request: pytest.FixtureRequest) -> N
         assert relative_error(change_of(emmet), change_of(r_rome)) < 1e-3
 
 
-def test_the_directions_for_one_key_are_r_romes() -> None:
+def test_the_direction_for_one_key_is_that_of_r_rome() -> None:
     C, key = random_moment(12), torch.arange(1.0, 13)
     whitened = torch.linalg.solve(C.double(), key.double())
     directions = least_squares_directions(factorize(C), key[:, None], 0.0)[:, 0]
@@ -57,14 +57,14 @@ def test_the_directions_for_one_key_are_r_romes() -> None:
 
 
 @pytest.mark.parametrize("family", ["gpt-2", "gpt-j", "opt", "llama-3"])
-def test_without_relaxation_every_key_moves_all_the_way(family: str, families: Callable[[str], LanguageModel]) -> None:
+def test_without_relaxation_every_key_is_stored_exactly(family: str, families: Callable[[str], LanguageModel]) -> None:
     lm = families(family)
     patch = Emmet(CONFIG | {"relaxation": "0"}, contexts=GROUPS).edit(lm, REQUESTS)
     assert isinstance(patch, WeightPatch)
     (delta,) = patch.deltas.values()
     assert isinstance(delta, LowRankDelta)
     keys = mean_keys(lm, REQUESTS, GROUPS, 1, 4096).T.double()
-    # Dᵀ K = I: each key is answered by its own residual and by no other.
+    # Dᵀ K = I: each key is mapped to its own residual only.
     torch.testing.assert_close(delta.right @ keys, torch.eye(len(REQUESTS)).double(), rtol=0, atol=1e-5)
 
 
@@ -95,7 +95,7 @@ def test_more_requests_than_key_dimensions_cannot_all_be_exact(tiny_llama: Langu
         emmet._directions(tiny_llama, 1, torch.randn(80, 81), emmet.settings(tiny_llama))
 
 
-def test_the_weights_come_back_and_the_patch_survives_its_folder(tiny_llama: LanguageModel, tmp_path: Path) -> None:
+def test_the_weights_are_restored_and_the_patch_can_be_saved(tiny_llama: LanguageModel, tmp_path: Path) -> None:
     before = weights_fingerprint(tiny_llama)
     patch = Emmet(CONFIG, contexts=GROUPS).edit(tiny_llama, REQUESTS)
     with patch.applied(tiny_llama):

@@ -1,4 +1,4 @@
-"""Every family of models goes through every editor that writes weights."""
+"""Every editor that writes weights, on every family of models."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import replace
@@ -25,7 +25,7 @@ from tests.editors.tiny_families import FAMILIES, build_family
 
 Families = Callable[[str], LanguageModel]
 
-REQUESTS = tuple(replace(request, target_true="French") for request in WITHOUT_OLD_ANSWERS)  # which KN asks for
+REQUESTS = tuple(replace(request, target_true="French") for request in WITHOUT_OLD_ANSWERS)  # KN needs it
 
 QUICK_VALUES = {
     "steps": "3",
@@ -62,13 +62,15 @@ def quick(name: str, **config: str) -> Editor:
 
 
 def needs_of(editor: str, lm: LanguageModel, folder: Path) -> dict[str, str]:
-    """What an editor needs besides: MEND a network for this very model, which need not be trained to be tried."""
+    """Settings that an editor needs: for MEND, a network for this model, which may be untrained in these tests."""
     return {"weights": str(network_for(lm, folder / "network"))} if editor == "mend" else {}
 
 
 @pytest.mark.parametrize("editor", EDITORS)
 @pytest.mark.parametrize("family", FAMILIES)
-def test_an_edit_is_made_taken_back_and_kept(family: str, editor: str, families: Families, tmp_path: Path) -> None:
+def test_an_edit_can_be_applied_reverted_and_saved(
+    family: str, editor: str, families: Families, tmp_path: Path
+) -> None:
     lm = families(family)
     method = quick(editor, **needs_of(editor, lm, tmp_path))
     before, untouched, fingerprint = logits(lm), weights(lm), weights_fingerprint(lm)
@@ -100,7 +102,7 @@ def test_the_lookup_is_the_last_token_of_the_subject(family: str, families: Fami
 @pytest.mark.parametrize(("editor", "dtype"), [("rome", torch.float16), ("memit", torch.bfloat16)])
 @pytest.mark.parametrize("family", FAMILIES)
 def test_half_precision_is_edited_in_float32(family: str, editor: str, dtype: torch.dtype, families: Families) -> None:
-    """Rounded weights give rounded keys and values, and about the same update; it is never rounded itself."""
+    """Rounded weights give about the same update, which is itself in float32 or float64."""
     half = build_family(family, dtype)
     # Without prefix contexts, which the two precisions would sample differently.
     bare = quick(editor, contexts_per_length="0")
@@ -118,10 +120,10 @@ def test_half_precision_is_edited_in_float32(family: str, editor: str, dtype: to
 
 @pytest.mark.parametrize("editor", EDITORS)
 @pytest.mark.parametrize("family", ["gpt-2", "gemma-3", "falcon"])
-def test_a_model_under_accelerates_hooks_is_edited_as_without(
+def test_a_model_with_accelerates_hooks_is_edited_as_without(
     family: str, editor: str, families: Families, tmp_path: Path
 ) -> None:
-    """Its hooks replace every module's forward and move what comes in."""
+    """Its hooks replace every module's forward and move the inputs to the module's device."""
     plain = families(family)
     plain.model.save_pretrained(tmp_path)
     plain.tokenizer.save_pretrained(tmp_path)
@@ -154,7 +156,7 @@ def test_a_model_on_two_devices_is_edited_as_on_one(families: Families, tmp_path
 
 
 def logits(lm: LanguageModel) -> Tensor:
-    """What the model says after every token of a request's question, (tokens, vocabulary) in float32."""
+    """The logits after every token of a request's prompt, (tokens, vocabulary) in float32."""
     ids = torch.tensor([encode(lm.tokenizer, REQUESTS[0].question)], device=lm.device)
     said: Tensor = lm.model(input_ids=ids, use_cache=False).logits[0]
     return said.float()
@@ -169,7 +171,7 @@ def different(one: Mapping[str, Tensor], other: Mapping[str, Tensor]) -> set[str
 
 
 def named_by(patch: Patch, lm: LanguageModel) -> set[str]:
-    """The parameters that a patch says it changes, as `named_parameters` calls them (a tied one has one name)."""
+    """The parameters in a patch, by their names in `named_parameters` (a tied parameter has one name)."""
     assert isinstance(patch, WeightPatch)
     touched = [lm.model.get_parameter(name) for name in patch.deltas]
     return {name for name, parameter in lm.model.named_parameters() if any(parameter is one for one in touched)}

@@ -1,4 +1,4 @@
-"""ROME and MEMIT against numbers that the authors' own code gave (see golden/README.md)."""
+"""ROME and MEMIT against numbers from the authors' code (see golden/README.md)."""
 
 import json
 from pathlib import Path
@@ -31,7 +31,7 @@ REQUESTS = tuple(
 
 
 def config_from(official: dict[str, Any]) -> dict[str, str]:
-    """The official names in ours."""
+    """Our settings for the official hyperparameters."""
     hparams = official["hparams"]
     return {
         "steps": str(hparams["v_num_grad_steps"]),

@@ -32,7 +32,9 @@ def deltas_of(patch: Patch) -> dict[str, Tensor]:
 
 
 @pytest.mark.parametrize("family", ["tiny_gpt2", "tiny_llama"])
-def test_a_light_covariance_moves_the_bare_prompts_all_the_way(family: str, request: pytest.FixtureRequest) -> None:
+def test_with_a_small_covariance_weight_the_bare_prompts_reach_their_targets(
+    family: str, request: pytest.FixtureRequest
+) -> None:
     lm: LanguageModel = request.getfixturevalue(family)
     memit = Memit(CONFIG | {"covariance_weight": "1e-6"}, contexts=Contexts((("",),)))
     values = optimize_values(lm, REQUESTS, memit.contexts(lm), layer=1, site="block", settings=memit.settings(lm))
@@ -42,7 +44,7 @@ def test_a_light_covariance_moves_the_bare_prompts_all_the_way(family: str, requ
             assert relative_error(reached - values.initial[row], values.delta[row]) < 1e-2
 
 
-def test_a_heavy_covariance_moves_nothing(tiny_gpt2: LanguageModel) -> None:
+def test_with_a_large_covariance_weight_nothing_changes(tiny_gpt2: LanguageModel) -> None:
     changes = deltas_of(Memit(CONFIG | {"covariance_weight": "1e12"}, contexts=GROUPS).edit(tiny_gpt2, REQUESTS))
     assert max(float(change.abs().max()) for change in changes.values()) < 1e-6
 
@@ -54,7 +56,7 @@ def test_the_first_layer_is_the_papers_least_squares(family: str, request: pytes
     changes = deltas_of(memit.edit(lm, REQUESTS))
     values = optimize_values(lm, REQUESTS, GROUPS, layer=1, site="block", settings=memit.settings(lm))
     K = mean_keys(lm, REQUESTS, GROUPS, 0, 4096).double().T
-    R = values.delta.double().T / 2  # the first of two layers takes half of what there is to move
+    R = values.delta.double().T / 2  # the first of two layers takes half of the residual
     expected = R @ torch.linalg.solve(3 * torch.eye(len(K)).double() + K @ K.T, K).T
     assert relative_error(changes[lm.anatomy.weight_name(0)], expected) < 1e-3
 
@@ -68,7 +70,7 @@ def test_the_order_of_requests_changes_nothing(tiny_llama: LanguageModel) -> Non
 
 
 def test_later_layers_are_written_on_the_edited_model(tiny_gpt2: LanguageModel) -> None:
-    """Writing layer 0 alone, then layer 1 on the model so edited, is one edit of both."""
+    """Writing layer 0, then layer 1 on the edited model, equals one edit of both."""
     memit = Memit(CONFIG | {"covariance_weight": "1"}, contexts=GROUPS)
     changes = deltas_of(memit.edit(tiny_gpt2, REQUESTS))
     values = optimize_values(tiny_gpt2, REQUESTS, GROUPS, layer=1, site="block", settings=memit.settings(tiny_gpt2))
@@ -78,7 +80,7 @@ def test_later_layers_are_written_on_the_edited_model(tiny_gpt2: LanguageModel) 
         K = mean_keys(tiny_gpt2, REQUESTS, GROUPS, 1, 4096).double().T
         block = tiny_gpt2.anatomy.blocks[1]
         current = torch.stack([states_at(tiny_gpt2, block, prompt_sequence(tiny_gpt2, case))[1] for case in REQUESTS])
-    R = (values.targets - current).double().T  # the last layer takes all that remains
+    R = (values.targets - current).double().T  # the last layer takes the whole residual
     expected = R @ torch.linalg.solve(torch.eye(128).double() + K @ K.T, K).T
     assert relative_error(changes[second], expected) < 1e-3
 
@@ -128,7 +130,7 @@ SEQUENCE = {"layers": "0,1", "steps": "4", "covariance": "identity", "clamp_norm
 
 
 def second_of_two(lm: LanguageModel, editor: Memit | MemitSeq, first: list[EditRequest]) -> tuple[Patch, float]:
-    """The patch of a second step, and how far it moves what the first layer says to the first step's keys."""
+    """The patch of a second step, and how much it changes the first layer's output for the first step's keys."""
     with originals_kept(lm) as originals:
         editor.forget(lm)
         editor.edit(lm, first).write(lm, originals)
@@ -140,7 +142,7 @@ def second_of_two(lm: LanguageModel, editor: Memit | MemitSeq, first: list[EditR
 
 
 @pytest.mark.parametrize("family", ["tiny_gpt2", "tiny_llama"])
-def test_without_a_past_it_is_memit(family: str, request: pytest.FixtureRequest) -> None:
+def test_memit_seq_without_earlier_steps_is_memit(family: str, request: pytest.FixtureRequest) -> None:
     lm: LanguageModel = request.getfixturevalue(family)
     one, other = (deltas_of(kind(SEQUENCE, contexts=GROUPS).edit(lm, REQUESTS)) for kind in (Memit, MemitSeq))
     for name, change in one.items():
@@ -157,8 +159,8 @@ def test_a_second_step_disturbs_the_keys_of_the_first_less_than_memit(
     assert 0 < careful < 0.7 * plain
 
 
-def test_a_resumed_sequence_goes_on_as_one_run(tiny_gpt2: LanguageModel) -> None:
-    """Steps that an interrupted run had finished are only written and remembered; contexts are sampled, not given."""
+def test_a_resumed_sequence_equals_one_run(tiny_gpt2: LanguageModel) -> None:
+    """The finished steps of an interrupted run are written and remembered, not edited again; contexts are sampled."""
     config = SEQUENCE | {"contexts_per_length": "2", "context_lengths": "3"}
     through, resumed = MemitSeq(config), MemitSeq(config)
     assert isinstance(resumed, RemembersSteps)
@@ -176,7 +178,7 @@ def test_a_resumed_sequence_goes_on_as_one_run(tiny_gpt2: LanguageModel) -> None
         assert resumed.edit(tiny_gpt2, second).fingerprint == expected.fingerprint
 
 
-def test_forgetting_makes_it_memit_again(tiny_gpt2: LanguageModel) -> None:
+def test_after_forgetting_memit_seq_is_memit_again(tiny_gpt2: LanguageModel) -> None:
     editor = MemitSeq(SEQUENCE, contexts=GROUPS)
     fresh = editor.edit(tiny_gpt2, REQUESTS[:2])
     second_of_two(tiny_gpt2, editor, list(REQUESTS[:2]))
@@ -185,9 +187,7 @@ def test_forgetting_makes_it_memit_again(tiny_gpt2: LanguageModel) -> None:
     assert editor.edit(tiny_gpt2, REQUESTS[:2]).fingerprint == fresh.fingerprint
 
 
-def test_remembering_leaves_the_weights_alone_and_the_patch_survives_its_folder(
-    tiny_llama: LanguageModel, tmp_path: Path
-) -> None:
+def test_remembering_changes_no_weights_and_the_patch_can_be_saved(tiny_llama: LanguageModel, tmp_path: Path) -> None:
     before = weights_fingerprint(tiny_llama)
     patch, _ = second_of_two(tiny_llama, MemitSeq(SEQUENCE, contexts=GROUPS), list(REQUESTS[:2]))
     assert weights_fingerprint(tiny_llama) == before
@@ -196,7 +196,7 @@ def test_remembering_leaves_the_weights_alone_and_the_patch_survives_its_folder(
 
 
 @given(st.integers(2, 10), st.lists(st.integers(1, 6), max_size=5), st.integers(1, 6), st.integers(0, 1000))
-def test_past_keys_count_in_full_however_many_they_are(size: int, steps: list[int], count: int, seed: int) -> None:
+def test_past_keys_are_complete_for_any_number(size: int, steps: list[int], count: int, seed: int) -> None:
     generator = torch.Generator().manual_seed(seed)
 
     def drawn(columns: int) -> Tensor:
@@ -209,7 +209,7 @@ def test_past_keys_count_in_full_however_many_they_are(size: int, steps: list[in
     for columns in steps:
         keys = drawn(columns)
         past, total = past.joined(keys), total + keys @ keys.T
-    assert past.columns.shape[1] <= size  # what is kept is bounded
+    assert past.columns.shape[1] <= size  # memory is bounded
     expected = torch.linalg.solve(3 * C + total + K @ K.T, K)
     found = least_squares_directions(factorize(C), K, 3.0, past)
     assert relative_error(found, expected) < 1e-7

@@ -1,4 +1,4 @@
-"""PMET: two vectors sought together, one written."""
+"""PMET: two vectors are optimized together, one is written."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -35,7 +35,7 @@ def optimized(
 
 
 def plainly(lm: LanguageModel, case: EditRequest, settings: PmetSettings) -> tuple[Tensor, Tensor, int]:
-    """PMET's optimisation for one request, one unpadded sequence at a time: (initial, delta, updates)."""
+    """PMET's optimization for one request, one unpadded sequence at a time: (initial, delta, updates)."""
     paths = (lm.anatomy.attention_projections[1], lm.anatomy.mlps[1])
     rewriting = [rewriting_sequence(lm, case, prefix) for prefix in CONTEXTS.prefixes]
     essence = essence_sequence(lm, case)
@@ -99,12 +99,12 @@ def test_both_vectors_are_those_of_the_plain_form(family: str, families: Callabl
         assert values.updates[row] == updates
 
 
-def test_each_vector_stays_in_its_own_ball(tiny_llama: LanguageModel) -> None:
+def test_each_vector_has_its_own_clamp(tiny_llama: LanguageModel) -> None:
     values = optimized(tiny_llama, replace(SETTINGS, clamp_norm_factor=0.01, learning_rate=1.0))
     torch.testing.assert_close(values.delta.norm(dim=2), 0.01 * values.initial.norm(dim=2))
 
 
-def test_attention_can_have_a_ball_of_its_own(tiny_llama: LanguageModel) -> None:
+def test_attention_can_have_another_clamp_factor(tiny_llama: LanguageModel) -> None:
     config = {"attention_clamp_norm_factor": "0.001", "clamp_norm_factor": "0.01", "learning_rate": "1"}
     pmet = Pmet(CONFIG | config, contexts=GROUPS)
     values, _ = pmet._targets(tiny_llama, REQUESTS, GROUPS, pmet.settings(tiny_llama), None)
@@ -112,20 +112,20 @@ def test_attention_can_have_a_ball_of_its_own(tiny_llama: LanguageModel) -> None
     torch.testing.assert_close(values.delta.norm(dim=2), radius)
 
 
-def test_a_request_rests_once_its_target_ranks_first_and_little_else_moved(tiny_gpt2: LanguageModel) -> None:
-    """The subject ends the prompt, so that the target can rank first; with no patience for KL it never rests."""
+def test_a_request_is_finished_once_its_target_ranks_first_at_a_small_divergence(tiny_gpt2: LanguageModel) -> None:
+    """The subject ends the prompt, so that the target can rank first; with settled_kl 0 a request is never finished."""
     case = EditRequest("e", "Mara Lind", "The painter is {}", "is")
     settings = replace(SETTINGS, steps=25, clamp_norm_factor=50.0, learning_rate=0.5, stop_loss=0.0)
-    patient, never = (optimized(tiny_gpt2, replace(settings, settled_kl=kl), [case]) for kl in (1e9, 0.0))
-    assert 0 < patient.updates[0] < never.updates[0] == 24
-    for values, kl in ((patient, 1e9), (never, 0.0)):
+    finished, never = (optimized(tiny_gpt2, replace(settings, settled_kl=kl), [case]) for kl in (1e9, 0.0))
+    assert 0 < finished.updates[0] < never.updates[0] == 24
+    for values, kl in ((finished, 1e9), (never, 0.0)):
         _, delta, updates = plainly(tiny_gpt2, case, replace(settings, settled_kl=kl))
         assert values.updates[0] == updates
         assert relative_error(values.delta[0], delta) < 1e-2
 
 
 @pytest.mark.parametrize("family", ["gpt-2", "gpt-j", "opt", "llama-3"])
-def test_the_mlp_comes_to_say_its_own_target(family: str, families: Callable[[str], LanguageModel]) -> None:
+def test_the_mlp_reaches_its_own_target(family: str, families: Callable[[str], LanguageModel]) -> None:
     lm = families(family)
     pmet = Pmet(CONFIG | {"layers": "1", "covariance_weight": "1e-6"}, contexts=GROUPS)
     settings = pmet.settings(lm)
@@ -154,7 +154,7 @@ def test_the_order_of_requests_changes_nothing(tiny_gpt2: LanguageModel) -> None
         assert relative_error(other[name], change) < 1e-3
 
 
-def test_only_mlp_weights_are_written_and_they_come_back(tiny_llama: LanguageModel, tmp_path: Path) -> None:
+def test_only_mlp_weights_are_written_and_they_are_restored(tiny_llama: LanguageModel, tmp_path: Path) -> None:
     before = weights_fingerprint(tiny_llama)
     patch = Pmet(CONFIG, contexts=GROUPS).edit(tiny_llama, REQUESTS)
     assert set(deltas_of(patch)) == {tiny_llama.anatomy.weight_name(layer) for layer in (0, 1)}

@@ -1,4 +1,4 @@
-"""ROME and R-ROME: what their updates must satisfy."""
+"""ROME and R-ROME: properties of their updates."""
 
 import pytest
 import torch
@@ -20,7 +20,7 @@ CONFIG = {"layer": "1", "steps": "5"}
 
 @pytest.fixture(scope="module")
 def moments() -> dict[int, Tensor]:
-    """Second moments for both tiny models' inner widths, by layer 1; see `editor`."""
+    """Second moments by inner width, one for each tiny model; see `editor`."""
     generator = torch.Generator().manual_seed(5)
     keys = {size: torch.randn(4 * size, size, generator=generator) for size in (128, 80)}
     return {size: K.T @ K / len(K) for size, K in keys.items()}
@@ -52,7 +52,7 @@ def test_r_rome_stores_its_key_exactly(family: str, moments: dict[int, Tensor], 
     rome = editor(RRome, lm, moments)
     key = mean_keys(lm, REQUESTS[:1], CONTEXTS, 1, 4096)[0]
     wanted = target(lm, rome)
-    assert relative_error(down_output(lm, key), wanted) > 0.01  # it did not say so before
+    assert relative_error(down_output(lm, key), wanted) > 0.01  # not before the edit
     with rome.edit(lm, REQUESTS[:1]).applied(lm):
         assert relative_error(down_output(lm, key), wanted) < 1e-5
 
@@ -143,13 +143,13 @@ def test_editing_leaves_the_weights_bit_identical(
     assert weights_fingerprint(tiny_llama) == before
 
 
-def test_one_seed_one_patch(tiny_gpt2: LanguageModel) -> None:
+def test_the_patch_depends_on_the_seed(tiny_gpt2: LanguageModel) -> None:
     config = CONFIG | {"covariance": "identity", "contexts_per_length": "1"}
     prints = [Rome(config, seed=seed).edit(tiny_gpt2, REQUESTS[:1]).fingerprint for seed in (0, 0, 1)]
     assert prints[0] == prints[1] != prints[2]
 
 
-def test_the_patch_tells_how_it_was_made(tiny_gpt2: LanguageModel, moments: dict[int, Tensor]) -> None:
+def test_the_patch_records_requests_and_settings(tiny_gpt2: LanguageModel, moments: dict[int, Tensor]) -> None:
     patch = editor(Rome, tiny_gpt2, moments).edit(tiny_gpt2, REQUESTS[:1])
     assert isinstance(patch, WeightPatch)
     assert patch.meta["editor"] == "rome"

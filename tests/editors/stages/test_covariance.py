@@ -47,7 +47,7 @@ def test_one_pass_equals_a_pass_per_layer_and_brute_force(family: str, request: 
         torch.testing.assert_close(C, brute_force(lm, CORPUS, layer), rtol=1e-4, atol=1e-5)
 
 
-def test_exactly_the_tokens_asked_for_are_read(tiny_gpt2: LanguageModel) -> None:
+def test_exactly_the_given_number_of_tokens_is_read(tiny_gpt2: LanguageModel) -> None:
     ids = encode(tiny_gpt2.tokenizer, CORPUS[0])
     assert len(ids) > 5
     moments = measure_moments(tiny_gpt2, CORPUS, (1,), tokens=5)
@@ -82,7 +82,7 @@ def test_the_store_gives_the_same_moments_without_measuring(
         torch.testing.assert_close(again[layer], lower, rtol=0, atol=0)
 
 
-def test_factors_are_made_when_they_are_asked_for_and_kept(
+def test_factors_are_computed_at_their_first_lookup_and_kept(
     tiny_gpt2: LanguageModel, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     made: list[Factor] = []
@@ -100,13 +100,13 @@ def test_factors_are_made_when_they_are_asked_for_and_kept(
     other = build_tiny_gpt2(seed=1)
     assert (
         covariance.factors(other, (1,), CovarianceSettings())[1] is not factors[1]
-    )  # what was given serves all models
+    )  # given moments are used for all models
     # Three layers' factors would take more memory than the tiny model itself.
     many = KeyCovariance(None, given=given).factors(tiny_gpt2, (0, 1, 2), CovarianceSettings())
     assert many[1] is not many[1] and torch.equal(many[1].lower, factors[1].lower)
 
 
-def test_what_was_measured_on_something_else_is_not_taken(
+def test_moments_of_other_weights_or_settings_are_not_used(
     tiny_gpt2: LanguageModel, corpus_file: Path, tmp_path: Path
 ) -> None:
     lm, store = tiny_gpt2, Store(tmp_path / "store")
@@ -131,7 +131,7 @@ def test_what_was_measured_on_something_else_is_not_taken(
     assert measured == ["first", "layers", "tokens", "corpus", "weights"]
 
 
-def test_a_spoilt_file_is_measured_again(tiny_gpt2: LanguageModel, corpus_file: Path, tmp_path: Path) -> None:
+def test_a_corrupt_file_is_measured_again(tiny_gpt2: LanguageModel, corpus_file: Path, tmp_path: Path) -> None:
     store = Store(tmp_path / "store")
     settings = CovarianceSettings(covariance=str(corpus_file), covariance_tokens=400)
     expected = KeyCovariance(store).factors(tiny_gpt2, (1,), settings)[1].lower
@@ -150,7 +150,9 @@ def test_identity_measures_nothing(tiny_gpt2: LanguageModel) -> None:
     assert covariance.report is not None and covariance.report.origin == "identity"
 
 
-def test_a_sequence_of_edits_keeps_the_covariance_of_its_beginning(tiny_gpt2: LanguageModel, corpus_file: Path) -> None:
+def test_a_sequence_of_edits_keeps_the_covariance_of_the_unedited_model(
+    tiny_gpt2: LanguageModel, corpus_file: Path
+) -> None:
     covariance = KeyCovariance(None)
     settings = CovarianceSettings(covariance=str(corpus_file), covariance_tokens=400)
     before = covariance.factors(tiny_gpt2, (1,), settings)
@@ -159,7 +161,7 @@ def test_a_sequence_of_edits_keeps_the_covariance_of_its_beginning(tiny_gpt2: La
         assert covariance.factors(tiny_gpt2, (1,), settings) is before
 
 
-def test_the_report_tells_a_ridge(tiny_gpt2: LanguageModel) -> None:
+def test_the_report_has_the_ridge(tiny_gpt2: LanguageModel) -> None:
     moments = measure_moments(tiny_gpt2, CORPUS, (1,), tokens=20)  # far fewer than 128 key dimensions
     assert factorize(moments.by_layer[1]).ridge > 0
     covariance = KeyCovariance(None, given=moments.by_layer)
@@ -190,7 +192,7 @@ def test_a_missing_file_is_named(tmp_path: Path) -> None:
         open_corpus(str(tmp_path / "nothing.txt"), 100)
 
 
-def test_a_file_that_is_no_text_is_refused(tmp_path: Path) -> None:
+def test_a_file_that_is_not_text_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "binary.txt"
     path.write_bytes(b"\xff\xfe\x00")
     with pytest.raises(AuditError, match="not UTF-8"):
@@ -206,7 +208,7 @@ def test_a_hub_data_set_is_named_by_config_and_split(monkeypatch: pytest.MonkeyP
 
     monkeypatch.setattr("datasets.load_dataset", load)
     corpus = open_corpus("owner/name:en@test", 100)
-    assert asked == []  # nothing is fetched before it is needed
+    assert asked == []  # nothing is loaded before the first text
     assert list(corpus.texts()) == ["One.", "Two."]
     list(open_corpus("owner/name", 100).texts())
     assert asked == [("owner/name", "en", "test", True), ("owner/name", None, "train", True)]
@@ -217,7 +219,7 @@ def test_a_hub_data_set_is_named_by_config_and_split(monkeypatch: pytest.MonkeyP
     ("trouble", "sentence"),
     [(ConnectionError("offline."), r"cannot be read \(offline\); give a local"), (None, "no column 'text'")],
 )
-def test_a_hub_data_set_that_cannot_be_had(
+def test_a_hub_data_set_that_cannot_be_loaded(
     trouble: Exception | None, sentence: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def load(*_: object, **__: object) -> list[dict[str, int]]:
@@ -230,7 +232,7 @@ def test_a_hub_data_set_that_cannot_be_had(
         list(open_corpus("owner/name", 100).texts())
 
 
-def test_the_pocket_corpus_is_made_to_measure() -> None:
+def test_the_pocket_corpus_has_the_length_that_is_needed() -> None:
     corpus = open_corpus("pocket", 200)
     texts = list(corpus.texts())
     assert texts and all(texts)

@@ -1,4 +1,4 @@
-"""Settings: published, measured, derived from the depth, overridden, and refused with one sentence."""
+"""Editor settings: published, measured, derived from the depth, overridden; invalid values are refused."""
 
 import json
 from dataclasses import replace
@@ -17,7 +17,7 @@ from audit.models.language_model import LanguageModel
 
 
 def stand_in(model_type: str, depth: int, hidden: int, inner: int, folder: str = "") -> LanguageModel:
-    """A model of which only the shape is looked at."""
+    """A model with a shape and a folder only."""
     paths = tuple(str(index) for index in range(depth))
     anatomy = Anatomy(paths, paths, paths, paths, paths, "norm", "embeddings", False, hidden, inner)
     config = SimpleNamespace(model_type=model_type, name_or_path=folder)
@@ -69,13 +69,13 @@ def test_measured_settings_beat_published_ones_and_overrides_beat_both(tmp_path:
 
 
 @pytest.mark.parametrize("content", ["{", "[]", '{"memit": {"layer": 3}}', '{"memit": 3}'])
-def test_a_measured_file_that_cannot_be_used_is_refused(tmp_path: Path, content: str) -> None:
+def test_an_invalid_file_of_measured_settings_is_refused(tmp_path: Path, content: str) -> None:
     (tmp_path / MEASURED_FILE).write_text(content, encoding="utf-8")
     with pytest.raises(AuditError):
         resolve(MemitSettings, "memit", stand_in("gpt2", 6, 32, 128, str(tmp_path)), {})
 
 
-def test_overrides_are_read_as_their_field_wants() -> None:
+def test_overrides_are_converted_to_the_types_of_their_fields() -> None:
     config = {"layers": "3-5", "steps": " 7 ", "learning_rate": "1e-1", "covariance": "identity"}
     assert parse_overrides(MemitSettings, "memit", config) == {
         "layers": (3, 4, 5),
@@ -95,7 +95,7 @@ def test_overrides_are_read_as_their_field_wants() -> None:
         ({"layers": "three"}, "layers takes whole numbers such as 3,4,5 or 3-5"),
     ],
 )
-def test_overrides_that_cannot_be_read(config: dict[str, str], sentence: str) -> None:
+def test_invalid_overrides_are_refused(config: dict[str, str], sentence: str) -> None:
     with pytest.raises(AuditError, match=sentence):
         parse_overrides(MemitSettings, "memit", config)
 

@@ -35,13 +35,13 @@ def test_a_key_is_the_flat_mean_or_the_mean_of_group_means(tiny_gpt2: LanguageMo
     torch.testing.assert_close(grouped, keys[0] / 2 + keys[1:].mean(0) / 2, rtol=1e-4, atol=1e-5)
 
 
-def test_a_lone_subject_and_a_crowd_have_the_same_key(tiny_llama: LanguageModel) -> None:
-    crowd = mean_keys(tiny_llama, REQUESTS[::-1], GROUPS, 2, 4096)
+def test_a_key_does_not_depend_on_the_other_requests(tiny_llama: LanguageModel) -> None:
+    batch = mean_keys(tiny_llama, REQUESTS[::-1], GROUPS, 2, 4096)
     for row, case in enumerate(REQUESTS[::-1]):
-        torch.testing.assert_close(mean_keys(tiny_llama, [case], GROUPS, 2, 4096)[0], crowd[row], rtol=1e-4, atol=1e-5)
+        torch.testing.assert_close(mean_keys(tiny_llama, [case], GROUPS, 2, 4096)[0], batch[row], rtol=1e-4, atol=1e-5)
 
 
-def test_one_seed_one_set_of_prefixes(tiny_llama: LanguageModel) -> None:
+def test_prefixes_depend_on_the_seed(tiny_llama: LanguageModel) -> None:
     first = sample_prefixes(tiny_llama, OPENINGS, 7, 6, seed=3)
     assert first == sample_prefixes(tiny_llama, OPENINGS, 7, 6, seed=3)
     assert first != sample_prefixes(tiny_llama, OPENINGS, 7, 6, seed=4)
@@ -51,9 +51,9 @@ def test_one_seed_one_set_of_prefixes(tiny_llama: LanguageModel) -> None:
 
 
 @pytest.mark.parametrize("family", ["tiny_gpt2", "tiny_llama"])
-def test_special_tokens_are_never_drawn(family: str, request: pytest.FixtureRequest) -> None:
+def test_special_tokens_are_never_sampled(family: str, request: pytest.FixtureRequest) -> None:
     lm: LanguageModel = request.getfixturevalue(family)
-    bare = len(encode(lm.tokenizer, ""))  # a BOS, where the tokenizer adds one
+    bare = len(encode(lm.tokenizer, ""))  # 1 if the tokenizer adds a BOS
     for prefix in sample_prefixes(lm, ("",), 8, 10, seed=0):
         assert not set(encode(lm.tokenizer, prefix)[bare:]) & set(lm.tokenizer.all_special_ids)
 
@@ -73,7 +73,7 @@ def test_contexts_belong_to_the_editor(tiny_gpt2: LanguageModel) -> None:
     assert Rome(config, seed=2).contexts(tiny_gpt2) != editor.contexts(tiny_gpt2)
 
 
-def test_no_sampled_contexts_leaves_the_bare_prompt(tiny_gpt2: LanguageModel) -> None:
+def test_without_sampled_contexts_there_is_the_bare_prompt(tiny_gpt2: LanguageModel) -> None:
     assert Memit({"contexts_per_length": "0"}).contexts(tiny_gpt2).weights == (1.0,)
 
 

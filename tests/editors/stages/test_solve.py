@@ -33,7 +33,7 @@ def test_the_factor_inverts(size: int, seed: int) -> None:
     torch.testing.assert_close(factor.moment(size, C.device), C)
 
 
-def test_a_singular_covariance_gets_the_smallest_ridge_and_says_so() -> None:
+def test_a_singular_covariance_gets_the_smallest_ridge_that_works() -> None:
     C = moment(8, 0, samples=3)
     factor = factorize(C)
     assert 0 < factor.ridge <= 1e-8
@@ -41,7 +41,7 @@ def test_a_singular_covariance_gets_the_smallest_ridge_and_says_so() -> None:
     torch.testing.assert_close(factor.moment(8, C.device), ridged)
 
 
-def test_a_ridge_that_is_asked_for_is_added() -> None:
+def test_a_given_ridge_is_added() -> None:
     C = moment(5, 1)
     ridged = C + 0.5 * C.diagonal().mean() * torch.eye(5, dtype=torch.float64)
     factor = factorize(C, 0.5)
@@ -49,7 +49,7 @@ def test_a_ridge_that_is_asked_for_is_added() -> None:
     torch.testing.assert_close(factor.moment(5, C.device), ridged)
 
 
-def test_a_covariance_that_is_not_one_is_refused() -> None:
+def test_an_invalid_covariance_is_refused() -> None:
     with pytest.raises(AuditError, match="covariance_tokens"):
         factorize(-torch.eye(3))
     with pytest.raises(AuditError, match="not finite"):

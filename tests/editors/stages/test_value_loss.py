@@ -1,4 +1,4 @@
-"""Which rows stand side by side in the value optimisation: none twice, and alike after the lookup."""
+"""The rows of the value optimization: no row twice, and batches of similar shape."""
 
 from dataclasses import replace
 
@@ -20,17 +20,17 @@ TWICE = Contexts((("", "In 1998, no. ", "In 1998, no. ", "In 1998, no. "),))
 AT_FRONT, INSIDE = REQUESTS[1], REQUESTS[0]  # "{} was born in", "The mother tongue of {} is"
 
 
-def test_equal_contexts_are_one_row_with_their_common_share(tiny_gpt2: LanguageModel) -> None:
+def test_equal_contexts_are_one_row_with_the_sum_of_their_weights(tiny_gpt2: LanguageModel) -> None:
     task = ValueTask.of(tiny_gpt2, INSIDE, TWICE, SETTINGS)
     assert len(task.rows) == 3 and task.weights == (0.25, 0.75, 0.0)
 
 
-def test_the_essence_is_the_bare_prompts_row_where_both_begin_alike(tiny_gpt2: LanguageModel) -> None:
+def test_the_kl_sequence_shares_the_bare_prompts_row_where_both_begin_alike(tiny_gpt2: LanguageModel) -> None:
     task = ValueTask.of(tiny_gpt2, AT_FRONT, CONTEXTS, SETTINGS)
     assert len(task.rows) == len(CONTEXTS.prefixes) and task.essence == (0, 0)
 
 
-def test_the_essence_ends_at_the_place_that_is_looked_at(tiny_gpt2: LanguageModel) -> None:
+def test_the_kl_sequence_ends_at_the_place_that_is_read(tiny_gpt2: LanguageModel) -> None:
     essence = essence_sequence(tiny_gpt2, INSIDE)
     cut = ValueTask.of(tiny_gpt2, INSIDE, CONTEXTS, SETTINGS)
     assert cut.rows[-1] == essence.until_lookup() and cut.essence == (3, 0)
@@ -38,14 +38,14 @@ def test_the_essence_ends_at_the_place_that_is_looked_at(tiny_gpt2: LanguageMode
     assert whole.rows[-1] == essence and whole.essence == (3, len(essence.ids) - 1 - essence.lookup)
 
 
-def test_no_essence_runs_where_its_divergence_does_not_count(tiny_gpt2: LanguageModel) -> None:
+def test_without_a_kl_factor_there_is_no_kl_sequence(tiny_gpt2: LanguageModel) -> None:
     task = ValueTask.of(tiny_gpt2, INSIDE, CONTEXTS, replace(SETTINGS, kl_factor=0.0))
     assert task.essence is None and len(task.rows) == len(CONTEXTS.prefixes)
 
 
 @pytest.mark.parametrize("kl_factor", [0.0, 2.0])
 @pytest.mark.parametrize("family", ["tiny_gpt2", "tiny_llama"])
-def test_rows_shared_or_left_out_give_the_plain_outcome(
+def test_shared_and_omitted_rows_give_the_plain_result(
     family: str, kl_factor: float, request: pytest.FixtureRequest
 ) -> None:
     lm: LanguageModel = request.getfixturevalue(family)
@@ -73,7 +73,7 @@ def test_chunks_hold_every_task_once_within_the_budget(shapes: list[tuple[int, i
         assert len(part) == 1 or columns * sum(len(task.rows) for task in chosen) <= budget
 
 
-def test_places_carry_each_requests_weight_of_one(tiny_llama: LanguageModel) -> None:
+def test_the_weights_of_each_request_sum_to_one(tiny_llama: LanguageModel) -> None:
     requests: tuple[EditRequest, ...] = REQUESTS
     tasks = [ValueTask.of(tiny_llama, case, TWICE, SETTINGS) for case in requests]
     active = torch.tensor([0, 2, 3])

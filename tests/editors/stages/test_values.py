@@ -1,4 +1,4 @@
-"""The value optimisation: equal to its plainest form, whatever the batch, and as the references stop and clamp."""
+"""The value optimization equals its plain form for any batch, and stops and clamps as the references do."""
 
 from collections.abc import Callable
 from dataclasses import replace
@@ -28,7 +28,7 @@ def optimized(
 
 @pytest.mark.parametrize("site", ["mlp", "block"])
 @pytest.mark.parametrize("family", FAMILIES)
-def test_the_batch_equals_the_plain_form_one_by_one(
+def test_a_batch_equals_the_plain_form_of_each_request(
     family: str, site: Site, families: Callable[[str], LanguageModel]
 ) -> None:
     lm = families(family)
@@ -42,9 +42,7 @@ def test_the_batch_equals_the_plain_form_one_by_one(
 
 
 @pytest.mark.parametrize("family", ["tiny_gpt2", "tiny_llama"])
-def test_what_is_held_fast_can_be_what_follows_the_whole_essence_prompt(
-    family: str, request: pytest.FixtureRequest
-) -> None:
+def test_the_divergence_can_be_taken_after_the_whole_kl_prompt(family: str, request: pytest.FixtureRequest) -> None:
     lm: LanguageModel = request.getfixturevalue(family)
     settings = replace(SETTINGS, kl_position="last", kl_factor=1.0)
     values = optimized(lm, settings)
@@ -70,8 +68,8 @@ def test_at_most_one_update_fewer_than_steps(tiny_gpt2: LanguageModel) -> None:
     assert bool((optimized(tiny_gpt2, replace(SETTINGS, steps=1)).delta == 0).all())
 
 
-def test_a_request_that_is_done_rests_while_the_others_go_on(tiny_gpt2: LanguageModel) -> None:
-    # Halfway between the losses that two requests reach, so that they stop at different steps.
+def test_a_finished_request_does_not_change_while_others_continue(tiny_gpt2: LanguageModel) -> None:
+    # Between the final losses of two requests, so that they stop at different steps.
     reached = sorted(optimized(tiny_gpt2, replace(SETTINGS, steps=5, stop_loss=0.0)).losses)
     settings = replace(SETTINGS, steps=12, stop_loss=(reached[1] + reached[2]) / 2)
     values = optimized(tiny_gpt2, settings)
@@ -83,21 +81,21 @@ def test_a_request_that_is_done_rests_while_the_others_go_on(tiny_gpt2: Language
         torch.testing.assert_close(values.delta[row], delta, rtol=1e-3, atol=1e-6)
 
 
-def test_delta_stays_in_its_ball(tiny_gpt2: LanguageModel) -> None:
+def test_delta_is_clamped(tiny_gpt2: LanguageModel) -> None:
     values = optimized(tiny_gpt2, replace(SETTINGS, clamp_norm_factor=0.05))
     radius = 0.05 * values.initial.norm(dim=1)
     torch.testing.assert_close(values.delta.norm(dim=1), radius)
 
 
 def test_the_last_layer_can_be_perturbed(tiny_llama: LanguageModel) -> None:
-    # Only with the subject at the prompt's end does the last layer's lookup decide anything.
+    # The last layer's lookup has an effect only if the subject ends the prompt.
     case = EditRequest("e", "Mara Lind", "The painter is {}", "French")
     values = optimize_values(tiny_llama, [case], CONTEXTS, layer=2, site="block", settings=SETTINGS)
     _, delta, _ = optimize_plainly(tiny_llama, case, CONTEXTS, tiny_llama.anatomy.blocks[2], SETTINGS)
     assert relative_error(values.delta[0], delta) < 1e-3
 
 
-def test_the_model_is_left_as_it_was(tiny_llama: LanguageModel) -> None:
+def test_the_model_is_unchanged(tiny_llama: LanguageModel) -> None:
     before = weights_fingerprint(tiny_llama)
     optimized(tiny_llama)
     assert weights_fingerprint(tiny_llama) == before
@@ -105,8 +103,8 @@ def test_the_model_is_left_as_it_was(tiny_llama: LanguageModel) -> None:
         assert not module._forward_hooks and not module._forward_pre_hooks and "forward" not in module.__dict__
 
 
-def test_progress_is_told_until_all_are_done(tiny_gpt2: LanguageModel) -> None:
-    told: list[tuple[int, int]] = []
+def test_progress_reaches_the_total(tiny_gpt2: LanguageModel) -> None:
+    calls: list[tuple[int, int]] = []
     settings = replace(SETTINGS, token_budget=1, steps=2)
     optimize_values(
         tiny_gpt2,
@@ -115,9 +113,9 @@ def test_progress_is_told_until_all_are_done(tiny_gpt2: LanguageModel) -> None:
         layer=1,
         site="block",
         settings=settings,
-        progress=lambda done, total: told.append((done, total)),
+        progress=lambda done, total: calls.append((done, total)),
     )
-    assert told == [(1, 3), (2, 3), (3, 3)]
+    assert calls == [(1, 3), (2, 3), (3, 3)]
 
 
 def test_a_loss_that_is_not_finite_names_its_request(tiny_gpt2: LanguageModel) -> None:
