@@ -167,6 +167,6 @@ class AlphaEdit(SequenceEditor[AlphaEditSettings]):
         if narrow:
             meta["null_space.warning"] = (
                 f"less than {_SMALL_SHARE:.0%} of the key dimensions are free in layer {', '.join(map(str, narrow))}, "
-                "so edits may not take; give a larger null_space_threshold, or a null_space_share."
+                "so edits may fail; give a larger null_space_threshold, or a null_space_share."
             )
         return meta

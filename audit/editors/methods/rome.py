@@ -116,9 +116,10 @@ class Rome(KeyValueEditor[RomeSettings]):
         factor = self._covariance.factors(lm, [layer], settings)[layer]  # of C
         delta = rank_one_update(factor, keys.direction, keys.stored, keys.output, value)  # equation 2
         if not bool(delta.left.isfinite().all()):
+            overlap = float(delta.right[0] @ keys.stored.to(delta.right))  # uᵀk
             raise AuditError(
-                f"the update of edit {requests[0].case_id!r} is not finite (its key is nearly orthogonal to the update "
-                "direction); use the editor r-rome, or covariance=identity."
+                f"the update of edit {requests[0].case_id!r} is not finite (the inner product of its key and the "
+                f"update direction is {overlap:g}); use the editor r-rome, or covariance=identity."
             )
         name = lm.anatomy.weight_name(layer)
         transposed = frozenset({name}) if lm.anatomy.transposed else frozenset[str]()
