@@ -1,6 +1,6 @@
 """How often verdicts are wrong: simulated answers whose true drop is exactly the margin, 10,000 runs a design.
 
-    python -m benchmarks.verdict_error_rates [--runs 10000] [--parts choice binary clustered graded corpus share cost]
+    python -m benchmarks.verdict_error_rates [--runs 10000] [--parts choice binary clustered graded rare ...]
 
 For every design the share of runs that certify the drop (false PASS; at most 0.05 wanted, 0.055 allowed) and of those
 that find it beyond the margin (false FAIL), with all items asked and with early stopping. A design whose margin
@@ -11,6 +11,7 @@ The simulated bootstrap draws 999 or fewer resamples, new ones for every 500 run
 import argparse
 import math
 from collections.abc import Callable, Iterator
+from itertools import product
 from time import process_time
 
 import numpy as np
@@ -71,16 +72,95 @@ def graded(runs: int) -> Iterator[Row]:
         for discordance in DISCORDANCES:
             for part, shape in ((0.5, "skewed"), (0.5, "broken"), (0.25, "broken"), (0.3, "even")):
                 margin = part * discordance
-                if margin < resolution(n):
-                    yield _row({"n": n, "discordance": discordance, "drops": shape}, margin, n)
-                    continue
                 generator = generator_of(n, discordance, part, len(shape))
                 drops = simulated.graded_drops(generator, runs, n, discordance, margin, shape)
-                contrast = simulated.mean_contrast(drops)
-                early, _ = simulated.bets(drops, np.ones(n), margin, simulated.EARLY)
-                late = simulated.studentized_limits(contrast, margin, simulated.LATE, FEWER)
-                fixed = simulated.studentized_limits(contrast, margin, resamples=RESAMPLES)
-                yield _row({"n": n, "discordance": discordance, "drops": shape}, margin, n, fixed, early | late)
+                yield _graded_row({"n": n, "discordance": discordance, "drops": shape}, margin, drops)
+
+
+EVENLY = (0.3, 1.0)  # what a rare item loses
+
+
+def small(runs: int) -> Iterator[Row]:
+    """Graded scores with small changes, of standard deviation 0.02, around a mean that is the margin."""
+    for n, kind, margin in product((100, 200, 277, 1000), ("normal", "skewed", "heavy", "fifth"), (0.005, 0.01, 0.02)):
+        generator = generator_of(n, margin, len(kind))
+        drops = simulated.small_drops(generator, (runs, n), kind, margin)
+        yield _graded_row({"n": n, "changes": kind}, margin, drops)
+
+
+def rare(runs: int) -> Iterator[Row]:
+    """Graded scores with small changes, and a share of items that loses a lot: by 0.3, by 1, or evenly in between."""
+    for n, kind, p in product((100, 200, 277, 1000), ("normal", "fifth", "none"), (0.02, 0.03, 0.05)):
+        for loss in ((0.3, 0.3), EVENLY, (1.0, 1.0)):
+            if not _unseen(n, kind, p, loss):
+                yield _rare_row(runs, n, kind, p, loss)
+
+
+def unseen(runs: int) -> Iterator[Row]:
+    """The same where no promise is made: all items change, and a share below 3 / n loses more than half a point."""
+    for n, p, loss in product((100, 200, 277), (0.005, 0.01, 0.02), (EVENLY, (1.0, 1.0))):
+        if _unseen(n, "normal", p, loss):
+            yield _rare_row(runs, n, "normal", p, loss) | {"no loss seen": (1 - p) ** n}
+
+
+def _unseen(n: int, kind: str, p: float, loss: tuple[float, float]) -> bool:
+    return kind != "none" and p < resolution(n) and sum(loss) / 2 > 0.65
+
+
+def _rare_row(runs: int, n: int, kind: str, p: float, loss: tuple[float, float]) -> Row:
+    drops = simulated.small_drops(generator_of(n, p, *loss, len(kind)), (runs, n), kind, 0.0, p, loss)
+    lost = f"{loss[0]:g}" if loss[0] == loss[1] else f"{loss[0]:g} to {loss[1]:g}"
+    return _graded_row({"n": n, "changes": kind, "share that loses": p, "loses": lost}, p * sum(loss) / 2, drops)
+
+
+def gains(runs: int) -> Iterator[Row]:
+    """Graded scores that all lose 0.05 or 0.1, but for a share that gains a lot."""
+    for n, p, gain, loss in product((100, 200, 277, 1000), (0.03, 0.05), ((0.3, 0.3), EVENLY, (1.0, 1.0)), (0.05, 0.1)):
+        margin = (1 - p) * loss - p * sum(gain) / 2
+        if margin > 0 and p > resolution(n):
+            generator = generator_of(n, p, *gain, loss)
+            drops = simulated.small_drops(generator, (runs, n), "normal", loss, p, (-gain[1], -gain[0]))
+            gained = f"{gain[0]:g}" if gain[0] == gain[1] else f"{gain[0]:g} to {gain[1]:g}"
+            yield _graded_row({"n": n, "all lose": loss, "share that gains": p, "gains": gained}, margin, drops)
+
+
+def graded_clusters(runs: int) -> Iterator[Row]:
+    """Graded scores of items that share sources, alike by half or wholly; small changes, sources that lose a lot."""
+    for n, (name, pattern) in product((277, 1000), (("2", (2,)), ("5", (5,)), ("1 to 5", (1, 2, 1, 3, 5, 1)))):
+        sizes = sizes_of(pattern, n)
+        for kind, together, p, drop in product(("normal", "fifth"), (0.5, 1.0), (0.0, 0.06), (0.01,)):
+            margin = drop * (1 - p) + p * sum(EVENLY) / 2
+            generator = generator_of(n, len(sizes), len(kind), together, p)
+            sums = simulated.clustered_small_drops(generator, runs, sizes, kind, together, drop, p, EVENLY)
+            design = {"n": n, "cluster sizes": name, "changes": kind, "alike": together, "share that loses": p}
+            yield _graded_row(design, margin, sums, sizes)
+
+
+def graded_share(runs: int) -> Iterator[Row]:
+    """Graded scores; 90 % of the base above a floor of 0.05 is retained, with small changes and a share that breaks."""
+    for n, kind, p in product((100, 200, 277, 1000), ("normal", "fifth"), (0.0, 0.03, 0.05)):
+        generator, shape, floor = generator_of(n, len(kind), p), (runs, n), 0.05
+        base = generator.beta(3, 6, shape)  # mean 1/3; a broken item loses all it has
+        drop = 0.1 * (1 / 3 - floor)
+        rest = (drop - p / 3) / (1 - p)
+        small = simulated.small_drops(generator, shape, kind, rest)
+        edited = np.where(generator.random(shape) < p, 0.0, base - small)
+        settings = {"floor": floor, "share": 0.9}
+        fixed = simulated.retained_graded_limits(base, edited, **settings, resamples=RESAMPLES)
+        late = simulated.retained_graded_limits(base, edited, **settings, alpha=simulated.LATE, resamples=FEWER)
+        early, _ = simulated.bets(0.9 * base - edited, np.ones(n), -0.1 * floor, simulated.EARLY, 0.9)
+        yield _row({"n": n, "changes": kind, "share that breaks": p}, drop, n, fixed, early | late, 0.4)
+
+
+def _graded_row(design: Row, margin: float, sums: np.ndarray, sizes=None) -> Row:
+    sizes = np.ones(sums.shape[1]) if sizes is None else np.asarray(sizes)
+    contrast = simulated.clustered_contrast(sums, sizes)
+    if margin < 0.5 * resolution(len(sizes)):
+        return _row(design, margin, len(sizes))
+    early, _ = simulated.bets(sums, sizes, margin, simulated.EARLY)
+    late = simulated.studentized_limits(contrast, margin, simulated.LATE, FEWER)
+    fixed = simulated.studentized_limits(contrast, margin, resamples=RESAMPLES)
+    return _row(design, margin, len(sizes), fixed, early | late, 0.5)
 
 
 def corpus(runs: int) -> Iterator[Row]:
@@ -89,7 +169,7 @@ def corpus(runs: int) -> Iterator[Row]:
         for discordance in DISCORDANCES:
             for part in (0.6, 0.2):
                 margin = part * discordance
-                if margin < resolution(n):
+                if margin < 0.5 * resolution(n):
                     yield _row({"n": n, "discordance": discordance}, margin, n)
                     continue
                 generator = generator_of(n, discordance, part, 9)
@@ -97,7 +177,7 @@ def corpus(runs: int) -> Iterator[Row]:
                 early = simulated.looks(contrast, margin, simulated.EARLY, 799)
                 late = simulated.studentized_limits(contrast, margin, simulated.LATE, FEWER)
                 fixed = simulated.studentized_limits(contrast, margin, resamples=RESAMPLES)
-                yield _row({"n": n, "discordance": discordance}, margin, n, fixed, early | late)
+                yield _row({"n": n, "discordance": discordance}, margin, n, fixed, early | late, 0.5)
 
 
 def share(runs: int) -> Iterator[Row]:
@@ -183,6 +263,12 @@ PARTS: dict[str, Callable[[int], Iterator[Row]]] = {
     "binary": binary,
     "clustered": clustered,
     "graded": graded,
+    "small": small,
+    "rare": rare,
+    "unseen": unseen,
+    "gains": gains,
+    "graded_clusters": graded_clusters,
+    "graded_share": graded_share,
     "corpus": corpus,
     "share": share,
     "cost": cost,
@@ -195,8 +281,10 @@ def _row(
     clusters: int,
     fixed: simulated.Decisions | None = None,
     early: simulated.Decisions | None = None,
+    nearest: float = 1.0,
 ) -> Row:
-    possible = margin >= resolution(clusters)
+    """`nearest`: how near the limits may be, in resolutions."""
+    possible = margin >= nearest * resolution(clusters)
     names = ("false PASS", "false PASS, early", "false FAIL", "false FAIL, early")
     rates: list[float | None] = [None] * 4
     if fixed is not None and early is not None and possible:

@@ -1,6 +1,6 @@
 """A studentized paired bootstrap over clusters, for differences of means, of corpus F1s, of recalls by class.
 
-Every score that is not 0/1 by item is here a weighted sum of ratios of totals, theta = sum_k a_k U_k / V_k with
+Every score that is not 0/1 by item is a weighted sum of ratios of totals here, theta = sum_k a_k U_k / V_k with
 U_k = sum_c u_ck and V_k = sum_c v_ck over the clusters c: a mean has u = score and v = items, an F1 has u = 2 TP and
 v = 2 TP + FP + FN. Its linear part gives a standard error (Cochran 1977, section 6.5; Miller 2024, appendix A):
 
@@ -13,6 +13,30 @@ the place of Student's (Efron and Tibshirani 1993, section 12.5; Hall 1992, sect
 
 With edits most differences are exactly 0 and the others lie mostly on one side. The percentile interval, whose tails
 point the wrong way there, passes such a drop too often; this one does not (benchmarks/verdict_error_rates.py).
+
+Changes that the sample does not show. No bootstrap knows them, and no other method does: for scores in [0, 1], every
+upper limit that is valid for all distributions lies at least r = 1 - alpha^(1/C) (about 3 / C) above the estimate when
+no large loss is seen, since a share r of the clusters can lose everything and stay out of the sample with probability
+alpha. This includes the betting and empirical-Bernstein limits of Waudby-Smith and Ramdas (2024): their wealth
+prod (1 + l (m - x_i)) with l < 1 / (1 - m) needs m near 3 / C to reach 1 / alpha when all x_i are near 0. A limit
+that adapts to small changes must therefore assume something about the size of those not seen. With 95 % confidence
+they have a share of at most r. `Changes.unseen` adds r times a bound on their mean size:
+
+    fewer than 10 clusters changed    1: no assumption. The sample says too little about the sizes of changes.
+    else, gains                       2 M, where M is the largest change seen. A tail that falls at least as fast as
+                                      1 / t^2, the slowest with a finite variance, has a mean beyond M of at most 2 M.
+    else, losses                      the larger of 2 M and min(1/2, h). An edit can break a few answers that have
+                                      nothing to do with the small changes of all others (its subject, say). They are
+                                      assumed to lose half of the scale on average, as losses spread evenly over
+                                      [0, 1] do; or all that they had, where base scores are lower. h is the mean base
+                                      score, weighted by base score: sum b^2 / sum b, the unit in which random total
+                                      losses are counted (the scaled Poisson distribution of Bohm and Zech 2014).
+
+So the upper limit, which decides PASS, keeps its error in every design where fewer than 10 clusters change, or where
+the large losses have a share of at least r, or cost at most min(1/2, h) on average. Not in this one: 10 clusters or
+more change a little, and a share p < r loses more than that. Such losses stay out of the sample with probability
+(1 - p)^C, and a margin between min(1/2, h) r and r may then pass. The lower limit, which decides FAIL, does not allow
+for large gains of a share p < r. benchmarks/verdict_error_rates.py has designs of all these kinds.
 """
 
 from collections.abc import Iterator
@@ -27,6 +51,7 @@ from audit.verdicts.intervals import Floats, Limits, paired_limits, recall_by_cl
 RESAMPLES = 9_999  # so that alpha (RESAMPLES + 1) is a whole number for the usual alphas
 _CELLS_AT_ONCE = 4_000_000  # resamples x clusters drawn in one go: 32 MB of indices
 _NOTHING = 1e-14  # a variance below this is rounding
+FEW_CHANGES = 10  # clusters; of fewer changes, the largest says nothing about those that were not seen
 
 
 class Contrast(NamedTuple):
@@ -35,6 +60,32 @@ class Contrast(NamedTuple):
     numerators: Floats
     denominators: Floats
     weights: Floats  # (ratios,)
+
+
+class Changes(NamedTuple):
+    """What an edit changed: the input of `unseen`.
+
+    changed  how many clusters
+    largest  the largest share of the drop of one of them, in points of a cluster of mean size
+    height   the mean base score of the clusters, weighted by base score; in [0, 1]
+    """
+
+    changed: float
+    largest: float
+    height: float = 1.0
+
+    def unseen(self, clusters: float, alpha: float) -> Limits:
+        """The least distances (below, above) of the limits from the estimate, for changes that no cluster shows."""
+        least = resolution(clusters, alpha)
+        if self.changed < FEW_CHANGES:
+            return Limits(least, least)
+        tail = min(1.0, 2 * self.largest)
+        return Limits(tail * least, max(min(0.5, self.height), tail) * least)
+
+    @property
+    def step(self) -> float:
+        """Half a change, where there are few: if they are all alike, the drop moves in such steps, like a count."""
+        return 0.5 * self.largest if self.changed < FEW_CHANGES else 0.0
 
 
 class PairedLimits(NamedTuple):
@@ -127,17 +178,44 @@ def pivot_quantiles(
     return ordered[place], ordered[resamples - 1 - place]
 
 
-def studentized(contrast: Contrast, alpha: float, seed: int = 0) -> tuple[Limits, float]:
+def studentized(contrast: Contrast, alpha: float, seed: int = 0, carriers: int | None = None) -> tuple[Limits, float]:
     """Limits of theta, as distances from it (below, above), and its standard error.
 
-    Few clusters carry little of the tails, so no limit is nearer than Student's with C - 1 degrees of freedom.
+    Few clusters carry little of the tails, so no limit is nearer than Student's with one degree of freedom less than
+    there are `carriers`: clusters that contribute to theta, all if left out.
     """
     error = float(standard_error(contrast))
     if not 0 < error < np.inf:
         return Limits(error, error), error
     low, high = pivot_quantiles(contrast, alpha, seed)
-    student = t_quantile(1 - alpha, len(contrast.numerators) - 1)
+    student = t_quantile(1 - alpha, (len(contrast.numerators) if carriers is None else carriers) - 1)
     return Limits(error * max(float(high), student), error * max(-float(low), student)), error
+
+
+def shares_of_drop(base: Floats, edited: Floats) -> Floats:
+    """(clusters,) what each cluster contributes to the drop, to first order; their sum is the drop."""
+    u, v, a = contrast_of(base, edited)
+    drop = float((a * _divided(u.sum(axis=0), v.sum(axis=0))).sum())
+    reach = reach_of_clusters(base, edited)
+    return influences(Contrast(u, v, a)) + drop * reach / max(float(reach.sum()), 1e-300)
+
+
+def reach_of_clusters(base: Floats, edited: Floats) -> Floats:
+    """(clusters,) the most that each cluster can move the drop; zeros where no ratio has a denominator."""
+    heights = np.maximum(base[:, 1::2], edited[:, 1::2])  # (clusters, ratios)
+    least = np.minimum(base[:, 1::2].sum(axis=0), edited[:, 1::2].sum(axis=0))
+    there = least > 0
+    return np.asarray((heights[:, there] / least[there]).mean(axis=1)) if there.any() else np.zeros(len(base))
+
+
+def changes_of(base: Floats, edited: Floats) -> Changes:
+    """The changes between two (clusters, 2 ratios) tables."""
+    changed = (base != edited).any(axis=1)
+    if not changed.any():
+        return Changes(0, 0.0)
+    above, below = base[:, 0::2].sum(axis=1), base[:, 1::2].sum(axis=1)
+    height = float((above * _divided(above, below)).sum()) / max(float(above.sum()), 1e-300)
+    return Changes(int(changed.sum()), len(base) * float(np.abs(shares_of_drop(base, edited)[changed]).max()), height)
 
 
 def bounded_by_coins(base: Floats, edited: Floats, alpha: float) -> Limits:
@@ -147,17 +225,10 @@ def bounded_by_coins(base: Floats, edited: Floats, alpha: float) -> Limits:
     counted as that fraction of a pair lost or gained, in units of the largest share b that a cluster can have, and
     the score interval of 0/1 scores bounds it. Needed where so few clusters changed that resamples hold none of them.
     """
-    u, v, a = contrast_of(base, edited)
-    whole = v.sum(axis=0)
-    drop = float((a * _divided(u.sum(axis=0), whole)).sum())
-    heights = np.maximum(base[:, 1::2], edited[:, 1::2])  # (clusters, ratios)
-    least = np.minimum(base[:, 1::2].sum(axis=0), edited[:, 1::2].sum(axis=0))
-    there = least > 0
-    if len(base) < 2 or not there.any():
+    unit, clusters = float(reach_of_clusters(base, edited).max()), len(base)
+    if clusters < 2 or not unit:
         return Limits(2.0, 2.0)  # farther than any score
-    reach = (heights[:, there] / least[there]).mean(axis=1)  # the most that each cluster can move the drop
-    shares = influences(Contrast(u, v, a)) + drop * reach / reach.sum()  # sums to the drop
-    unit, clusters = float(reach.max()), len(base)
+    shares = shares_of_drop(base, edited)
     lost, gained = float(shares[shares > 0].sum()) / unit, -float(shares[shares < 0].sum()) / unit
     if lost + gained > clusters:
         return Limits(2.0, 2.0)
@@ -172,33 +243,39 @@ def paired_bootstrap(
     """Limits of kept * score(base) - score(edited), and the lower limit of score(base).
 
     `base` and `edited` are (clusters, 2 ratios) sums; whole clusters are drawn, the same ones for both. The rows are
-    sorted first and drawn by a seeded generator, so neither the order of items nor a swap of the two (but for the
-    sign) changes the result.
+    sorted first and drawn by a seeded generator, so the order of items does not change the result.
 
-    A bootstrap cannot see what its sample does not hold: with no change its interval has no width. So no limit is
-    nearer to its estimate than `resolution(clusters)`; and none is farther than `bounded_by_coins` allows.
+    No limit is nearer to its estimate than `Changes.unseen` allows, and none is farther than `bounded_by_coins` says.
+    The lower limit of the base score is never nearer than `resolution(clusters)`.
     """
     order = _canonical_order(base, edited)
     base, edited = base[order], edited[order]
     contrast = contrast_of(base, edited, kept)
     estimate = kept * float(recall_by_class_of(base.sum(axis=0))) - float(recall_by_class_of(edited.sum(axis=0)))
-    least = resolution(len(base), alpha)
-    (below, above), error = studentized(contrast, alpha, seed)
+    changes = changes_of(base, edited)
+    least = changes.unseen(len(base), alpha)
+    carriers = (base * np.tile([kept, 1.0], base.shape[1] // 2) != edited).any(axis=1)
+    (below, above), error = studentized(contrast, alpha, seed, int(carriers.sum()))
     nothing = base * _only_denominators(base)
-    if kept != 1:  # 0/1 scores come this way too, and their sums are whole numbers: as in `corrected_statistic`
+    if kept != 1 and np.array_equal(base, np.rint(base)) and np.array_equal(edited, np.rint(edited)):
+        # 0/1 scores, whose sums are whole numbers: as in `corrected_statistic`
         below, above = below + 0.2 / len(base), above + 0.2 / len(base)
+    else:
+        below, above = below + changes.step / len(base), above + changes.step / len(base)
+    if kept != 1:
         # (base - edited) - (1 - kept) base, each limit at half of alpha
         drop, score = (bounded_by_coins(base, other, alpha / 2) for other in (edited, nothing))
         coins = Limits(drop.lower + (1 - kept) * score.upper, drop.upper + (1 - kept) * score.lower)
     else:
         coins = bounded_by_coins(base, edited, alpha)
     below, above = min(below, coins.lower), min(above, coins.upper)
-    limits = Limits(max(-1.0, estimate - max(below, least)), min(1.0, estimate + max(above, least)))
+    limits = Limits(max(-1.0, estimate - max(below, least.lower)), min(1.0, estimate + max(above, least.upper)))
 
     (base_below, _), _ = studentized(contrast_of(base, nothing), alpha, seed)
     base_below = min(base_below, bounded_by_coins(base, nothing, alpha).lower)
     base_score = float(recall_by_class_of(base.sum(axis=0)))
-    return PairedLimits(limits, max(0.0, base_score - max(base_below, least)), error)
+    base_lower = max(0.0, base_score - max(base_below, resolution(len(base), alpha)))
+    return PairedLimits(limits, base_lower, error)
 
 
 def _only_denominators(table: Floats) -> Floats:

@@ -70,7 +70,7 @@ class Design:
         return self.binary and (self.clusters is None or len(set(self.clusters)) == self.items)
 
 
-class Changes(NamedTuple):
+class ChangedClusters(NamedTuple):
     """Changed clusters to draw from, and what is known of all of them."""
 
     share: float  # of the clusters that changes
@@ -81,7 +81,7 @@ class Changes(NamedTuple):
     every: Floats  # (clusters,) the same of all clusters
 
 
-def drawn_changes(design: Design, drop: float, generator: np.random.Generator) -> Changes:
+def drawn_changes(design: Design, drop: float, generator: np.random.Generator) -> ChangedClusters:
     """Clusters of a design that changed, where the true drop is `drop` >= 0."""
     weights = np.ones(design.items) if design.weights is None else np.asarray(design.weights, dtype=np.float64)
     weights = weights / weights.mean()
@@ -121,16 +121,16 @@ def drawn_changes(design: Design, drop: float, generator: np.random.Generator) -
     return _changes(share, drop, moved[changed], every[chosen[changed]], every)
 
 
-def _changes(share: float, drop: float, moved: Floats, sizes: Floats, every: Floats) -> Changes:
+def _changes(share: float, drop: float, moved: Floats, sizes: Floats, every: Floats) -> ChangedClusters:
     """`moved`: (drawn, items) points. Those drawn too often by luck are less likely, so that their mean is the drop."""
     if not (share > 0 and len(moved)):  # none changed: one that stays
-        return Changes(0.0, np.ones(1), np.zeros(1), np.zeros(1), every[:1], every)
+        return ChangedClusters(0.0, np.ones(1), np.zeros(1), np.zeros(1), every[:1], every)
     sums = moved.sum(axis=1)
     spread = max(float(np.square(sums - sums.mean()).sum()), 1e-300)
     chance = 1 / len(sums) + (drop * every.mean() / share - sums.mean()) * (sums - sums.mean()) / spread
     chance = np.maximum(0.0, chance)
     lost, gained = np.maximum(moved, 0).sum(axis=1), np.maximum(-moved, 0).sum(axis=1)
-    return Changes(share, chance / chance.sum(), lost, gained, sizes, every)
+    return ChangedClusters(share, chance / chance.sum(), lost, gained, sizes, every)
 
 
 def _evenly(generator: np.random.Generator, clusters: int, number: int) -> Codes:

@@ -17,7 +17,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from audit.verdicts.design import Changes, Design, drawn_changes
+from audit.verdicts.bootstrap import Changes
+from audit.verdicts.design import ChangedClusters, Design, drawn_changes
 from audit.verdicts.distributions import normal_quantile, t_quantile
 from audit.verdicts.intervals import Codes, Floats, corrected_statistic, effective_clusters, resolution
 
@@ -28,43 +29,44 @@ _MANY = 20  # changed clusters, from which on Hall's expansion stands for the re
 _SKEWED = 0.25  # unless they are so skewed that it moves the quantiles farther
 
 
-class Rehearsal(NamedTuple):
-    """(runs,) drops with their limits, and how likely each run is."""
+class _Limits(NamedTuple):
+    """(runs,) drops and what limits them."""
 
-    chance: Floats
     drop: Floats
     above: Floats  # from the drop to the bootstrap's upper limit; infinite where there is no bootstrap
     below: Floats
     lost: Floats  # what a score interval counts, of `pairs`, each worth `unit` / `pairs` points
     gained: Floats
     pairs: Floats
+    least_above: Floats  # no upper limit is nearer
+    least_below: Floats
+
+
+class Rehearsal(NamedTuple):
+    """Limits of many runs, and how likely each run is."""
+
+    chance: Floats  # (runs,)
+    limits: _Limits
     unit: float
-    quantile: float  # of that interval
-    least: float  # no limit is nearer
+    quantile: float  # of the score interval
+    resolution: float  # its limits are no nearer, in units
 
     def certify(self, margin: float) -> float:
         """P(the upper limit is within the margin)."""
-        counted = np.ones(self.drop.shape, dtype=bool)  # a score interval ends at 1 unit
+        drop, above, _, lost, gained, pairs, least, _ = self.limits
+        counted = np.ones(drop.shape, dtype=bool)  # a score interval ends at 1 unit
         if margin < self.unit:
-            statistic = corrected_statistic(self.lost, self.gained, self.pairs, margin / self.unit)
-            counted = (statistic <= -self.quantile) & (self.drop + self.unit * self.least <= margin)
-        within = (self.drop + self.above <= margin) | counted
-        return float(self.chance[within & (self.drop + self.least <= margin)].sum())
+            statistic = corrected_statistic(lost, gained, pairs, margin / self.unit)
+            counted = (statistic <= -self.quantile) & (drop + self.unit * self.resolution <= margin)
+        within = (drop + above <= margin) | counted
+        return float(self.chance[within & (drop + least <= margin)].sum())
 
     def see(self) -> float:
         """P(the lower limit is above 0)."""
-        statistic = corrected_statistic(self.lost, self.gained, self.pairs, 0.0)
-        counted = (statistic > self.quantile) & (self.drop > self.unit * self.least)
-        return float(self.chance[(self.drop > self.least) & ((self.drop > self.below) | counted)].sum())
-
-
-class _Limits(NamedTuple):
-    drop: Floats
-    above: Floats
-    below: Floats
-    lost: Floats
-    gained: Floats
-    pairs: Floats
+        drop, _, below, lost, gained, pairs, _, least = self.limits
+        statistic = corrected_statistic(lost, gained, pairs, 0.0)
+        counted = (statistic > self.quantile) & (drop > self.unit * self.resolution)
+        return float(self.chance[(drop > least) & ((drop > below) | counted)].sum())
 
 
 def rehearse(design: Design, drop: float = 0.0, alpha: float = 0.05, seed: int = 0, runs: int = RUNS) -> Rehearsal:
@@ -81,12 +83,11 @@ def rehearse(design: Design, drop: float = 0.0, alpha: float = 0.05, seed: int =
     if design.binary:
         independent = effective_clusters(changes.every)
         unit, quantile = 1.0, t_quantile(1 - alpha, independent - 1)
-        limited = partial(_counted, changes)
+        limited = partial(_counted, changes, least=resolution(independent, alpha))
     else:
         independent = clusters
         unit, quantile = float(changes.every.max() / changes.every.mean()), normal_quantile(1 - alpha)
-        student = t_quantile(1 - alpha, clusters - 1)
-        limited = partial(_bootstrapped, changes, alpha=alpha, student=student, generator=generator)
+        limited = partial(_bootstrapped, changes, alpha=alpha, generator=generator)
     chances: list[Floats] = []
     limits: list[_Limits] = []
     for count, chance in _numbers(clusters, changes.share):
@@ -96,7 +97,7 @@ def rehearse(design: Design, drop: float = 0.0, alpha: float = 0.05, seed: int =
             limits.append(limited(generator.choice(len(changes.lost), (count, some), p=changes.chance)))
             chances.append(np.full(some, chance / size))
     all_limits = _Limits(*(np.concatenate(column) for column in zip(*limits, strict=True)))
-    return Rehearsal(np.concatenate(chances), *all_limits, unit, quantile, resolution(independent, alpha))
+    return Rehearsal(np.concatenate(chances), all_limits, unit, quantile, resolution(independent, alpha))
 
 
 def _numbers(clusters: int, share: float) -> Iterator[tuple[int, float]]:
@@ -112,9 +113,7 @@ def _numbers(clusters: int, share: float) -> Iterator[tuple[int, float]]:
             yield count, chance
 
 
-def _bootstrapped(
-    changes: Changes, drawn: Codes, *, alpha: float, student: float, generator: np.random.Generator
-) -> _Limits:
+def _bootstrapped(changes: ChangedClusters, drawn: Codes, *, alpha: float, generator: np.random.Generator) -> _Limits:
     """`paired_bootstrap` where the (K, runs) clusters `drawn` changed and all denominators stayed."""
     n, count, mean = len(changes.every), len(drawn), float(changes.every.mean())
     moves = (changes.lost[drawn] - changes.gained[drawn]) / mean  # the drop is their sum / n
@@ -130,10 +129,17 @@ def _bootstrapped(
     if rough.any():
         times = generator.multinomial(n, [1 / n] * count + [max(0.0, 1 - count / n)], size=_RESAMPLES)[:, :-1]
         low[rough], high[rough] = _pivot_quantiles(times.astype(np.float64), moves[:, rough], n, drop[rough], alpha)
-    above, below = (np.where(error > 0, error * np.maximum(q, student), 0.0) for q in (-low, high))
+    student = t_quantile(1 - alpha, count - 1)
+    with np.errstate(invalid="ignore"):  # 0 times an infinite quantile, where nothing varies
+        above, below = (np.where(error > 0, error * np.maximum(q, student), 0.0) for q in (-low, high))
+    seen = [Changes(count, size) for size in np.abs(moves).max(axis=0, initial=0.0)]
+    step = np.array([one.step for one in seen]) / n
     largest = float(changes.every.max()) / mean  # what `bounded_by_coins` counts as one pair
     lost, gained = np.maximum(moves, 0).sum(axis=0) / largest, np.maximum(-moves, 0).sum(axis=0) / largest
-    return _Limits(drop, above, below, lost, gained, np.full(drop.shape, float(n)))
+    least = np.array([one.unseen(n, alpha) for one in seen])  # (runs, below and above)
+    return _Limits(
+        drop, above + step, below + step, lost, gained, np.full(drop.shape, float(n)), least[:, 1], least[:, 0]
+    )
 
 
 def _pivot_quantiles(times: Floats, moves: Floats, n: int, drop: Floats, alpha: float) -> tuple[Floats, Floats]:
@@ -149,7 +155,7 @@ def _pivot_quantiles(times: Floats, moves: Floats, n: int, drop: Floats, alpha: 
     return ordered[place], ordered[len(times) - 1 - place]
 
 
-def _counted(changes: Changes, drawn: Codes) -> _Limits:
+def _counted(changes: ChangedClusters, drawn: Codes, least: float) -> _Limits:
     """`clustered_limits`: the items lost and gained in the (K, runs) clusters `drawn`, over their design effect."""
     clusters, n = len(changes.every), float(changes.every.sum())
     lost, gained, sizes = changes.lost[drawn], changes.gained[drawn], changes.sizes[drawn]
@@ -158,8 +164,8 @@ def _counted(changes: Changes, drawn: Codes) -> _Limits:
     robust = np.square(sums).sum(axis=0) - 2 * drop * (sums * sizes).sum(axis=0) + drop * drop * size * n
     robust = robust * clusters / max(1, clusters - 1)
     effect = np.maximum(1.0, (robust + size * size) / (changed - n * drop * drop + size))
-    never = np.full(drop.shape, np.inf)
-    return _Limits(drop, never, never, lost.sum(axis=0) / effect, gained.sum(axis=0) / effect, n / effect)
+    never, near = np.full(drop.shape, np.inf), np.full(drop.shape, least)
+    return _Limits(drop, never, never, lost.sum(axis=0) / effect, gained.sum(axis=0) / effect, n / effect, near, near)
 
 
 def _outcomes(n: int, discordance: float, drop: float, alpha: float) -> Rehearsal:
@@ -178,7 +184,8 @@ def _outcomes(n: int, discordance: float, drop: float, alpha: float) -> Rehearsa
     chance, moved = np.where(rest >= 0, np.exp(logs), 0.0), (lost - gained) / n
     never = np.full(moved.shape, np.inf)
     quantile, least = normal_quantile(1 - alpha), resolution(n, alpha)
-    return Rehearsal(chance, moved, never, never, lost, gained, np.full(moved.shape, float(n)), 1.0, quantile, least)
+    pairs, near = np.full(moved.shape, float(n)), np.full(moved.shape, least)
+    return Rehearsal(chance, _Limits(moved, never, never, lost, gained, pairs, near, near), 1.0, quantile, least)
 
 
 def _log_factorial(counts: Floats) -> Floats:

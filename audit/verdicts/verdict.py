@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from audit.errors import AuditError
-from audit.verdicts.bootstrap import as_ratios, paired_bootstrap
+from audit.verdicts.bootstrap import as_ratios, changes_of, paired_bootstrap
 from audit.verdicts.intervals import (
     Codes,
     Floats,
@@ -136,7 +136,8 @@ def _binary(before: Floats, after: Floats, codes: Codes, alpha: float) -> _Evide
     limits, base_lower = clustered_limits(lost, gained, sizes, alpha), clustered_wilson_lower(rights, sizes, alpha)
 
     def wider_at(times: float) -> Limits:
-        return _shrunk(drop, limits, len(sizes), times, alpha)
+        least = resolution(len(sizes) * times, alpha)
+        return _shrunk(drop, limits, times, Limits(least, least))
 
     return _Evidence(base, edited, drop, limits, base_lower, "clustered tango", wider_at, limits.lower)
 
@@ -148,6 +149,7 @@ def _bootstrapped(before: Floats, after: Floats, codes: Codes, alpha: float, see
     base, edited = (float(recall_by_class_of(_exact_sums(table))) for table in (before, after))
     drop = base - edited
     limits, base_lower, _ = paired_bootstrap(first, second, alpha, seed)
+    changes = changes_of(first, second)
     harm = limits.lower
     if isinstance(asked, Retained):
         kept = paired_bootstrap(first, second, alpha, seed, kept=asked.share).limits
@@ -155,15 +157,16 @@ def _bootstrapped(before: Floats, after: Floats, codes: Codes, alpha: float, see
         limits = Limits(*(limit + (1 - asked.share) * base for limit in kept))
 
     def limits_at(times: float) -> Limits:
-        return _shrunk(drop, limits, len(first), times, alpha)
+        more = changes._replace(changed=changes.changed * times)
+        return _shrunk(drop, limits, times, more.unseen(len(first) * times, alpha))
 
     return _Evidence(base, edited, drop, limits, base_lower, "studentized bootstrap", limits_at, harm)
 
 
-def _shrunk(drop: float, limits: Limits, clusters: int, times: float, alpha: float) -> Limits:
-    least, shrink = resolution(clusters * times, alpha), math.sqrt(times)
-    below = max((drop - limits.lower) / shrink, least)
-    above = max((limits.upper - drop) / shrink, least)
+def _shrunk(drop: float, limits: Limits, times: float, least: Limits) -> Limits:
+    shrink = math.sqrt(times)
+    below = max((drop - limits.lower) / shrink, least.lower)
+    above = max((limits.upper - drop) / shrink, least.upper)
     return Limits(drop - below, drop + above)
 
 

@@ -11,7 +11,7 @@ from typing import NamedTuple
 import numpy as np
 
 from audit.verdicts.betting import Against, Counted
-from audit.verdicts.bootstrap import Contrast, as_ratios, influences, pivot_quantiles, standard_error
+from audit.verdicts.bootstrap import Changes, Contrast, as_ratios, influences, pivot_quantiles, standard_error
 from audit.verdicts.distributions import normal_quantile, t_quantile
 from audit.verdicts.intervals import corrected_statistic, design_effect, effective_clusters, paired_limits, resolution
 from audit.verdicts.sequential import EARLY_SHARE, looks_of
@@ -66,6 +66,39 @@ def graded_drops(generator, runs: int, n: int, discordance: float, drop: float, 
     else:
         change = mean + min(0.5, 1 - mean) * (2 * generator.random((runs, n)) - 1)
     return np.where(generator.random((runs, n)) < discordance, change, 0.0)
+
+
+SMALL = {  # changes with mean 0 and a standard deviation of 0.02, of every item or of a fifth of them
+    "normal": lambda generator, shape: 0.02 * generator.standard_normal(shape),
+    "skewed": lambda generator, shape: 0.02 * (generator.exponential(size=shape) - 1),
+    "heavy": lambda generator, shape: np.clip(0.02 / 3**0.5 * generator.standard_t(3, size=shape), -1, 1),
+    "fifth": lambda generator, shape: np.where(
+        generator.random(shape) < 0.2, 0.02 * 5**0.5 * generator.standard_normal(shape), 0.0
+    ),
+    "none": lambda generator, shape: np.zeros(shape),
+}
+
+
+def small_drops(generator, shape, kind: str, drop: float = 0.0, rare: float = 0.0, loss=(0.0, 0.0)) -> np.ndarray:
+    """Drops whose mean is `drop` + `rare` (mean loss - `drop`): small changes, and a share `rare` that loses a lot.
+
+    What the rare items lose is spread evenly between the two numbers `loss` (negative: they gain).
+    """
+    small = SMALL[kind](generator, shape)
+    small = np.where(small != 0, small + drop / (0.2 if kind == "fifth" else 1.0), 0.0)
+    return np.where(generator.random(shape) < rare, generator.uniform(*loss, shape), small)
+
+
+def clustered_small_drops(generator, runs: int, sizes, kind: str, together: float, drop=0.0, rare=0.0, loss=(0.0, 0.0)):
+    """(runs, clusters) sums of `small_drops`: a small change is shared with chance `together`, a rare loss always."""
+    shape, sums = (runs, len(sizes)), np.zeros((runs, len(sizes)))
+    common, broken = small_drops(generator, shape, kind, drop), generator.random(shape) < rare
+    for place in range(max(sizes)):
+        own = small_drops(generator, shape, kind, drop)
+        change = np.where(generator.random(shape) < together, common, own)
+        change = np.where(broken, generator.uniform(*loss, shape), change)
+        sums += change * (np.asarray(sizes) > place)
+    return sums
 
 
 def leaning_drops(generator, runs: int, n: int, discordance: float, drop: float, sizes) -> np.ndarray:
@@ -128,60 +161,82 @@ def clustered_limits(lost, gained, sizes, margin: float, alpha: float = ALPHA) -
 
 
 def studentized_limits(
-    contrast: Contrast,
-    margin: float,
-    alpha: float = ALPHA,
-    resamples: int = 999,
-    step: float | None = None,
-    together: int = CHUNK,
+    contrast: Contrast, margin: float, alpha: float = ALPHA, resamples: int = 999, together: int = CHUNK
 ) -> Decisions:
     """The studentized bootstrap of (clusters, ratios, runs) tables, and its coins.
 
-    `step` is the correction for a retained share, whose coins are counted elsewhere; so many runs `together` share
-    their resamples.
+    So many runs `together` share their resamples.
     """
-    return reached(contrast, studentized_reach(contrast, alpha, resamples, together), margin, alpha, step)
+    return reached(contrast, studentized_reach(contrast, alpha, resamples, together), margin, alpha)
 
 
 class Reach(NamedTuple):
-    """(runs,) drops, and how far the bootstrap's limits lie from them."""
+    """(runs,) drops, how far the bootstrap's limits lie from them, how near they may be, and how far they are moved."""
 
     drop: np.ndarray
     above: np.ndarray
     below: np.ndarray
+    least_above: np.ndarray
+    least_below: np.ndarray
+    step: np.ndarray
 
 
 def studentized_reach(contrast: Contrast, alpha: float = ALPHA, resamples: int = 999, together: int = CHUNK) -> Reach:
     """The bootstrap's part, which no margin changes; so many runs `together` share their resamples."""
-    student, parts = t_quantile(1 - alpha, len(contrast.numerators) - 1), []
+    clusters, (changed, largest), parts = len(contrast.numerators), changes(contrast), []
     for start in range(0, contrast.numerators.shape[2], together):
         part = Contrast(*(table[..., start : start + together] for table in contrast[:2]), contrast.weights)
         low, high = pivot_quantiles(part, alpha, seed=start, resamples=resamples)
         error = standard_error(part)
         drop = np.einsum("k,kr->r", part.weights, part.numerators.sum(axis=0) / part.denominators.sum(axis=0))
-        above, below = error * np.maximum(-low, student), error * np.maximum(high, student)
+        student = np.array([_student(alpha, int(count)) for count in changed[start : start + together]])
+        with np.errstate(invalid="ignore"):  # 0 times an infinite quantile, where nothing changed
+            above, below = error * np.maximum(-low, student), error * np.maximum(high, student)
         parts.append((drop, *(np.where(error > 0, reach, 0.0) for reach in (above, below))))
-    return Reach(*(np.concatenate(column) for column in zip(*parts, strict=True)))
+    seen = [Changes(*one) for one in zip(changed, largest, strict=True)]
+    nearest = np.array([one.unseen(clusters, alpha) for one in seen])[:, ::-1].T
+    step = np.array([one.step for one in seen]) / clusters
+    return Reach(*(np.concatenate(column) for column in zip(*parts, strict=True)), *nearest, step)
 
 
-def reached(
-    contrast: Contrast, reach: Reach, margin: float, alpha: float = ALPHA, step: float | None = None
-) -> Decisions:
-    """What the bootstrap, the coins and the resolution together say of a margin."""
-    drop, least = reach.drop, resolution(len(contrast.numerators), alpha)
-    inside = drop + reach.above + (step or 0.0) <= margin
-    outside = drop - reach.below - (step or 0.0) > margin
-    if step is None:
+@cache
+def _student(alpha: float, carriers: int) -> float:
+    return t_quantile(1 - alpha, carriers - 1)
+
+
+def changes(contrast: Contrast) -> tuple[np.ndarray, np.ndarray]:
+    """(runs,) numbers of clusters that changed, and the largest change: `changes_of` for tables of runs."""
+    u, v, _ = contrast
+    changed = (u[:, 0] != 0) if u.shape[1] == 1 else (u[:, 0] != u[:, 1]) | (v[:, 0] != v[:, 1])  # (clusters, runs)
+    shares = shares_of_drop(contrast)
+    return changed.sum(axis=0), len(u) * np.where(changed, np.abs(shares), 0.0).max(axis=0)
+
+
+def shares_of_drop(contrast: Contrast) -> np.ndarray:
+    """(clusters, runs) what each cluster contributes to the drop."""
+    u, v, a = contrast
+    drop, reach = np.einsum("k,kr->r", a, u.sum(axis=0) / v.sum(axis=0)), _reach_of_clusters(contrast)
+    return influences(contrast) + drop * reach / reach.sum(axis=0)
+
+
+def _reach_of_clusters(contrast: Contrast) -> np.ndarray:
+    return contrast.denominators.max(axis=1) / contrast.denominators.sum(axis=0).min(axis=0)  # (clusters, runs)
+
+
+def reached(contrast: Contrast, reach: Reach, margin: float, alpha: float = ALPHA, coins: bool = True) -> Decisions:
+    """What the bootstrap, the coins and the unseen changes together say of a margin."""
+    drop = reach.drop
+    inside = drop + reach.above + reach.step <= margin
+    outside = drop - reach.below - reach.step > margin
+    if coins:
         bounded = coin_limits(contrast, drop, margin, alpha)
         inside, outside = inside | bounded.passed, outside | bounded.beyond
-    return Decisions(inside & (drop + least <= margin), outside & (drop - least > margin))
+    return Decisions(inside & (drop + reach.least_above <= margin), outside & (drop - reach.least_below > margin))
 
 
 def coin_limits(contrast: Contrast, drop: np.ndarray, margin: float, alpha: float) -> Decisions:
     """`bounded_by_coins` of a mean or of one F1, whose shares of the drop are counted as pairs lost and gained."""
-    clusters, totals = len(contrast.denominators), contrast.denominators.sum(axis=0)
-    reach = contrast.denominators.max(axis=1) / totals.min(axis=0)  # (clusters, runs)
-    shares, unit = influences(contrast) + drop * reach / reach.sum(axis=0), reach.max(axis=0)
+    clusters, shares, unit = len(contrast.denominators), shares_of_drop(contrast), _reach_of_clusters(contrast).max(0)
     lost, gained = np.maximum(shares, 0).sum(axis=0) / unit, np.maximum(-shares, 0).sum(axis=0) / unit
     place, fits = margin / (clusters * unit), lost + gained <= clusters
     counted = score_limits(lost, gained, clusters, np.minimum(place, 0.999), alpha)
@@ -192,6 +247,12 @@ def mean_contrast(drops: np.ndarray) -> Contrast:
     """(runs, n) drops of items."""
     numbers = drops.T[:, None]
     return Contrast(numbers, np.ones_like(numbers), np.ones(1))
+
+
+def clustered_contrast(sums: np.ndarray, sizes) -> Contrast:
+    """(runs, clusters) sums of drops, and (clusters,) sizes."""
+    numbers = sums.T[:, None]
+    return Contrast(numbers, np.broadcast_to(np.asarray(sizes, float)[:, None, None], numbers.shape), np.ones(1))
 
 
 def f1_contrast(base: np.ndarray, edited: np.ndarray) -> Contrast:
@@ -252,11 +313,25 @@ def retained_limits(base, edited, *, floor: float, share: float, alpha: float = 
     """The decisions of `judge` for a retained share, of (runs, n) scores that are 0 or 1."""
     n, theta = base.shape[1], (share * base - edited).mean(axis=1) + (1 - share) * floor  # (runs,)
     kept = mean_contrast(share * base - edited + (1 - share) * floor)
-    drawn = studentized_limits(kept, 0.0, alpha, resamples, step=0.2 / n)
+    least, step = np.full(len(theta), resolution(n, alpha)), np.full(len(theta), 0.2 / n)  # those of 0/1 scores
+    reach = studentized_reach(kept, alpha, resamples)._replace(least_above=least, least_below=least, step=step)
+    drawn = reached(kept, reach, 0.0, alpha, coins=False)
     counts = [(base > edited).sum(axis=1), (base < edited).sum(axis=1), base.sum(axis=1)]
     coins = np.array([_coins(*map(int, one), n, share, alpha) for one in zip(*counts, strict=True)])  # (runs, 2)
     below, above = np.maximum(coins, resolution(n, alpha)).T
     return drawn | Decisions(theta + above <= 0, theta - below > 0)
+
+
+def retained_graded_limits(base, edited, *, floor: float, share: float, alpha: float = ALPHA, resamples: int = 999):
+    """The same of (runs, n) graded scores, most of which change: no coins are nearer than the bootstrap."""
+    kept, clusters = mean_contrast(share * base - edited + (1 - share) * floor), base.shape[1]
+    height = (base * base).sum(axis=1) / base.sum(axis=1)
+    seen = [Changes(*one) for one in zip(*changes(mean_contrast(base - edited)), height, strict=True)]
+    below, above = np.array([one.unseen(clusters, alpha) for one in seen]).T
+    reach = studentized_reach(kept, alpha, resamples)._replace(
+        least_above=above, least_below=below, step=np.array([one.step for one in seen]) / clusters
+    )
+    return reached(kept, reach, 0.0, alpha, coins=False)
 
 
 @cache

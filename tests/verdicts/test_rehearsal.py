@@ -37,7 +37,7 @@ def test_no_margin_below_the_resolution_is_certified_and_with_no_change_all_abov
 def test_outcomes_of_independent_items_have_their_exact_probability():
     runs = rehearse(Design(20, 0.3, binary=True), drop=0.1)
     exact = multinomial(20, [0.2, 0.1, 0.7])
-    lost, gained = runs.lost.ravel(), runs.gained.ravel()
+    lost, gained = runs.limits.lost.ravel(), runs.limits.gained.ravel()
     there = lost + gained <= 20
     expected = exact.pmf(np.stack([lost, gained, 20 - lost - gained], axis=1)[there])
     assert runs.chance.ravel()[there] == pytest.approx(expected, abs=1e-12)
@@ -56,5 +56,5 @@ def test_the_resamples_and_the_expansion_that_replaces_them_agree(monkeypatch):
 
 
 def test_the_same_seed_rehearses_the_same_runs():
-    first, again, other = (rehearse(DESIGNS[1], seed=seed, runs=100).drop for seed in (3, 3, 4))
+    first, again, other = (rehearse(DESIGNS[1], seed=seed, runs=100).limits.drop for seed in (3, 3, 4))
     assert np.array_equal(first, again) and not np.array_equal(first, other)
