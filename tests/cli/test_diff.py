@@ -48,7 +48,7 @@ def test_identical_weights_are_one_sentence(models: Path, tmp_path: Path, monkey
 @pytest.mark.parametrize(
     ("edited", "options", "complaint"),
     [
-        ("other", [], "is a gpt2, but the base model"),
+        ("other", [], "has the model type gpt2, but the base model"),
         ("absent", [], "there is no checkpoint"),
         ("edited", ["--edited-revision", "v2"], "is a local path and has no revision 'v2'"),
         ("edited", ["--dtype", "float7"], "--dtype 'float7': give one of"),

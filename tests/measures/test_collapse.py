@@ -40,8 +40,8 @@ def test_text_worse_than_guessed_and_garbled_answers_make_a_collapse() -> None:
     assert signs.collapsed
     assert signs.sentence == (
         "The edited model has collapsed: it predicts plain text worse than a random guess among 1,728 tokens "
-        "(perplexity 1.7 before, 9000 after), and 12 of 12 answers no longer end, repeat themselves or cannot be "
-        "parsed, that were readable before; the largest update is 64 times the norm of the weight."
+        "(perplexity 1.7 before, 9000 after), and 12 of 12 answers that were readable before do not end, repeat "
+        "themselves or cannot be parsed; the largest update is 64 times the norm of the weight."
     )
 
 

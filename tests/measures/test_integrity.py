@@ -62,7 +62,7 @@ def test_a_sound_model_has_no_problems() -> None:
         ({"finite_logits": False}, ["logits", "NaN or infinite"]),
         ({"update_norms": {"a": 0.1, "b": 1.5}}, ["b changed by 1.5 times", "beyond the limit of 1"]),
         ({"update_norms": {"a": math.inf}}, ["a changed by inf times", "beyond"]),
-        ({"perplexity_edited": 16.0}, ["from 10 to 16", "1.6 times", "beyond the limit of 1.5 times"]),
+        ({"perplexity_edited": 16.0}, ["from 10 to 16", "by a factor of 1.6", "beyond the limit of 1.5."]),
         ({"perplexity_edited": math.nan}, ["from 10 to nan", "beyond"]),
         ({"perplexity_edited": math.inf}, ["from 10 to inf", "beyond"]),
     ],

@@ -133,7 +133,7 @@ def test_a_name_that_leads_nowhere_is_told(name: str, complaint: str) -> None:
 def test_a_folder_without_a_model_and_a_folders_revision_are_told(saved: Path, tmp_path: Path) -> None:
     with pytest.raises(AuditError, match=r"has no config\.json"):
         load_language_model(str(tmp_path))
-    with pytest.raises(AuditError, match="is a local folder, and has no revision 'main'"):
+    with pytest.raises(AuditError, match="is a local folder and has no revision 'main'"):
         load_language_model(str(saved), revision="main")
 
 

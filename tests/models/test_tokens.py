@@ -174,7 +174,7 @@ def test_a_token_that_swallows_the_subjects_end_is_an_error_that_names_all() -> 
 
 @pytest.mark.parametrize(("prompt", "places"), [("Mara lives in", 0), ("{} knows {}", 2)])
 def test_a_prompt_without_one_place_for_the_subject_is_an_error(prompt: str, places: int) -> None:
-    with pytest.raises(AuditError, match=f"holds {places} placeholders for the subject"):
+    with pytest.raises(AuditError, match=f"has {places} placeholders for the subject"):
         subject_last(tokenizer_of("plain"), prompt, "Mara")
 
 

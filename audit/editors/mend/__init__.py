@@ -1,1 +1,1 @@
-"""MEND's editing network: lessons, losses, the network and its training."""
+"""MEND's editing network: training data, losses, the network and its training."""

@@ -1,6 +1,6 @@
-"""What MEND's editing network learns from: edits with their rephrasings, and texts that an edit must leave alone.
+"""Training data of MEND's editing network: edits with rephrasings, and texts that an edit must not change.
 
-Requests are split by subject: nobody whose facts are edited in training is met in validation or in the test.
+Requests are split by subject: no subject of the training split occurs in validation or test.
 """
 
 from collections.abc import Sequence
@@ -15,16 +15,16 @@ from audit.errors import AuditError
 
 SPLIT_SEED = 5
 VALIDATION_SHARE = TEST_SHARE = 1 / 12
-POCKET_TARGETS = 6  # for each fact of a training person
+POCKET_TARGETS = 6  # new targets for each fact of a training person
 POCKET_TEXTS = 8000
 POCKET_FACT_SHARE = 0.7
-POCKET_TEXT_SEED = 700  # other lessons than those that the models were trained on
+POCKET_TEXT_SEED = 700  # differs from the seed of the models' training corpus
 FEWEST_SUBJECTS = 12
 
 
 @dataclass(frozen=True)
 class MendLessons:
-    """Requests by split and texts by split; `subjects` in training, and `origin` in words, go onto the card."""
+    """Requests and texts by split; `origin` describes the data for the card."""
 
     training: tuple[EditRequest, ...]
     validation: tuple[EditRequest, ...]
@@ -35,9 +35,9 @@ class MendLessons:
 
 
 def pocket_lessons() -> MendLessons:
-    """Edits of people of the pocket world, of facts that no pocket request edits, and texts about everybody else.
+    """Edits of people in the pocket world, for facts that no pocket request edits, and texts about everyone else.
 
-    Texts that name a person of validation or test are kept from training.
+    Training texts do not name a person of validation or test.
     """
     from audit.edits.pocket import other_requests
     from audit.pocket.world import build_world
@@ -59,17 +59,17 @@ def pocket_lessons() -> MendLessons:
 def file_lessons(edits: str, texts: str | None) -> MendLessons:
     """Lessons from a file of edit requests, and from a text file whose paragraphs are the texts.
 
-    Without a text file, the requests' neighbourhood probes (ZsRE's locality questions) with their answers are the
+    Without a text file, the requests' neighborhood probes (ZsRE's locality questions) with their answers are used as
     texts, as in the paper.
 
     Raises:
-        AuditError: a file cannot be used, there are too few subjects, or there is no text.
+        AuditError: a file cannot be read, there are too few subjects, or there is no text.
     """
     requests = load_requests(edits).requests
     subjects = list(dict.fromkeys(request.subject for request in requests))
     if len(subjects) < FEWEST_SUBJECTS:
         raise AuditError(
-            f"{edits} holds edits of {len(subjects)} subjects, too few to hold some out for validation; "
+            f"{edits} has edits of {len(subjects)} subjects, too few for a validation split; "
             f"give at least {FEWEST_SUBJECTS}."
         )
     training, validation, test = _split(subjects)
@@ -79,8 +79,7 @@ def file_lessons(edits: str, texts: str | None) -> MendLessons:
     paragraphs = paragraphs if texts is None else paragraphs[: len(paragraphs) - len(later)]
     if not paragraphs or not later:
         raise AuditError(
-            f"there is no text to keep unchanged in {texts or edits}; give a text file of several paragraphs with "
-            "--texts."
+            f"{texts or edits} has no text for the locality loss; give a text file of several paragraphs with --texts."
         )
     return MendLessons(
         of[training],
@@ -93,7 +92,7 @@ def file_lessons(edits: str, texts: str | None) -> MendLessons:
 
 
 def _split(subjects: Sequence[str]) -> tuple[tuple[str, ...], tuple[str, ...], tuple[str, ...]]:
-    """Training, validation and test subjects, shuffled by `SPLIT_SEED`."""
+    """Training, validation and test subjects, shuffled with `SPLIT_SEED`."""
     shuffled = list(subjects)
     Random(SPLIT_SEED).shuffle(shuffled)
     validation, test = int(len(subjects) * VALIDATION_SHARE), int(len(subjects) * TEST_SHARE)
@@ -102,7 +101,7 @@ def _split(subjects: Sequence[str]) -> tuple[tuple[str, ...], tuple[str, ...], t
 
 
 def _pocket_texts(seed: int) -> list[str]:
-    """Facts in all their wordings, and lessons of the abilities, mixed."""
+    """A mix of facts in all wordings and lessons of the abilities."""
     from audit.pocket.training.corpus import END, fact_text, lessons
     from audit.pocket.world import build_world
 
@@ -124,7 +123,7 @@ def _probes(requests: Sequence[EditRequest]) -> tuple[str, ...]:
 
 
 def _paragraphs(path: Path) -> tuple[str, ...]:
-    """The parts of a text file that empty lines divide."""
+    """The parts of a text file separated by empty lines."""
     try:
         content = path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:

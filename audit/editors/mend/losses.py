@@ -1,37 +1,44 @@
-"""What MEND's training asks of an edit: that its rephrasings are answered anew, and that other text reads as before.
+"""The losses of MEND's training: success on rephrased edits, and locality on unrelated text.
 
     updates = updates_of(lm, network, [[request]])
     with edited_by(lm, updates, groups=1):
         ...  # the edited model, differentiable with respect to the network
 
-The edited model is never built: a hook adds to each map's output what the update says, Δy = (x x̃ᵀ)(-rate · δ̃), so
-that several edits, each in a model of its own, share a pass.
+The edited model is not built. A hook adds the update Δy = (x x̃ᵀ)(−rate · δ̃) to the output of each map, so that
+several edits, each in its own model, share a pass.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from itertools import pairwise
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
 
 from audit.editors.mend.network import MendNetwork
-from audit.editors.stages.rank_one_gradients import asked_logits, gradient_factors, target_rows
+from audit.editors.stages.rank_one_gradients import gradient_factors, logits_at, target_rows
 from audit.edits.requests import EditRequest
 from audit.engine.batching import padded
 from audit.models.language_model import LanguageModel
 from audit.models.tokens import encode
 
-TEXT_PASSES = 3  # short texts do not share a pass with long ones
+TEXT_PASSES = 3  # texts are grouped by length
 
-# Module path -> x̃ (groups, tokens, in) and -rate · δ̃ (groups, tokens, out).
-Updates = Mapping[str, tuple[Tensor, Tensor]]
+
+class MapUpdate(NamedTuple):
+    """The update of one linear map for each group: ΔW = valuesᵀ · keys."""
+
+    keys: Tensor  # x̃ (groups, tokens, in)
+    values: Tensor  # −rate · δ̃ (groups, tokens, out)
+
+
+Updates = Mapping[str, MapUpdate]  # by module path
 
 
 @contextmanager
 def edited_by(lm: LanguageModel, updates: Updates, groups: int) -> Iterator[None]:
-    """Inside, each of the `groups` equal parts of a batch is answered by a model with an update of its own."""
+    """Inside the context, each of the `groups` equal parts of a batch runs with its own update."""
     with ExitStack() as hooks:
         for path, (keys, values) in updates.items():
 
@@ -48,19 +55,23 @@ def edited_by(lm: LanguageModel, updates: Updates, groups: int) -> Iterator[None
 
 
 def updates_of(
-    lm: LanguageModel, network: MendNetwork, groups: Sequence[Sequence[EditRequest]], *, learn: bool = False
+    lm: LanguageModel,
+    network: MendNetwork,
+    groups: Sequence[Sequence[EditRequest]],
+    *,
+    collect_statistics: bool = False,
 ) -> Updates:
-    """What `network` makes of each group's requests (all groups of one size); with `learn`, statistics go on."""
+    """The updates of `network` for each of the equally large groups; optionally adds to the network's statistics."""
     rows = target_rows(lm, [(request.question, request.target_new) for group in groups for request in group])
     device = network.rates.device
-    updates: dict[str, tuple[Tensor, Tensor]] = {}
+    updates: dict[str, MapUpdate] = {}
     for path, factors in gradient_factors(lm, rows, list(network.sizes)).factors.items():
         inputs, errors, used = (x.to(device) for x in (factors.inputs, factors.errors, factors.used))
-        if learn:
+        if collect_statistics:
             network.see(path, inputs[used], errors[used])
         keys, values = network(path, inputs, errors)  # (rows, columns, in), (rows, columns, out)
         values = -network.rate(path) * values * used[..., None]
-        updates[path] = (
+        updates[path] = MapUpdate(
             keys.reshape(len(groups), -1, keys.shape[-1]),
             values.reshape(len(groups), -1, values.shape[-1]),
         )
@@ -68,9 +79,9 @@ def updates_of(
 
 
 def divergence(lm: LanguageModel, updates: Updates, texts: Sequence[Sequence[str]], text_tokens: int) -> Tensor:
-    """KL(base ‖ edited), averaged over a text's tokens and then over the texts, a scalar.
+    """KL(base ‖ edited), averaged over the tokens of a text, then over the texts; a scalar.
 
-    `texts` holds one equal share for each group of `updates`.
+    `texts` has one list of equal length for each group of `updates`.
     """
     shares = [sorted((encode(lm.tokenizer, text)[:text_tokens] for text in share), key=len) for share in texts]
     edges = [len(shares[0]) * part // TEXT_PASSES for part in range(TEXT_PASSES + 1)]
@@ -79,13 +90,13 @@ def divergence(lm: LanguageModel, updates: Updates, texts: Sequence[Sequence[str
         if start == end:
             continue
         ids, mask = padded([ids for share in shares for ids in share[start:end]], "right", lm.device)
-        asked = mask.bool()  # (rows, columns)
+        tokens = mask.bool()  # (rows, columns)
         positions = (mask.cumsum(1) - 1).clamp(min=0)
         with torch.no_grad():
-            base = asked_logits(lm, ids, mask, positions, asked).log_softmax(-1)  # (places, vocabulary)
+            base = logits_at(lm, ids, mask, positions, tokens).log_softmax(-1)  # (places, vocabulary)
         with edited_by(lm, updates, len(shares)):
-            edited = asked_logits(lm, ids, mask, positions, asked).log_softmax(-1)
+            edited = logits_at(lm, ids, mask, positions, tokens).log_softmax(-1)
         by_place = (base.exp() * (base - edited)).sum(-1)  # (places,)
-        by_row = by_place.new_zeros(len(ids)).index_add(0, asked.nonzero()[:, 0], by_place)
+        by_row = by_place.new_zeros(len(ids)).index_add(0, tokens.nonzero()[:, 0], by_place)
         found.append(by_row / mask.sum(1))
     return torch.cat(found).mean()

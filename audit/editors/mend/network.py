@@ -3,18 +3,18 @@
     network = MendNetwork({"transformer.h.47.mlp.c_fc": (1600, 6400)}, rank=1920)
     delta = network.delta("transformer.h.47.mlp.c_fc", inputs, errors)  # (tokens, in), (tokens, out)
 
-Mitchell et al. 2022, arXiv 2110.11309, section 3.2. Maps of the same shape share a network; each has its own scale and
-shift in it, its own statistics and its own learned rate.
+Mitchell et al. 2022, arXiv 2110.11309, section 3.2. Maps of the same shape share a network. Each map has its own scale
+and shift in it, its own statistics and its own learned rate.
 
-Sign convention: a rate is positive where the edit follows the negative gradient, as in the paper. (The authors' code
-adds the update and leaves the sign to the rate; its checkpoints are not interchangeable with these.)
+Sign convention: a rate is positive if the edit follows the negative gradient, as in the paper. (The authors' code adds
+the update and leaves the sign to the rate, so its checkpoints cannot be used here.)
 """
 
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from safetensors import SafetensorError
@@ -28,11 +28,18 @@ from audit.store.content import hash_tensors
 FORMAT = "model-edit-audit mend 1"
 TENSORS_FILE = "mend.safetensors"
 CARD_FILE = "mend.json"
-HALVED = (".down", ".up")  # stored in half precision: nearly all of the file
+HALVED = (".down", ".up")  # parameters stored in half precision: nearly all of the file
+
+
+class Factors(NamedTuple):
+    """x̃ (..., in) and δ̃ (..., out) of one linear map."""
+
+    inputs: Tensor
+    errors: Tensor
 
 
 class RunningMoments(nn.Module):
-    """Mean and standard deviation of everything it was shown, kept by Welford's update (a batch at a time)."""
+    """Running mean and standard deviation, by Welford's update for batches."""
 
     count: Tensor
     mean: Tensor
@@ -46,7 +53,7 @@ class RunningMoments(nn.Module):
 
     @torch.no_grad()
     def see(self, rows: Tensor) -> None:
-        """Take `rows` (rows, width) into account."""
+        """Add `rows` (rows, width) to the statistics."""
         if not len(rows):
             return
         rows = rows.double()
@@ -57,10 +64,10 @@ class RunningMoments(nn.Module):
         self.count.copy_(count)
 
     def normalized(self, rows: Tensor) -> Tensor:
-        """(rows - mean) / standard deviation, (..., width); an entry that never varied stays at zero.
+        """(rows − mean) / standard deviation, (..., width); an entry that never varied becomes zero.
 
         Raises:
-            AuditError: nothing was ever seen, so there is no standard deviation (a division would give NaN).
+            AuditError: fewer than two rows were seen, so there is no standard deviation.
         """
         if self.count < 2:
             raise AuditError(
@@ -73,9 +80,9 @@ class RunningMoments(nn.Module):
 
 
 class ResidualLayer(nn.Module):
-    """h = z + max(0, s_l ⊙ (U V z + b) + o_l), equation 3 of the paper; U is zero at first, so that h = z.
+    """h = z + max(0, s_l ⊙ (U V z + b) + o_l), equation 3 of the paper; U is initialised to zero, so that h = z.
 
-    `maps` is how many linear maps share the layer: each has its own scale s_l and shift o_l.
+    `maps` is the number of linear maps that share the layer; each has its own scale s_l and shift o_l.
     """
 
     def __init__(self, width: int, rank: int, maps: int, generator: torch.Generator, *, clamped: bool) -> None:
@@ -89,27 +96,27 @@ class ResidualLayer(nn.Module):
 
     def forward(self, rows: Tensor, number: int) -> Tensor:
         inner = rows @ self.down.T @ self.up.T + self.bias  # (..., width)
-        # clamp hands gradients through at zero, where relu stops them: nothing would ever move away from the identity.
+        # At zero, clamp passes gradients on and relu does not: with relu, the layer would stay the identity.
         inner = self.scale[number] * inner + self.shift[number]
         return rows + (inner.clamp(min=0) if self.clamped else inner)
 
 
 class MendNetwork(nn.Module):
-    """The editing networks g_l of all edited maps, with their statistics and rates; float32 on the CPU as made."""
+    """The editing networks g_l of all edited maps, with their statistics and rates; created in float32 on the CPU."""
 
     def __init__(self, sizes: Mapping[str, tuple[int, int]], rank: int, rate: float = 1e-4, seed: int = 0) -> None:
         """
         Args:
             sizes: (in, out) of every edited linear map, by module path, in a fixed order.
             rank: rank of the residual layers (1920 in the paper).
-            rate: the learned rates' first value (1e-4 in the paper).
+            rate: initial value of the learned rates (1e-4 in the paper).
             seed: seed of V.
         """
         super().__init__()
         self.sizes = dict(sizes)
         self.rank = rank
         generator = torch.Generator().manual_seed(seed)
-        self._place: dict[str, tuple[str, int]] = {}  # path -> (key of its shared layers, its number there)
+        self._place: dict[str, tuple[str, int]] = {}  # path -> (key of the shared layers, index in them)
         by_shape: dict[tuple[int, int], list[str]] = {}
         for path, size in self.sizes.items():
             by_shape.setdefault(size, []).append(path)
@@ -127,17 +134,17 @@ class MendNetwork(nn.Module):
 
     @property
     def is_trained(self) -> bool:
-        """Whether there are statistics to normalize with."""
+        """Whether there are statistics for normalization."""
         return all(bool(moments.count >= 2) for moments in (*self.input_moments, *self.error_moments))
 
     def see(self, path: str, inputs: Tensor, errors: Tensor) -> None:
-        """Take factors (tokens, in) and (tokens, out) into the statistics; only training does."""
+        """Add factors (tokens, in) and (tokens, out) to the statistics; only during training."""
         number = list(self.sizes).index(path)
         self._moments(self.input_moments, number).see(inputs)
         self._moments(self.error_moments, number).see(errors)
 
-    def forward(self, path: str, inputs: Tensor, errors: Tensor) -> tuple[Tensor, Tensor]:
-        """x̃ (..., in) and δ̃ (..., out) of x (..., in) and δ (..., out), each token for itself.
+    def forward(self, path: str, inputs: Tensor, errors: Tensor) -> Factors:
+        """x̃ and δ̃ of x (..., in) and δ (..., out), for each token separately.
 
         Raises:
             AuditError: the statistics are empty.
@@ -154,7 +161,7 @@ class MendNetwork(nn.Module):
         for layer in self.shared[key].children():
             rows = layer(rows, shared_number)
         inner = self.sizes[path][0]
-        return rows[..., :inner], rows[..., inner:]
+        return Factors(rows[..., :inner], rows[..., inner:])
 
     def rate(self, path: str) -> Tensor:
         """The learned rate of the map at `path`, a scalar."""
@@ -162,7 +169,7 @@ class MendNetwork(nn.Module):
 
     @torch.no_grad()
     def delta(self, path: str, inputs: Tensor, errors: Tensor) -> LowRankDelta:
-        """ΔW = -rate · Σ_t δ̃_t x̃_tᵀ of factors (tokens, in) and (tokens, out); one rank a token."""
+        """ΔW = −rate · Σ_t δ̃_t x̃_tᵀ of factors (tokens, in) and (tokens, out); its rank is the number of tokens."""
         edited_inputs, edited_errors = self(path, inputs, errors)
         return LowRankDelta((-self.rate(path) * edited_errors).T.contiguous(), edited_inputs)  # (out, T), (T, in)
 
@@ -177,8 +184,8 @@ class MendNetwork(nn.Module):
 class TrainedNetwork:
     """An editing network and its card.
 
-    The card's `base` is the weights' fingerprint of the model that the network was trained for, `model` that model's
-    name; the rest tells how it was trained and what was measured.
+    The card's `base` is the weights fingerprint of the model that the network was trained for, `model` its name; the
+    rest describes the training and its measurements.
     """
 
     network: MendNetwork
@@ -203,11 +210,11 @@ class TrainedNetwork:
 
     @classmethod
     def load(cls, folder: Path) -> "TrainedNetwork":
-        """Read what `save` wrote.
+        """Read the files that `save` wrote.
 
         Raises:
-            FileNotFoundError: the folder holds no editing network.
-            AuditError: the files cannot be read, or are not what was saved.
+            FileNotFoundError: the folder has no editing network.
+            AuditError: the files cannot be read, or were changed after they were saved.
         """
         text = (folder / CARD_FILE).read_text(encoding="utf-8")
         try:
@@ -229,7 +236,7 @@ class TrainedNetwork:
 
 
 def network_fingerprint(folder: Path) -> str:
-    """The sha256 that the card in `folder` tells of its tensors; "" where there is no card that tells it."""
+    """The sha256 of the tensors from the card in `folder`; "" if there is no readable card."""
     try:
         return str(json.loads((folder / CARD_FILE).read_text(encoding="utf-8"))["tensors"])
     except (OSError, ValueError, KeyError, TypeError):

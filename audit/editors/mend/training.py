@@ -1,13 +1,14 @@
-"""Training MEND's editing network: edit, ask the edited model, and learn from what it said.
+"""Training of MEND's editing network.
 
     trainer = MendTrainer(lm, lessons, settings, seed=0)
     trainer.run(steps=2000, folder=Path("build/mend"))
     network = trainer.best_network()
 
 L = c_edit · NLL(rephrased edit | edited) + c_loc · KL(base ‖ edited) on unrelated text (Mitchell et al. 2022, arXiv
-2110.11309, equation 4), differentiated through the edit (see `mend_losses`).
+2110.11309, equation 4), differentiated through the edit (`audit.editors.mend.losses`).
 
-What a step draws follows from the seed and the step's number alone, so an interrupted training goes on bit for bit.
+The random draws of a step depend only on the seed and the step number, so a resumed training gives the same result bit
+for bit.
 """
 
 import json
@@ -62,15 +63,15 @@ _LAST_THREE: dict[Shape, dict[str, Any]] = {
 
 @dataclass(frozen=True)
 class MendTrainingSettings(EditorSettings):
-    """How an editing network is trained; defaults as published for GPT-2 XL (paper, appendix; the authors' code).
+    """Settings of the training; defaults as published for GPT-2 XL (appendix of the paper, and the authors' code).
 
-    `layers`: the blocks all of whose MLP maps are edited. `rank` of the residual layers. `first_rate`: the learned
-    rates' first value. `edit_weight` and `locality_weight`: c_edit and c_loc. `network_step` and `rate_step`: Adam's
-    step sizes for the network and for the learned rates; both fall to zero over the last half of the steps (the paper
-    keeps them). `clip`: bound of the gradient's norm. `batch_sizes`: how many edits go into one update, drawn anew for
-    each pass. `edits_a_pass` and `texts_a_pass`: about how many edits and texts a pass holds, in up to eight models of
-    their own. `accumulate`: passes a step. `text_tokens`: where texts are cut. `validate_every`: steps between
-    validations. `patience`: after how many validations without a better one training stops.
+    `layers`: the blocks whose MLP maps are all edited. `rank`: of the residual layers. `first_rate`: initial value of
+    the learned rates. `edit_weight` and `locality_weight`: c_edit and c_loc. `network_step` and `rate_step`: Adam's
+    step sizes for the network and for the learned rates; both fall to zero over the last half of the steps (constant in
+    the paper). `clip`: bound of the gradient norm. `batch_sizes`: numbers of edits in one update, one drawn per pass.
+    `edits_a_pass` and `texts_a_pass`: approximate numbers of edits and texts in a pass, in up to eight separate models.
+    `accumulate`: passes per step. `text_tokens`: maximum length of a text. `validate_every`: steps between validations.
+    `patience`: number of validations without improvement after which training stops.
     """
 
     published: ClassVar[Mapping[Shape, Mapping[str, Any]]] = MappingProxyType(_LAST_THREE)
@@ -113,8 +114,9 @@ class MendTrainingSettings(EditorSettings):
 
 @dataclass(frozen=True)
 class Validation:
-    """Mean losses on people who are not in training, after `step` steps; `likely`: share of rephrasings
-    whose target is likelier than everything else together (geometric mean over its tokens)."""
+    """Mean losses on validation subjects after `step` steps; `likely` is the share of rephrasings whose target tokens
+    have a mean probability (geometric) above 1/2.
+    """
 
     step: int
     edit: float
@@ -127,7 +129,7 @@ class Validation:
 
 @dataclass
 class MendTrainer:
-    """A network in training, with everything that a checkpoint holds."""
+    """A network in training, with the full state of a checkpoint."""
 
     lm: LanguageModel
     lessons: MendLessons
@@ -149,7 +151,9 @@ class MendTrainer:
         require(largest <= people, "batch_sizes", self.settings.batch_sizes, f"at most the {people} subjects there are")
 
     def run(self, steps: int, folder: Path, progress: Callable[[int, int], None] | None = None) -> None:
-        """Train until `steps` are done or validation has not improved for `patience` times; checkpoints in `folder`."""
+        """Train for `steps` steps, or until `patience` validations bring no improvement; writes checkpoints to
+        `folder`.
+        """
         started, before = time.monotonic(), self.seconds
         while self.step < steps and not self._exhausted():
             self._learn(steps)
@@ -162,19 +166,19 @@ class MendTrainer:
                 progress(self.step, steps)
 
     def best_network(self) -> MendNetwork:
-        """The network that was best in validation.
+        """The network with the best validation.
 
         Raises:
             AuditError: there was no validation yet.
         """
         if self.best is None:
-            raise AuditError("the editing network was not trained for a single validation; train it for more steps.")
+            raise AuditError("the training ended before its first validation; train for more steps.")
         network = self._new_network()
         network.load_state_dict(self.best)
         return network
 
     def save(self, folder: Path) -> None:
-        """Write networks, moments and counters; the counters last, so that a torn checkpoint is never read."""
+        """Write networks, moments and counters; the counters last, so that an incomplete checkpoint is never read."""
         folder.mkdir(parents=True, exist_ok=True)
         tensors = {f"now.{name}": x for name, x in self.network.state_dict().items()}
         tensors |= {f"best.{name}": x for name, x in (self.best or {}).items()}
@@ -195,20 +199,20 @@ class MendTrainer:
                 old.unlink()
 
     def load(self, folder: Path) -> None:
-        """Go on from a checkpoint.
+        """Resume from a checkpoint.
 
         Raises:
-            AuditError: there is none, or it belongs to another model, other lessons, other settings or another seed.
+            AuditError: there is none, or it was made with another model, data, settings or seed.
         """
         try:
             counters = json.loads((folder / STATE_FILE).read_text(encoding="utf-8"))
         except FileNotFoundError:
-            raise AuditError(f"{folder} holds no training to resume; leave --resume out.") from None
+            raise AuditError(f"{folder} has no training to resume; leave --resume out.") from None
         for key, value in self._origin().items():
             if counters["origin"].get(key) != value:
                 raise AuditError(
-                    f"the training in {folder} was begun with {key} {counters['origin'].get(key)!r}, not {value!r}; "
-                    "resume it as it was begun, or train in another folder."
+                    f"the training in {folder} was started with {key} {counters['origin'].get(key)!r}, not {value!r}; "
+                    "resume it with the same options, or train in another folder."
                 )
         self.step, self.seconds = counters["step"], counters["seconds"]
         self.history = [Validation(**validation) for validation in counters["history"]]
@@ -232,7 +236,7 @@ class MendTrainer:
         return network.to(self.lm.device)
 
     def _origin(self) -> dict[str, Any]:
-        """What a checkpoint belongs to."""
+        """What a checkpoint depends on: model, data, seed and settings."""
         texts = content_fingerprint([self.lessons.texts, self.lessons.validation_texts])
         return {
             "model": weights_fingerprint(self.lm),
@@ -260,10 +264,10 @@ class MendTrainer:
             groups = [self._drawn_group(rng, size) for _ in range(count)]
             share = max(1, settings.texts_a_pass // count)
             texts = [rng.choices(self.lessons.texts, k=share) for _ in range(count)]
-            updates = updates_of(self.lm, self.network, groups, learn=True)
-            asked = [(_rephrased(rng, request), request.target_new) for group in groups for request in group]
+            updates = updates_of(self.lm, self.network, groups, collect_statistics=True)
+            pairs = [(_rephrased(rng, request), request.target_new) for group in groups for request in group]
             with edited_by(self.lm, updates, count):
-                edit = row_losses(self.lm, target_rows(self.lm, asked)).mean()
+                edit = row_losses(self.lm, target_rows(self.lm, pairs)).mean()
             locality = divergence(self.lm, updates, texts, settings.text_tokens)
             loss = settings.edit_weight * edit + settings.locality_weight * locality
             (loss / settings.accumulate).backward()  # type: ignore[no-untyped-call]
@@ -279,13 +283,13 @@ class MendTrainer:
             )
 
     def _drawn_group(self, rng: Random, size: int) -> list[EditRequest]:
-        """Requests of different subjects, so that none contradicts another."""
+        """Requests of different subjects, so that they do not contradict each other."""
         subjects = rng.sample(list(self._by_subject), size)
         return [rng.choice(self._by_subject[subject]) for subject in subjects]
 
     @torch.no_grad()
     def _validate(self) -> None:
-        """Losses on validation people, over the batch sizes of training; the same draws every time."""
+        """Compute the losses on validation subjects for all batch sizes of training, with the same draws every time."""
         settings, rng = self.settings, Random("validation")
         requests = list(self.lessons.validation)
         rng.shuffle(requests)
@@ -301,9 +305,9 @@ class MendTrainer:
                 part = groups[start : start + together]
                 texts = [rng.choices(self.lessons.validation_texts, k=max(1, size)) for _ in part]
                 updates = updates_of(self.lm, self.network, part)
-                asked = [(_rephrased(rng, request), request.target_new) for group in part for request in group]
+                pairs = [(_rephrased(rng, request), request.target_new) for group in part for request in group]
                 with edited_by(self.lm, updates, len(part)):
-                    losses = row_losses(self.lm, target_rows(self.lm, asked))
+                    losses = row_losses(self.lm, target_rows(self.lm, pairs))
                 edit.append(float(losses.mean()))
                 likely.append(float((losses < math.log(2)).float().mean()))
                 locality.append(float(divergence(self.lm, updates, texts, settings.text_tokens)))

@@ -1,8 +1,8 @@
-"""FT: fine-tune one down projection on the target tokens; called FT-M by the surveys of knowledge editing.
+"""FT: fine-tuning of one down projection on the target tokens (called FT-M in surveys of knowledge editing).
 
-The plainest editor there is, and the baseline that others must beat: teacher-forced cross-entropy of the target with
-the prompt masked, Adam, all requests of a step together. It is the unconstrained fine-tuning that ROME (arXiv
-2202.05262) compares with, whose layers and step size are the published ones here.
+The simplest editor, and the baseline for all others: Adam on the teacher-forced cross-entropy of the targets, without
+loss on the prompt, for all requests of a step together. It is the unconstrained fine-tuning in the comparison of ROME
+(arXiv 2202.05262), with its published layers and step size.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any, ClassVar
 
+from audit.editors.stages.base_editor import BaseEditor
 from audit.editors.stages.editor_settings import (
     GPT2_XL,
     GPT_J,
@@ -20,7 +21,7 @@ from audit.editors.stages.editor_settings import (
     Shape,
     layer_at,
 )
-from audit.editors.stages.fine_tuning import GradientEditor, TargetBatch, TuningSettings, descend, target_row, trained
+from audit.editors.stages.fine_tuning import TuningSettings, target_row, tune_down_projections
 from audit.edits.requests import EditRequest
 from audit.models.language_model import LanguageModel
 from audit.models.patches import Patch, WeightPatch
@@ -38,7 +39,7 @@ _SHARES = {"gpt2": 0.03, "other": 0.67}  # the published layers as a share of th
 
 @dataclass(frozen=True)
 class FineTuningSettings(TuningSettings):
-    """`layers` are the blocks whose down projection is trained; several are trained together."""
+    """`layers` are the blocks whose down projections are trained, together if there are several."""
 
     published: ClassVar[Mapping[Shape, Mapping[str, Any]]] = MappingProxyType(_PUBLISHED)
 
@@ -47,8 +48,8 @@ class FineTuningSettings(TuningSettings):
         return {"layers": (layer_at(_SHARES, model_type, depth),)}
 
 
-class FineTuning(GradientEditor[FineTuningSettings]):
-    """Many facts at once, by gradient descent in one matrix."""
+class FineTuning(BaseEditor[FineTuningSettings]):
+    """Edits many facts at once by gradient descent on one matrix."""
 
     name: ClassVar[str] = "ft"
     settings_kind = FineTuningSettings
@@ -60,11 +61,7 @@ class FineTuning(GradientEditor[FineTuningSettings]):
         settings: FineTuningSettings,
         tick: Callable[[float], None],
     ) -> Patch:
-        rows = [target_row(lm, request) for request in requests]
-        names = [lm.anatomy.weight_name(layer) for layer in settings.layers]
-        with trained(lm, names, settings.learning_rate) as weights:
-            batch = TargetBatch(lm, rows, settings.layers[0], settings.token_budget)
-            outcome = descend(batch, weights.parameters, weights.step, settings, tick)
-            deltas = weights.deltas()
-        meta = self._meta(settings, requests, loss=f"{outcome.loss:.4g}", updates=str(outcome.updates))
-        return WeightPatch(deltas, meta=meta)
+        tuned = tune_down_projections(lm, [target_row(lm, request) for request in requests], settings, tick)
+        end = tuned.descent
+        meta = self._meta(settings, requests, loss=f"{end.loss:.4g}", updates=str(end.updates))
+        return WeightPatch(tuned.deltas, meta=meta)

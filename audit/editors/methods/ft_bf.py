@@ -1,8 +1,8 @@
 """FT-BF: breadth-first fine-tuning of one down projection (LocFT-BF, arXiv 2509.22072).
 
-Fine-tuning is a poor editor when it goes through the edits depth-first, one until it holds and then the next, which
-undoes the one before. Here each epoch goes once through all edits of the step in shuffled mini-batches, and the target
-ends with the end-of-text token (where the tokenizer has one), so that the model also learns to stop.
+Depth-first fine-tuning trains one edit until it succeeds, then the next, which undoes the one before. Here every epoch
+passes once through all edits of the step, in shuffled mini-batches. Targets end with the end-of-text token (if the
+tokenizer has one), so that the model also learns to stop.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -12,14 +12,14 @@ from typing import Any, ClassVar
 
 import torch
 
+from audit.editors.stages.base_editor import BaseEditor
 from audit.editors.stages.editor_settings import LLAMA_3_8B, QWEN_2_7B, Shape, layer_at, require
 from audit.editors.stages.fine_tuning import (
-    GradientEditor,
     TargetBatch,
     TuningSettings,
     require_finite,
     target_row,
-    trained,
+    trainable,
 )
 from audit.edits.requests import EditRequest
 from audit.models.language_model import LanguageModel
@@ -31,9 +31,9 @@ _SHARES = {"qwen2": 0.22, "other": 0.69}
 
 @dataclass(frozen=True)
 class BreadthFirstSettings(TuningSettings):
-    """`steps` counts epochs, as published; `batch_size` requests make one update.
+    """`steps` counts epochs, as published; an update uses `batch_size` requests.
 
-    Training ends early once the mean loss over an epoch is below `stop_loss`.
+    Training stops early once the mean loss of an epoch is below `stop_loss`.
     """
 
     published: ClassVar[Mapping[Shape, Mapping[str, Any]]] = MappingProxyType(_PUBLISHED)
@@ -49,8 +49,8 @@ class BreadthFirstSettings(TuningSettings):
         require(self.batch_size >= 1, "batch_size", self.batch_size, "at least 1")
 
 
-class BreadthFirst(GradientEditor[BreadthFirstSettings]):
-    """All edits again and again, a mini-batch at a time."""
+class BreadthFirst(BaseEditor[BreadthFirstSettings]):
+    """Edits many facts at once, in repeated passes over mini-batches."""
 
     name: ClassVar[str] = "ft-bf"
     settings_kind = BreadthFirstSettings
@@ -67,17 +67,17 @@ class BreadthFirst(GradientEditor[BreadthFirstSettings]):
         names = [lm.anatomy.weight_name(layer) for layer in settings.layers]
         generator = torch.Generator().manual_seed(self._seed)
         loss, updates = 0.0, 0
-        with trained(lm, names, settings.learning_rate) as weights:
+        with trainable(lm, names, settings.learning_rate) as weights:
             for epoch in range(settings.steps):
                 loss = 0.0
                 order = torch.randperm(len(rows), generator=generator).tolist()
                 for first in range(0, len(rows), settings.batch_size):
                     chunk = order[first : first + settings.batch_size]
                     batch = TargetBatch(lm, [rows[index] for index in chunk], settings.layers[0], settings.token_budget)
-                    here, gradients = batch.loss_and_gradients(weights.parameters)
-                    require_finite(here, updates + 1)
+                    chunk_loss, gradients = batch.loss_and_gradients(weights.parameters)
+                    require_finite(chunk_loss, updates + 1)
                     weights.step(gradients)
-                    loss += here * len(chunk) / len(rows)
+                    loss += chunk_loss * len(chunk) / len(rows)
                     updates += 1
                 tick((epoch + 1) / settings.steps)
                 if loss < settings.stop_loss:

@@ -1,26 +1,18 @@
-"""FT-L: fine-tuning under a bound on every entry (Zhu et al. 2020, arXiv 2012.00363; as ROME compares with it).
+"""FT-L: fine-tuning with a bound on the change of every entry (Zhu et al. 2020, arXiv 2012.00363; a baseline of ROME).
 
-After each update every entry of the matrix is clamped to [W₀ − ε, W₀ + ε], where W₀ is the weight as it is when the
-edit starts: in a sequence of edits each step may move it by ε again.
+After each update every entry of the matrix is clamped to [W₀ − ε, W₀ + ε]. W₀ is the weight at the start of the edit,
+so each step of a sequence of edits may move it by ε again.
 """
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
 from math import isfinite
 from types import MappingProxyType
 from typing import Any, ClassVar
 
+from audit.editors.stages.base_editor import BaseEditor
 from audit.editors.stages.editor_settings import GPT2_LARGE, GPT2_MEDIUM, GPT2_XL, GPT_J, MISTRAL_7B, Shape, require
-from audit.editors.stages.fine_tuning import (
-    GradientEditor,
-    TargetBatch,
-    TargetRow,
-    TuningSettings,
-    descend,
-    target_row,
-    trained,
-)
+from audit.editors.stages.fine_tuning import TargetRow, TuningSettings, target_row, tune_down_projections
 from audit.edits.requests import EditRequest
 from audit.models.language_model import LanguageModel
 from audit.models.patches import Patch, WeightPatch
@@ -36,11 +28,11 @@ _PUBLISHED: dict[Shape, dict[str, Any]] = {  # kmeng01/rome hparams/FT/*_constr.
 
 @dataclass(frozen=True)
 class NormConstrainedSettings(TuningSettings):
-    """`epsilon` is how far an entry may move (in the weight's own units).
+    """`epsilon` is the largest change of an entry, in the units of the weight.
 
-    `objective` says what is learnt: "target" every target token after those before it; "prompt_last" what the
-    published code does, which scores all target tokens at the last token of the prompt, as if each came first: for
-    targets of several tokens that is another and mistaken aim, kept to reproduce published numbers.
+    `objective` "target" trains every target token after the earlier ones. "prompt_last" is the objective of the
+    published code, which scores all target tokens at the last token of the prompt. It is wrong for targets of several
+    tokens, and kept to reproduce published numbers.
     """
 
     published: ClassVar[Mapping[Shape, Mapping[str, Any]]] = MappingProxyType(_PUBLISHED)
@@ -54,8 +46,8 @@ class NormConstrainedSettings(TuningSettings):
         require(self.objective in ("target", "prompt_last"), "objective", self.objective, "target or prompt_last")
 
 
-class NormConstrained(GradientEditor[NormConstrainedSettings]):
-    """Many facts at once, with no weight moved by more than ε."""
+class NormConstrained(BaseEditor[NormConstrainedSettings]):
+    """Edits many facts at once; no weight moves by more than ε."""
 
     name: ClassVar[str] = "ft-l"
     settings_kind = NormConstrainedSettings
@@ -70,17 +62,13 @@ class NormConstrained(GradientEditor[NormConstrainedSettings]):
         rows = [target_row(lm, request) for request in requests]
         if settings.objective == "prompt_last":
             rows = [all_at_prompt_last(row) for row in rows]
-        names = [lm.anatomy.weight_name(layer) for layer in settings.layers]
-        with trained(lm, names, settings.learning_rate) as weights:
-            batch = TargetBatch(lm, rows, settings.layers[0], settings.token_budget)
-            step = partial(weights.step, radius=settings.epsilon)
-            outcome = descend(batch, weights.parameters, step, settings, tick)
-            deltas = weights.deltas(radius=settings.epsilon)
-        meta = self._meta(settings, requests, loss=f"{outcome.loss:.4g}", updates=str(outcome.updates))
-        return WeightPatch(deltas, meta=meta)
+        tuned = tune_down_projections(lm, rows, settings, tick, radius=settings.epsilon)
+        end = tuned.descent
+        meta = self._meta(settings, requests, loss=f"{end.loss:.4g}", updates=str(end.updates))
+        return WeightPatch(tuned.deltas, meta=meta)
 
 
 def all_at_prompt_last(row: TargetRow) -> TargetRow:
-    """The prompt alone, with every label to be predicted at its last token."""
+    """The prompt alone, with all labels at its last token."""
     last = row.places[0]
     return TargetRow(row.ids[: last + 1], (last,) * len(row.labels), row.labels)

@@ -1,32 +1,32 @@
-"""GRACE: a codebook of answers beside one layer (Hartvigsen et al. 2022, arXiv 2211.11031).
+"""GRACE: a codebook of answers on one layer (Hartvigsen et al. 2022, arXiv 2211.11031).
 
-The key of an edit is what the layer's down projection sees at the last token of the prompt; its value, optimised so
-that the target follows, stands in the place of what the projection says there, and wherever the input comes within ε
-of the key. No weight changes. `audit.models.codebook` has the rules by which keys, radii and values live together, and
-what is decided otherwise than in the reference.
+The key of an edit is the input of the layer's down projection at the last token of the prompt. Its value is optimised
+so that the target follows, and replaces the output of the projection at that position, and wherever the input is within
+ε of the key. No weight changes. `audit.models.codebook` contains the rules for keys, radii and values, and the
+differences from the reference code.
 """
 
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
-from typing import Any, ClassVar
+from typing import Any, ClassVar, NamedTuple
 
 import torch
 from torch import Tensor
 
 from audit.editors.stages.answers_above import AnswersAbove
+from audit.editors.stages.base_editor import BaseEditor
 from audit.editors.stages.editor_settings import GPT2_XL, GPT_J, LLAMA_7B, QWEN_2_7B, EditorSettings, Shape, require
-from audit.editors.stages.fine_tuning import GradientEditor, require_finite, target_row
+from audit.editors.stages.fine_tuning import Descent, require_finite, target_row
 from audit.edits.requests import EditRequest
-from audit.errors import AuditError
 from audit.models.codebook import Codebook, slot_of
 from audit.models.language_model import LanguageModel
 from audit.models.patches import ModulePatch, Patch
 
 LAYER_SHARE = 0.75  # of the depth: between the published 35 of 48 and 27 of 32
 
-# EasyEdit `hparams/GRACE`; GPT-2 XL's codebook stands beside the up projection there, here always beside the down one.
+# EasyEdit `hparams/GRACE`; there GPT-2 XL's codebook is on the up projection, here always on the down projection.
 _PUBLISHED: Mapping[Shape, Mapping[str, Any]] = MappingProxyType(
     {
         GPT2_XL: {"layer": 35, "steps": 200, "epsilon": 1.0},
@@ -39,11 +39,11 @@ _PUBLISHED: Mapping[Shape, Mapping[str, Any]] = MappingProxyType(
 
 @dataclass(frozen=True)
 class GraceSettings(EditorSettings):
-    """`layer` is the block beside whose down projection the codebook stands, counted from 0.
+    """`layer` is the block whose down projection gets the codebook, counted from 0.
 
-    `epsilon` is the radius of a new entry, in the units of that projection's input; 0 means `epsilon_share` of the
-    key's own norm, for models whose scale nobody has measured. A value is optimised by Adam in at most `steps` updates
-    of `learning_rate`, until −log p per token of the target is below `stop_loss`.
+    `epsilon` is the radius of a new entry, in the units of that projection's input; 0 means `epsilon_share` times the
+    norm of the key, for models without a published radius. A value is optimised by Adam in at most `steps` updates at
+    `learning_rate`, until −log p per target token is below `stop_loss`.
     """
 
     published: ClassVar[Mapping[Shape, Mapping[str, Any]]] = _PUBLISHED
@@ -69,8 +69,8 @@ class GraceSettings(EditorSettings):
         require(math.isfinite(rate) and rate > 0, "learning_rate", rate, "a number above 0")
 
 
-class Grace(GradientEditor[GraceSettings]):
-    """One fact a step; the codebook that the model carries already is extended."""
+class Grace(BaseEditor[GraceSettings]):
+    """Edits one fact per step; extends the codebook that the model already has."""
 
     name: ClassVar[str] = "grace"
     batches: ClassVar[bool] = False
@@ -79,53 +79,54 @@ class Grace(GradientEditor[GraceSettings]):
     def _edit(
         self, lm: LanguageModel, requests: Sequence[EditRequest], settings: GraceSettings, tick: Callable[[float], None]
     ) -> Patch:
-        if len(requests) != 1:
-            raise AuditError(
-                f"the editor {self.name} takes one edit request at a time and was given {len(requests)}; "
-                "choose an instance mode, or an editor that batches such as memit."
-            )
         module = lm.anatomy.down_projections[settings.layer]
         attached = lm.attached.get(slot_of(module))
         codebook = attached.attachment if attached is not None else Codebook.empty(module)
-        assert isinstance(codebook, Codebook)  # its slot is nobody else's
+        assert isinstance(codebook, Codebook)  # no other attachment uses this slot
 
         row = target_row(lm, requests[0])
         answers = AnswersAbove.prepared(lm, [row], settings.layer)
         key = answers.inputs[0, 0].float()  # (inner,)
-        value, loss, updates = _optimized_value(answers, settings, tick)
+        value, descent = _optimized_value(answers, settings, tick)
         radius = settings.epsilon or settings.epsilon_share * float(key.norm())
         codebook = codebook.with_entry(key, value, row.labels, radius)
-        return ModulePatch((codebook,), self._meta(settings, requests, losses=f"{loss:.4g}", updates=str(updates)))
+        meta = self._meta(settings, requests, losses=f"{descent.loss:.4g}", updates=str(descent.updates))
+        return ModulePatch((codebook,), meta)
 
 
-def _optimized_value(
-    answers: AnswersAbove, settings: GraceSettings, tick: Callable[[float], None]
-) -> tuple[Tensor, float, int]:
-    """The value (hidden,), its loss and how many updates were made.
+class OptimizedValue(NamedTuple):
+    """A value (hidden,), with its loss and the number of updates."""
 
-    It starts from what the layer says at the key by itself, or by the entry that holds the key already. The reference
+    value: Tensor
+    descent: Descent
+
+
+def _optimized_value(answers: AnswersAbove, settings: GraceSettings, tick: Callable[[float], None]) -> OptimizedValue:
+    """Optimise the value of an edit.
+
+    It starts from the current output of the layer at the key, or of the entry that covers the key. The reference code
     starts a new value from noise.
     """
     value = answers.outputs[0, 0].float().clone()
     adam = torch.optim.Adam([value], lr=settings.learning_rate)
 
-    def saying(_: Tensor, said: Tensor) -> Tensor:
-        first = value.to(said.dtype).expand(1, 1, -1)
-        return torch.cat([first, said[:, 1:]], dim=1)  # `replace_last`: at the last prompt token alone
+    def output_with_value(_: Tensor, outputs: Tensor) -> Tensor:
+        first = value.to(outputs.dtype).expand(1, 1, -1)
+        return torch.cat([first, outputs[:, 1:]], dim=1)  # `replace_last`: only at the last prompt token
 
     best, best_loss, updates = value.clone(), math.inf, 0
     while True:
         with torch.enable_grad():
             value.requires_grad_(True)
-            loss = answers.losses(saying)[0]
+            loss = answers.losses(output_with_value)[0]
             (value.grad,) = torch.autograd.grad(loss, value)
         value.requires_grad_(False)
-        now = float(loss.detach())
-        require_finite(now, updates + 1)
-        if now < best_loss:
-            best, best_loss = value.clone(), now
-        if now < settings.stop_loss or updates == settings.steps:
-            return best, best_loss, updates
+        current = float(loss.detach())
+        require_finite(current, updates + 1)
+        if current < best_loss:
+            best, best_loss = value.clone(), current
+        if current < settings.stop_loss or updates == settings.steps:
+            return OptimizedValue(best, Descent(best_loss, updates))
         adam.step()
         updates += 1
         tick(updates / (settings.steps + 1))

@@ -1,9 +1,8 @@
 """LoRA: low-rank adapters trained on the target tokens, then merged (Hu et al. 2022, arXiv 2106.09685).
 
-The peft library puts W + (α/r)·B·A in place of every chosen linear map; A and B are trained by Adam in float32. What
-comes back is not a model with adapters but the weight change (α/r)·B·A, as its factors: the adapters are taken off
-again, and the model keeps its own modules. Plain LoRA, not AdaLoRA, whose rank schedule needs a number of training
-steps that an edit does not have.
+The peft library replaces every chosen linear map by W + (α/r)·B·A; Adam trains A and B in float32. The patch contains
+the weight change (α/r)·B·A as its factors: the adapters are removed, and the model gets its own modules back. This is
+plain LoRA. The rank schedule of AdaLoRA needs more training steps than an edit has.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -16,16 +15,17 @@ import torch
 from torch import Tensor, nn
 from transformers.pytorch_utils import Conv1D
 
+from audit.editors.stages.base_editor import BaseEditor
 from audit.editors.stages.editor_settings import GPT2_XL, GPT_J, LLAMA_3_8B, LLAMA_7B, QWEN_2_7B, Shape, require
-from audit.editors.stages.fine_tuning import GradientEditor, TargetBatch, TuningSettings, descend, target_row
+from audit.editors.stages.fine_tuning import TargetBatch, TuningSettings, descend, target_row
 from audit.edits.requests import EditRequest
 from audit.errors import AuditError
 from audit.models.language_model import LanguageModel
 from audit.models.patches import LowRankDelta, Patch, WeightPatch
 
-_ADAPTER = "edit"  # peft's name for one set of adapters
+_ADAPTER = "edit"  # peft's name of the adapters
 _ATTENTION_EVERYWHERE = {"projections": "attention"}
-_PUBLISHED: dict[Shape, dict[str, Any]] = {  # EasyEdit hparams/LoRA; its layers are all
+_PUBLISHED: dict[Shape, dict[str, Any]] = {  # EasyEdit hparams/LoRA; trained in all layers
     GPT2_XL: {"layers": tuple(range(48)), "steps": 30, **_ATTENTION_EVERYWHERE},
     GPT_J: {"layers": tuple(range(28)), "steps": 50, "projections": "mlp"},
     LLAMA_7B: {"layers": tuple(range(32)), "steps": 70, **_ATTENTION_EVERYWHERE},
@@ -36,8 +36,9 @@ _PUBLISHED: dict[Shape, dict[str, Any]] = {  # EasyEdit hparams/LoRA; its layers
 
 @dataclass(frozen=True)
 class LoraSettings(TuningSettings):
-    """`projections` says which linear maps of the blocks in `layers` get adapters: those of the "attention" or of the
-    "mlp". `rank` is r and `alpha` is α; `dropout` is the share of an adapter's inputs that is dropped in training.
+    """`projections` are the linear maps with adapters in the blocks `layers`: those of the "attention" or of the "mlp".
+
+    `rank` is r and `alpha` is α; `dropout` is the share of an adapter's inputs dropped in training.
     """
 
     published: ClassVar[Mapping[Shape, Mapping[str, Any]]] = MappingProxyType(_PUBLISHED)
@@ -61,8 +62,8 @@ class LoraSettings(TuningSettings):
         require(0 <= self.dropout < 1, "dropout", self.dropout, "a number from 0 to below 1")
 
 
-class Lora(GradientEditor[LoraSettings]):
-    """Many facts at once, in low-rank changes of many matrices."""
+class Lora(BaseEditor[LoraSettings]):
+    """Edits many facts at once by low-rank changes of many matrices."""
 
     name: ClassVar[str] = "lora"
     settings_kind = LoraSettings
@@ -107,7 +108,7 @@ def projections(lm: LanguageModel, settings: LoraSettings) -> dict[str, nn.Modul
 
 @dataclass(frozen=True, eq=False)
 class Adapter:
-    """A (rank, in) and B (out, rank) in float32, on the model's own devices; the weight changes by scaling · B·A."""
+    """A (rank, in) and B (out, rank) in float32, on the devices of the model; the weight changes by scaling · B·A."""
 
     A: nn.Parameter
     B: nn.Parameter
@@ -121,7 +122,7 @@ class Adapter:
 def adapters_on(
     lm: LanguageModel, maps: Mapping[str, nn.Module], settings: LoraSettings
 ) -> Iterator[dict[str, Adapter]]:
-    """Adapters on the linear maps `maps`, by path, while inside; on the way out the model has its own modules again.
+    """Put adapters on the linear maps `maps` inside the context, yielded by path; on exit the modules are restored.
 
     Raises:
         AuditError: peft is not installed.
@@ -131,7 +132,7 @@ def adapters_on(
     except ImportError as error:
         raise AuditError(f"the editor lora needs the library peft ({error}); run pip install peft.") from None
 
-    # peft replaces modules in their parents, sets attributes of the model, and freezes what is no adapter.
+    # peft replaces modules in their parents, sets attributes of the model, and freezes all other parameters.
     attributes = set(vars(lm.model))
     wanted = [(parameter, parameter.requires_grad) for parameter in lm.model.parameters()]
     config = LoraConfig(
@@ -161,7 +162,7 @@ def adapters_on(
 
 @contextmanager
 def _local_seed(seed: int, lm: LanguageModel) -> Iterator[None]:
-    """A is drawn, and dropout masks are, from the global generators: they are lent a seed and put back."""
+    """Seed the global generators, which draw A and the dropout masks, and restore their state on exit."""
     devices = {parameter.device for parameter in lm.model.parameters() if parameter.device.type == "cuda"}
     with torch.random.fork_rng(devices=list(devices)):
         torch.manual_seed(seed)

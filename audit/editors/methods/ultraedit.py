@@ -1,13 +1,12 @@
-"""UltraEdit: one backward pass and one least squares, without training and without subjects (arXiv 2505.14679).
+"""UltraEdit: one backward pass and one least-squares solve, without training and without subjects (arXiv 2505.14679).
 
-For each linear map that is edited, every token that predicts a target token gives a pair: what goes into the map, h,
-and the gradient of the loss at its output, g. Both are normalised by running statistics, ĥ and ĝ, and the map is to
-move its output by v = −lr ‖ĥ‖² ĝ wherever h goes in. With the h as rows of H and the v as rows of V,
+For each edited linear map, every token that predicts a target token gives a pair: the input of the map, h, and the
+gradient of the loss at its output, g. Both are normalised with running statistics to ĥ and ĝ. The output for input h
+should move by v = −lr ‖ĥ‖² ĝ. With the h as rows of H (not normalised) and the v as rows of V,
 
     ΔWᵀ = (HᵀH + I)⁻¹ HᵀV
 
-where H is not normalised and W is (out, in). The statistics go on over the steps of a sequence ("lifelong
-normalisation").
+for W in (out, in) orientation. The statistics continue over the steps of a sequence ("lifelong normalisation").
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -15,12 +14,13 @@ from dataclasses import dataclass
 from math import isfinite
 from operator import itemgetter
 from types import MappingProxyType
-from typing import Any, ClassVar
+from typing import Any, ClassVar, NamedTuple
 from weakref import WeakKeyDictionary
 
 import torch
 from torch import Tensor
 
+from audit.editors.stages.base_editor import BaseEditor
 from audit.editors.stages.editor_settings import (
     GPT_J,
     LLAMA_3_8B,
@@ -31,7 +31,7 @@ from audit.editors.stages.editor_settings import (
     layer_at,
     require,
 )
-from audit.editors.stages.fine_tuning import GradientEditor, require_finite, target_row
+from audit.editors.stages.fine_tuning import require_finite, target_row
 from audit.editors.stages.rank_one_gradients import (
     UNLABELLED,
     gradient_factors,
@@ -53,21 +53,21 @@ _PUBLISHED: dict[Shape, dict[str, Any]] = {  # EasyEdit hparams/UltraEdit and th
     MISTRAL_7B: {"maps": "down:29-30"},
     QWEN_2_7B: {"maps": "gate:18-26+up:18-26"},
 }
-_SHARES = {"other": 0.78}  # the middle of the published layers as a share of the depth
+_SHARES = {"other": 0.78}  # middle of the published layers as a share of the depth
 _KINDS = ("gate", "up", "down")
 _TINY = torch.finfo(torch.float32).eps
 
 
 @dataclass(frozen=True)
 class UltraEditSettings(EditorSettings):
-    """`maps` are the MLP's linear maps that are edited, with their layers, as in gate:11-15+up:18-24: "up" and "gate"
-    lead into the MLP (the gate where there are two such maps, registered first), "down" leads out of it.
+    """`maps` are the edited linear maps of the MLPs with their layers, such as gate:11-15+up:18-24. "up" and "gate" are
+    maps into the MLP (the gate is the one registered first), "down" is the map out of it.
 
-    `statistics` says whose rows are normalised together: those of one "map", or those of all edited maps of one
-    "shape", as in the published code. The latter takes the layers' differences for differences between tokens, which
-    ruins an edit of a single token; in large batches the two differ less.
+    `statistics` are kept for each "map", or for all edited maps of one "shape" together, as in the published code. The
+    latter mixes differences between layers with differences between tokens, which breaks edits of a single token; in
+    large batches the two differ less.
 
-    `learning_rate` is lr above; `token_budget` bounds the padded tokens of one micro-batch and changes nothing else.
+    `learning_rate` is lr; `token_budget` bounds the padded tokens of one micro-batch and does not change the result.
     """
 
     published: ClassVar[Mapping[Shape, Mapping[str, Any]]] = MappingProxyType(_PUBLISHED)
@@ -90,7 +90,7 @@ class UltraEditSettings(EditorSettings):
         require(all(0 <= layer < depth for _, layer in self.places()), "maps", self.maps, wanted)
 
     def places(self) -> tuple[tuple[str, int], ...]:
-        """(kind, layer) of every map, in the order given."""
+        """(kind, layer) of every map, in the given order."""
         found: dict[tuple[str, int], None] = {}
         for part in self.maps.split("+"):
             kind, _, layers = part.strip().partition(":")
@@ -102,9 +102,16 @@ class UltraEditSettings(EditorSettings):
         return tuple(found)
 
 
+class Features(NamedTuple):
+    """Normalised inputs ĥ (tokens, in) and output gradients ĝ (tokens, out)."""
+
+    inputs: Tensor
+    gradients: Tensor
+
+
 @dataclass(frozen=True, eq=False)
 class RunningStatistics:
-    """Mean and spread of every feature over all rows seen so far; `squares` sums squared deviations from the mean."""
+    """Mean and spread of every feature over all rows so far; `squares` are sums of squared deviations from the mean."""
 
     count: int
     mean: Tensor
@@ -112,50 +119,49 @@ class RunningStatistics:
 
     @classmethod
     def of(cls, rows: Tensor) -> "RunningStatistics":
-        """Of (rows, features)."""
+        """The statistics of (rows, features)."""
         wide = rows.double()
         mean = wide.mean(0)
         return cls(len(wide), mean, (wide - mean).square().sum(0))
 
     def __add__(self, other: "RunningStatistics") -> "RunningStatistics":
-        """Of both sets of rows together (Chan et al. 1979)."""
+        """The statistics of both sets of rows together (Chan et al. 1979)."""
         count = self.count + other.count
         apart = other.mean - self.mean
         mean = self.mean + apart * (other.count / count)
         squares = self.squares + other.squares + apart.square() * (self.count * other.count / count)
         return RunningStatistics(count, mean, squares)
 
-    def normalise(self, rows: Tensor, split: int) -> tuple[Tensor, Tensor]:
-        """The first `split` features and the others of (rows, features), each with mean 0 and deviation 1.
+    def normalise(self, rows: Tensor, split: int) -> Features:
+        """Normalise (rows, features) to mean 0 and deviation 1; the first `split` features are the inputs.
 
-        A single row has no deviation; its two parts are then scaled to a mean square of 1, and not centred.
+        A single row has no deviation: its two parts are scaled to a mean square of 1 and not centred.
         """
         if self.count < 2:
             first, second = rows[:, :split].double(), rows[:, split:].double()
-            return first / (_root_mean_square(first) + _TINY), second / (_root_mean_square(second) + _TINY)
+            return Features(first / (_root_mean_square(first) + _TINY), second / (_root_mean_square(second) + _TINY))
         deviation = (self.squares / (self.count - 1)).sqrt()
         normal = (rows.double() - self.mean) / (deviation + _TINY)
-        return normal[:, :split], normal[:, split:]
+        return Features(normal[:, :split], normal[:, split:])
 
 
 def _root_mean_square(rows: Tensor) -> Tensor:
     return rows.square().mean(1, keepdim=True).sqrt()
 
 
-Statistics = Mapping[str, RunningStatistics]  # by the map's path, or by its shape in words
+Statistics = Mapping[str, RunningStatistics]  # by the path of the map, or by its shape
 
 
 @dataclass(frozen=True, eq=False)
 class _Sequence:
-    """What is known between two steps of a sequence: statistics so far, and the edited weights as the last step left
-    them, which the next step finds."""
+    """The state between two steps of a sequence: the statistics, and the edited weights after the last step."""
 
     statistics: Statistics
     weights: Mapping[str, Tensor]
 
 
-class UltraEdit(GradientEditor[UltraEditSettings]):
-    """Many facts at once, in one step."""
+class UltraEdit(BaseEditor[UltraEditSettings]):
+    """Edits many facts at once, in one step."""
 
     name: ClassVar[str] = "ultraedit"
     settings_kind = UltraEditSettings
@@ -165,11 +171,11 @@ class UltraEdit(GradientEditor[UltraEditSettings]):
         self._sequences: WeakKeyDictionary[LanguageModel, _Sequence] = WeakKeyDictionary()
 
     def forget(self, lm: LanguageModel) -> None:
-        """A sequence begins with the model as it is now, and without statistics."""
+        """Start a sequence with the current weights and without statistics."""
         self._sequences[lm] = _Sequence({}, _edited_weights(lm, edited_maps(lm, self.settings(lm))))
 
     def remember(self, lm: LanguageModel, requests: Sequence[EditRequest]) -> None:
-        """Take a step into the statistics: its features in the model that it found, not in the one that it left."""
+        """Add the features of a step to the statistics, computed with the weights from before the step."""
         settings, before = self.settings(lm), self._sequences[lm]
         maps = edited_maps(lm, settings)
         with originals_kept(lm) as originals:
@@ -195,9 +201,7 @@ class UltraEdit(GradientEditor[UltraEditSettings]):
         for path in maps:
             width, _ = map_sizes(lm, path)
             H = features[path][:, :width].double()  # (tokens, in)
-            h, g = statistics[_whose(lm, path, settings)].normalise(
-                features[path], width
-            )  # ĥ (tokens, in), ĝ (tokens, out)
+            h, g = statistics[_statistics_key(lm, path, settings)].normalise(features[path], width)
             V = -settings.learning_rate * h.square().sum(1, keepdim=True) * g  # (tokens, out)
             deltas[f"{path}.weight"] = _least_squares(H, V, is_transposed(lm, path))
         transposed = frozenset(f"{path}.weight" for path in maps if is_transposed(lm, path))
@@ -205,19 +209,19 @@ class UltraEdit(GradientEditor[UltraEditSettings]):
         return WeightPatch(deltas, transposed, self._meta(settings, requests, normalised_over=rows))
 
     def _known(self, lm: LanguageModel) -> Statistics:
-        """The statistics of the sequence that the model as it is now goes on; none where it goes on no sequence."""
+        """The statistics of the sequence that the current weights continue; empty if they continue none."""
         sequence = self._sequences.get(lm)
         if sequence is None:
             return {}
-        goes_on = all(torch.equal(lm.model.get_parameter(name), weight) for name, weight in sequence.weights.items())
-        return sequence.statistics if goes_on else {}
+        continues = all(torch.equal(lm.model.get_parameter(name), weight) for name, weight in sequence.weights.items())
+        return sequence.statistics if continues else {}
 
 
 def edited_maps(lm: LanguageModel, settings: UltraEditSettings) -> tuple[str, ...]:
-    """Module paths of the linear maps that `settings.maps` speaks of.
+    """Module paths of the linear maps in `settings.maps`.
 
     Raises:
-        AuditError: the model's MLPs have no gate.
+        AuditError: the MLPs of the model have no gate.
     """
     found: list[str] = []
     for kind, layer in settings.places():
@@ -234,7 +238,7 @@ def editing_features(
 ) -> dict[str, Tensor]:
     """By map, [h ‖ g] of every token that predicts a target token: (tokens, in + out) in float32, request by request.
 
-    g is the gradient of the sum over target tokens of −log p, so it does not depend on what else is edited.
+    g is the gradient of Σ −log p over the target tokens of a request, so it does not depend on the other requests.
 
     Raises:
         AuditError: a request cannot be used, or a loss is not finite.
@@ -249,7 +253,7 @@ def editing_features(
         lengths = labelled.sum(1).tolist()
         for path in maps:
             factors = gradients.factors[path]
-            # The factors are those of a row's mean over its target tokens.
+            # The factors belong to the mean over a row's target tokens; scale them to the sum.
             errors = factors.errors * labelled.sum(1)[:, None, None]
             pairs = torch.cat([factors.inputs, errors], dim=-1)[labelled]  # (tokens of the group, in + out)
             found[path] += zip(group, torch.split(pairs, lengths), strict=True)
@@ -259,21 +263,21 @@ def editing_features(
 def _extended(
     known: Statistics, lm: LanguageModel, features: Mapping[str, Tensor], settings: UltraEditSettings
 ) -> dict[str, RunningStatistics]:
-    """`known` and all the rows of `features`."""
+    """`known` updated with all rows of `features`."""
     statistics = dict(known)
     for path, rows in features.items():
-        whose, new = _whose(lm, path, settings), RunningStatistics.of(rows)
+        whose, new = _statistics_key(lm, path, settings), RunningStatistics.of(rows)
         statistics[whose] = statistics[whose] + new if whose in statistics else new
     return statistics
 
 
-def _whose(lm: LanguageModel, path: str, settings: UltraEditSettings) -> str:
-    """What the statistics that serve the map at `path` are called."""
+def _statistics_key(lm: LanguageModel, path: str, settings: UltraEditSettings) -> str:
+    """The key of the statistics used for the map at `path`."""
     return path if settings.statistics == "map" else "{} to {}".format(*map_sizes(lm, path))
 
 
 def _least_squares(H: Tensor, V: Tensor, transposed: bool) -> Delta:
-    """ΔWᵀ = (HᵀH + I)⁻¹ HᵀV; for few tokens as Hᵀ (HHᵀ + I)⁻¹ V, which is the same and of low rank."""
+    """ΔWᵀ = (HᵀH + I)⁻¹ HᵀV; for few tokens in the equal low-rank form Hᵀ (HHᵀ + I)⁻¹ V."""
     tokens, width = H.shape
     if tokens <= width:
         weights = torch.linalg.solve(H @ H.T + torch.eye(tokens, dtype=H.dtype, device=H.device), V)  # (tokens, out)

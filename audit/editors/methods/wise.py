@@ -1,12 +1,12 @@
-"""WISE: edits in a side memory, and a router that keeps them there (Wang et al. 2024, arXiv 2405.14768).
+"""WISE: edits in a side memory with a router (Wang et al. 2024, arXiv 2405.14768).
 
-A copy W' of one layer's down projection learns the targets, in a random part of its entries a shard of edits (section
-2.3). A margin loss pulls the activation distance Δ(a) = ‖a (W' − W)ᵀ‖ of edited and of other inputs apart (equation 6),
-and W' speaks only where Δ reaches a share of the smallest distance of the edits seen (equations 4 and 5). W itself
-never changes. Shards are merged by TIES. `audit.models.side_memory` routes each position of each row for itself.
+A copy W' of one layer's down projection is trained on the targets; each shard of edits trains a random part of its
+entries (section 2.3). A margin loss separates the activation distances Δ(a) = ‖a (W' − W)ᵀ‖ of edited and other inputs
+(equation 6). W' is used where Δ reaches a share of the smallest distance of the edits (equations 4 and 5); W never
+changes. Shards are merged by TIES. `audit.models.side_memory` routes every position of every row separately.
 
-Other inputs are texts that the model itself writes, so that no data set is needed; the reference takes ZsRE's locality
-prompts.
+The other inputs are texts sampled from the model, so that no data set is needed; the reference code uses ZsRE's
+locality prompts.
 """
 
 import math
@@ -19,6 +19,7 @@ import torch
 from torch import Tensor
 
 from audit.editors.stages.answers_above import AnswersAbove, aligned_sequences
+from audit.editors.stages.base_editor import BaseEditor
 from audit.editors.stages.editor_settings import (
     GPT2_XL,
     GPT_J,
@@ -30,7 +31,7 @@ from audit.editors.stages.editor_settings import (
     Shape,
     require,
 )
-from audit.editors.stages.fine_tuning import GradientEditor, TargetRow, require_finite, target_row
+from audit.editors.stages.fine_tuning import TargetRow, require_finite, target_row
 from audit.editors.stages.keys import OPENINGS, sample_prefixes
 from audit.edits.requests import EditRequest
 from audit.engine.sequences import EditSequence, align, within_budget
@@ -43,7 +44,7 @@ from audit.models.tokens import encode
 
 LAYER_SHARES = {"gpt2": 0.17, "other": 0.85}  # of the depth: the published 8 of 48, and 27 of 32
 
-# EasyEdit `hparams/WISE`; there GPT-2 XL's side memory stands beside the up projection, here beside the down one.
+# EasyEdit `hparams/WISE`; there GPT-2 XL's side memory is on the up projection, here on the down projection.
 _PUBLISHED: Mapping[Shape, Mapping[str, Any]] = MappingProxyType(
     {
         GPT2_XL: {"layer": 8, "steps": 40, "ratio": 0.8},
@@ -58,14 +59,14 @@ _PUBLISHED: Mapping[Shape, Mapping[str, Any]] = MappingProxyType(
 
 @dataclass(frozen=True)
 class WiseSettings(EditorSettings):
-    """`layer` is the block beside whose down projection the side memory stands, counted from 0.
+    """`layer` is the block whose down projection gets the side memory, counted from 0.
 
-    `mask_ratio` of its entries, drawn anew for each shard, are trained by `steps` of SGD at `learning_rate`, until the
-    loss is below `stop_loss`. The margin loss wants other inputs nearer than `near` (α), edited ones further than `far`
-    (β), and `gap` (γ) between them, in the units of the projection's output. `ratio` times the smallest distance of the
-    edits is the threshold. After `save_freq` edits a new shard begins; after `merge_freq` the shards become one, of
-    which each gives the `density` of its largest entries. `other_texts` are sampled, of `other_tokens` tokens each;
-    `token_budget` bounds the padded tokens of one batch and does not change the outcome.
+    A share `mask_ratio` of its entries, drawn for each shard, is trained by `steps` of SGD at `learning_rate`, until
+    the loss is below `stop_loss`. The margin loss pushes other inputs below `near` (α), edited ones above `far` (β),
+    with `gap` (γ) between them, in the units of the projection's output. The routing threshold is `ratio` times the
+    smallest distance of the edits. A new shard starts after `save_freq` edits. After `merge_freq` edits the shards are
+    merged, keeping the `density` of largest entries of each. `other_texts` texts of `other_tokens` tokens are sampled.
+    `token_budget` bounds the padded tokens of one batch and does not change the result.
     """
 
     published: ClassVar[Mapping[Shape, Mapping[str, Any]]] = _PUBLISHED
@@ -97,7 +98,7 @@ class WiseSettings(EditorSettings):
             require(getattr(self, name) >= 1, name, getattr(self, name), "at least 1")
         for name in ("mask_ratio", "density"):
             require(0 < getattr(self, name) <= 1, name, getattr(self, name), "a number above 0 and up to 1")
-        require(0 < self.ratio < 1, "ratio", self.ratio, "a number between 0 and 1")  # at 1, rounding would decide
+        require(0 < self.ratio < 1, "ratio", self.ratio, "a number between 0 and 1")
         for name in ("near", "far", "gap", "stop_loss"):
             value = getattr(self, name)
             require(math.isfinite(value) and value >= 0, name, value, "a number of at least 0")
@@ -105,8 +106,8 @@ class WiseSettings(EditorSettings):
         require(math.isfinite(rate) and rate > 0, "learning_rate", rate, "a number above 0")
 
 
-class Wise(GradientEditor[WiseSettings]):
-    """Many facts at once; the side memory that the model carries already is trained on."""
+class Wise(BaseEditor[WiseSettings]):
+    """Edits many facts at once; continues training the side memory that the model already has."""
 
     name: ClassVar[str] = "wise"
     settings_kind = WiseSettings
@@ -118,12 +119,12 @@ class Wise(GradientEditor[WiseSettings]):
         attached = lm.attached.get(slot_of(module))
         empty = SideMemory.empty(module, settings.ratio, settings.density)
         memory = attached.attachment if attached is not None else empty
-        assert isinstance(memory, SideMemory)  # its slot is nobody else's
+        assert isinstance(memory, SideMemory)  # no other attachment uses this slot
         memory = replace(memory, ratio=settings.ratio, density=settings.density)
         rows = [target_row(lm, request) for request in requests]
         done, losses, updates = 0, list[str](), list[str]()
         with originals_kept(lm) as originals:
-            originals.attach(empty)  # what is trained speaks in its place
+            originals.attach(empty)  # the trained change is added separately
             others = self._other_activations(lm, settings)
             while done < len(rows):
                 chunk = rows[done : done + _room(memory, settings)]
@@ -137,13 +138,13 @@ class Wise(GradientEditor[WiseSettings]):
                 losses.append(f"{trained.loss:.4g}")
                 updates.append(str(trained.updates))
                 tick(done / len(rows))
-        told = {"losses": ",".join(losses), "updates": ",".join(updates)}
-        return ModulePatch((memory,), self._meta(settings, requests, **told))
+        meta = self._meta(settings, requests, losses=",".join(losses), updates=",".join(updates))
+        return ModulePatch((memory,), meta)
 
     def _shard(
         self, lm: LanguageModel, memory: SideMemory, rows: Sequence[TargetRow], others: Tensor, settings: WiseSettings
-    ) -> "_Trained":
-        """A new shard, or the last one trained on."""
+    ) -> "_TrainedShard":
+        """Train a new shard, or continue training the last one."""
         new = _is_full(memory, settings)
         shape = (lm.anatomy.hidden_size, lm.anatomy.inner_size)  # (outputs, inputs)
         mask = random_mask(shape, settings.mask_ratio, seed=self._seed + memory.opened + int(new))
@@ -151,9 +152,9 @@ class Wise(GradientEditor[WiseSettings]):
         return _train(lm, rows, before.to(lm.device), mask.to(lm.device), others, settings)
 
     def _other_activations(self, lm: LanguageModel, settings: WiseSettings) -> Tensor:
-        """What the down projection sees in other texts, the first token of each left out: (others, inner).
+        """The inputs of the down projection on other texts, without the first token of each: (others, inner).
 
-        The first token sees nothing but itself; in many models its state is an outlier.
+        The first token attends only to itself, and in many models its state is an outlier.
         """
         down = lm.anatomy.down_projections[settings.layer]
         texts = sample_prefixes(lm, OPENINGS, settings.other_texts, settings.other_tokens, self._seed)
@@ -167,14 +168,16 @@ class Wise(GradientEditor[WiseSettings]):
         others = torch.cat(found) if found else torch.zeros(0, lm.anatomy.inner_size)
         if not len(others):
             raise AuditError(
-                f"the model {lm.name} writes no text for the editor {self.name} to keep as it is; "
-                "give a larger other_texts or other_tokens."
+                f"the model {lm.name} generated no text for the editor {self.name} to keep unchanged; "
+                "set other_texts or other_tokens higher."
             )
         return others
 
 
 def random_mask(shape: tuple[int, ...], ratio: float, seed: int) -> Tensor:
-    """True for exactly round(ratio · size) entries; drawn on the CPU, so one seed is one mask on every device."""
+    """True for exactly round(ratio · size) entries; drawn on the CPU, so that a seed gives the same mask on every
+    device.
+    """
     size = math.prod(shape)
     mask = torch.zeros(size, dtype=torch.bool)
     mask[torch.randperm(size, generator=torch.Generator().manual_seed(seed))[: round(ratio * size)]] = True
@@ -184,14 +187,14 @@ def random_mask(shape: tuple[int, ...], ratio: float, seed: int) -> Tensor:
 def margin_loss(edited: Tensor, others: Tensor, near: float, far: float, gap: float) -> Tensor:
     """Equation 6, from the activation distances of edited (edited,) and other (others,) inputs.
 
-    Other inputs are to be nearer than `near`, edited ones further than `far`, and `gap` to lie between each pair.
+    Others should be below `near`, edited ones above `far`, and each pair at least `gap` apart.
     """
     pairs = gap - (edited[:, None] - others[None, :])  # (edited, others)
     return (others - near).relu().mean() + (far - edited).relu().mean() + pairs.relu().mean()
 
 
 @dataclass(frozen=True, eq=False)
-class _Trained:
+class _TrainedShard:
     """`change` (outputs, inputs) of a shard; `activations` (positions, inputs) of its new edits."""
 
     change: Tensor
@@ -207,15 +210,15 @@ def _train(
     mask: Tensor,
     others: Tensor,
     settings: WiseSettings,
-) -> _Trained:
+) -> _TrainedShard:
     """SGD on the masked entries of `change` = W' − W: target loss (mean over rows) and margin loss."""
     groups = within_budget(aligned_sequences(rows), settings.token_budget)
     parts = [AnswersAbove.prepared(lm, [rows[index] for index in group], settings.layer) for group in groups]
     edited = torch.cat([part.activations for part in parts])  # (edited positions, inner)
     change = change.clone()
 
-    def saying(seen: Tensor, said: Tensor) -> Tensor:
-        return said.float() + seen.float() @ change.T
+    def output_with_change(inputs: Tensor, outputs: Tensor) -> Tensor:
+        return outputs.float() + inputs.float() @ change.T
 
     updates = 0
     while True:
@@ -225,24 +228,24 @@ def _train(
             loss = margin_loss(far, near, settings.near, settings.far, settings.gap)
             (gradient,) = torch.autograd.grad(loss, change)
             total = float(loss.detach())
-            for part in parts:  # one graph at a time
-                loss = part.losses(saying).sum() / len(rows)
+            for part in parts:  # one graph in memory at a time
+                loss = part.losses(output_with_change).sum() / len(rows)
                 gradient = gradient + torch.autograd.grad(loss, change)[0]
                 total += float(loss.detach())
         change.requires_grad_(False)
         require_finite(total, updates + 1)
         if total < settings.stop_loss or updates == settings.steps:
-            return _Trained(change, edited, total, updates)
+            return _TrainedShard(change, edited, total, updates)
         change -= settings.learning_rate * gradient * mask
         updates += 1
 
 
 def _is_full(memory: SideMemory, settings: WiseSettings) -> bool:
-    """Whether the next edit begins a new shard."""
+    """Whether the next edit starts a new shard."""
     return not 0 < memory.filled < settings.save_freq
 
 
 def _room(memory: SideMemory, settings: WiseSettings) -> int:
-    """How many edits go into the shard at hand before a new one begins or all are merged."""
+    """The number of edits that fit into the current shard before a new one starts or all are merged."""
     in_shard = settings.save_freq - (0 if _is_full(memory, settings) else memory.filled)
     return max(1, min(in_shard, settings.merge_freq - memory.since_merge))

@@ -1,9 +1,9 @@
-"""Restraints: what is done to an editor's change so that it harms less, and the one table that names them.
+"""Restraints: changes to an editor's update that reduce its side effects.
 
     restraint = load_restraint("rect:0.4", seed=0)
-    patch = restraint.after_edit(lm, editor.edit(lm, requests))  # the share of largest relative change stays
+    patch = restraint.after_edit(lm, editor.edit(lm, requests))  # keeps the 40 % of largest relative change
 
-A restraint goes with every editor that hands back weights. Nothing heavy is imported before one is loaded.
+A restraint works with every editor that returns weight changes. This module imports nothing heavy.
 """
 
 from typing import TYPE_CHECKING, Protocol
@@ -16,13 +16,13 @@ if TYPE_CHECKING:
 
 
 class Restraint(Protocol):
-    """Holds an editor's change back. Both methods find `lm` as it is before the patch is written, and leave it so.
+    """Restrains an editor's change. Both methods run on `lm` before the patch is written, and leave it unchanged.
 
-    The session calls `after_edit` after each step of a plan, and `after_plan` once, with everything that the steps
-    changed, on the untouched model; what they hand back takes the patch's place.
+    `after_edit` is called after each step of an edit plan. `after_plan` is called once, on the base model, with all
+    steps together. The returned patch replaces the given one.
 
     Raises:
-        AuditError: the patch attaches modules, so there is no change of weights to hold back.
+        AuditError: the patch attaches modules, so there is no weight change to restrain.
     """
 
     def after_edit(self, lm: "LanguageModel", patch: "Patch") -> "Patch": ...
@@ -31,7 +31,7 @@ class Restraint(Protocol):
 
 
 def load_restraint(text: str, seed: int = 0) -> Restraint:
-    """The restraint by its name; `seed` draws what `random` keeps."""
+    """The restraint named by `text`, as in `parse_restraint`; `seed` is for the random choice of `random`."""
     choice = parse_restraint(text)
     if choice.kind == "prune":
         from audit.editors.restraints.prune import Prune

@@ -1,7 +1,7 @@
-"""RECT: keep only the entries of an update that change the weight most in relation to itself; and its random control.
+"""RECT: keep only the entries of an update with the largest relative change of the weight; and a random control.
 
-Relative change in weight (Gu et al. 2024, arXiv 2401.04700, section 6): entry ij of an update ΔW is scored by
-δ_ij = |ΔW_ij / W_ij|; the share of entries with the largest scores stays, all others become zero.
+Relative change in weight (Gu et al. 2024, arXiv 2401.04700, section 6): entry ij of an update ΔW has the score δ_ij =
+|ΔW_ij / W_ij|. The share of entries with the largest scores is kept, all others are set to zero.
 """
 
 import hashlib
@@ -19,14 +19,14 @@ from audit.models.patch_changes import attaches_modules, total_changes, weight_p
 from audit.models.patches import Patch, WeightPatch
 
 
-class _KeepsAShare:
-    """A restraint that keeps a share of each touched matrix's entries, edit by edit, and sets the others to zero."""
+class _ShareRestraint:
+    """Keeps a share of the entries of each changed matrix, edit by edit, and sets the others to zero."""
 
     def __init__(self, choice: RestraintChoice) -> None:
         self._choice = choice
 
     def after_edit(self, lm: LanguageModel, patch: Patch) -> Patch:
-        """`patch` with the kept entries only, unchanged; a share of 1 hands `patch` back as it is."""
+        """`patch` with only the kept entries, unchanged; a share of 1 returns `patch` itself."""
         refuse_modules(self._choice, patch)
         if self._choice.number == 1:
             return patch
@@ -38,49 +38,49 @@ class _KeepsAShare:
             count = kept_count(self._choice.number, change.numel())
             places = self._places(weight, change, count, f"{patch.fingerprint} {name}")
             deltas[name] = SparseDelta(change.flatten()[places], places, torch.tensor(change.shape))
-        return WeightPatch(deltas, totals.transposed, told(patch, self._choice))
+        return WeightPatch(deltas, totals.transposed, restrained_meta(patch, self._choice))
 
     def after_plan(self, lm: LanguageModel, patch: Patch) -> Patch:
-        """`patch` as it is: every edit was restrained by itself."""
+        """`patch` itself: every edit was restrained already."""
         return patch
 
-    def _places(self, weight: Tensor, change: Tensor, count: int, occasion: str) -> Tensor:
-        """Which `count` entries stay, in ascending order, as places in the flattened parameter."""
+    def _places(self, weight: Tensor, change: Tensor, count: int, draw_key: str) -> Tensor:
+        """Indices of the `count` kept entries in the flattened parameter, in ascending order."""
         raise NotImplementedError
 
 
-class Rect(_KeepsAShare):
-    """Keeps the entries of largest relative change, against the weight as it is at that moment."""
+class Rect(_ShareRestraint):
+    """Keeps the entries of largest change relative to the current weight."""
 
-    def _places(self, weight: Tensor, change: Tensor, count: int, occasion: str) -> Tensor:
+    def _places(self, weight: Tensor, change: Tensor, count: int, draw_key: str) -> Tensor:
         return largest(relative_change(change, weight).flatten(), count)
 
 
-class RandomShare(_KeepsAShare):
-    """The control of RECT: as many entries, drawn at random, anew for each edit and matrix."""
+class RandomShare(_ShareRestraint):
+    """The control of RECT: keeps the same number of entries, drawn at random for each edit and matrix."""
 
     def __init__(self, choice: RestraintChoice, seed: int) -> None:
         super().__init__(choice)
         self._seed = seed
 
-    def _places(self, weight: Tensor, change: Tensor, count: int, occasion: str) -> Tensor:
-        # From what is drawn for, not from a counter: a plan that goes on after an interruption draws the same.
-        digest = hashlib.sha256(json.dumps([self._seed, occasion]).encode()).digest()
+    def _places(self, weight: Tensor, change: Tensor, count: int, draw_key: str) -> Tensor:
+        # Seeded by the patch and the matrix instead of a counter, so that a resumed plan draws the same entries.
+        digest = hashlib.sha256(json.dumps([self._seed, draw_key]).encode()).digest()
         generator = torch.Generator().manual_seed(int.from_bytes(digest[:8], "big") >> 1)
         drawn = torch.randperm(change.numel(), generator=generator)[:count]
         return drawn.sort().values.to(weight.device)
 
 
 def kept_count(share: float, entries: int) -> int:
-    """How many of `entries` stay: the share rounded to the nearest, and one at least."""
+    """The number of `entries` to keep: the rounded share, at least one."""
     return min(entries, max(1, round(share * entries)))
 
 
 def relative_change(change: Tensor, weight: Tensor) -> Tensor:
-    """δ = |ΔW / W|, entry by entry, in float32 at least.
+    """δ = |ΔW / W|, entry by entry, in at least float32.
 
-    A change of a weight that is zero is infinitely large, no change of it none at all; a change that is not a number
-    counts as infinite, so that a broken edit stays one.
+    A change of a zero weight is infinite, and zero if the weight does not change. A NaN change counts as infinite, so
+    that a broken edit stays visible.
     """
     wide = torch.promote_types(torch.promote_types(change.dtype, weight.dtype), torch.float32)
     size = change.to(wide).abs()
@@ -89,7 +89,7 @@ def relative_change(change: Tensor, weight: Tensor) -> Tensor:
 
 
 def largest(scores: Tensor, count: int) -> Tensor:
-    """The places of the `count` largest of a vector of scores, in ascending order; of equal ones the first stay."""
+    """Indices of the `count` largest scores of a vector, in ascending order; of equal ones the first are kept."""
     least = scores.kthvalue(len(scores) - count + 1).values
     above = scores > least
     equal = (scores == least).nonzero()[: count - int(above.sum()), 0]
@@ -97,15 +97,15 @@ def largest(scores: Tensor, count: int) -> Tensor:
 
 
 def refuse_modules(choice: RestraintChoice, patch: Patch) -> None:
-    """AuditError unless `patch` changes weights only."""
+    """Raise `AuditError` if `patch` attaches modules."""
     if attaches_modules(patch):
         raise AuditError(
-            f"--restraint {choice} holds changes of weights back, and this editor attaches modules instead of changing "
-            "weights; leave it out, or choose an editor that changes weights, such as memit."
+            f"--restraint {choice} needs changes of weights, but this editor attaches modules; "
+            "leave it out, or choose an editor that changes weights, such as memit."
         )
 
 
-def told(patch: Patch, choice: RestraintChoice) -> dict[str, str]:
-    """What the restrained patch tells: what its first part told, and the restraint."""
+def restrained_meta(patch: Patch, choice: RestraintChoice) -> dict[str, str]:
+    """The meta of a restrained patch: that of its first part, and the restraint."""
     parts = weight_patches(patch)
     return {**(parts[0].meta if parts else {}), "restraint": str(choice)}

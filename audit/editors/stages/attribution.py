@@ -1,21 +1,20 @@
-"""Integrated gradients over the neurons of every MLP: which of them make a model say its next token?
+"""Integrated gradients over the MLP neurons: how much each neuron contributes to the probability of a next token.
 
     prompts = [AnsweredPrompt(joined.prompt_ids, joined.target_ids[:1])]
     scores = attribute_neurons(lm, prompts, place="value", alphas=midpoints(20), token_budget=16384)
-    scores[0, 3].topk(5)  # (prompts, depth, inner_size): the five neurons of block 3 that speak for the answer
+    scores[0, 3].topk(5)  # (prompts, depth, inner_size): the five highest-scoring neurons of block 3
 
-Neuron i of block l is held at a share α of its activation ā_i at the prompt's last token, together with all others of
-its block (Dai et al. 2022, arXiv 2104.08696, equations 2 and 3; Sundararajan et al. 2017, arXiv 1703.01365):
+At the prompt's last token, all neurons of block l are set to a share α of their activations ā (Dai et al. 2022, arXiv
+2104.08696, equations 2 and 3; Sundararajan et al. 2017, arXiv 1703.01365):
 
     Attr_i = ā_i · ∫₀¹ ∂p(answer)/∂a_i at a = αā dα  ≈  ā_i · (1/m) Σ_j ∂p(answer)/∂a_i at a = α_j ā
 
-With α_j in the middles of m equal parts of [0, 1], Σ_i Attr_i comes to p at ā less p at 0, with an error of order
-1/m². The sums that others use are not exact at either end: k/m (the paper's), (k−1)/m (its code's), and both ends
-included (the toolkit's), which with m = 1 looks at a = 0 alone.
+With α_j at the midpoints of m equal parts of [0, 1], Σ_i Attr_i equals p at ā minus p at 0, with an error of order
+1/m². Other choices of α_j are less exact: k/m (the paper), (k−1)/m (its code), and both ends included (the toolkit),
+which with m = 1 evaluates only a = 0.
 
-One clean pass serves all blocks. Of the scaled passes, the columns before the last never change (causality) and neither
-do the blocks below l, so only one column of the blocks from l up is run, for many α, prompts and answers side by side;
-what a block is made of is left to the block itself.
+One clean pass serves all blocks. In the scaled passes, the columns before the last (by causality) and the blocks below
+l do not change. Only the last column of the blocks from l on is run, for many α, prompts and answers in one batch.
 """
 
 from collections.abc import Iterator, Sequence
@@ -37,19 +36,19 @@ Place = Literal["value", "key"]
 
 @dataclass(frozen=True)
 class AnsweredPrompt:
-    """`answers` are tokens whose probability right after `ids` is explained; those of several are summed."""
+    """`answers` are the tokens whose probability right after `ids` is attributed; several are summed."""
 
     ids: tuple[int, ...]
     answers: tuple[int, ...]
 
 
 def midpoints(steps: int) -> Tensor:
-    """The middles of `steps` equal parts of [0, 1], (steps,) in float32."""
+    """The midpoints of `steps` equal parts of [0, 1], (steps,) in float32."""
     return (torch.arange(steps) + 0.5) / steps
 
 
 def both_ends(steps: int) -> Tensor:
-    """`steps` evenly spaced shares from 0 to 1, both included (one step: 0 alone), (steps,) in float32."""
+    """`steps` evenly spaced shares from 0 to 1, both included (one step: only 0), (steps,) in float32."""
     return torch.linspace(0, 1, steps)
 
 
@@ -59,13 +58,12 @@ def attribute_neurons(
     """Attr of every neuron for every prompt, (prompts, depth, inner_size), in float32 on the model's device.
 
     Args:
-        lm: the model; nothing of it changes.
-        prompts: what is read, at its last token, and which tokens' probabilities are explained.
-        place: "value" scales what goes into the down projection; "key" what comes out of the MLP's first map, before
+        lm: the model; it is not changed.
+        prompts: the prompts, read at their last token, and the tokens whose probabilities are attributed.
+        place: "value" scales the input of the down projection; "key" scales the output of the MLP's first map, before
             the activation function (of a gated MLP: the gate).
         alphas: the shares α_j, (steps,).
-        token_budget: bounds the tokens, padding included, that attention looks at in one batch; the outcome does not
-            depend on it.
+        token_budget: bounds the padded tokens that attention reads in one batch; the result does not depend on it.
     """
     depth, inner = lm.anatomy.depth, lm.anatomy.inner_size
     scores = torch.zeros(len(prompts), depth, inner, device=lm.device)
@@ -104,33 +102,33 @@ def _summed_slopes(
     shares = alphas.to(activation.device).repeat(len(activation))  # (prompts · steps,) like `owners`
     for owner, share in zip(torch.split(owners, batch), torch.split(shares, batch), strict=True):
         several = upper.select(owner)
-        asked = [(row, token) for row, prompt in enumerate(owner.tolist()) for token in answers[prompt]]
-        at_rows, tokens = torch.tensor(asked, device=lm.device).T
+        answer_places = [(row, token) for row, prompt in enumerate(owner.tolist()) for token in answers[prompt]]
+        at_rows, tokens = torch.tensor(answer_places, device=lm.device).T
         everywhere = torch.arange(len(owner), device=lm.device)
         scaled = (share[:, None] * activation[owner]).requires_grad_()  # α_j ā, (rows, inner)
         with torch.enable_grad(), _held_at(lm, path, place, scaled):
             logits = several.logits(several.entering, everywhere, torch.zeros_like(everywhere))  # (rows, vocabulary)
             probability = logits.softmax(-1)[at_rows, tokens].sum()
-        # Rows do not reach one another, so the gradient of their sum is each row's own.
+        # Rows are independent, so the gradient of the sum has the gradient of each row.
         (slope,) = torch.autograd.grad(probability, scaled)
         slopes.index_add_(0, owner, slope)
     return slopes
 
 
 def _scaled_map(lm: LanguageModel, layer: int, place: Place) -> str:
-    """The linear map whose input ("value") or output ("key") the neurons of a block are read at."""
+    """The linear map whose input ("value") or output ("key") holds the neurons of a block."""
     return lm.anatomy.down_projections[layer] if place == "value" else mlp_maps(lm, [layer])[0]
 
 
 @contextmanager
 def _held_at(lm: LanguageModel, path: str, place: Place, neurons: Tensor) -> Iterator[None]:
-    """Put `neurons` (rows, inner) in the place of the map's input, or of its output, for rows of one column."""
+    """Replace the map's input or output by `neurons` (rows, inner), for rows of one column."""
 
     def into(_: Any, args: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
         return (neurons.to(args[0].dtype).view(args[0].shape), *args[1:])
 
     def out_of(_: Any, __: Any, output: Tensor) -> Tensor:
-        # Where gate and up projection are one map, the gate comes first and the rest stays as it is.
+        # If gate and up projection are one map, the gate comes first and the rest is unchanged.
         rest = output[..., neurons.shape[1] :]
         return torch.cat([neurons.to(output.dtype).view(*output.shape[:-1], -1), rest], dim=-1)
 

@@ -1,46 +1,46 @@
-"""Training weights to say the targets: what the fine-tuning editors share.
+"""Training of weights on the targets, shared by the fine-tuning editors.
 
-    with trained(lm, ["transformer.h.0.mlp.c_proj.weight"], learning_rate=5e-4) as weights:
+    with trainable(lm, ["transformer.h.0.mlp.c_proj.weight"], learning_rate=5e-4) as weights:
         batch = TargetBatch(lm, [target_row(lm, request) for request in requests], start=0, token_budget=16384)
         loss, gradients = batch.loss_and_gradients(weights.parameters)
         weights.step(gradients)
         deltas = weights.deltas()
-    # the model as it was
+    # the original model again
 
-The loss is the mean over requests of the mean over their target tokens of −log p(token | prompt, earlier target
-tokens). Which tokens count is known from lengths and never from token ids, so padding and special tokens cannot be
-trained by mistake. Blocks below the trained ones run once, and the head sees only the places that predict a target.
+The loss is −log p(token | prompt, earlier target tokens), averaged over the target tokens of a request, then over
+requests. Target positions are known from lengths, never from token ids, so padding and special tokens are not trained.
+Blocks below the trained ones run once, and the head runs only at positions that predict a target token.
 """
 
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
-from typing import ClassVar, Generic, TypeVar
+from dataclasses import dataclass
+from functools import partial
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
 
-from audit.editors.stages.editor_settings import EditorSettings, parse_overrides, require, resolve
+from audit.editors.stages.editor_settings import EditorSettings, require, require_rising
 from audit.edits.requests import EditRequest
 from audit.engine.batching import require_room
 from audit.engine.sequences import EditSequence, align, within_budget
 from audit.engine.upper_blocks import UpperBlocks
 from audit.errors import AuditError
+from audit.models.deltas import DenseDelta
 from audit.models.language_model import LanguageModel
-from audit.models.patches import DenseDelta, Originals, Patch, originals_kept
+from audit.models.originals import Originals, originals_kept
 from audit.models.tokens import join
-from audit.progress import Progress
-from audit.store.content import Store
 
 
 @dataclass(frozen=True)
 class TuningSettings(EditorSettings):
-    """What all fine-tuning editors share.
+    """Settings shared by all fine-tuning editors.
 
-    `layers` are the blocks that are trained, counted from 0. `steps` is the largest number of Adam updates at
-    `learning_rate`; training stops before an update once the loss (nats a target token) is below `stop_loss`.
-    `token_budget` bounds the padded tokens of one micro-batch and does not change the outcome.
+    `layers` are the trained blocks, counted from 0. `steps` is the maximum number of Adam updates at `learning_rate`.
+    Training stops before an update once the loss (nats per target token) is below `stop_loss`. `token_budget` bounds
+    the padded tokens of one micro-batch and does not change the result.
     """
 
     layers: tuple[int, ...] = (0,)
@@ -55,14 +55,12 @@ class TuningSettings(EditorSettings):
         rate, stop = self.learning_rate, self.stop_loss
         require(math.isfinite(rate) and rate > 0, "learning_rate", rate, "a number above 0")
         require(math.isfinite(stop) and stop >= 0, "stop_loss", stop, "a number of at least 0")
-        rising = all(low < high for low, high in zip(self.layers, self.layers[1:], strict=False))
-        inside = bool(self.layers) and self.layers[0] >= 0 and self.layers[-1] < depth
-        require(rising and inside, "layers", self.layers, f"rising layers between 0 and {depth - 1}, such as 1,2,3")
+        require_rising(self.layers, depth)
 
 
 @dataclass(frozen=True)
 class TargetRow:
-    """What the model reads, and the token `labels[i]` that it is to predict at position `places[i]` of it."""
+    """The input ids of one request, and the token `labels[i]` to be predicted at position `places[i]`."""
 
     ids: tuple[int, ...]
     places: tuple[int, ...]
@@ -70,26 +68,33 @@ class TargetRow:
 
 
 def target_row(lm: LanguageModel, request: EditRequest, closing: tuple[int, ...] = ()) -> TargetRow:
-    """Prompt, target and the tokens `closing`; every token after the prompt is predicted from those before it.
+    """The row of a request: prompt, target and the tokens `closing`; every token after the prompt is a label.
 
     Raises:
-        AuditError: the target melts into a prompt of one token, or both do not fit into the model's context.
+        AuditError: the target merges with a one-token prompt, or the row does not fit into the model's context.
     """
     joined = join(lm.tokenizer, request.question, request.target_new)
     first, ids = joined.prompt_length, (*joined.ids, *closing)
     if first == 0:
         raise AuditError(
-            f"the target {request.target_new!r} melts into the whole prompt {request.question!r} when both are "
-            "tokenized together, so nothing stands before it; write a longer prompt."
+            f"the target {request.target_new!r} merges with the whole prompt {request.question!r} into one token, "
+            "so no token is left before it; write a longer prompt."
         )
     require_room(lm, ids, f"Edit {request.case_id!r}", request.question)
     return TargetRow(ids[:-1], tuple(range(first - 1, len(ids) - 1)), ids[first:])
 
 
-class TargetBatch:
-    """Rows that are learnt together, in as many micro-batches as the token budget asks for.
+class LossGradients(NamedTuple):
+    """A loss, and its gradient for each of some parameters in float32."""
 
-    Prepared once for any number of updates of weights in block `start` and above: what enters that block is kept.
+    loss: float
+    gradients: list[Tensor]
+
+
+class TargetBatch:
+    """Rows trained together, in as many micro-batches as the token budget requires.
+
+    Prepared once for any number of updates of weights in block `start` and above: the input of that block is kept.
     """
 
     def __init__(self, lm: LanguageModel, rows: Sequence[TargetRow], start: int, token_budget: int) -> None:
@@ -99,8 +104,8 @@ class TargetBatch:
             for group in within_budget(sequences, token_budget)
         ]
 
-    def loss_and_gradients(self, parameters: Sequence[Tensor]) -> tuple[float, list[Tensor]]:
-        """The loss as the model is now, and its gradient for each of `parameters`, summed in float32."""
+    def loss_and_gradients(self, parameters: Sequence[Tensor]) -> LossGradients:
+        """The loss of the current model and its gradient for each of `parameters`, summed in float32."""
         sums = [torch.zeros_like(parameter, dtype=torch.float32) for parameter in parameters]
         total = 0.0
         for part in self._parts:
@@ -109,12 +114,12 @@ class TargetBatch:
             for gathered, gradient in zip(sums, torch.autograd.grad(loss, parameters), strict=True):
                 gathered += gradient
             total += float(loss.detach())
-        return total, sums
+        return LossGradients(total, sums)
 
 
 @dataclass(frozen=True, eq=False)
 class _MicroBatch:
-    """`at_rows`, `at_columns`, `labels` and `weights` are (labels,): where the loss looks, for what, and how much."""
+    """`at_rows`, `at_columns`, `labels` and `weights` are (labels,): the loss positions, target tokens and weights."""
 
     upper: UpperBlocks
     at_rows: Tensor
@@ -141,17 +146,17 @@ class _MicroBatch:
 
 
 class TrainedWeights:
-    """Weights that Adam moves in float32; the model's own follow after each step, rounded once into their dtype."""
+    """Weights trained by Adam in float32; after each step the model's weights are updated, rounded to their dtype."""
 
     def __init__(self, names: Sequence[str], originals: Originals, learning_rate: float) -> None:
         self.parameters = [originals.keep(name) for name in names]
         self._names, self._originals = names, originals
-        # For float32 weights these are the model's own tensors, for half precision a master copy.
+        # For float32 weights these are the model's own tensors, for half precision a float32 copy.
         self._masters = [parameter.detach().float() for parameter in self.parameters]
         self._adam = torch.optim.Adam(self._masters, lr=learning_rate)
 
     def step(self, gradients: Sequence[Tensor], radius: float | None = None) -> None:
-        """One update; with `radius`, every entry is then pulled back to within it of where the edit began."""
+        """One update; with `radius`, every entry is then clamped to within `radius` of its value before the edit."""
         for master, gradient in zip(self._masters, gradients, strict=True):
             master.grad = gradient
         self._adam.step()
@@ -163,10 +168,10 @@ class TrainedWeights:
                 parameter.copy_(master)
 
     def deltas(self, radius: float | None = None) -> dict[str, DenseDelta]:
-        """How far the weights have moved; with `radius`, such that no entry of a patched weight is further off.
+        """The change of the weights; with `radius`, no entry of a patched weight is further away than that.
 
-        Rounding into the weight's dtype may carry an entry past the radius: it is then the next number inside. Float64
-        keeps the sum of weight and change exact.
+        If rounding into the dtype of the weight exceeds the radius, the next number inside is used. Float64 keeps the
+        sum of weight and change exact.
         """
         changes: list[Tensor] = []
         for master, original in zip(self._masters, self._at_first(), strict=True):
@@ -180,12 +185,12 @@ class TrainedWeights:
         return {name: DenseDelta(change) for name, change in zip(self._names, changes, strict=True)}
 
     def _at_first(self) -> Iterator[Tensor]:
-        return (original for _, original, _ in self._originals.touched())
+        return (one.original for one in self._originals.touched())
 
 
 @contextmanager
-def trained(lm: LanguageModel, names: Sequence[str], learning_rate: float) -> Iterator[TrainedWeights]:
-    """Let the weights `names` be trained while inside; on the way out the model is as it was, bit for bit."""
+def trainable(lm: LanguageModel, names: Sequence[str], learning_rate: float) -> Iterator[TrainedWeights]:
+    """Make the weights `names` trainable inside the context; on exit the model is restored bit for bit."""
     with originals_kept(lm) as originals:
         weights = TrainedWeights(names, originals, learning_rate)
         before = [parameter.requires_grad for parameter in weights.parameters]
@@ -200,7 +205,9 @@ def trained(lm: LanguageModel, names: Sequence[str], learning_rate: float) -> It
 
 @dataclass(frozen=True)
 class Descent:
-    """The last loss that was seen (before the last update, unless training stopped early) and how many updates."""
+    """The last loss that was computed (before the last update, unless training stopped early), and the number of
+    updates.
+    """
 
     loss: float
     updates: int
@@ -213,7 +220,7 @@ def descend(
     settings: TuningSettings,
     tick: Callable[[float], None],
 ) -> Descent:
-    """Take up to `settings.steps` steps down the gradient of the whole batch; `tick` is told the share done.
+    """Take up to `settings.steps` steps on the whole batch; `tick` receives the share that is done.
 
     Raises:
         AuditError: the loss is not finite.
@@ -231,7 +238,7 @@ def descend(
 
 
 def require_finite(loss: float, step: int) -> None:
-    """Raise `AuditError` when training has run away."""
+    """Raise `AuditError` if training has diverged."""
     if not math.isfinite(loss):
         raise AuditError(
             f"the loss became {loss} at step {step}; lower the editor's learning_rate, "
@@ -239,53 +246,24 @@ def require_finite(loss: float, step: int) -> None:
         )
 
 
-S = TypeVar("S", bound=EditorSettings)
+@dataclass(frozen=True, eq=False)
+class TunedWeights:
+    """The deltas of the trained weights by parameter name, and how training ended."""
+
+    deltas: dict[str, DenseDelta]
+    descent: Descent
 
 
-class GradientEditor(Generic[S]):
-    """Base of the editors that follow the gradient of the targets: settings and checks, and what a patch tells."""
-
-    name: ClassVar[str]
-    batches: ClassVar[bool] = True
-    settings_kind: type[S]
-
-    def __init__(self, config: Mapping[str, str] | None = None, seed: int = 0, store: Store | None = None) -> None:
-        """`config` holds overrides as typed; `seed` decides whatever is drawn; `store` is not needed."""
-        self._overrides = parse_overrides(self.settings_kind, self.name, config or {})
-        self._seed = seed
-
-    def settings(self, lm: LanguageModel) -> S:
-        """The settings that this editor uses on this model."""
-        return resolve(self.settings_kind, self.name, lm, self._overrides)
-
-    def edit(self, lm: LanguageModel, requests: Sequence[EditRequest], progress: Progress | None = None) -> Patch:
-        """A patch that makes the model say the new targets; the model itself stays as it is.
-
-        Raises:
-            AuditError: a request cannot be used, a setting is out of range, or the loss is not finite.
-        """
-        if not requests:
-            raise AuditError(f"the editor {self.name} was given no edit request; give at least one.")
-
-        def tick(share: float) -> None:
-            if progress is not None:
-                progress(int(share * len(requests)), len(requests))
-
-        patch = self._edit(lm, requests, self.settings(lm), tick)
-        tick(1.0)
-        return patch
-
-    def _edit(
-        self, lm: LanguageModel, requests: Sequence[EditRequest], settings: S, tick: Callable[[float], None]
-    ) -> Patch:
-        raise NotImplementedError
-
-    def _meta(self, settings: S, requests: Sequence[EditRequest], **told: str) -> dict[str, str]:
-        """What the patch tells about how it was made."""
-        return {
-            "editor": self.name,
-            "requests": ",".join(request.case_id for request in requests),
-            **told,
-            "seed": str(self._seed),
-            **{f"settings.{name}": str(value) for name, value in asdict(settings).items()},
-        }
+def tune_down_projections(
+    lm: LanguageModel,
+    rows: Sequence[TargetRow],
+    settings: TuningSettings,
+    tick: Callable[[float], None],
+    radius: float | None = None,
+) -> TunedWeights:
+    """Train the down projections of `settings.layers` on all rows together; `radius` as in `TrainedWeights.step`."""
+    names = [lm.anatomy.weight_name(layer) for layer in settings.layers]
+    with trainable(lm, names, settings.learning_rate) as weights:
+        batch = TargetBatch(lm, rows, settings.layers[0], settings.token_budget)
+        descent = descend(batch, weights.parameters, partial(weights.step, radius=radius), settings, tick)
+        return TunedWeights(weights.deltas(radius), descent)

@@ -1,13 +1,13 @@
-"""The gradient of a linear map as a sum of outer products, one a token, and never as a matrix.
+"""The gradient of a linear map as a sum of outer products, one per token, without computing the full matrix.
 
     rows = target_rows(lm, [("The mother tongue of Danielle is", "Velden")])
     found = gradient_factors(lm, rows, mlp_maps(lm, [45, 46, 47]))
     factors = found.factors["transformer.h.45.mlp.c_fc"]
-    # autograd's gradient of the map, seen as (out, in): factors.errors[0].T @ factors.inputs[0]
+    # the gradient of autograd, in (out, in) orientation: factors.errors[0].T @ factors.inputs[0]
 
-For y = W x + b and a loss L, ∂L/∂W = Σ_t δ_t x_tᵀ, where x_t is what goes into the map at token t and δ_t = ∂L/∂y_t
-(Mitchell et al. 2022, arXiv 2110.11309, section 3.1). A zero tensor that is added to y collects δ, so no gradient of a
-weight is ever asked for.
+For y = W x + b and a loss L, ∂L/∂W = Σ_t δ_t x_tᵀ, where x_t is the input of the map at token t and δ_t = ∂L/∂y_t
+(Mitchell et al. 2022, arXiv 2110.11309, section 3.1). A zero tensor added to y collects δ, so no gradient of a weight
+is computed.
 """
 
 from collections.abc import Sequence
@@ -26,17 +26,17 @@ from audit.models.language_model import LanguageModel
 from audit.models.tokens import join
 
 UNLABELLED = -100
-# The loss is raised before it is differentiated and the errors are lowered again, so that float16 does not lose them.
-# A power of two: in float32 and bfloat16 nothing is rounded differently.
+# The loss is scaled up for the backward pass and the errors are scaled down, so that they do not underflow in float16.
+# A power of two does not change rounding in float32 and bfloat16.
 LOSS_SCALE = 1024.0
 
 
 @dataclass(frozen=True)
 class TargetRows:
-    """Prompts with their targets, one a row; all tensors are (rows, columns), on the model's device.
+    """Prompts with their targets, one per row; all tensors are (rows, columns), on the model's device.
 
-    The target's last token is not an input. `labels` is, at every column that predicts a token of the target, that
-    token, and `UNLABELLED` elsewhere; `mask` is 1 for tokens and 0 for padding; `positions` count a row's tokens.
+    The target's last token is not an input. `labels` is the target token in every column that predicts one, and
+    `UNLABELLED` elsewhere; `mask` is 1 for tokens and 0 for padding; `positions` count the tokens of a row.
     """
 
     ids: Tensor
@@ -45,7 +45,7 @@ class TargetRows:
     labels: Tensor
 
     def select(self, rows: Tensor) -> "TargetRows":
-        """The same for some rows only."""
+        """The given rows only."""
         return TargetRows(self.ids[rows], self.mask[rows], self.positions[rows], self.labels[rows])
 
 
@@ -53,7 +53,7 @@ class TargetRows:
 class MapFactors:
     """`inputs` x (rows, columns, in) and `errors` δ (rows, columns, out) of one linear map, in float32.
 
-    `used` (rows, columns) says which tokens count: those whose error is not all zero. Padding never counts.
+    `used` (rows, columns) marks the tokens with a nonzero error. It is False for padding.
     """
 
     inputs: Tensor
@@ -63,7 +63,7 @@ class MapFactors:
 
 @dataclass(frozen=True, eq=False)
 class TargetGradients:
-    """Factors by module path, and every row's loss (rows,): the mean negative log-likelihood of its target tokens."""
+    """Factors by module path, and each row's loss (rows,): the mean negative log-likelihood of its target tokens."""
 
     factors: dict[str, MapFactors]
     losses: Tensor
@@ -88,7 +88,7 @@ def target_rows(lm: LanguageModel, pairs: Sequence[tuple[str, str]], side: str =
 
 
 def mlp_maps(lm: LanguageModel, layers: Sequence[int]) -> tuple[str, ...]:
-    """Module paths of every linear map outside attention in the blocks `layers`, block by block."""
+    """The module paths of all linear maps outside attention in the blocks `layers`, block by block."""
     paths: list[str] = []
     for layer in layers:
         block, attention = lm.anatomy.blocks[layer], lm.anatomy.attentions[layer]
@@ -99,34 +99,34 @@ def mlp_maps(lm: LanguageModel, layers: Sequence[int]) -> tuple[str, ...]:
 
 
 def map_sizes(lm: LanguageModel, path: str) -> tuple[int, int]:
-    """(in, out) of the linear map at `path`, whichever way its weight is stored."""
+    """(in, out) of the linear map at `path`, however its weight is stored."""
     rows, columns = lm.model.get_parameter(f"{path}.weight").shape
     return (rows, columns) if is_transposed(lm, path) else (columns, rows)
 
 
 def is_transposed(lm: LanguageModel, path: str) -> bool:
-    """Whether the weight of the map at `path` is stored (in, out), as GPT-2's Conv1D does."""
+    """Whether the weight of the map at `path` is stored as (in, out), like GPT-2's Conv1D."""
     return isinstance(lm.model.get_submodule(path), Conv1D)
 
 
 def row_losses(lm: LanguageModel, rows: TargetRows) -> Tensor:
-    """Every row's mean negative log-likelihood of its target tokens, (rows,) in float32, with its graph."""
-    asked = rows.labels != UNLABELLED  # (rows, columns)
-    logits = asked_logits(lm, rows.ids, rows.mask, rows.positions, asked)  # (places, vocabulary)
-    by_place = cross_entropy(logits, rows.labels[asked], reduction="none")  # (places,)
-    row_of_place = asked.nonzero()[:, 0]
+    """The mean negative log-likelihood of each row's target tokens, (rows,) in float32, with its graph."""
+    wanted = rows.labels != UNLABELLED  # (rows, columns)
+    logits = logits_at(lm, rows.ids, rows.mask, rows.positions, wanted)  # (places, vocabulary)
+    by_place = cross_entropy(logits, rows.labels[wanted], reduction="none")  # (places,)
+    row_of_place = wanted.nonzero()[:, 0]
     sums = by_place.new_zeros(len(rows.ids)).index_add(0, row_of_place, by_place)
-    return sums / asked.sum(1)  # (rows,)
+    return sums / wanted.sum(1)  # (rows,)
 
 
-def asked_logits(lm: LanguageModel, ids: Tensor, mask: Tensor, positions: Tensor, asked: Tensor) -> Tensor:
-    """Logits (places, vocabulary) in float32 where `asked` (rows, columns) is true; the head sees nothing else."""
+def logits_at(lm: LanguageModel, ids: Tensor, mask: Tensor, positions: Tensor, wanted: Tensor) -> Tensor:
+    """Logits (places, vocabulary) in float32 where `wanted` (rows, columns) is true; the head runs only there."""
 
-    def only_asked(_: nn.Module, args: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
-        return (args[0][asked], *args[1:])  # (places, hidden)
+    def select_places(_: nn.Module, args: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+        return (args[0][wanted], *args[1:])  # (places, hidden)
 
     head: nn.Module = lm.model.get_output_embeddings()  # type: ignore[no-untyped-call]
-    hook = head.register_forward_pre_hook(only_asked)
+    hook = head.register_forward_pre_hook(select_places)
     try:
         output = lm.model(input_ids=ids, attention_mask=mask, position_ids=positions, use_cache=False)
     finally:
@@ -135,7 +135,7 @@ def asked_logits(lm: LanguageModel, ids: Tensor, mask: Tensor, positions: Tensor
 
 
 def gradient_factors(lm: LanguageModel, rows: TargetRows, maps: Sequence[str]) -> TargetGradients:
-    """The factors x and δ of every map in `maps`, for each row's own loss; rows do not reach one another."""
+    """The factors x and δ of every map in `maps`, for the loss of each row; rows are independent."""
     inputs: dict[str, Tensor] = {}
     collectors: dict[str, Tensor] = {}
     count = len(rows.ids)
@@ -150,8 +150,7 @@ def gradient_factors(lm: LanguageModel, rows: TargetRows, maps: Sequence[str]) -
 
             hooks.callback(lm.model.get_submodule(path).register_forward_hook(collect).remove)
         losses = row_losses(lm, rows)
-        wanted = [collectors[path] for path in maps]
-        errors = torch.autograd.grad(losses.sum() * LOSS_SCALE, wanted)
+        errors = torch.autograd.grad(losses.sum() * LOSS_SCALE, [collectors[path] for path in maps])
     factors: dict[str, MapFactors] = {}
     for path, error in zip(maps, errors, strict=True):
         delta = in_rows(error, count).float() / LOSS_SCALE  # (rows, columns, out)

@@ -149,7 +149,7 @@ def test_the_first_edits_of_training_are_normalized_gradient_steps(tiny_gpt2: La
     trainer = MendTrainer(tiny_gpt2, LESSONS, SETTINGS)
     maps = mlp_maps(tiny_gpt2, SETTINGS.layers)
     assert trainer.network.sizes == {path: map_sizes(tiny_gpt2, path) for path in maps}
-    updates = updates_of(tiny_gpt2, trainer.network, [list(REQUESTS)], learn=True)
+    updates = updates_of(tiny_gpt2, trainer.network, [list(REQUESTS)], collect_statistics=True)
     values = torch.cat([update[1].flatten() for update in updates.values()])
     assert float(values.abs().max()) < 1e-3 * 30  # a rate times standard deviations
 

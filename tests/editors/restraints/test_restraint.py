@@ -10,7 +10,7 @@ from torch import Tensor
 
 from audit.editors.restraints import load_restraint
 from audit.editors.restraints.choice import RestraintChoice, parse_restraint
-from audit.editors.restraints.prune import Prune, brought_down, largest_singular_value, pruned_delta
+from audit.editors.restraints.prune import Prune, largest_singular_value, pruned_delta, reduced_singular_values
 from audit.editors.restraints.rect import RandomShare, Rect, kept_count, largest, relative_change
 from audit.errors import AuditError
 from audit.models.codebook import Codebook
@@ -236,7 +236,7 @@ def test_no_singular_value_grows_and_none_falls_below_the_weights_own(
     values: list[float], limit: float, base: float
 ) -> None:
     singular = torch.tensor(values, dtype=torch.float64)
-    after = brought_down(singular, limit, base)
+    after = reduced_singular_values(singular, limit, base)
     assert bool((after <= singular).all())
     small = singular <= limit
     assert torch.equal(after[small], singular[small])
