@@ -1,4 +1,4 @@
-"""Integrated gradients in their plainest form: the whole model, forward and backward, a block and a step at a time."""
+"""Integrated gradients in the plainest form: whole model, forward and backward, one block and step at a time."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""Causal tracing: what its runs must satisfy, on models of several families."""
+"""Causal tracing: properties of its runs, on models of several families."""
 
 from dataclasses import replace
 
@@ -63,7 +63,7 @@ def test_restoring_everything_gives_the_clean_probability(lm: LanguageModel) -> 
 
 
 def test_restoring_nothing_gives_the_corrupted_probability(lm: LanguageModel) -> None:
-    """Also where the states that are put back come before the noise, or say nothing to the last token any more."""
+    """Also if the restored states come before the noise, or no longer affect the last token."""
     run = runs(lm)
     top = lm.anatomy.depth - 1
     idle = [Restored(kind, (0,), tuple(range(run.first))) for kind in KINDS] + [Restored("block", (top,), (run.last,))]
@@ -87,7 +87,7 @@ def test_the_corrupted_run_is_noise_on_the_subjects_embeddings(tiny_llama: Langu
     assert float(run.probabilities([NOTHING])[0]) == pytest.approx(expected, rel=1e-4)
 
 
-def test_batched_runs_are_those_one_by_one(lm: LanguageModel) -> None:
+def test_batched_runs_equal_single_runs(lm: LanguageModel) -> None:
     places = [Restored(kind, (layer,), (at,)) for kind in KINDS for layer in (0, 2) for at in (5, 7)]
     together, alone = (runs(lm, budget=budget).probabilities(places) for budget in (4096, 1))
     torch.testing.assert_close(together, alone, rtol=1e-4, atol=1e-8)
@@ -95,7 +95,7 @@ def test_batched_runs_are_those_one_by_one(lm: LanguageModel) -> None:
     torch.testing.assert_close(together, by_sample, rtol=1e-4, atol=1e-8)
 
 
-def test_noise_is_seeded_and_the_models_generator_is_left_alone(tiny_llama: LanguageModel) -> None:
+def test_noise_is_seeded_without_touching_the_global_generator(tiny_llama: LanguageModel) -> None:
     state = torch.get_rng_state()
     one, again, other = (measure_effects(tiny_llama, FACTS, samples=2, seed=seed) for seed in (1, 1, 2))
     assert one == again != other
@@ -143,7 +143,7 @@ def test_facts_that_the_model_does_not_know_are_left_out(tiny_gpt2: LanguageMode
     assert found == ([known] if best[0] == tiny_gpt2.tokenizer.encode(first)[0] else [])
 
 
-def test_the_spread_is_that_of_what_the_embedding_says() -> None:
+def test_the_spread_is_that_of_the_embedding_output() -> None:
     gemma, gpt2 = build_family("gemma-3"), build_family("gpt-2")
     weight = gpt2.model.get_input_embeddings().weight
     assert embedding_spread(gpt2) == pytest.approx(float(weight.std()), rel=1e-6)
@@ -174,6 +174,6 @@ def test_every_token_has_one_role() -> None:
     assert ROLES[role_of(4, 3, 4, 5)] == "last subject token"
 
 
-def test_no_hook_stays_behind(lm: LanguageModel) -> None:
+def test_no_hook_is_left_behind(lm: LanguageModel) -> None:
     runs(lm).probabilities([Restored("mlp", (1,), (3,))])
     assert not any(module._forward_hooks or module._forward_pre_hooks for module in lm.model.modules())

@@ -1,4 +1,4 @@
-"""The numbers of `audit diff` against their formulas in plain torch and numpy, and their laws."""
+"""The numbers of `audit diff` against their formulas in plain torch and numpy, and their properties."""
 
 import math
 from pathlib import Path
@@ -40,7 +40,7 @@ def noise(*shape: int, seed: int = 0) -> Tensor:
     return torch.randn(shape, generator=torch.Generator().manual_seed(seed))
 
 
-def test_every_number_is_what_its_formula_says(tiny_gpt2: LanguageModel) -> None:
+def test_every_number_follows_its_formula(tiny_gpt2: LanguageModel) -> None:
     before = weights_fingerprint(tiny_gpt2)
     weight = parameter_at(tiny_gpt2.model, WEIGHT).detach().numpy().astype(np.float64)
     content = parameter_at(tiny_gpt2.model, WEIGHT).detach() + 0.05 * noise(128, 32)
@@ -63,7 +63,7 @@ def test_every_number_is_what_its_formula_says(tiny_gpt2: LanguageModel) -> None
 
 
 @pytest.mark.parametrize("rank", [1, 3])
-def test_the_rank_of_an_edit_is_seen_through_the_rounding_of_the_weights(rank: int) -> None:
+def test_the_rank_of_an_edit_is_found_despite_rounding(rank: int) -> None:
     lm = build_tiny_llama()
     name = lm.anatomy.weight_name(2)
     weight = parameter_at(lm.model, name).detach()
@@ -100,7 +100,7 @@ def test_the_largest_change_comes_first_and_shares_are_over_all_entries(tiny_gpt
     assert diff.entry_shares[0.5] == pytest.approx(1 / 5) and diff.entry_shares[0.1] == 1
 
 
-def test_vectors_have_no_singular_values_and_broken_changes_no_numbers_that_lie(tiny_gpt2: LanguageModel) -> None:
+def test_vectors_and_broken_changes_have_no_singular_values(tiny_gpt2: LanguageModel) -> None:
     bias = "transformer.h.0.mlp.c_proj.bias"  # zero in a fresh model
     broken = torch.full((128, 32), torch.nan)
     changes = {
@@ -118,13 +118,13 @@ def test_a_sequence_is_compared_as_a_whole(tiny_gpt2: LanguageModel) -> None:
     assert change.numerical_rank == 2
 
 
-def test_nothing_changed_and_modules_attached_are_told_apart(tiny_gpt2: LanguageModel) -> None:
+def test_an_empty_patch_and_attached_modules_are_distinguished(tiny_gpt2: LanguageModel) -> None:
     assert diff_of(tiny_gpt2, {}).identical
     attached = diff_of(tiny_gpt2, ModulePatch((Demonstrations((), "plain", 1, 1, None, 1),)))
     assert attached.changes == () and attached.attaches_modules and not attached.identical
 
 
-def test_progress_is_told_tensor_by_tensor(tiny_gpt2: LanguageModel) -> None:
+def test_progress_counts_tensors(tiny_gpt2: LanguageModel) -> None:
     told: list[tuple[int, int]] = []
     patch = WeightPatch({WEIGHT: DenseDelta(noise(128, 32)), "lm_head.weight": DenseDelta(noise(400, 32))})
     compare(tiny_gpt2, EditedCheckpoint("x", "patch", None, patch), progress=lambda *at: told.append(at))

@@ -1,4 +1,4 @@
-"""A model is called collapsed only where nothing else can be said of it."""
+"""A model counts as collapsed only if the strict rule holds."""
 
 import math
 from dataclasses import replace
@@ -35,7 +35,7 @@ def collapsed() -> CollapseSigns:
     return signs_of(integrity(), VOCABULARY).after([(PROPER, GARBLED[0])] * FEWEST_ANSWERS)
 
 
-def test_text_worse_than_guessed_and_garbled_answers_make_a_collapse() -> None:
+def test_perplexity_worse_than_guessing_and_garbled_answers_are_a_collapse() -> None:
     signs = collapsed()
     assert signs.collapsed
     assert signs.sentence == (
@@ -54,7 +54,7 @@ def test_text_worse_than_guessed_and_garbled_answers_make_a_collapse() -> None:
         ({"perplexity_edited": math.nan}, "its logits on plain text"),
     ],
 )
-def test_what_is_not_finite_decides_alone(change: dict[str, object], what: str) -> None:
+def test_numbers_that_are_not_finite_decide_alone(change: dict[str, object], what: str) -> None:
     signs = signs_of(integrity(**change), VOCABULARY)
     assert signs.collapsed
     assert not signs.suspicious  # nothing need be asked
@@ -63,7 +63,7 @@ def test_what_is_not_finite_decides_alone(change: dict[str, object], what: str) 
 
 @pytest.mark.parametrize("base", [math.nan, math.inf])
 @pytest.mark.parametrize("finite", [True, False])
-def test_an_edit_is_not_blamed_for_a_base_model_that_never_worked(base: float, finite: bool) -> None:
+def test_a_broken_base_model_is_no_collapse(base: float, finite: bool) -> None:
     told = integrity(perplexity_base=base, perplexity_edited=math.inf, finite_logits=finite, finite_weights=finite)
     signs = signs_of(told, VOCABULARY)
     assert not signs.after([(PROPER, GARBLED[0])] * 20).collapsed
@@ -73,7 +73,7 @@ def test_an_infinite_perplexity_is_worse_than_any_guess() -> None:
     assert signs_of(integrity(perplexity_edited=math.inf), VOCABULARY).suspicious
 
 
-def test_without_a_text_nothing_is_suspected() -> None:
+def test_without_a_text_no_model_is_suspicious() -> None:
     assert not signs_of(integrity(perplexity_base=None, perplexity_edited=None), VOCABULARY).suspicious
 
 
@@ -97,7 +97,7 @@ def test_only_answers_that_were_readable_before_count_and_most_must_be_lost(
 
 
 @pytest.mark.parametrize("garbled", GARBLED)
-def test_each_way_to_be_garbled_counts(garbled: WrittenAnswer) -> None:
+def test_every_kind_of_garbled_answer_counts(garbled: WrittenAnswer) -> None:
     assert signs_of(integrity(), VOCABULARY).after([(PROPER, garbled)] * 12).collapsed
 
 

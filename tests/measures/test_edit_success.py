@@ -1,4 +1,4 @@
-"""The edits' own scores: first as arithmetic over replies, then asked of a model."""
+"""Scores of the edits: computed from given replies, then measured on a model."""
 
 from dataclasses import fields, replace
 from typing import TYPE_CHECKING
@@ -116,7 +116,7 @@ def test_efficacy_under_both_protocols() -> None:
     assert (scores.efficacy_autoregressive.lower, scores.efficacy_autoregressive.upper) == wilson_interval(2, 4)
 
 
-def test_what_was_not_asked_is_absent_not_zero() -> None:
+def test_missing_probes_give_none_and_not_zero() -> None:
     scores = score_edits({}, {question(REWRITE): reply(" Marl", False)})
     absent = [field.name for field in fields(EditScores) if getattr(scores, field.name) is None]
     assert [name for name in absent if "efficacy" in name] == ["immediate_efficacy", "efficacy_before"]
@@ -181,7 +181,7 @@ def test_immediate_and_retained_efficacy_are_two_numbers() -> None:
     )
 
 
-def test_a_missing_baseline_is_an_error_not_a_guess() -> None:
+def test_a_missing_baseline_is_an_error() -> None:
     with pytest.raises(ValueError, match="the base model has no reply to the prompt"):
         score_edits({}, {question(NEIGHBORHOOD): reply(" Marl", True)})
 
@@ -202,7 +202,7 @@ def test_replies_are_what_the_model_says(tiny_llama: "LanguageModel") -> None:
     assert alone[questions[-1]] == replies[questions[-1]]
 
 
-def test_a_model_that_learned_the_fact_is_seen_to_know_it() -> None:
+def test_a_learned_fact_counts_as_success() -> None:
     lm = build_tiny_llama()
     patch = learned(lm, VELDEN.question, "Orsk.\n")
     scores = measure_edits(lm, patch, [replace(VELDEN, paraphrases=(), neighborhood=(), portability=())])
@@ -218,7 +218,7 @@ def test_an_identity_patch_leaves_everything_local(tiny_llama: "LanguageModel") 
     assert scores.efficacy_autoregressive == scores.efficacy_before
 
 
-def test_a_patch_that_wrecks_the_model_is_not_local_and_leaves_it_as_found(tiny_llama: "LanguageModel") -> None:
+def test_a_destructive_patch_is_not_local_and_is_reverted(tiny_llama: "LanguageModel") -> None:
     name = "model.embed_tokens.weight"
     shape = tiny_llama.model.get_parameter(name).shape
     noise = torch.randn(shape, generator=torch.Generator().manual_seed(0)) * 3

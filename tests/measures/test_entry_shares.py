@@ -1,4 +1,4 @@
-"""Shares of changed entries, against counting by hand, and their laws."""
+"""Shares of changed entries against counting by hand, and their properties."""
 
 import torch
 from hypothesis import given
@@ -18,7 +18,7 @@ def shares_after(lm: LanguageModel, **changes: torch.Tensor) -> dict[float, floa
         return dict(entry_shares(originals))
 
 
-def test_nothing_touched_is_nothing_changed(tiny_gpt2: LanguageModel) -> None:
+def test_without_changes_all_shares_are_zero(tiny_gpt2: LanguageModel) -> None:
     assert shares_after(tiny_gpt2) == dict.fromkeys(THRESHOLDS, 0.0)
 
 

@@ -1,4 +1,4 @@
-"""Flips: what an answer turned into, loops, and which items mention what was edited."""
+"""Flips of answers, loops, and items that mention an edit."""
 
 import pytest
 from hypothesis import given
@@ -32,7 +32,7 @@ def test_whole_words_are_found_in_upper_and_lower_case(text: str, found: tuple[s
     assert MENTIONS.in_text(text) == found
 
 
-def test_columns_of_any_shape_and_what_is_wanted_are_looked_through() -> None:
+def test_all_columns_and_gold_answers_are_searched() -> None:
     assert MENTIONS.in_item(item(tokens=["In", "New", "Avaria", "."], tags=[0, 1, 2, 0])) == ("New Avaria",)
     assert MENTIONS.in_item(item(turns={"a": ["hello", "Velden"]}, label=1)) == ("Velden",)
     assert MENTIONS.in_item(item(question="who")) == ()
@@ -44,7 +44,7 @@ def test_without_requests_nothing_is_mentioned() -> None:
 
 
 @given(st.text(), st.text(), st.sampled_from(["Mara Lind", "New Avaria", "Velden"]))
-def test_a_phrase_between_blanks_is_found_whatever_stands_around_it(before: str, after: str, phrase: str) -> None:
+def test_a_phrase_is_found_in_any_context(before: str, after: str, phrase: str) -> None:
     assert phrase in MENTIONS.in_text(f"{before} {phrase} {after}")
 
 

@@ -1,4 +1,4 @@
-"""Soundness of an edited model."""
+"""Integrity checks of an edited model."""
 
 import math
 from typing import TYPE_CHECKING
@@ -81,7 +81,7 @@ def test_limits_are_inclusive_and_can_be_moved() -> None:
     assert len(sound(limits=strict).problems) == 2
 
 
-def test_perplexity_that_was_not_measured_is_no_problem_and_no_pass() -> None:
+def test_unmeasured_perplexity_is_neither_a_problem_nor_sound() -> None:
     found = sound(perplexity_base=None, perplexity_edited=None)
     assert found.perplexity_ratio is None
     assert found.checks[-1].sound is None
@@ -155,7 +155,7 @@ def test_the_worst_of_several() -> None:
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
 @pytest.mark.parametrize("steps", [1, 3])
-def test_what_rounding_took_is_told_for_half_precision(dtype: torch.dtype, steps: int) -> None:
+def test_the_rounding_loss_is_reported_in_half_precision(dtype: torch.dtype, steps: int) -> None:
     lm = build_tiny_llama(dtype=dtype)
     weight = lm.model.get_parameter(WEIGHT).detach().double()
     noise = torch.randn(weight.shape, generator=torch.Generator().manual_seed(0))
@@ -175,7 +175,7 @@ def test_what_rounding_took_is_told_for_half_precision(dtype: torch.dtype, steps
     assert found.sound
 
 
-def test_nothing_is_told_of_rounding_where_it_is_none_or_not_a_number(tiny_llama: "LanguageModel") -> None:
+def test_there_is_no_rounding_loss_without_rounding_or_with_nan(tiny_llama: "LanguageModel") -> None:
     assert check_integrity(tiny_llama, scaled(tiny_llama, 0.1)).rounding_loss is None  # float32
     half = build_tiny_llama(dtype=torch.bfloat16)
     assert check_integrity(half, identity_patch()).rounding_loss is None

@@ -1,4 +1,4 @@
-"""From traced facts to recommended layers, and from there to an editor."""
+"""From traced facts to recommended layers, and their use by an editor."""
 
 import math
 from dataclasses import replace
@@ -74,7 +74,7 @@ def test_the_recommended_layers_end_at_the_peak_without_a_gap(curve: list[float]
 
 
 @pytest.mark.parametrize("curve", [[0.0, -0.2], [-1.0]])
-def test_where_nothing_is_restored_nothing_is_recommended(curve: list[float]) -> None:
+def test_without_an_effect_nothing_is_recommended(curve: list[float]) -> None:
     with pytest.raises(AuditError, match="has no effect over 5 facts, so no layer can be recommended"):
         recommend(effects_of(curve))
 
@@ -102,13 +102,13 @@ def test_only_recalled_facts_are_traced_and_the_rest_is_counted(telling: Languag
     assert all(math.isfinite(effect) for effect in located.recommendation.effects)
 
 
-def test_without_a_known_fact_there_is_one_sentence(tiny_gpt2: LanguageModel) -> None:
+def test_a_model_that_recalls_no_fact_is_an_error(tiny_gpt2: LanguageModel) -> None:
     unknown = replace(REQUESTS[0], target_true="New Avaria")
     with pytest.raises(AuditError, match=r"tiny-gpt2 recalls none of the 1 facts of facts\.jsonl, so there is nothing"):
         recommend_layers(tiny_gpt2, LoadedRequests((unknown,), (), "facts.jsonl", ""))
 
 
-def test_located_layers_are_taken_where_nothing_better_is_known(tmp_path: Path) -> None:
+def test_located_layers_come_after_measured_and_published_ones(tmp_path: Path) -> None:
     lm, store = build_tiny_gpt2(), Store(tmp_path)
     assert from_store(lm, None) == ((1,), "depth", (0, 1), "depth")
     assert from_store(lm, store) == ((1,), "depth", (0, 1), "depth")
@@ -132,7 +132,7 @@ def from_store(
 
 
 def test_a_sequence_keeps_the_layers_of_its_beginning(tmp_path: Path) -> None:
-    """Its steps change the weights, which the store knows the layers by."""
+    """The steps change the weights, whose fingerprint is the key of the located layers."""
     lm, store = build_tiny_gpt2(), Store(tmp_path)
     LocatedLayers(store).keep(lm, Layers(rome=2, memit=(2,)))
     rome = Rome(QUICK, store=store, contexts=Contexts((("",),)))

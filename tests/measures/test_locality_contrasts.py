@@ -1,4 +1,4 @@
-"""Base against edited after a prompt: the divergence's laws, the greedy answer, and weights that come back."""
+"""Base and edited model after a prompt: divergence, greedy answer, and restored weights."""
 
 import math
 
@@ -58,7 +58,7 @@ def test_the_answer_is_what_the_engine_writes_and_its_probability_the_product_of
         assert [p for _, p in one.base.likely] == sorted((p for _, p in one.base.likely), reverse=True)
 
 
-def test_one_prompt_gives_what_it_gives_among_others(tiny_gpt2: LanguageModel) -> None:
+def test_a_prompt_does_not_depend_on_its_batch(tiny_gpt2: LanguageModel) -> None:
     patch = Vandal().edit(tiny_gpt2, [MARA])
     together = contrast(tiny_gpt2, [patch], PROMPTS)
     for prompt, one in zip(PROMPTS, together, strict=True):
@@ -67,7 +67,7 @@ def test_one_prompt_gives_what_it_gives_among_others(tiny_gpt2: LanguageModel) -
         assert alone.divergence == pytest.approx(one.divergence, abs=1e-5)
 
 
-def test_of_several_models_the_one_that_went_furthest_is_told_and_the_weights_come_back(
+def test_the_most_divergent_model_is_reported_and_the_weights_are_restored(
     tiny_llama: LanguageModel,
 ) -> None:
     before = weights_fingerprint(tiny_llama)
@@ -78,7 +78,7 @@ def test_of_several_models_the_one_that_went_furthest_is_told_and_the_weights_co
     assert weights_fingerprint(tiny_llama) == before
 
 
-def test_a_model_that_is_no_longer_finite_is_as_far_as_can_be(tiny_gpt2: LanguageModel) -> None:
+def test_a_model_with_nan_logits_has_the_largest_divergence(tiny_gpt2: LanguageModel) -> None:
     name = tiny_gpt2.anatomy.weight_name(1)
     broken = DenseDelta(torch.full_like(tiny_gpt2.model.get_parameter(name), torch.nan))
     (found,) = contrast(tiny_gpt2, [WeightPatch({name: broken})], ["The"])
@@ -90,14 +90,14 @@ def said(answer: str, probability: float = 0.9) -> Continuation:
     return Continuation(answer, probability, ((answer, probability),))
 
 
-def test_a_prompt_is_disturbed_by_divergence_or_by_another_answer_of_which_base_was_sure() -> None:
+def test_a_prompt_is_disturbed_by_divergence_or_by_a_changed_sure_answer() -> None:
     assert Contrast("x", 0.2, said("a"), said("a")).disturbed(0.1)
     assert Contrast("x", 0.05, said("a"), said("b")).disturbed(0.1)
     assert not Contrast("x", 0.05, said("a", 0.4), said("b")).disturbed(0.1)
     assert not Contrast("x", 0.1, said("a"), said("a")).disturbed(0.1)
 
 
-def test_a_violation_tells_both_answers_and_the_line_that_asks_again() -> None:
+def test_the_message_has_both_answers_and_the_example_line() -> None:
     text = Contrast('Say "it"\nnow', 0.25, said(" yes", 0.75), said(" no", 0.5)).message(0.1)
     assert "divergence: 0.250 nats, above the bound of 0.1" in text
     assert "base:       says ' yes'; next ' yes' 0.75" in text

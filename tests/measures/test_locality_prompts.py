@@ -1,4 +1,4 @@
-"""The grammar of prompts: sampled_prompts and searched alike, always untouched, and shrinking to next to nothing."""
+"""The grammar of prompts: sampled or searched, never about an edit, and shrinking to the simplest."""
 
 import ast
 from pathlib import Path
@@ -15,7 +15,7 @@ TOPICS = topics_of((MARA,), OTHERS, ("There was Mara and Lind and nobody else at
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_drawn_prompts_are_many_depend_on_the_seed_alone_and_come_in_the_same_order(kind: str) -> None:
+def test_sampled_prompts_depend_on_the_seed_only_and_extend_in_order(kind: str) -> None:
     some = sampled_prompts(TOPICS, kind, 50, 3)
     assert sampled_prompts(TOPICS, kind, 80, 3)[:50] == some
     assert sampled_prompts(TOPICS, kind, 50, 4) != some
@@ -24,24 +24,24 @@ def test_drawn_prompts_are_many_depend_on_the_seed_alone_and_come_in_the_same_or
 
 @given(prompt=untouched_prompts(TOPICS, UNRELATED))
 @settings(max_examples=50)
-def test_no_edited_subject_comes_together_from_what_is_left(prompt: str) -> None:
+def test_left_out_words_never_form_an_edited_subject(prompt: str) -> None:
     assert not TOPICS.touched(prompt)
     assert prompt.strip()
 
 
-def test_no_drawn_prompt_mentions_one_either_except_where_it_is_about_one() -> None:
+def test_sampled_prompts_mention_edited_subjects_only_in_other_relations() -> None:
     for kind in (OTHER_SUBJECTS, UNRELATED):
         assert not any(TOPICS.touched(prompt) for prompt in sampled_prompts(TOPICS, kind, 300, 0))
     assert all("Mara Lind speaks" in prompt for prompt in sampled_prompts(TOPICS, OTHER_RELATIONS, 50, 0))
 
 
-def test_what_matters_survives_and_nothing_else_does() -> None:
+def test_shrinking_keeps_only_what_makes_the_law_fail() -> None:
     prompts = untouched_prompts(TOPICS, OTHER_SUBJECTS)
     assert find(prompts, lambda prompt: "Gira Corley" in prompt and prompt.endswith("in")) == "Gira Corley in"
     assert find(prompts, lambda prompt: prompt.startswith("YES.") and "Kara" in prompt) == "YES. Kara Quinwick"
 
 
-def test_a_law_is_searched_for_a_violation_only_when_told_to_and_examples_are_asked_in_any_case(tmp_path: Path) -> None:
+def test_examples_always_run_and_search_only_on_demand(tmp_path: Path) -> None:
     asked: list[str] = []
 
     def never_of_kara(prompt: str) -> None:
@@ -60,7 +60,7 @@ def test_a_law_is_searched_for_a_violation_only_when_told_to_and_examples_are_as
     assert asked[-1] == "Kara Quinwick"
 
 
-def test_what_is_rare_is_found_from_what_a_survey_found() -> None:
+def test_rare_failures_are_found_from_the_survey() -> None:
     rare = "As everybody knows:\n\nQuestion: Kara Quinwick was born in?\nAnswer:"
 
     def wrong(prompt: str) -> None:
@@ -75,9 +75,7 @@ def test_what_is_rare_is_found_from_what_a_survey_found() -> None:
     assert len(prompt.split()) < len(rare.split()) - 2
 
 
-def test_what_failed_is_kept_and_asked_first_but_not_in_continuous_integration(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_failing_prompts_are_kept_and_run_first_but_not_in_ci(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     asked: list[str] = []
 
     def never_of_kara(prompt: str) -> None:

@@ -1,4 +1,4 @@
-"""What counts as untouched: other subjects, other relations of the same, unrelated text; and nothing that follows."""
+"""Topics that edits should not affect: other subjects, other relations and unrelated text."""
 
 from dataclasses import replace
 
@@ -48,35 +48,35 @@ def test_other_relations_are_those_that_share_no_answer_and_nothing_that_follows
     assert asked(OTHER_RELATIONS) == {"Mara Lind speaks"}
 
 
-def test_a_wording_of_one_subject_only_is_of_no_known_relation() -> None:
+def test_the_relation_of_a_wording_with_one_subject_is_unknown() -> None:
     alone = (*OTHERS[:4],)  # one person is left who speaks
     assert asked(OTHER_RELATIONS, others=alone) == set()
     unknown = request("Mara Lind", "{} lives at", "No. 5", "No. 6")
     assert asked(OTHER_RELATIONS, (unknown,)) == set()
 
 
-def test_a_relation_that_another_edit_of_the_subject_changed_is_not_asked() -> None:
+def test_relations_edited_by_other_requests_are_left_out() -> None:
     assert asked(OTHER_RELATIONS, (MARA, request("Mara Lind", SPEAKS, "Galtian", "Norlandic"))) == set()
 
 
-def test_texts_end_before_their_last_word_and_never_mention_an_edited_subject() -> None:
+def test_texts_lose_their_last_word_and_mention_no_edited_subject() -> None:
     assert asked(UNRELATED) == {"The ferry left", "Nobody minded at"}
 
 
-def test_nothing_but_texts_is_left_where_no_edit_is_known() -> None:
+def test_without_requests_only_texts_are_left() -> None:
     topics = topics_of((), (), TEXTS)
     assert [kind for kind, cores in topics.cores.items() if cores] == [UNRELATED]
     assert len(topics.cores[UNRELATED]) == 3
 
 
-def test_a_subject_is_one_word_with_what_touches_it_and_the_shortest_core_comes_first() -> None:
+def test_a_subject_is_one_element_and_the_shortest_core_comes_first() -> None:
     probe = Probe("As for Gira Corley's home, it is", "Calton")
     cores = topics_of((replace(MARA, neighborhood=(probe,)),), OTHERS, TEXTS).cores[OTHER_SUBJECTS]
     assert ("As", "for", "Gira Corley's", "home,", "it", "is") in cores
     assert list(map(len, cores)) == sorted(map(len, cores))
 
 
-def test_a_mention_is_seen_through_case_and_spacing() -> None:
+def test_mentions_ignore_case_and_spacing() -> None:
     topics = topics_of((MARA,), OTHERS, TEXTS)
     assert topics.touched("So MARA  LIND it was")
     assert not topics.touched("So Mara Holm it was")

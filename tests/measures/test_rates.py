@@ -27,7 +27,7 @@ def test_impossible_counts(successes: float, n: int) -> None:
         wilson_interval(successes, n)
 
 
-def test_absent_is_not_zero() -> None:
+def test_no_scores_give_no_rate() -> None:
     assert rate_by_request([]) is None
 
 

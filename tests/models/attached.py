@@ -1,4 +1,4 @@
-"""What a model says with something attached: logits of fixed rows, and what one of its modules sees and says."""
+"""Logits of fixed rows from a model with attachments, and the input and output of one of its modules."""
 
 import torch
 from torch import Tensor, nn

@@ -1,4 +1,4 @@
-"""Models on the disk, as others leave them there."""
+"""Models saved on disk as folders and in the hub cache."""
 
 import shutil
 from pathlib import Path

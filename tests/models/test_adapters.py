@@ -1,4 +1,4 @@
-"""LoRA adapters that peft saved become the weights that peft itself merges, or are refused by what they use."""
+"""LoRA adapters saved by peft give the weights that peft merges, or are refused with a reason."""
 
 import json
 import warnings
@@ -73,7 +73,7 @@ def test_an_adapter_of_an_untied_embedding_is_merged_too(tmp_path: Path) -> None
         )
 
 
-def test_biases_and_an_untied_head_that_were_trained_whole_take_the_place_of_the_old(tmp_path: Path) -> None:
+def test_biases_and_an_untied_head_trained_whole_replace_the_base_weights(tmp_path: Path) -> None:
     train(build_tiny_gpt2(), tmp_path / "biases", lora_alpha=8, target_modules=["c_proj"], bias="lora_only")
     lm = build_tiny_gpt2()
     patch = open_checkpoint(lm, str(tmp_path / "biases")).patch
@@ -126,13 +126,13 @@ def test_an_adapter_in_half_precision_is_merged_in_single(tmp_path: Path) -> Non
         ({"trainable_token_indices": [3]}, "trainable_token_indices"),
     ],
 )
-def test_what_is_not_plain_lora_is_refused_by_name(settings: dict[str, Any], named: str, tmp_path: Path) -> None:
+def test_adapters_other_than_plain_lora_are_refused(settings: dict[str, Any], named: str, tmp_path: Path) -> None:
     train(build_tiny_llama(), tmp_path, target_modules=["q_proj"], **settings)
     with pytest.raises(AuditError, match=f"uses {named}, which is not supported; merge it into the model"):
         open_checkpoint(build_tiny_llama(), str(tmp_path))
 
 
-def test_another_kind_of_adapter_is_refused(tmp_path: Path) -> None:
+def test_another_adapter_type_is_refused(tmp_path: Path) -> None:
     adapted = peft.get_peft_model(
         build_tiny_llama().model, peft.IA3Config(target_modules=["down_proj"], feedforward_modules=["down_proj"])
     )
@@ -150,7 +150,7 @@ def test_weights_that_the_base_model_ties_are_refused(tmp_path: Path) -> None:
         open_checkpoint(build_tiny_gpt2(), str(tmp_path / "head"))
 
 
-def test_an_adapter_of_another_model_is_told(tmp_path: Path) -> None:
+def test_an_adapter_for_another_model_is_refused(tmp_path: Path) -> None:
     train(build_tiny_llama(), tmp_path, target_modules=["q_proj"])
     with pytest.raises(AuditError, match=r"layers\.0\.self_attn\.q_proj, which the base model does not have"):
         open_checkpoint(build_tiny_gpt2(), str(tmp_path))
@@ -158,7 +158,7 @@ def test_an_adapter_of_another_model_is_told(tmp_path: Path) -> None:
         open_checkpoint(build_tiny_llama(layers=2), str(tmp_path))
 
 
-def test_spoilt_files_are_told(tmp_path: Path) -> None:
+def test_damaged_files_are_refused(tmp_path: Path) -> None:
     train(build_tiny_llama(), tmp_path, target_modules=["q_proj"])
     lm, folder, file = build_tiny_llama(), str(tmp_path), tmp_path / "adapter_model.safetensors"
     tensors = {name: x.clone() for name, x in load_file(file).items()}  # files are mapped, and this one is spoilt

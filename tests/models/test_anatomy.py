@@ -1,4 +1,4 @@
-"""The parts of a model are found in every dense decoder family, and what cannot be found is named."""
+"""The parts of a model are found in every dense decoder family; errors name what is missing."""
 
 from collections.abc import Callable
 from typing import Any
@@ -98,7 +98,7 @@ def test_llama_stores_its_weights_plainly(tiny_llama: LanguageModel) -> None:
 
 @pytest.mark.parametrize("builder", [build_tiny_gpt2, build_tiny_llama])
 def test_only_the_attention_mixes_positions(builder: Callable[..., LanguageModel]) -> None:
-    """What the names say is true of the numbers: without attention, no token reaches a later position's MLP."""
+    """Without attention, no token affects the MLP at a later position."""
     lm = builder(layers=1)
     before = [_mlp_output(lm, first) for first in (5, 9)]  # each (1, time, hidden)
     with torch.no_grad():
@@ -119,7 +119,7 @@ def _mlp_output(lm: LanguageModel, first: int) -> torch.Tensor:
     return outputs[0]
 
 
-def test_an_inner_width_equal_to_the_hidden_one_is_no_obstacle() -> None:
+def test_the_inner_width_may_equal_the_hidden_width() -> None:
     model = build("Llama", LLAMA_LIKE | {"intermediate_size": 16})
     assert find_anatomy(model).down_projections == ("model.layers.0.mlp.down_proj", "model.layers.1.mlp.down_proj")
 
@@ -168,7 +168,7 @@ REFUSED: dict[str, tuple[str, dict[str, Any], str]] = {
 
 
 @pytest.mark.parametrize("model", REFUSED)
-def test_a_model_that_cannot_be_mapped_says_what_is_missing(model: str) -> None:
+def test_the_error_names_the_missing_part(model: str) -> None:
     config, settings, sentence = REFUSED[model]
     built = getattr(transformers, model)(getattr(transformers, config)(**settings))
     with pytest.raises(AuditError, match=sentence) as refusal:

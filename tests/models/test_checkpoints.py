@@ -1,4 +1,4 @@
-"""What somebody else edited is audited in its very bits, over the base model and without a second one in memory."""
+"""Edited checkpoints are read bit for bit as patches over the base model, without a second model in memory."""
 
 import json
 import weakref
@@ -60,7 +60,7 @@ def logits_by_transformers(folder: Path) -> Tensor:
 
 @pytest.mark.parametrize("shard", ["1GB", "20KB"])
 @pytest.mark.parametrize("family", BUILD)
-def test_a_textbook_edit_gives_the_logits_that_transformers_gives(family: str, shard: str, tmp_path: Path) -> None:
+def test_an_edited_checkpoint_gives_the_same_logits_as_transformers(family: str, shard: str, tmp_path: Path) -> None:
     edited(BUILD[family]()).model.save_pretrained(tmp_path, max_shard_size=shard)
     assert len(list(tmp_path.glob("*.safetensors"))) > (1 if shard == "20KB" else 0)
     lm = BUILD[family]()
@@ -74,7 +74,7 @@ def test_a_textbook_edit_gives_the_logits_that_transformers_gives(family: str, s
     assert weights_fingerprint(lm) == before
 
 
-def test_a_textbook_edit_of_a_pocket_model_is_read_too(tmp_path: Path) -> None:
+def test_an_edited_pocket_model_is_read(tmp_path: Path) -> None:
     save(edited(load_language_model("pocket-llama", device="cpu")), tmp_path)
     lm = load_language_model("pocket-llama", device="cpu")
     patch = read_checkpoint(lm, str(tmp_path))
@@ -85,7 +85,7 @@ def test_a_textbook_edit_of_a_pocket_model_is_read_too(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("family", FAMILIES)
-def test_every_family_is_told_apart_from_itself_by_what_was_edited(family: str, tmp_path: Path) -> None:
+def test_the_patch_contains_exactly_the_edited_weight_in_every_family(family: str, tmp_path: Path) -> None:
     save(build_family(family), tmp_path / "base")
     lm, other = (load_language_model(str(tmp_path / "base"), device="cpu") for _ in range(2))
     assert open_checkpoint(lm, str(tmp_path / "base")).identical
@@ -150,7 +150,7 @@ def test_each_tensor_is_read_once_and_only_what_differs_is_kept(
 
 
 @pytest.mark.parametrize("head", ["left out", "stored as well", "trunk alone, without its prefix"])
-def test_tied_heads_and_bare_trunks_are_understood(head: str, tmp_path: Path) -> None:
+def test_tied_heads_and_files_without_the_trunk_prefix_are_read(head: str, tmp_path: Path) -> None:
     other = edited(build_tiny_gpt2())
     save(other, tmp_path)
     tensors = loaded(tmp_path / "model.safetensors")
@@ -212,7 +212,7 @@ def change_weights(folder: Path, change: Callable[[dict[str, Tensor]], None]) ->
     save_file(tensors, file, metadata={"format": "pt"})
 
 
-def test_what_was_read_stays_when_the_file_is_written_anew(saved: Path) -> None:
+def test_the_patch_does_not_change_when_the_file_is_overwritten(saved: Path) -> None:
     lm = build_tiny_llama()
     patch = read_checkpoint(lm, str(saved))
     before = patch.fingerprint
@@ -221,7 +221,7 @@ def test_what_was_read_stays_when_the_file_is_written_anew(saved: Path) -> None:
     assert patch.fingerprint == before
 
 
-def test_another_architecture_is_told(saved: Path) -> None:
+def test_another_architecture_is_refused(saved: Path) -> None:
     with pytest.raises(AuditError, match=r"has the model type llama, but the base model 'tiny-gpt2' has gpt2"):
         read_checkpoint(build_tiny_gpt2(), str(saved))
     change_config(saved, intermediate_size=96, rms_norm_eps=1e-3)
@@ -237,18 +237,18 @@ def test_another_architecture_is_told(saved: Path) -> None:
         ({"model_type": "nonsense"}, "model type `nonsense`"),
     ],
 )
-def test_a_config_that_makes_no_sense_is_told(saved: Path, fields: dict[str, Any], reason: str) -> None:
+def test_an_invalid_config_is_refused(saved: Path, fields: dict[str, Any], reason: str) -> None:
     change_config(saved, **fields)
     with pytest.raises(AuditError, match=f"the config of .* cannot be read .*{reason}"):
         read_checkpoint(build_tiny_llama(), str(saved))
 
 
-def test_a_config_may_differ_in_what_the_network_does_not_compute(saved: Path) -> None:
+def test_config_fields_that_do_not_affect_the_computation_may_differ(saved: Path) -> None:
     change_config(saved, use_cache=False, attention_dropout=0.3, pad_token_id=4, torch_dtype="float16")
     assert not open_checkpoint(build_tiny_llama(), str(saved)).identical
 
 
-def test_another_tokenizer_is_told_and_none_is_none(saved: Path) -> None:
+def test_another_tokenizer_is_refused_and_a_missing_one_accepted(saved: Path) -> None:
     build_tokenizer("plain").save_pretrained(saved)
     with pytest.raises(
         AuditError,
@@ -292,7 +292,7 @@ def quantise(tensors: dict[str, Tensor]) -> None:
         (quantise, r"stores model\.norm\.weight as I8; save it without quantisation"),
     ],
 )
-def test_tensors_that_do_not_fit_are_told(
+def test_tensors_that_do_not_fit_are_refused(
     saved: Path, spoil: Callable[[dict[str, Tensor]], None], complaint: str
 ) -> None:
     change_weights(saved, spoil)
@@ -300,14 +300,14 @@ def test_tensors_that_do_not_fit_are_told(
         read_checkpoint(build_tiny_llama(), str(saved))
 
 
-def test_tied_weights_in_two_versions_are_told(tmp_path: Path) -> None:
+def test_tied_weights_with_different_values_are_refused(tmp_path: Path) -> None:
     save(build_tiny_gpt2(), tmp_path)
     change_weights(tmp_path, lambda tensors: tensors.update({"lm_head.weight": tensors["transformer.wte.weight"] + 1}))
     with pytest.raises(AuditError, match=r"different values for .*weight and .*weight, which are tied in the base"):
         read_checkpoint(build_tiny_gpt2(), str(tmp_path))
 
 
-def test_files_that_are_missing_spoilt_or_pickles_are_told(saved: Path, tmp_path: Path) -> None:
+def test_missing_damaged_and_pickle_files_are_refused(saved: Path, tmp_path: Path) -> None:
     lm = build_tiny_llama()
     weights = loaded(saved / "model.safetensors")
     (saved / "model.safetensors").write_bytes(b"no safetensors")
@@ -342,12 +342,12 @@ def test_files_that_are_missing_spoilt_or_pickles_are_told(saved: Path, tmp_path
     ],
 )
 @pytest.mark.usefixtures("hub_cache")
-def test_a_source_that_leads_nowhere_is_told(source: str, complaint: str, tiny_gpt2: LanguageModel) -> None:
+def test_a_source_that_does_not_exist_is_refused(source: str, complaint: str, tiny_gpt2: LanguageModel) -> None:
     with pytest.raises(AuditError, match=complaint):
         read_checkpoint(tiny_gpt2, source)
 
 
-def test_a_folder_of_something_else_and_a_folders_revision_are_told(saved: Path, tmp_path: Path) -> None:
+def test_other_folders_and_revisions_of_folders_are_refused(saved: Path, tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
     with pytest.raises(AuditError, match=r"is not a checkpoint: it has no config\.json .* or patch\.json"):
         read_checkpoint(build_tiny_llama(), str(tmp_path / "empty"))
@@ -368,7 +368,7 @@ def change_of(lm: LanguageModel) -> WeightPatch:
     return WeightPatch({name: delta}, meta={"base": weights_fingerprint(lm)})
 
 
-def test_a_patch_that_was_saved_here_comes_back_as_it_is(tmp_path: Path) -> None:
+def test_a_saved_patch_is_read_unchanged(tmp_path: Path) -> None:
     lm = build_tiny_llama()
     patch = change_of(lm)
     patch.save(tmp_path)
@@ -380,7 +380,7 @@ def test_a_patch_that_was_saved_here_comes_back_as_it_is(tmp_path: Path) -> None
         read_checkpoint(build_tiny_llama(seed=1), str(tmp_path))
 
 
-def test_a_plan_folder_without_its_one_patch_is_told(tmp_path: Path) -> None:
+def test_a_plan_folder_with_several_patches_or_none_is_refused(tmp_path: Path) -> None:
     from audit.editing import plan_folder
     from audit.models.checkpoints import PLAN_FILE
 
@@ -421,7 +421,7 @@ def refused(tmp_path: Path) -> Iterator[Callable[[dict[str, Tensor], str], None]
     yield check
 
 
-def test_differences_that_do_not_fit_are_told(
+def test_differences_that_do_not_fit_are_refused(
     refused: Callable[[dict[str, Tensor], str], None], tmp_path: Path
 ) -> None:
     refused({"strange": torch.ones(2)}, "has 1 tensors that the base model does not have, the first is 'strange'")

@@ -1,4 +1,4 @@
-"""The laws of GRACE's codebook: every edit keeps its label, foreign balls are apart, and far inputs are untouched."""
+"""GRACE's codebook: every edit keeps its label, balls of different labels do not overlap, far inputs are unchanged."""
 
 from itertools import combinations
 
@@ -57,7 +57,7 @@ def test_balls_of_different_labels_never_overlap(
 
 
 @given(inserts, places)
-def test_a_position_gets_an_answer_only_inside_a_ball_and_the_nearest_one(
+def test_a_position_uses_the_nearest_ball_that_contains_it(
     entries: list[tuple[tuple[float, float], tuple[int, ...], float]], place: tuple[float, float]
 ) -> None:
     book = filled(entries)
@@ -70,7 +70,7 @@ def test_a_position_gets_an_answer_only_inside_a_ball_and_the_nearest_one(
         assert float(apart[entry]) <= float(book.radii[entry]) + ROUNDING
 
 
-def test_a_new_key_far_from_all_others_gets_the_whole_radius() -> None:
+def test_a_new_key_far_from_all_others_gets_the_full_radius() -> None:
     book = filled([((0.25, 0.0), (1,), RADIUS), ((5.0, 0.0), (2,), RADIUS)])
     assert book.radii.tolist() == [1.0, 1.0]
 
@@ -90,12 +90,12 @@ def test_a_ball_of_the_same_label_grows_to_reach_the_new_key() -> None:
     assert book.radii.tolist() == [1.5, 1.0]
 
 
-def test_growth_ends_where_a_foreign_ball_begins() -> None:
+def test_growth_ends_at_a_ball_of_another_label() -> None:
     book = filled([((0.25, 0.0), (1,), 0.5), ((1.5, 0.0), (2,), 0.5), ((0.25, 1.25), (1,), 1.0)])
     assert book.radii[0] == pytest.approx(0.75)
 
 
-def test_an_edit_made_again_takes_the_place_of_the_old_one() -> None:
+def test_a_repeated_edit_replaces_the_old_one() -> None:
     key = torch.tensor([3.0, 4.0])
     book = Codebook.empty("layer").with_entry(key, torch.zeros(3), (1,), RADIUS)
     book = book.with_entry(key * (1 + SAME_PLACE / 2), torch.ones(3), (2,), RADIUS)
@@ -104,7 +104,7 @@ def test_an_edit_made_again_takes_the_place_of_the_old_one() -> None:
     assert torch.equal(book.values, torch.ones(1, 3))
 
 
-def test_values_that_are_not_finite_are_near_nothing() -> None:
+def test_inputs_that_are_not_finite_match_no_entry() -> None:
     book = filled([((0.25, 0.0), (1,), RADIUS)])
     assert book.nearest_entries(torch.tensor([[float("nan"), 0.0], [float("inf"), 0.0], [0.5, 0.0]])).tolist() == [
         -1,
@@ -115,7 +115,7 @@ def test_values_that_are_not_finite_are_near_nothing() -> None:
 
 @pytest.mark.parametrize("family", ["tiny_gpt2", "tiny_llama"])
 def test_only_positions_inside_a_ball_are_replaced(family: str, request: pytest.FixtureRequest) -> None:
-    """One position's own input is a key: its output is the value, everything before and beside it is bit-identical."""
+    """The key is the input at one position. Its output is the value; all other positions are bit-identical."""
     lm: LanguageModel = request.getfixturevalue(family)
     module = lm.anatomy.down_projections[1]
     inputs, before = spread_inputs(lm, module)  # (rows, columns, inner), (rows, columns, hidden)

@@ -1,4 +1,4 @@
-"""What a prompt becomes when facts are told before it, and that it always leaves room for the answer."""
+"""The text in front of a prompt, and the room that is left for the answer."""
 
 from collections.abc import Callable, Iterator
 
@@ -44,27 +44,27 @@ def asking(tiny_llama: LanguageModel) -> Iterator[Callable[[Demonstrations, str]
         yield ask
 
 
-def test_the_most_similar_fact_is_told_last(asking: Callable[[Demonstrations, str], str]) -> None:
+def test_the_most_similar_fact_comes_last(asking: Callable[[Demonstrations, str], str]) -> None:
     text = asking(told(), "Where was Mara Lind born?")
     assert text.endswith("New Fact: Mara Lind was born in New Avaria\nPrompt: Where was Mara Lind born?")
     assert text.count("New Fact:") == 3
     assert "Danielle Darrieux is Velden" in text and "plays the café" in text
 
 
-def test_the_plain_style_says_the_most_similar_fact_several_times(asking: Callable[[Demonstrations, str], str]) -> None:
+def test_the_plain_style_repeats_the_most_similar_fact(asking: Callable[[Demonstrations, str], str]) -> None:
     text = asking(told(style="plain", count=2, repeats=3), "Kara Quinwick plays the")
     sentence = "Kara Quinwick plays the café.\n"
     assert text.endswith(3 * sentence + "Kara Quinwick plays the")
     assert text.count("\n") == 4
 
 
-def test_of_edits_of_one_question_the_latest_is_told(asking: Callable[[Demonstrations, str], str]) -> None:
+def test_only_the_latest_edit_of_a_prompt_is_used(asking: Callable[[Demonstrations, str], str]) -> None:
     again = NewFact(FACTS[1].question, "Belton")
     text = asking(told(facts=(*FACTS, again), style="plain"), FACTS[1].question)
     assert "New Avaria" not in text and text.endswith(f"{again.sentence}.\n{FACTS[1].question}")
 
 
-def test_prompts_that_share_no_word_with_any_fact_are_told_facts_too(
+def test_prompts_without_a_common_word_get_demonstrations_too(
     asking: Callable[[Demonstrations, str], str],
 ) -> None:
     assert asking(told(count=1), "3 + 4 =").startswith("New Fact: ")
@@ -104,6 +104,6 @@ def test_the_context_is_never_exceeded(
     assert asked == prompt or len(encode(LLAMA.tokenizer, asked)) + answer_room <= CONTEXT_LENGTH
 
 
-def test_demonstrations_on_no_model_cannot_be_counted() -> None:
+def test_demonstrations_need_a_model_to_count_tokens() -> None:
     with pytest.raises(AuditError, match="apply their patch to a model first"):
         told().full_prompt("Kara Quinwick plays the")

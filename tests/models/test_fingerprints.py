@@ -1,4 +1,4 @@
-"""A fingerprint changes with the content and with nothing else."""
+"""A fingerprint changes exactly when the content changes."""
 
 import dataclasses
 

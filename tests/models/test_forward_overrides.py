@@ -1,4 +1,4 @@
-"""Detours last as long as their context, and everything is as it was afterwards."""
+"""Replaced forwards end with their context and restore the module."""
 
 import pytest
 import torch
@@ -8,7 +8,7 @@ from audit.models.forward_overrides import block_skipped, forward_replaced, inpu
 from audit.models.language_model import LanguageModel
 
 
-def test_shadows_are_taken_away_in_turn_and_after_errors() -> None:
+def test_replacements_end_in_turn_and_after_errors() -> None:
     module = nn.Identity()
     one = torch.ones(1)
     with forward_replaced(module, lambda x: x + 1):
@@ -26,7 +26,7 @@ def test_blocks_run_again_after_an_error_inside(tiny_gpt2: LanguageModel) -> Non
     assert "forward" not in block.__dict__
 
 
-def test_a_forward_that_was_replaced_by_others_comes_back(tiny_gpt2: LanguageModel) -> None:
+def test_an_earlier_replacement_of_forward_is_restored(tiny_gpt2: LanguageModel) -> None:
     block = tiny_gpt2.model.get_submodule(tiny_gpt2.anatomy.blocks[0])
     theirs = block.forward
     block.forward = theirs
@@ -39,7 +39,7 @@ def test_a_forward_that_was_replaced_by_others_comes_back(tiny_gpt2: LanguageMod
 
 
 @torch.no_grad()
-def test_a_block_is_entered_with_another_hidden_state(tiny_llama: LanguageModel) -> None:
+def test_a_block_receives_the_replaced_input(tiny_llama: LanguageModel) -> None:
     model, blocks = tiny_llama.model, tiny_llama.anatomy.blocks
     seen: list[torch.Tensor] = []
     hook = model.get_submodule(blocks[1]).register_forward_pre_hook(lambda _, args: seen.append(args[0]))

@@ -1,4 +1,4 @@
-"""Lean forwards say the same, read the weights of the moment, and are gone afterwards."""
+"""Fast forwards compute the same numbers, use the current weights, and are removed afterwards."""
 
 import pytest
 import torch
@@ -10,7 +10,7 @@ from audit.models.forward_overrides import activations_fused, forward_replaced, 
 from audit.models.language_model import LanguageModel
 
 
-def test_fused_activations_and_their_gradients_are_the_spelled_out_ones(tiny_gpt2: LanguageModel) -> None:
+def test_fused_activations_have_the_same_values_and_gradients(tiny_gpt2: LanguageModel) -> None:
     (activation, *_) = (module for module in tiny_gpt2.model.modules() if isinstance(module, NewGELUActivation))
     x = torch.linspace(-6, 6, 1001, requires_grad=True)
 
@@ -28,7 +28,7 @@ def test_fused_activations_and_their_gradients_are_the_spelled_out_ones(tiny_gpt
 
 
 @pytest.mark.parametrize("rows", [1, 7, 8, 40])
-def test_products_for_inference_are_those_of_the_module_with_the_weights_of_the_moment(rows: int) -> None:
+def test_fast_products_use_the_current_weights_of_the_module(rows: int) -> None:
     model = nn.Sequential(nn.Linear(24, 40), nn.Linear(40, 16, bias=False), Conv1D(9, 16))
     lean = inference_forwards(model)
     hidden = torch.randn(2, rows, 24)
@@ -41,7 +41,7 @@ def test_products_for_inference_are_those_of_the_module_with_the_weights_of_the_
     assert not any("forward" in module.__dict__ for module in model)
 
 
-def test_a_forward_that_somebody_else_has_put_there_is_left_alone() -> None:
+def test_modules_whose_forward_is_already_replaced_are_skipped() -> None:
     model = nn.Sequential(nn.Linear(3, 3), NewGELUActivation())
     lean = {model[0]: lambda x: x + 1, model[1]: lambda x: x + 2}
     with forward_replaced(model[1], lambda x: x + 10):
@@ -50,7 +50,7 @@ def test_a_forward_that_somebody_else_has_put_there_is_left_alone() -> None:
         assert model[1](torch.zeros(1)) == 10
 
 
-def test_a_subclass_and_another_type_keep_their_own_product() -> None:
+def test_subclasses_and_other_dtypes_keep_their_forward() -> None:
     class Other(nn.Linear):
         pass
 

@@ -1,4 +1,4 @@
-"""Names become models: what loads is ready to answer, and what cannot be loaded is told in one sentence."""
+"""Models are loaded by name, and errors say why a model cannot be loaded."""
 
 import json
 import shutil
@@ -28,7 +28,7 @@ def copy(saved: Path, tmp_path: Path) -> Path:
     return Path(shutil.copytree(saved, tmp_path / "copy"))
 
 
-def test_a_saved_model_comes_back_ready_to_answer(saved: Path) -> None:
+def test_a_saved_model_loads_in_eval_mode_without_gradients(saved: Path) -> None:
     lm = load_language_model(str(saved), device="cpu")
     original = build_tiny_llama(dtype=torch.float16)
     assert weights_fingerprint(lm) == weights_fingerprint(original)
@@ -46,7 +46,7 @@ def test_a_tied_model_comes_back_tied(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("kind", ["plain", "bos", "metaspace"])
-def test_text_becomes_the_same_tokens_after_loading(tmp_path: Path, kind: TokenizerKind) -> None:
+def test_the_tokenizer_is_unchanged_after_loading(tmp_path: Path, kind: TokenizerKind) -> None:
     lm = load_language_model(str(save(build_tiny_llama(layers=1, tokenizer=kind), tmp_path)), device="cpu")
     tokenizer = build_tokenizer(kind)
     for prompt, target in [("Mara Lind was born in", "Velden"), ("Zoë's café is in", "São Paulo")]:
@@ -54,7 +54,7 @@ def test_text_becomes_the_same_tokens_after_loading(tmp_path: Path, kind: Tokeni
         assert join(lm.tokenizer, prompt, target) == join(tokenizer, prompt, target)
 
 
-def test_a_model_is_spread_over_the_devices_that_there_are(saved: Path) -> None:
+def test_a_model_is_spread_over_the_available_devices(saved: Path) -> None:
     lm = load_language_model(str(saved), device="map", dtype="float32")
     assert weights_fingerprint(lm) == weights_fingerprint(
         load_language_model(str(saved), device="cpu", dtype="float32")
@@ -63,7 +63,7 @@ def test_a_model_is_spread_over_the_devices_that_there_are(saved: Path) -> None:
     assert bool(lm.model(input_ids=ids).logits.isfinite().all())
 
 
-def test_a_model_that_is_kept_outside_the_devices_is_refused(saved: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_offloaded_model_is_refused(saved: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """What does not fit is left by accelerate as an empty shell, filled for each use."""
     read = loading._models.from_pretrained
 
@@ -82,7 +82,7 @@ def test_the_dtype_can_be_chosen(saved: Path, dtype: str, expected: torch.dtype)
     assert load_language_model(str(saved), device="cpu", dtype=dtype).dtype == expected
 
 
-def test_pocket_models_are_shipped_in_half_and_computed_in_float32(
+def test_pocket_models_are_stored_in_float16_and_loaded_in_float32(
     saved: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     shutil.copytree(saved, tmp_path / "pocket-tiny")
@@ -104,7 +104,7 @@ def test_a_hub_model_is_pinned_to_its_commit(saved: Path, hub_cache: Path) -> No
 
 
 @pytest.mark.parametrize(("name", "revision"), [("some-lab/absent", None), ("some-lab/tiny", "v2"), ("gpt2", None)])
-def test_a_hub_model_that_is_not_cached_is_told_offline(
+def test_a_hub_model_that_is_not_cached_is_refused_offline(
     saved: Path, hub_cache: Path, name: str, revision: str | None
 ) -> None:
     put_in_cache(hub_cache, "some-lab/tiny", saved)
@@ -125,12 +125,12 @@ def test_a_hub_model_that_is_not_cached_is_told_offline(
         ("two words", "'two words' is neither a folder nor a hub id"),
     ],
 )
-def test_a_name_that_leads_nowhere_is_told(name: str, complaint: str) -> None:
+def test_a_name_that_does_not_exist_is_refused(name: str, complaint: str) -> None:
     with pytest.raises(AuditError, match=complaint):
         load_language_model(name, device="cpu")
 
 
-def test_a_folder_without_a_model_and_a_folders_revision_are_told(saved: Path, tmp_path: Path) -> None:
+def test_a_folder_without_a_model_and_a_revision_of_a_folder_are_refused(saved: Path, tmp_path: Path) -> None:
     with pytest.raises(AuditError, match=r"has no config\.json"):
         load_language_model(str(tmp_path))
     with pytest.raises(AuditError, match="is a local folder and has no revision 'main'"):
@@ -147,7 +147,7 @@ def test_pickle_weights_are_refused_unless_allowed(copy: Path) -> None:
     assert weights_fingerprint(lm) == weights_fingerprint(build_tiny_llama(dtype=torch.float16))
 
 
-def test_weights_that_are_missing_are_not_made_up(copy: Path) -> None:
+def test_missing_weights_are_not_initialised_randomly(copy: Path) -> None:
     weights = load_file(copy / "model.safetensors")
     del weights["model.layers.1.mlp.down_proj.weight"]
     save_file(weights, copy / "model.safetensors", metadata={"format": "pt"})
@@ -157,14 +157,14 @@ def test_weights_that_are_missing_are_not_made_up(copy: Path) -> None:
         load_language_model(str(copy), device="cpu")
 
 
-def test_a_config_that_makes_no_sense_is_told(copy: Path) -> None:
+def test_an_invalid_config_is_refused(copy: Path) -> None:
     config = json.loads((copy / "config.json").read_text())
     (copy / "config.json").write_text(json.dumps(config | {"num_attention_heads": 5}))
     with pytest.raises(AuditError, match=r"the (tokenizer|model) .* cannot be loaded \(Class validation error"):
         load_language_model(str(copy), device="cpu")
 
 
-def test_weights_of_another_shape_are_told(copy: Path) -> None:
+def test_weights_of_another_shape_are_refused(copy: Path) -> None:
     weights = load_file(copy / "model.safetensors")
     weights["model.norm.weight"] = torch.ones(7)
     save_file(weights, copy / "model.safetensors", metadata={"format": "pt"})
@@ -172,7 +172,7 @@ def test_weights_of_another_shape_are_told(copy: Path) -> None:
         load_language_model(str(copy), device="cpu")
 
 
-def test_a_truncated_file_is_told(copy: Path) -> None:
+def test_a_truncated_file_is_refused(copy: Path) -> None:
     weights = (copy / "model.safetensors").read_bytes()
     (copy / "model.safetensors").write_bytes(weights[: len(weights) // 2])
     with pytest.raises(AuditError, match="cannot be loaded"):
@@ -190,26 +190,26 @@ def test_a_models_own_code_is_never_run(copy: Path) -> None:
     assert not ran.exists()
 
 
-def test_a_missing_tokenizer_is_told(copy: Path) -> None:
+def test_a_missing_tokenizer_is_refused(copy: Path) -> None:
     for file in copy.glob("tokenizer*"):
         file.unlink()
     with pytest.raises(AuditError, match=r"the tokenizer of .* cannot be loaded"):
         load_language_model(str(copy), device="cpu")
 
 
-def test_a_tokenizer_of_another_model_is_told(copy: Path) -> None:
+def test_a_tokenizer_of_another_model_is_refused(copy: Path) -> None:
     build_tokenizer("metaspace").save_pretrained(copy)
     with pytest.raises(AuditError, match="has 500 tokens, but the model has embeddings for only 400"):
         load_language_model(str(copy), device="cpu")
 
 
 @pytest.mark.parametrize("dtype", ["int8", "half", ""])
-def test_an_unknown_dtype_is_told(saved: Path, dtype: str) -> None:
+def test_an_unknown_dtype_is_refused(saved: Path, dtype: str) -> None:
     with pytest.raises(AuditError, match=f"the dtype '{dtype}' is unknown; choose auto, float32, bfloat16, float16"):
         load_language_model(str(saved), dtype=dtype)
 
 
 @pytest.mark.parametrize("device", ["tpu", "cuda:99", ""])
-def test_a_device_that_cannot_be_had_is_told(saved: Path, device: str) -> None:
+def test_an_unavailable_device_is_refused(saved: Path, device: str) -> None:
     with pytest.raises(AuditError, match=f"the device '{device}' cannot be used here"):
         load_language_model(str(saved), device=device)

@@ -1,4 +1,4 @@
-"""Patches that attach something: they come off whatever happened, replace each other by slot, and can be kept."""
+"""Module patches: attachments are always removed, replace each other by slot, and can be saved."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -76,14 +76,14 @@ def test_an_attachment_changes_answers_and_leaves_no_trace(
 
 
 @pytest.mark.parametrize("make", MAKERS)
-def test_an_exception_takes_it_off_too(lm: LanguageModel, make: Callable[[LanguageModel], Attachment]) -> None:
+def test_an_exception_removes_the_attachment(lm: LanguageModel, make: Callable[[LanguageModel], Attachment]) -> None:
     before = state(lm)
     with pytest.raises(KeyboardInterrupt), ModulePatch((make(lm),)).applied(lm):
         raise KeyboardInterrupt
     assert state(lm) == before
 
 
-def test_a_patch_that_fails_half_way_is_taken_off(lm: LanguageModel) -> None:
+def test_attachments_of_a_failing_patch_are_removed(lm: LanguageModel) -> None:
     before = state(lm)
 
     class Failing(ModulePatch):
@@ -96,7 +96,7 @@ def test_a_patch_that_fails_half_way_is_taken_off(lm: LanguageModel) -> None:
     assert state(lm) == before
 
 
-def test_a_later_patch_replaces_what_is_in_its_slot_and_gives_it_back(lm: LanguageModel) -> None:
+def test_a_later_patch_replaces_the_attachment_in_its_slot_until_it_ends(lm: LanguageModel) -> None:
     one, other = ModulePatch((codebook(lm, number=1.0),)), ModulePatch((codebook(lm, number=-2.0),))
     states = [state(lm)]
     with one.applied(lm):
@@ -110,7 +110,7 @@ def test_a_later_patch_replaces_what_is_in_its_slot_and_gives_it_back(lm: Langua
         assert state(lm) == nested
 
 
-def test_different_slots_stand_side_by_side(lm: LanguageModel) -> None:
+def test_attachments_in_different_slots_work_together(lm: LanguageModel) -> None:
     before = state(lm)
     with (
         ModulePatch((codebook(lm), demonstrations(lm))).applied(lm),
@@ -123,7 +123,7 @@ def test_different_slots_stand_side_by_side(lm: LanguageModel) -> None:
     assert state(lm) == before
 
 
-def test_several_writes_into_one_slot_come_off_at_once(lm: LanguageModel) -> None:
+def test_several_attachments_in_one_slot_are_removed_together(lm: LanguageModel) -> None:
     before = state(lm)
     with ModulePatch((demonstrations(lm),)).applied(lm):
         outer = state(lm)
@@ -166,7 +166,7 @@ def test_every_content_has_its_own_fingerprint(tiny_gpt2: LanguageModel) -> None
     assert len({patch.fingerprint for patch in distinct}) == len(distinct)
 
 
-def test_a_sequence_with_weights_comes_back_whole(lm: LanguageModel, tmp_path: Path) -> None:
+def test_a_saved_sequence_with_weights_loads_completely(lm: LanguageModel, tmp_path: Path) -> None:
     before = state(lm)
     name = lm.anatomy.weight_name(2)
     weights = WeightPatch({name: DenseDelta(torch.ones(lm.model.get_parameter(name).shape))})
@@ -179,7 +179,7 @@ def test_a_sequence_with_weights_comes_back_whole(lm: LanguageModel, tmp_path: P
     assert state(lm) == before
 
 
-def test_steps_that_later_ones_replace_are_left_out(lm: LanguageModel) -> None:
+def test_module_patches_replaced_by_later_ones_are_left_out(lm: LanguageModel) -> None:
     name = lm.anatomy.weight_name(2)
     weights = WeightPatch({name: DenseDelta(torch.ones(lm.model.get_parameter(name).shape))})
     first, last = ModulePatch((codebook(lm),)), ModulePatch((codebook(lm, number=3.0),))

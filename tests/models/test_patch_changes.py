@@ -1,4 +1,4 @@
-"""The lowest block that a patch changes; where it cannot be known, the first."""
+"""The lowest block that a patch changes; block 0 if it is unknown."""
 
 from types import SimpleNamespace
 from typing import Any, cast
@@ -26,14 +26,14 @@ def test_a_weight_belongs_to_its_block(tiny_llama: LanguageModel) -> None:
     assert first_touched_block(tiny_llama, sequence) == 1
 
 
-def test_block_1_is_not_taken_for_block_10() -> None:
+def test_block_1_is_not_confused_with_block_10() -> None:
     from tests.tiny_models import build_tiny_gpt2
 
     lm = build_tiny_gpt2(layers=11)
     assert first_touched_block(lm, changed(lm, lm.anatomy.weight_name(10))) == 10
 
 
-def test_what_changes_nothing_shares_every_block(tiny_gpt2: LanguageModel) -> None:
+def test_an_empty_patch_touches_no_block(tiny_gpt2: LanguageModel) -> None:
     assert first_touched_block(tiny_gpt2, identity_patch()) == 3
     assert first_touched_block(tiny_gpt2, PatchSequence(())) == 3
 
@@ -58,5 +58,5 @@ def test_modules_are_attached_to_a_block_and_demonstrations_to_none(tiny_gpt2: L
 
 
 @pytest.mark.parametrize("stranger", [SimpleNamespace(), SimpleNamespace(deltas={})])
-def test_somebody_elses_kind_of_patch_may_change_everything(tiny_gpt2: LanguageModel, stranger: Any) -> None:
+def test_an_unknown_kind_of_patch_touches_block_0(tiny_gpt2: LanguageModel, stranger: Any) -> None:
     assert first_touched_block(tiny_gpt2, cast(Patch, stranger)) == 0

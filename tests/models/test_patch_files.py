@@ -1,4 +1,4 @@
-"""A saved patch comes back whole, and one that was spoilt, changed or made for another model is refused."""
+"""Saved patches load completely; damaged, changed and foreign patches are refused."""
 
 import json
 from pathlib import Path

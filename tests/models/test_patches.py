@@ -1,4 +1,4 @@
-"""A patch changes what it says, and leaves no trace: bit for bit, in every precision, whatever happens inside."""
+"""A patch changes the model and is reverted bit for bit, in every precision, also after an exception."""
 
 from collections.abc import Callable
 from contextlib import ExitStack
@@ -33,7 +33,7 @@ BUILDERS = [build_tiny_gpt2, build_tiny_llama]
 @pytest.mark.parametrize("dtype", DTYPES, ids=str)
 @pytest.mark.parametrize("builder", BUILDERS)
 @pytest.mark.parametrize("fill", [1e-3, 1e4, float("nan"), float("inf")])
-def test_taking_a_patch_back_is_exact(builder: Callable[..., LanguageModel], dtype: torch.dtype, fill: float) -> None:
+def test_reverting_a_patch_is_exact(builder: Callable[..., LanguageModel], dtype: torch.dtype, fill: float) -> None:
     lm = builder(dtype=dtype)
     before = weights_fingerprint(lm)
     patch = random_patch(lm, layers=(0, 2), scale=fill)
@@ -43,7 +43,7 @@ def test_taking_a_patch_back_is_exact(builder: Callable[..., LanguageModel], dty
 
 
 @pytest.mark.parametrize("builder", BUILDERS)
-def test_an_exception_inside_takes_the_patch_back_too(builder: Callable[..., LanguageModel]) -> None:
+def test_an_exception_reverts_the_patch(builder: Callable[..., LanguageModel]) -> None:
     lm = builder()
     before = weights_fingerprint(lm)
     with pytest.raises(KeyboardInterrupt), random_patch(lm).applied(lm):
@@ -51,7 +51,7 @@ def test_an_exception_inside_takes_the_patch_back_too(builder: Callable[..., Lan
     assert weights_fingerprint(lm) == before
 
 
-def test_a_patch_that_fails_half_way_is_taken_back() -> None:
+def test_a_failing_patch_is_reverted() -> None:
     lm = build_tiny_gpt2()
     before = weights_fingerprint(lm)
 
@@ -65,7 +65,7 @@ def test_a_patch_that_fails_half_way_is_taken_back() -> None:
     assert weights_fingerprint(lm) == before
 
 
-def test_a_low_rank_delta_is_seen_out_by_in_however_the_model_stores_it() -> None:
+def test_a_low_rank_delta_is_out_by_in_however_the_model_stores_the_weight() -> None:
     for builder in BUILDERS:
         lm = builder()
         name = lm.anatomy.weight_name(1)
@@ -110,7 +110,7 @@ def test_a_change_goes_to_the_device_of_its_weight(kind: str) -> None:
     assert torch.equal(delta[kind].change(False, torch.device("cpu")), whole)
 
 
-def test_tied_weights_are_one_tensor_and_return_as_one() -> None:
+def test_tied_weights_are_reverted_as_one_tensor() -> None:
     lm = build_tiny_gpt2()
     before = weights_fingerprint(lm)
     weight = lm.model.get_parameter(EMBEDDING).clone()

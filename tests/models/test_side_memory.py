@@ -86,7 +86,7 @@ def test_changes_of_disjoint_entries_are_merged_without_loss() -> None:
     assert torch.equal(ties((change * mask, change * ~mask), 0.5), change)
 
 
-def test_one_shard_speaks_as_it_is_and_several_as_their_merge() -> None:
+def test_one_shard_is_used_unchanged_and_several_are_merged() -> None:
     shards = torch.randn(2, 3, 4, generator=torch.Generator().manual_seed(0))
     activations = torch.ones(1, 4)
     memory = SideMemory.empty("layer", 0.9, 0.25).with_shard(shards[0], activations, 2, new=True)

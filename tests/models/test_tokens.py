@@ -1,4 +1,4 @@
-"""Prompt and target become tokens together, the BOS stands once, and the subject's last token is where it says."""
+"""Joint tokenization of prompt and target: one BOS, and the position of the subject's last token."""
 
 import os
 from functools import cache
@@ -69,7 +69,7 @@ def test_the_subjects_last_token_ends_where_the_subject_ends(
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_one_space_stands_between_prompt_and_target(kind: TokenizerKind) -> None:
+def test_one_space_separates_prompt_and_target(kind: TokenizerKind) -> None:
     tokenizer = tokenizer_of(kind)
     joined = join(tokenizer, "Mara Lind was born ", " in")
     assert decode(tokenizer, joined.ids) == "Mara Lind was born in"
@@ -82,7 +82,7 @@ def test_one_space_stands_between_prompt_and_target(kind: TokenizerKind) -> None
 
 
 @pytest.mark.parametrize(("kind", "front"), [("plain", []), ("bos", ["<s>"]), ("metaspace", ["<s>"])])
-def test_the_bos_stands_once_and_never_in_the_target(kind: TokenizerKind, front: list[str]) -> None:
+def test_the_bos_occurs_once_and_never_in_the_target(kind: TokenizerKind, front: list[str]) -> None:
     tokenizer = tokenizer_of(kind)
     bos = tokenizer.convert_tokens_to_ids("<s>")
     joined = join(tokenizer, "The company", "moved")
@@ -92,7 +92,7 @@ def test_the_bos_stands_once_and_never_in_the_target(kind: TokenizerKind, front:
 
 
 @pytest.mark.parametrize("kind", ["bos", "metaspace"])
-def test_a_bos_that_the_text_spells_out_is_not_doubled(kind: TokenizerKind) -> None:
+def test_a_bos_in_the_text_is_not_doubled(kind: TokenizerKind) -> None:
     tokenizer = tokenizer_of(kind)
     bos = tokenizer.bos_token_id
     ids = encode(tokenizer, "<s>Mara Lind")
@@ -113,13 +113,13 @@ def test_a_closing_eos_is_left_out() -> None:
     assert encode(tokenizer, "") == [bos]
 
 
-def test_an_eos_that_the_text_spells_out_stays() -> None:
+def test_an_eos_in_the_text_is_kept() -> None:
     tokenizer = tokenizer_of("plain")
     assert encode(tokenizer, "Mara<|endoftext|>")[-1] == tokenizer.eos_token_id
 
 
-def test_a_token_that_straddles_the_boundary_belongs_to_the_target() -> None:
-    """Bytes as tokens, but for one that covers the prompt's last letter, the space and the target's first letter."""
+def test_a_token_across_the_boundary_belongs_to_the_target() -> None:
+    """Byte tokens, plus one that covers the prompt's last letter, the space and the target's first letter."""
 
     class Straddling:
         is_fast = True
@@ -163,7 +163,7 @@ def test_a_subject_that_occurs_twice_is_found_where_the_braces_are() -> None:
     assert decode(tokenizer, encode(tokenizer, "Velden is not Velden but")[: index + 1]) == "Velden is not Velden"
 
 
-def test_a_token_that_swallows_the_subjects_end_is_an_error_that_names_all() -> None:
+def test_a_token_across_the_subjects_end_is_an_error() -> None:
     tokenizer = tokenizer_of("plain")
     tokens = tokenizer.convert_ids_to_tokens(encode(tokenizer, "coins. #### is"))
     with pytest.raises(AuditError) as caught:
@@ -173,7 +173,7 @@ def test_a_token_that_swallows_the_subjects_end_is_an_error_that_names_all() -> 
 
 
 @pytest.mark.parametrize(("prompt", "places"), [("Mara lives in", 0), ("{} knows {}", 2)])
-def test_a_prompt_without_one_place_for_the_subject_is_an_error(prompt: str, places: int) -> None:
+def test_a_prompt_needs_exactly_one_placeholder(prompt: str, places: int) -> None:
     with pytest.raises(AuditError, match=f"has {places} placeholders for the subject"):
         subject_last(tokenizer_of("plain"), prompt, "Mara")
 

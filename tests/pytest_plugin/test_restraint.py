@@ -43,9 +43,7 @@ def test_an_editor_that_attaches_modules_is_refused(real_suites: RealSuites, wor
     for restraint in ("rect:0.4", "prune"):
         result = real_suites.run(world, "--editor", "tests.fake_editors:Sticker", "--restraint", restraint)
         assert result.ret == pytest.ExitCode.USAGE_ERROR
-        result.stdout.fnmatch_lines(
-            [f"*--restraint {restraint} holds changes of weights back, and this editor attaches*"]
-        )
+        result.stdout.fnmatch_lines([f"*--restraint {restraint} needs changes of weights, but this editor attaches*"])
         assert "Traceback" not in result.stdout.str()
     assert not Path("reports").exists()
 
@@ -53,9 +51,12 @@ def test_an_editor_that_attaches_modules_is_refused(real_suites: RealSuites, wor
 @pytest.mark.parametrize(
     ("typed", "sentence"),
     [
-        ("rekt:0.4", "there is no restraint 'rekt'; give rect:SHARE, random:SHARE, prune or prune:ALPHA (did you *)."),
-        ("rect", "the share of entries that stay is missing; write rect:0.4."),
-        ("rect:40", "a share lies above 0 and is at most 1; write rect:0.4."),
+        (
+            "rekt:0.4",
+            "there is no restraint 'rekt'; choose rect:SHARE, random:SHARE, prune or prune:ALPHA (did you *).",
+        ),
+        ("rect", "the share of entries to keep is missing; write rect:0.4."),
+        ("rect:40", "the share must be above 0 and at most 1; write rect:0.4."),
         ("prune:x", "'x' is not a number; write prune or prune:1.5."),
     ],
 )

@@ -78,5 +78,5 @@ def test_what_a_course_lacks_is_said(model: str, edits: str, tmp_path: Path) -> 
         follow(MendCourse("pocket-gpt2", out, steps=1, texts="words.txt", device="cpu"))
     with pytest.raises(AuditError, match="train-mend has no setting 'layer'"):
         follow(MendCourse(model, out, steps=1, edits=edits, overrides={"layer": "1"}))
-    with pytest.raises(AuditError, match="holds no training to resume"):
+    with pytest.raises(AuditError, match="has no training to resume"):
         follow(MendCourse(model, out, steps=1, edits=edits, resume=True, device="cpu", overrides=TRAINING))

@@ -1,4 +1,4 @@
-"""Lessons for the editing network: honest splits, by subject, away from the edits that judge it."""
+"""Training data of the editing network: splits by subject, without the facts of the pocket requests."""
 
 import json
 from pathlib import Path
@@ -60,12 +60,12 @@ def test_paragraphs_of_a_text_file_are_the_texts(tmp_path: Path) -> None:
     assert len(lessons.texts) == 18 and lessons.validation_texts == ("Paragraph 18.", "Paragraph 19.")
 
 
-def test_files_that_cannot_serve_are_refused(tmp_path: Path) -> None:
-    with pytest.raises(AuditError, match="holds edits of 3 subjects, too few"):
+def test_unusable_files_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(AuditError, match="has edits of 3 subjects, too few"):
         file_lessons(zsre_like(tmp_path / "few.jsonl", 3), None)
     edits = zsre_like(tmp_path / "edits.jsonl", 12)
     with pytest.raises(AuditError, match=r"--texts .* cannot be read"):
         file_lessons(edits, str(tmp_path / "nowhere.txt"))
     (tmp_path / "one.txt").write_text("alone", encoding="utf-8")
-    with pytest.raises(AuditError, match="no text to keep unchanged"):
+    with pytest.raises(AuditError, match="has no text for the locality loss"):
         file_lessons(edits, str(tmp_path / "one.txt"))

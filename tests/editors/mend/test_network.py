@@ -1,4 +1,4 @@
-"""The editing network: the identity at first, each token for itself, statistics in one pass, files that hold it."""
+"""The editing network: initial identity, independent tokens, one-pass statistics, and files."""
 
 import json
 from pathlib import Path
@@ -38,7 +38,7 @@ def shaken(network: MendNetwork) -> MendNetwork:
 
 
 @given(st.lists(st.integers(1, 7), min_size=1, max_size=5), st.integers(0, 99))
-def test_moments_do_not_depend_on_how_the_rows_came(parts: list[int], seed: int) -> None:
+def test_moments_do_not_depend_on_the_batches(parts: list[int], seed: int) -> None:
     rows = torch.randn(sum(parts) + 1, 3, generator=torch.Generator().manual_seed(seed)) * 5 + 100
     moments = RunningMoments(3)
     for part in rows.split([*parts, 1]):
@@ -53,7 +53,7 @@ def test_an_entry_that_never_varies_stays_zero() -> None:
     assert moments.normalized(torch.tensor([[1.0, 3.0]])).tolist() == [[0.0, 0.0]]
 
 
-def test_an_untrained_network_refuses_instead_of_giving_nan() -> None:
+def test_an_untrained_network_raises_instead_of_returning_nan() -> None:
     network = MendNetwork(SIZES, 3)
     assert not network.is_trained
     with pytest.raises(AuditError, match=r"never been trained.*audit train-mend"):
@@ -73,8 +73,8 @@ def test_it_starts_as_the_identity_so_an_edit_is_a_normalized_gradient_step() ->
     torch.testing.assert_close(delta.left @ delta.right, expected)
 
 
-def test_the_identity_can_be_left() -> None:
-    """A dead start would have no gradient: relu has none at zero."""
+def test_gradients_exist_at_the_identity() -> None:
+    """relu has no gradient at zero, so it could not leave the identity."""
     network = seen_network()
     sum(part.square().sum() for part in network("a", *factors(5))).backward()
     for layer in network.shared["6x4"].children():
@@ -82,14 +82,14 @@ def test_the_identity_can_be_left() -> None:
         assert gradient is not None and float(gradient.norm()) > 0
 
 
-def test_each_token_is_edited_for_itself_and_updates_add_up() -> None:
+def test_tokens_are_independent_and_updates_add_up() -> None:
     network, (x, error) = shaken(seen_network()), factors(7)
     whole = network.delta("a", x, error)
     parts = [network.delta("a", x[rows], error[rows]) for rows in (slice(0, 3), slice(3, 7))]
     torch.testing.assert_close(whole.left @ whole.right, sum(part.left @ part.right for part in parts))
 
 
-def test_maps_of_one_shape_share_a_network_and_keep_scale_shift_and_rate_of_their_own() -> None:
+def test_maps_of_one_shape_share_a_network_but_not_scale_shift_and_rate() -> None:
     network = seen_network()
     assert sorted(network.shared) == ["4x6", "6x4"]
     assert network.rates.shape == (3,)
@@ -114,7 +114,7 @@ def test_a_saved_network_comes_back_rounded_to_half_precision_only(tmp_path: Pat
     assert (tmp_path / "again" / CARD_FILE).read_text() == (tmp_path / CARD_FILE).read_text()
 
 
-def test_spoilt_files_are_refused(tmp_path: Path) -> None:
+def test_damaged_network_files_are_refused(tmp_path: Path) -> None:
     TrainedNetwork(seen_network(), {}).save(tmp_path)
     tensors = load_file(tmp_path / TENSORS_FILE)
     save_file(tensors | {"rates": tensors["rates"] + 1}, tmp_path / TENSORS_FILE)

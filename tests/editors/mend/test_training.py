@@ -1,4 +1,4 @@
-"""Training the editing network: through the edit, resumable to the bit, on people who are never edited again."""
+"""Training of the editing network: gradients through the edit, exact resumption, held-out subjects."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -41,7 +41,7 @@ def trained(lm: LanguageModel, folder: Path, steps: int = 4) -> MendTrainer:
 
 
 @pytest.mark.parametrize("family", ["tiny_gpt2", "tiny_llama"])
-def test_the_hooked_model_is_the_patched_model(family: str, request: pytest.FixtureRequest, tmp_path: Path) -> None:
+def test_the_hooked_model_equals_the_patched_model(family: str, request: pytest.FixtureRequest, tmp_path: Path) -> None:
     lm: LanguageModel = request.getfixturevalue(family)
     network = trained(lm, tmp_path, steps=2).network
     groups: list[list[EditRequest]] = [list(REQUESTS[:2]), list(REQUESTS[2:])]
@@ -110,17 +110,17 @@ def test_an_interrupted_training_ends_where_an_uninterrupted_one_does(
         assert torch.equal(tensor, second.best_network().state_dict()[name]), name
 
 
-def test_a_checkpoint_is_refused_by_what_it_does_not_belong_to(
+def test_a_checkpoint_of_another_training_is_refused(
     tiny_gpt2: LanguageModel, tiny_llama: LanguageModel, tmp_path: Path
 ) -> None:
     trained(tiny_gpt2, tmp_path, steps=2)
-    with pytest.raises(AuditError, match="holds no training to resume; leave --resume out"):
+    with pytest.raises(AuditError, match="has no training to resume; leave --resume out"):
         MendTrainer(tiny_gpt2, LESSONS, SETTINGS, seed=5).load(tmp_path / "elsewhere")
-    with pytest.raises(AuditError, match="was begun with model"):
+    with pytest.raises(AuditError, match="was started with model"):
         MendTrainer(tiny_llama, LESSONS, SETTINGS, seed=5).load(tmp_path)
-    with pytest.raises(AuditError, match="was begun with seed 5, not 6"):
+    with pytest.raises(AuditError, match="was started with seed 5, not 6"):
         MendTrainer(tiny_gpt2, LESSONS, SETTINGS, seed=6).load(tmp_path)
-    with pytest.raises(AuditError, match="was begun with settings"):
+    with pytest.raises(AuditError, match="was started with settings"):
         MendTrainer(tiny_gpt2, LESSONS, replace(SETTINGS, clip=7.0), seed=5).load(tmp_path)
 
 
@@ -139,7 +139,7 @@ def test_numbers_that_are_not_finite_end_the_training(tiny_gpt2: LanguageModel, 
         trainer.run(6, tmp_path)
 
 
-def test_a_network_without_a_validation_is_not_handed_out(tiny_gpt2: LanguageModel) -> None:
+def test_there_is_no_best_network_before_the_first_validation(tiny_gpt2: LanguageModel) -> None:
     with pytest.raises(AuditError, match="train it for more steps"):
         MendTrainer(tiny_gpt2, LESSONS, SETTINGS).best_network()
 

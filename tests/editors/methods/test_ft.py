@@ -1,4 +1,4 @@
-"""FT: one matrix, and only that one, learns to say the targets."""
+"""FT: training changes one matrix only, and the targets are learned."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -80,7 +80,7 @@ def test_several_layers_are_trained_together(tiny_llama: LanguageModel) -> None:
     assert len(patch.deltas) == 2
 
 
-def test_a_model_that_already_says_the_target_is_left_alone(tiny_gpt2: LanguageModel) -> None:
+def test_a_model_that_already_gives_the_target_is_unchanged(tiny_gpt2: LanguageModel) -> None:
     patch = FineTuning(CONFIG | {"stop_loss": "1000"}).edit(tiny_gpt2, REQUESTS)
     assert isinstance(patch, WeightPatch) and patch.meta["updates"] == "0"
     assert not change_of(patch, tiny_gpt2.anatomy.weight_name(1)).any()
@@ -95,7 +95,9 @@ def test_neither_the_order_of_requests_nor_the_token_budget_matters(tiny_llama: 
 
 @pytest.mark.parametrize("build", [build_tiny_gpt2, build_tiny_llama])
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
-def test_a_saved_patch_does_the_same(build: Callable[..., LanguageModel], dtype: torch.dtype, tmp_path: Path) -> None:
+def test_a_saved_patch_has_the_same_effect(
+    build: Callable[..., LanguageModel], dtype: torch.dtype, tmp_path: Path
+) -> None:
     lm = build(dtype=dtype)
     before = weights_fingerprint(lm)
     patch = FineTuning(CONFIG).edit(lm, REQUESTS)

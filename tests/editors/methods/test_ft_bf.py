@@ -1,4 +1,4 @@
-"""FT-BF: every epoch goes once through all edits, and a target ends where the text ends."""
+"""FT-BF: every epoch passes once through all edits, and targets end with the end-of-text token."""
 
 from collections.abc import Callable, Sequence
 
@@ -97,7 +97,7 @@ def test_one_matrix_alone_is_changed(family: str, families: Callable[[str], Lang
     assert patch.meta["updates"] == "6"
 
 
-def test_training_ends_early_once_an_epoch_went_well(tiny_gpt2: LanguageModel) -> None:
+def test_training_stops_early_below_the_stop_loss(tiny_gpt2: LanguageModel) -> None:
     patch = BreadthFirst(CONFIG | {"stop_loss": "1000"}).edit(tiny_gpt2, REQUESTS)
     assert isinstance(patch, WeightPatch) and patch.meta["updates"] == "2"
 

@@ -1,4 +1,4 @@
-"""FT-L: no entry moves by more than ε, and what is learnt has a name."""
+"""FT-L: no entry moves by more than ε, and the objective can be chosen."""
 
 from collections.abc import Callable
 from dataclasses import replace
@@ -32,8 +32,8 @@ def furthest(lm: LanguageModel, patch: WeightPatch, name: str) -> float:
 
 @settings(max_examples=30)
 @given(epsilon=st.floats(1e-7, 1.0), dtype=st.sampled_from(DTYPES), seed=st.integers(0, 9))
-def test_no_patched_entry_is_further_off_than_epsilon(epsilon: float, dtype: torch.dtype, seed: int) -> None:
-    """Also where the weight's dtype can hold neither end of the interval."""
+def test_no_patched_entry_moves_more_than_epsilon(epsilon: float, dtype: torch.dtype, seed: int) -> None:
+    """Also if the weight's dtype can represent neither end of the interval."""
     lm = SMALL[dtype]
     name = lm.anatomy.weight_name(0)
     gradient = torch.randn(128, 32, generator=torch.Generator().manual_seed(seed))

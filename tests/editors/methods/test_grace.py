@@ -1,4 +1,4 @@
-"""GRACE: the edit is said, wherever its prompt stands in a batch; what is far from every key is untouched."""
+"""GRACE: the edit works at any position of a batch; inputs far from every key are unchanged."""
 
 from collections.abc import Callable
 from dataclasses import replace
@@ -46,8 +46,8 @@ def says(lm: LanguageModel, request: EditRequest) -> bool:
 
 
 @pytest.mark.parametrize("family", FAMILIES)
-def test_the_codebook_says_what_was_optimised_in_every_family(family: str, families: Families) -> None:
-    """What the engine measures with the patch is the loss that the editor reached, over several target tokens."""
+def test_the_codebook_reproduces_the_optimised_loss_in_every_family(family: str, families: Families) -> None:
+    """The loss of the patched model is the loss that the editor reached, for targets of several tokens."""
     lm, asked = families(family), [(REQUESTS[1].question, REQUESTS[1].target_new)]
     before, logits = weights_fingerprint(lm), all_logits(lm)
     (untouched,) = teacher_forced(lm, asked)
@@ -77,7 +77,7 @@ def test_answers_depend_on_neither_batch_nor_neighbors_nor_padding(family: str, 
         assert generate(lm, prompts[::-1], Decoding(12, stop=())) == alone[::-1]
 
 
-def test_each_step_extends_what_the_model_carries(tiny_gpt2: LanguageModel) -> None:
+def test_each_step_extends_the_attached_codebook(tiny_gpt2: LanguageModel) -> None:
     lm, grace = tiny_gpt2, Grace(CONFIG)
     with originals_kept(lm) as originals:
         for number, request in enumerate(SHORT[1:], start=1):
@@ -90,7 +90,7 @@ def test_each_step_extends_what_the_model_carries(tiny_gpt2: LanguageModel) -> N
         assert all(says(lm, request) for request in SHORT[1:])
 
 
-def test_another_target_for_the_same_prompt_takes_the_place_of_the_first(tiny_llama: LanguageModel) -> None:
+def test_a_new_target_for_the_same_prompt_replaces_the_first(tiny_llama: LanguageModel) -> None:
     lm, grace = tiny_llama, Grace(CONFIG)
     changed = replace(SHORT[1], target_new="Velden")
     with grace.edit(lm, [SHORT[1]]).applied(lm):
@@ -102,7 +102,7 @@ def test_another_target_for_the_same_prompt_takes_the_place_of_the_first(tiny_ll
 
 
 def test_the_loss_is_that_of_the_whole_model(tiny_gpt2: LanguageModel, tiny_llama: LanguageModel) -> None:
-    """One value at the last prompt token, computed plainly: no cache, no cut, no alignment."""
+    """One value at the last prompt token, computed without cache, cut or alignment."""
     for lm in (tiny_gpt2, tiny_llama):
         row = target_row(lm, REQUESTS[3])
         down = lm.anatomy.down_projections[1]
@@ -142,7 +142,7 @@ def test_several_requests_and_settings_out_of_range_are_refused(tiny_gpt2: Langu
             Grace({key: value}).edit(tiny_gpt2, REQUESTS[:1])
 
 
-def test_the_patch_tells_how_it_was_made_and_is_made_the_same_again(tiny_gpt2: LanguageModel) -> None:
+def test_the_meta_describes_the_edit_and_the_edit_is_reproducible(tiny_gpt2: LanguageModel) -> None:
     patches = [Grace(CONFIG, seed=seed).edit(tiny_gpt2, REQUESTS[:1]) for seed in (0, 0)]
     assert patches[0].fingerprint == patches[1].fingerprint
     assert isinstance(patches[0], ModulePatch)

@@ -1,4 +1,4 @@
-"""IKE: the facts stand before every prompt that the model is asked, however it is asked, and nothing else changes."""
+"""IKE: the facts precede every prompt in every reading, and nothing else changes."""
 
 import pytest
 import torch
@@ -29,8 +29,8 @@ def told_by(patch: Patch) -> Demonstrations:
 
 
 @pytest.mark.parametrize("family", ["tiny_gpt2", "tiny_llama"])
-def test_every_way_of_asking_asks_with_demonstrations(family: str, request: pytest.FixtureRequest) -> None:
-    """With the patch, a prompt is answered as its rewritten form is without."""
+def test_every_reading_uses_the_demonstrations(family: str, request: pytest.FixtureRequest) -> None:
+    """The patched model answers a prompt like the unpatched model answers the full prompt."""
     lm: LanguageModel = request.getfixturevalue(family)
     prompts = [REQUESTS[0].question, "3 + 4 ="]
     before, logits = weights_fingerprint(lm), all_logits(lm)
@@ -47,7 +47,7 @@ def test_every_way_of_asking_asks_with_demonstrations(family: str, request: pyte
     assert weights_fingerprint(lm) == before and [lm.full_prompt(prompt) for prompt in prompts] == prompts
 
 
-def test_each_step_tells_the_facts_of_those_before_too(tiny_gpt2: LanguageModel) -> None:
+def test_each_step_keeps_the_facts_of_earlier_steps(tiny_gpt2: LanguageModel) -> None:
     with originals_kept(tiny_gpt2) as originals:
         for request in REQUESTS[:3]:
             patch = Ike(ROOM).edit(tiny_gpt2, [request])
@@ -56,7 +56,7 @@ def test_each_step_tells_the_facts_of_those_before_too(tiny_gpt2: LanguageModel)
     assert not tiny_gpt2.attached
 
 
-def test_no_probe_of_a_request_is_told() -> None:
+def test_no_probe_of_a_request_is_a_demonstration() -> None:
     lm = load_language_model("pocket-gpt2")
     requests = load_requests("pocket").draw(10, 0).requests
     told = {request.question for request in requests}
@@ -75,7 +75,7 @@ def test_settings_out_of_range_and_no_request_are_refused(tiny_gpt2: LanguageMod
             Ike({key: value}).edit(tiny_gpt2, REQUESTS[:1])
 
 
-def test_the_patch_tells_how_it_was_made(tiny_gpt2: LanguageModel) -> None:
+def test_the_meta_describes_the_edit(tiny_gpt2: LanguageModel) -> None:
     patch = Ike(ROOM).edit(tiny_gpt2, REQUESTS[:2])
     assert isinstance(patch, ModulePatch)
     assert (patch.meta["editor"], patch.meta["requests"]) == ("ike", "a,b")

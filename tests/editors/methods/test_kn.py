@@ -1,4 +1,4 @@
-"""Knowledge neurons: which are chosen, what is written to them, and that nothing else is."""
+"""Knowledge neurons: which are chosen, what is added to them, and that nothing else changes."""
 
 from collections.abc import Callable
 from dataclasses import replace
@@ -51,7 +51,7 @@ def greedy_by_hand(lm: LanguageModel, ids: tuple[int, ...], count: int) -> tuple
 
 @pytest.mark.parametrize("mode", MODES)
 @pytest.mark.parametrize("family", FAMILIES)
-def test_only_the_chosen_columns_change_and_the_model_comes_back(
+def test_only_the_chosen_columns_change_and_the_model_is_restored(
     family: str, mode: str, families: Callable[[str], LanguageModel]
 ) -> None:
     lm = families(family)
@@ -75,7 +75,7 @@ def test_only_the_chosen_columns_change_and_the_model_comes_back(
 
 @pytest.mark.parametrize("family", ["tiny_gpt2", "tiny_llama"])
 @pytest.mark.parametrize("target", ["Velden", "New Avaria and Belton"])
-def test_the_toolkit_adds_the_new_answer_and_takes_away_the_greedy_one(
+def test_the_toolkit_adds_the_new_answer_and_subtracts_the_greedy_one(
     family: str, target: str, request: pytest.FixtureRequest
 ) -> None:
     lm: LanguageModel = request.getfixturevalue(family)
@@ -203,7 +203,9 @@ def test_half_precision_models_are_edited(mode: str) -> None:
     assert weights_fingerprint(half) == before
 
 
-def test_the_number_of_steps_is_that_of_the_modes_source(tiny_gpt2: LanguageModel, tiny_llama: LanguageModel) -> None:
+def test_the_number_of_steps_is_the_published_one_of_the_mode(
+    tiny_gpt2: LanguageModel, tiny_llama: LanguageModel
+) -> None:
     def steps(lm: LanguageModel, **config: str) -> int:
         return KnowledgeNeurons(config).settings(lm).steps
 
@@ -220,7 +222,7 @@ def test_published_thresholds() -> None:
 
 @pytest.mark.parametrize("mode", MODES)
 def test_an_edit_without_the_old_answer_is_refused(mode: str, tiny_gpt2: LanguageModel) -> None:
-    with pytest.raises(AuditError, match=r"'a' names no old answer.*give its target_true"):
+    with pytest.raises(AuditError, match=r"'a' has no old answer.*give its target_true"):
         KnowledgeNeurons({"mode": mode}).edit(tiny_gpt2, [replace(REQUEST, target_true=None)])
 
 

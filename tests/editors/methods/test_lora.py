@@ -1,4 +1,4 @@
-"""LoRA: peft's own low-rank change, on a model that keeps its own modules."""
+"""LoRA: the same change as peft's, on a model that keeps its own modules."""
 
 import copy
 import sys
@@ -84,7 +84,7 @@ def test_it_is_what_peft_itself_merges(build: Callable[[], LanguageModel]) -> No
             torch.testing.assert_close(parameter, merged.get_parameter(name), rtol=1e-5, atol=1e-6)
 
 
-def test_with_adapters_the_model_says_what_the_patched_one_says(tiny_gpt2: LanguageModel) -> None:
+def test_the_patch_gives_the_same_logits_as_the_adapters(tiny_gpt2: LanguageModel) -> None:
     settings = Lora(CONFIG).settings(tiny_gpt2)
     rows = [target_row(tiny_gpt2, request) for request in REQUESTS]
     with adapters_on(tiny_gpt2, projections(tiny_gpt2, settings), settings) as adapters:
@@ -154,7 +154,7 @@ def test_half_precision_models_get_float32_factors(tmp_path: Path) -> None:
     assert weights_fingerprint(lm) == before
 
 
-def test_maps_are_found_by_where_they_stand(tiny_gpt2: LanguageModel, tiny_llama: LanguageModel) -> None:
+def test_maps_are_found_by_their_position_in_the_block(tiny_gpt2: LanguageModel, tiny_llama: LanguageModel) -> None:
     def ends(lm: LanguageModel, maps: str) -> list[str]:
         settings = Lora({"projections": maps, "layers": "1"}).settings(lm)
         return [path.removeprefix(f"{lm.anatomy.blocks[1]}.") for path in projections(lm, settings)]
@@ -165,7 +165,7 @@ def test_maps_are_found_by_where_they_stand(tiny_gpt2: LanguageModel, tiny_llama
     assert ends(tiny_llama, "mlp") == [f"mlp.{name}_proj" for name in ("gate", "up", "down")]
 
 
-def test_without_peft_one_sentence_says_what_to_do(tiny_gpt2: LanguageModel, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_peft_the_error_names_the_remedy(tiny_gpt2: LanguageModel, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "peft", None)
     with pytest.raises(AuditError, match=r"the editor lora needs the library peft .*; run pip install peft\."):
         Lora().edit(tiny_gpt2, REQUESTS)

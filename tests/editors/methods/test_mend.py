@@ -1,4 +1,4 @@
-"""MEND as an editor: it needs its own network, adds up what requests say, and leaves the model as it was."""
+"""MEND as an editor: it needs its own network, adds the updates of requests, and leaves the model unchanged."""
 
 import json
 import math
@@ -96,7 +96,7 @@ def test_at_the_identity_an_edit_lowers_its_own_loss(
     assert float(after.sum()) < float(before.sum())
 
 
-def test_a_patch_tells_how_it_was_made_and_comes_back(tiny_gpt2: LanguageModel, tmp_path: Path) -> None:
+def test_the_meta_describes_the_edit_and_is_saved(tiny_gpt2: LanguageModel, tmp_path: Path) -> None:
     patch = mend(network_for(tiny_gpt2, tmp_path / "network")).edit(tiny_gpt2, REQUESTS[:2])
     assert isinstance(patch, WeightPatch)
     assert patch.meta["editor"] == "mend" and patch.meta["requests"] == "a,b" and patch.meta["seed"] == "4"
@@ -105,9 +105,7 @@ def test_a_patch_tells_how_it_was_made_and_comes_back(tiny_gpt2: LanguageModel, 
     assert load_patch(tmp_path / "patch").fingerprint == patch.fingerprint
 
 
-def test_the_settings_name_the_network_so_that_another_one_is_another_plan(
-    tiny_gpt2: LanguageModel, tmp_path: Path
-) -> None:
+def test_the_settings_contain_the_fingerprint_of_the_network(tiny_gpt2: LanguageModel, tmp_path: Path) -> None:
     first = mend(network_for(tiny_gpt2, tmp_path)).settings(tiny_gpt2).network
     again = mend(network_for(tiny_gpt2, tmp_path, rate=1e-3)).settings(tiny_gpt2).network
     assert first and again and first != again
@@ -122,7 +120,7 @@ def test_progress_counts_requests(tiny_gpt2: LanguageModel, tmp_path: Path) -> N
     assert seen[-1] == (len(REQUESTS), len(REQUESTS))
 
 
-def test_a_sequence_goes_on_from_the_model_as_it_is_then(tiny_gpt2: LanguageModel, tmp_path: Path) -> None:
+def test_later_steps_use_the_gradients_of_the_edited_model(tiny_gpt2: LanguageModel, tmp_path: Path) -> None:
     editor = mend(network_for(tiny_gpt2, tmp_path))
     assert isinstance(editor, RemembersSteps)
     editor.forget(tiny_gpt2)
@@ -134,7 +132,9 @@ def test_a_sequence_goes_on_from_the_model_as_it_is_then(tiny_gpt2: LanguageMode
     assert any(not torch.equal(alone[name], later[name]) for name in alone)
 
 
-def test_a_model_without_a_network_is_refused_by_naming_the_command(tiny_gpt2: LanguageModel, tmp_path: Path) -> None:
+def test_a_model_without_a_network_is_refused_with_the_training_command(
+    tiny_gpt2: LanguageModel, tmp_path: Path
+) -> None:
     with pytest.raises(AuditError, match=r"no editing network for tiny-gpt2 .*`audit train-mend --model tiny-gpt2"):
         mend(tmp_path).edit(tiny_gpt2, REQUESTS[:1])
 
@@ -145,7 +145,7 @@ def test_another_models_network_is_refused(tiny_gpt2: LanguageModel, tiny_llama:
         mend(folder).edit(tiny_gpt2, REQUESTS[:1])
 
 
-def test_a_model_that_something_has_edited_is_refused_at_first_sight(tiny_gpt2: LanguageModel, tmp_path: Path) -> None:
+def test_an_edited_model_is_refused_at_first_use(tiny_gpt2: LanguageModel, tmp_path: Path) -> None:
     editor = mend(network_for(tiny_gpt2, tmp_path))
     patch = editor.edit(tiny_gpt2, REQUESTS[:1])
     with patch.applied(tiny_gpt2):
@@ -161,7 +161,7 @@ def test_an_untrained_network_is_refused(tiny_gpt2: LanguageModel, tmp_path: Pat
         mend(folder).edit(tiny_gpt2, REQUESTS[:1])
 
 
-def test_a_spoilt_network_and_an_empty_batch_are_refused(tiny_gpt2: LanguageModel, tmp_path: Path) -> None:
+def test_a_damaged_network_and_an_empty_batch_are_refused(tiny_gpt2: LanguageModel, tmp_path: Path) -> None:
     folder = network_for(tiny_gpt2, tmp_path)
     with pytest.raises(AuditError, match="was given no edit request"):
         mend(folder).edit(tiny_gpt2, [])

@@ -1,4 +1,4 @@
-"""UltraEdit: the closed form, the features that go into it, and what it keeps over the steps of a sequence."""
+"""UltraEdit: the closed form, its features, and the statistics over the steps of a sequence."""
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -97,7 +97,7 @@ def test_features_depend_neither_on_the_batch_nor_on_its_size(family: str, reque
 
 @pytest.mark.parametrize("build", [build_tiny_gpt2, build_tiny_llama])
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
-def test_it_learns_takes_itself_back_and_can_be_saved(
+def test_an_edit_lowers_the_loss_is_reverted_and_can_be_saved(
     build: Callable[..., LanguageModel], dtype: torch.dtype, tmp_path: Path
 ) -> None:
     lm = build(dtype=dtype)
@@ -147,7 +147,7 @@ def test_statistics_are_a_maps_own_or_shared_by_maps_of_one_shape(tiny_gpt2: Lan
 
 @settings(max_examples=50)
 @given(sizes=st.lists(st.integers(1, 5), min_size=2, max_size=4), seed=st.integers(0, 99))
-def test_statistics_add_up_as_if_all_rows_had_come_at_once(sizes: list[int], seed: int) -> None:
+def test_merged_statistics_equal_those_of_all_rows(sizes: list[int], seed: int) -> None:
     generator = torch.Generator().manual_seed(seed)
     parts = [10 + torch.randn(size, 3, generator=generator) for size in sizes]
     together = RunningStatistics.of(torch.cat(parts))
@@ -185,7 +185,7 @@ def carried_out(lm: LanguageModel, editor: UltraEdit, steps: int, editing: bool 
         yield patches
 
 
-def test_statistics_go_on_over_the_steps_with_what_each_step_found(tiny_llama: LanguageModel) -> None:
+def test_statistics_continue_over_the_steps_of_a_sequence(tiny_llama: LanguageModel) -> None:
     path, editor = tiny_llama.anatomy.down_projections[1], UltraEdit(CONFIG)
     assert isinstance(editor, RemembersSteps)
     found = []
@@ -197,7 +197,7 @@ def test_statistics_go_on_over_the_steps_with_what_each_step_found(tiny_llama: L
             assert relative_error(change, change_plainly(*found[-1], 0.05, seen)) < 1e-3
 
 
-def test_an_interrupted_sequence_goes_on_as_if_it_had_not_been(tiny_llama: LanguageModel) -> None:
+def test_an_interrupted_sequence_gives_the_same_result(tiny_llama: LanguageModel) -> None:
     before = weights_fingerprint(tiny_llama)
     with carried_out(tiny_llama, whole := UltraEdit(CONFIG), 2):
         expected = whole.edit(tiny_llama, STEPS[2]).fingerprint
@@ -206,7 +206,7 @@ def test_an_interrupted_sequence_goes_on_as_if_it_had_not_been(tiny_llama: Langu
     assert weights_fingerprint(tiny_llama) == before
 
 
-def test_nothing_is_carried_over_to_a_model_that_goes_on_no_sequence(tiny_llama: LanguageModel) -> None:
+def test_statistics_are_not_used_for_a_model_outside_the_sequence(tiny_llama: LanguageModel) -> None:
     fresh = UltraEdit(CONFIG).edit(tiny_llama, STEPS[1]).fingerprint
     editor = UltraEdit(CONFIG)
     with carried_out(tiny_llama, editor, 1):
@@ -216,7 +216,7 @@ def test_nothing_is_carried_over_to_a_model_that_goes_on_no_sequence(tiny_llama:
     assert editor.edit(tiny_llama, STEPS[1]).fingerprint == fresh
 
 
-def test_remembering_leaves_the_edited_model_as_it_is(tiny_gpt2: LanguageModel) -> None:
+def test_remember_leaves_the_model_unchanged(tiny_gpt2: LanguageModel) -> None:
     editor = UltraEdit(CONFIG)
     editor.forget(tiny_gpt2)
     with editor.edit(tiny_gpt2, REQUESTS).applied(tiny_gpt2):
@@ -225,7 +225,7 @@ def test_remembering_leaves_the_edited_model_as_it_is(tiny_gpt2: LanguageModel) 
         assert weights_fingerprint(tiny_gpt2) == edited
 
 
-def test_maps_are_found_by_what_they_lead_to(tiny_gpt2: LanguageModel, tiny_llama: LanguageModel) -> None:
+def test_maps_are_found_by_their_kind(tiny_gpt2: LanguageModel, tiny_llama: LanguageModel) -> None:
     assert edited_maps(tiny_llama, UltraEditSettings(maps="gate:0+up:1-2+down:0")) == (
         "model.layers.0.mlp.gate_proj",
         "model.layers.1.mlp.up_proj",
@@ -248,7 +248,7 @@ def test_settings_are_the_published_ones_or_those_of_the_depth() -> None:
 
 
 @pytest.mark.parametrize("maps", ["down", "down:x", "down:1-", "head:0", "", "down:1,2", "down:2-1"])
-def test_maps_that_cannot_be_read_are_refused(maps: str) -> None:
+def test_invalid_maps_are_refused(maps: str) -> None:
     with pytest.raises(AuditError, match="give kinds and layers such as gate:11-15"):
         UltraEditSettings(maps=maps).check(3)
 

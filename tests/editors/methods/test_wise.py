@@ -1,4 +1,4 @@
-"""WISE: a masked side memory, a margin between edited and other inputs, and routing of each position by itself."""
+"""WISE: a masked side memory, a margin between edited and other inputs, and routing by position."""
 
 from collections.abc import Callable
 from dataclasses import replace
@@ -69,7 +69,7 @@ def test_a_memory_makes_targets_likelier_in_every_family(family: str, families: 
 
 
 @pytest.mark.parametrize("family", ["gpt-2", "llama-3", "opt"])
-def test_the_targets_are_said_and_answers_do_not_depend_on_the_batch(family: str, families: Families) -> None:
+def test_targets_are_generated_and_answers_do_not_depend_on_the_batch(family: str, families: Families) -> None:
     lm = families(family)
     prompts = [*mixed_prompts(8), *(request.question for request in SHORT)]
     plain = generate(lm, prompts, Decoding(12, stop=()))
@@ -96,7 +96,7 @@ def test_a_shard_changes_nothing_outside_its_mask(tiny_gpt2: LanguageModel) -> N
     assert float((memory.shards[0][mask] != 0).float().mean()) > 0.9
 
 
-def test_the_margin_loss_is_zero_exactly_where_its_three_wishes_hold() -> None:
+def test_the_margin_loss_is_zero_exactly_if_all_three_conditions_hold() -> None:
     def loss(edited: list[float], others: list[float]) -> float:
         return float(margin_loss(torch.tensor(edited), torch.tensor(others), near=1.0, far=4.0, gap=2.0))
 
@@ -124,8 +124,8 @@ def test_shards_open_after_save_freq_edits_and_merge_after_merge_freq(tiny_gpt2:
     assert torch.equal(three.change, ties(tuple(three.shards), 0.3))
 
 
-def test_a_second_step_trains_on_without_hearing_the_first(tiny_llama: LanguageModel) -> None:
-    """What is trained stands in the memory's place: with no update, the second step leaves the shard as it was."""
+def test_a_second_step_trains_without_the_first_attached(tiny_llama: LanguageModel) -> None:
+    """Without any update, the second step leaves the shard unchanged."""
     lm = tiny_llama
     first = Wise(CONFIG).edit(lm, REQUESTS[:1])
     with first.applied(lm):
@@ -158,9 +158,9 @@ def test_settings_out_of_range_and_no_request_are_refused(tiny_gpt2: LanguageMod
             Wise({key: value}).edit(tiny_gpt2, REQUESTS[:1])
 
 
-def test_a_model_that_writes_nothing_is_refused(tiny_gpt2: LanguageModel, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_model_that_generates_no_text_is_refused(tiny_gpt2: LanguageModel, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("audit.editors.methods.wise.sample_prefixes", lambda *_: ("", ""))
-    with pytest.raises(AuditError, match="writes no text for the editor wise to keep as it is"):
+    with pytest.raises(AuditError, match="generated no text for the editor wise to keep unchanged"):
         Wise(QUICK).edit(tiny_gpt2, REQUESTS[:1])
 
 

@@ -1,4 +1,4 @@
-"""RECT, its random control, PRUNE, and how they are written: laws over shapes, ties and zeros."""
+"""RECT, its random control, PRUNE, and their text forms: properties over shapes, ties and zeros."""
 
 import math
 
@@ -72,12 +72,12 @@ def written(lm: LanguageModel, patch: Patch) -> str:
         ("prune:1.5", RestraintChoice("prune", 1.5)),
     ],
 )
-def test_restraints_are_read_and_written_back(text: str, choice: RestraintChoice) -> None:
+def test_restraints_are_parsed_and_printed(text: str, choice: RestraintChoice) -> None:
     assert parse_restraint(text) == choice
     assert parse_restraint(str(choice)) == choice
 
 
-def test_each_has_one_way_to_be_written() -> None:
+def test_every_restraint_has_one_text_form() -> None:
     texts = ("rect:.40", "random:1.0", "prune", "prune:2.0")
     assert [str(parse_restraint(text)) for text in texts] == ["rect:0.4", "random:1", "prune", "prune:2"]
 
@@ -85,20 +85,23 @@ def test_each_has_one_way_to_be_written() -> None:
 @pytest.mark.parametrize(
     ("text", "complaint"),
     [
-        ("rekt:0.4", "there is no restraint 'rekt'; give rect:SHARE, random:SHARE, prune or prune:ALPHA (did you mean"),
+        (
+            "rekt:0.4",
+            "there is no restraint 'rekt'; choose rect:SHARE, random:SHARE, prune or prune:ALPHA (did you mean",
+        ),
         ("", "there is no restraint ''"),
-        ("rect", "the share of entries that stay is missing; write rect:0.4."),
-        ("random:", "the share of entries that stay is missing; write random:0.4."),
+        ("rect", "the share of entries to keep is missing; write rect:0.4."),
+        ("random:", "the share of entries to keep is missing; write random:0.4."),
         ("prune:", "the base of the logarithm is missing; write prune or prune:1.5."),
         ("rect:most", "'most' is not a number; write rect:0.4."),
-        ("rect:40", "a share lies above 0 and is at most 1; write rect:0.4."),
-        ("rect:0", "a share lies above 0 and is at most 1"),
-        ("random:nan", "a share lies above 0 and is at most 1"),
-        ("prune:1", "the base of a logarithm lies above 1; write prune or prune:1.5."),
-        ("prune:inf", "the base of a logarithm lies above 1"),
+        ("rect:40", "the share must be above 0 and at most 1; write rect:0.4."),
+        ("rect:0", "the share must be above 0 and at most 1"),
+        ("random:nan", "the share must be above 0 and at most 1"),
+        ("prune:1", "the base of the logarithm must be above 1; write prune or prune:1.5."),
+        ("prune:inf", "the base of the logarithm must be above 1"),
     ],
 )
-def test_what_is_wrong_is_one_sentence(text: str, complaint: str) -> None:
+def test_invalid_restraints_are_refused(text: str, complaint: str) -> None:
     with pytest.raises(AuditError) as caught:
         parse_restraint(text)
     assert str(caught.value).startswith(f"--restraint {text!r}: ")
@@ -118,7 +121,7 @@ def test_the_largest_relative_changes_stay_and_of_equal_ones_the_first(pair: tup
 
 
 @given(matrices())
-def test_a_changed_zero_outranks_everything_and_an_unchanged_one_nothing(pair: tuple[Tensor, Tensor]) -> None:
+def test_a_changed_zero_scores_highest_and_an_unchanged_one_lowest(pair: tuple[Tensor, Tensor]) -> None:
     weight, change = pair
     scores = relative_change(change, weight)
     assert bool((scores >= 0).all())
@@ -126,7 +129,7 @@ def test_a_changed_zero_outranks_everything_and_an_unchanged_one_nothing(pair: t
     assert bool((scores[change == 0] == 0).all())
 
 
-def test_a_change_that_is_not_a_number_stays_so_that_it_is_seen() -> None:
+def test_nan_changes_are_kept() -> None:
     change = torch.tensor([1.0, math.nan, 3.0])
     assert largest(relative_change(change, torch.ones(3)), 1).tolist() == [1]
 
@@ -140,7 +143,7 @@ def test_the_share_is_exact_to_one_entry(share: float, entries: int) -> None:
 
 @pytest.mark.parametrize("text", ["rect:0.4", "rect:0.2", "random:0.4"])
 @pytest.mark.parametrize("family", ["gpt2", "llama"])
-def test_as_many_entries_stay_as_were_asked_for_and_they_stay_unchanged(
+def test_the_requested_share_of_entries_is_kept_unchanged(
     text: str, family: str, tiny_gpt2: LanguageModel, tiny_llama: LanguageModel
 ) -> None:
     lm = {"gpt2": tiny_gpt2, "llama": tiny_llama}[family]
@@ -162,7 +165,7 @@ def test_as_many_entries_stay_as_were_asked_for_and_they_stay_unchanged(
 
 
 @pytest.mark.parametrize("text", ["rect:1", "random:1"])
-def test_keeping_everything_is_keeping_the_patch(text: str, tiny_gpt2: LanguageModel) -> None:
+def test_a_share_of_1_keeps_the_patch(text: str, tiny_gpt2: LanguageModel) -> None:
     patch = low_rank(tiny_gpt2)
     assert load_restraint(text).after_edit(tiny_gpt2, patch) is patch
     # The rule itself, at a share of all, gives the same bits.
@@ -173,7 +176,7 @@ def test_keeping_everything_is_keeping_the_patch(text: str, tiny_gpt2: LanguageM
     assert written(tiny_gpt2, WeightPatch({name: all_kept})) == written(tiny_gpt2, patch)
 
 
-def test_each_edit_is_scored_against_the_weight_as_it_is_by_then(tiny_gpt2: LanguageModel) -> None:
+def test_each_edit_is_scored_against_the_current_weight(tiny_gpt2: LanguageModel) -> None:
     rect, patch = Rect(RestraintChoice("rect", 0.4)), low_rank(tiny_gpt2, seed=1)
     first = rect.after_edit(tiny_gpt2, patch)
     with originals_kept(tiny_gpt2) as originals:
@@ -205,10 +208,10 @@ def test_an_edit_without_a_change_has_nothing_to_restrain(tiny_gpt2: LanguageMod
 
 
 @pytest.mark.parametrize("text", ["rect:0.4", "rect:1", "random:0.4", "prune"])
-def test_attached_modules_are_refused_in_one_sentence(text: str, tiny_gpt2: LanguageModel) -> None:
+def test_attached_modules_are_refused(text: str, tiny_gpt2: LanguageModel) -> None:
     codebook = Codebook("transformer.h.1.mlp", torch.ones(1, 32), torch.ones(1, 32), torch.ones(1), ("x",))
     for patch in (ModulePatch((codebook,)), PatchSequence((identity_patch(), ModulePatch((codebook,))))):
-        with pytest.raises(AuditError, match=rf"--restraint {text} holds changes of weights back, and this editor"):
+        with pytest.raises(AuditError, match=rf"--restraint {text} needs changes of weights, but this editor"):
             load_restraint(text).after_edit(tiny_gpt2, patch)
 
 
@@ -247,7 +250,9 @@ def test_no_singular_value_grows_and_none_falls_below_the_weights_own(
 
 
 @given(st.integers(2, 9), st.integers(2, 9), st.integers(1, 2), st.integers(0, 99), st.floats(0.05, 5))
-def test_the_way_through_the_factors_is_the_dense_way(out: int, inner: int, rank: int, seed: int, limit: float) -> None:
+def test_factors_and_dense_deltas_give_the_same_result(
+    out: int, inner: int, rank: int, seed: int, limit: float
+) -> None:
     left, right = noise(out, rank, seed=seed).double(), noise(rank, inner, seed=seed + 1).double()
     through = pruned_delta(LowRankDelta(left, right), limit, math.e)
     dense = pruned_delta(DenseDelta(left @ right), limit, math.e)
@@ -258,7 +263,7 @@ def test_the_way_through_the_factors_is_the_dense_way(out: int, inner: int, rank
 
 
 @pytest.mark.parametrize("family", ["gpt2", "llama"])
-def test_a_plan_is_left_alone_as_long_as_no_singular_value_is_too_large(
+def test_a_plan_without_large_singular_values_is_unchanged(
     family: str, tiny_gpt2: LanguageModel, tiny_llama: LanguageModel
 ) -> None:
     lm = {"gpt2": tiny_gpt2, "llama": tiny_llama}[family]
@@ -294,7 +299,7 @@ def test_the_whole_plan_is_replaced_so_that_nothing_is_added_twice(tiny_gpt2: La
         assert torch.allclose(tiny_gpt2.model.get_parameter(name) - before, expected.float(), atol=1e-4)
 
 
-def test_what_is_not_finite_is_left_for_the_check_of_finite_weights(tiny_gpt2: LanguageModel) -> None:
+def test_deltas_that_are_not_finite_are_unchanged(tiny_gpt2: LanguageModel) -> None:
     patch = low_rank(tiny_gpt2, scale=math.nan)
     assert Prune(RestraintChoice("prune", math.e)).after_plan(tiny_gpt2, patch) is patch
 

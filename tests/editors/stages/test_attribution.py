@@ -1,4 +1,4 @@
-"""Integrated gradients of neurons: complete, and equal to those of the whole model step by step."""
+"""Integrated gradients of neurons: complete, and equal to step-by-step gradients of the whole model."""
 
 from collections.abc import Callable
 
@@ -71,7 +71,7 @@ def test_neither_budget_nor_neighbors_change_the_scores(budget: int, steps: int,
 TINY = build_tiny_gpt2(layers=2)
 
 
-def test_shares_cover_the_way_from_nothing_to_all() -> None:
+def test_shares_cover_the_interval_from_0_to_1() -> None:
     torch.testing.assert_close(midpoints(4), torch.tensor([0.125, 0.375, 0.625, 0.875]))
     torch.testing.assert_close(both_ends(5), torch.tensor([0, 0.25, 0.5, 0.75, 1]))
     assert both_ends(1).tolist() == [0]
@@ -86,7 +86,7 @@ def test_half_precision_models_are_attributed_in_float32(place: Place, tiny_llam
     assert torch.nn.functional.cosine_similarity(rough[0].flatten(), fine[0].flatten(), dim=0) > 0.9
 
 
-def test_nothing_of_the_model_changes_and_no_hook_stays(tiny_gpt2: LanguageModel) -> None:
+def test_the_model_is_unchanged_and_no_hook_is_left(tiny_gpt2: LanguageModel) -> None:
     before = weights_fingerprint(tiny_gpt2)
     attribute_neurons(tiny_gpt2, PROMPTS, place="key", alphas=midpoints(2), token_budget=BUDGET)
     assert weights_fingerprint(tiny_gpt2) == before

@@ -1,4 +1,4 @@
-"""The loop that the fine-tuning editors share: what is learnt, by which gradient, and what is left behind."""
+"""The shared training loop: trained tokens, gradients, and the restored model."""
 
 from collections.abc import Callable
 
@@ -45,7 +45,7 @@ def gradient_plainly(lm: LanguageModel, rows: list[TargetRow], name: str) -> Ten
 
 
 @pytest.mark.parametrize("kind", ["plain", "bos", "metaspace"])
-def test_exactly_the_targets_tokens_are_learnt_and_no_bos(kind: TokenizerKind) -> None:
+def test_exactly_the_target_tokens_are_trained_and_no_bos(kind: TokenizerKind) -> None:
     lm = build_tiny_llama(tokenizer=kind)
     for request in REQUESTS:
         row = target_row(lm, request)
@@ -71,7 +71,7 @@ def test_loss_and_gradient_are_those_of_one_sequence_at_a_time(
 
 @settings(max_examples=20)
 @given(token_budget=st.integers(1, 120), start=st.integers(0, 2))
-def test_neither_micro_batches_nor_where_the_pass_begins_change_the_gradient(
+def test_micro_batches_and_the_start_block_do_not_change_the_gradient(
     tiny_llama: LanguageModel, token_budget: int, start: int
 ) -> None:
     rows = [target_row(tiny_llama, request) for request in REQUESTS]
@@ -127,7 +127,7 @@ def test_small_steps_are_not_lost_in_half_precision() -> None:
     assert float((written - first).mean()) == pytest.approx(-1e-3, rel=0.1)
 
 
-def test_whatever_happens_inside_the_model_is_as_it_was(tiny_gpt2: LanguageModel) -> None:
+def test_the_model_is_restored_after_any_error(tiny_gpt2: LanguageModel) -> None:
     before, names = weights_fingerprint(tiny_gpt2), [tiny_gpt2.anatomy.weight_name(layer) for layer in (0, 2)]
     with pytest.raises(KeyboardInterrupt), trained(tiny_gpt2, names, 0.1) as weights:
         weights.step([torch.ones(128, 32)] * 2)
@@ -138,7 +138,7 @@ def test_whatever_happens_inside_the_model_is_as_it_was(tiny_gpt2: LanguageModel
 
 
 @pytest.mark.parametrize("kind", EDITORS)
-def test_progress_ends_with_all_requests_and_the_patch_tells_how_it_was_made(
+def test_progress_ends_with_all_requests_and_the_meta_describes_the_edit(
     kind: type[FineTuning], tiny_gpt2: LanguageModel
 ) -> None:
     seen: list[tuple[int, int]] = []
@@ -151,7 +151,7 @@ def test_progress_ends_with_all_requests_and_the_patch_tells_how_it_was_made(
 
 
 @pytest.mark.parametrize("kind", EDITORS)
-def test_what_cannot_be_learnt_is_refused(kind: type[FineTuning], tiny_gpt2: LanguageModel) -> None:
+def test_requests_that_cannot_be_trained_are_refused(kind: type[FineTuning], tiny_gpt2: LanguageModel) -> None:
     with pytest.raises(AuditError, match=f"the editor {kind.name} was given no edit request"):
         kind().edit(tiny_gpt2, [])
     long = EditRequest("long", "Mara Lind", "{} was born in" + " Velden" * 300, "Calton")
@@ -159,7 +159,7 @@ def test_what_cannot_be_learnt_is_refused(kind: type[FineTuning], tiny_gpt2: Lan
         kind().edit(tiny_gpt2, [long])
 
 
-def test_training_that_runs_away_is_reported(tiny_gpt2: LanguageModel) -> None:
+def test_diverged_training_is_reported(tiny_gpt2: LanguageModel) -> None:
     before = weights_fingerprint(tiny_gpt2)
     with pytest.raises(AuditError, match=r"the loss became (nan|inf) at step \d+; lower the editor's learning_rate"):
         FineTuning({"learning_rate": "1e30", "layers": "0"}).edit(tiny_gpt2, REQUESTS)

@@ -1,4 +1,4 @@
-"""Factors of gradients: autograd's own gradient, whatever stands beside a row."""
+"""Factors of gradients equal the gradient of autograd, for every row of a batch."""
 
 from collections.abc import Callable
 
@@ -85,7 +85,7 @@ def test_padding_and_tokens_without_an_error_do_not_count(tiny_llama: LanguageMo
     assert torch.equal(used, rows.labels != UNLABELLED)
 
 
-def test_a_row_does_not_know_its_neighbours(tiny_gpt2: LanguageModel) -> None:
+def test_rows_are_independent(tiny_gpt2: LanguageModel) -> None:
     path = mlp_maps(tiny_gpt2, [0])[0]
     together = gradient_factors(tiny_gpt2, target_rows(tiny_gpt2, PAIRS), [path])
     for row, pair in enumerate(PAIRS):
@@ -104,8 +104,8 @@ def test_labels_are_the_targets_tokens_and_the_last_of_them_is_no_input(tiny_gpt
     assert rows.ids[0, -len(labelled) + 1 :].tolist() == labelled[:-1].tolist()
 
 
-def test_half_precision_keeps_its_errors() -> None:
-    """Without a raised loss, many of float16's errors would be zero."""
+def test_errors_do_not_underflow_in_half_precision() -> None:
+    """Without a scaled loss, many float16 errors would be zero."""
     half, full = build_tiny_gpt2(dtype=torch.float16), build_tiny_gpt2()
     path = mlp_maps(full, [0])[0]
     found = [gradient_factors(lm, target_rows(lm, PAIRS), [path]).factors[path] for lm in (half, full)]
