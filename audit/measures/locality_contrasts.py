@@ -178,4 +178,4 @@ def _text(lm: LanguageModel, ids: list[int]) -> str:
 
 def _shown(found: Continuation) -> str:
     likely = ", ".join(f"{token!r} {probability:.2f}" for token, probability in found.likely)
-    return f"says {found.answer!r}; next {likely}"
+    return f"answer {found.answer!r}; next tokens {likely}"

@@ -65,8 +65,40 @@ class Patch(Protocol):
         ...
 
 
+class _Written:
+    """Base of patches that are applied by writing them."""
+
+    def write(self, lm: LanguageModel, originals: Originals) -> None:
+        raise NotImplementedError
+
+    @contextmanager
+    def applied(self, lm: LanguageModel) -> Iterator[None]:
+        with originals_kept(lm) as originals:
+            self.write(lm, originals)
+            yield
+
+
+class _Stored(_Written):
+    """Base of patches stored as tensors and a description."""
+
+    def _description(self) -> dict[str, Any]:
+        raise NotImplementedError
+
+    def _tensors(self) -> dict[str, Tensor]:
+        raise NotImplementedError
+
+    @property
+    def fingerprint(self) -> str:
+        return content_fingerprint([self._description(), hash_tensors(self._tensors().items())])
+
+    def save(self, path: Path) -> None:
+        path.mkdir(parents=True, exist_ok=True)
+        _write_tensors(path, self._tensors())
+        _write_description(path, self._description() | {"fingerprint": self.fingerprint})
+
+
 @dataclass(frozen=True, eq=False)
-class WeightPatch:
+class WeightPatch(_Stored):
     """Changes of weights by parameter name, with the editor's notes in `meta`.
 
     `transposed` names the parameters that are stored as (in, out), so that a low-rank delta is transposed before it is
@@ -76,12 +108,6 @@ class WeightPatch:
     deltas: Mapping[str, Delta]
     transposed: frozenset[str] = frozenset()
     meta: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
-
-    @contextmanager
-    def applied(self, lm: LanguageModel) -> Iterator[None]:
-        with originals_kept(lm) as originals:
-            self.write(lm, originals)
-            yield
 
     def write(self, lm: LanguageModel, originals: Originals) -> None:
         """Add every delta in at least float32, rounded once into the dtype of the weight; replacements are copied.
@@ -100,15 +126,6 @@ class WeightPatch:
                 change = delta.change(name in self.transposed, weight.device)
                 wide = torch.promote_types(torch.promote_types(weight.dtype, change.dtype), torch.float32)
                 weight.copy_(weight.to(wide) + change.to(wide))
-
-    @property
-    def fingerprint(self) -> str:
-        return content_fingerprint([self._description(), hash_tensors(self._tensors().items())])
-
-    def save(self, path: Path) -> None:
-        path.mkdir(parents=True, exist_ok=True)
-        _write_tensors(path, self._tensors())
-        _write_description(path, self._description() | {"fingerprint": self.fingerprint})
 
     def _description(self) -> dict[str, Any]:
         return {
@@ -132,7 +149,7 @@ class WeightPatch:
 
 
 @dataclass(frozen=True, eq=False)
-class ModulePatch:
+class ModulePatch(_Stored):
     """Attachments for a model, with the editor's notes in `meta`; no weight changes.
 
     In a sequence of edits, each patch contains everything its editor has attached so far, and replaces the one before.
@@ -141,12 +158,6 @@ class ModulePatch:
     attachments: tuple[Attachment, ...]
     meta: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
 
-    @contextmanager
-    def applied(self, lm: LanguageModel) -> Iterator[None]:
-        with originals_kept(lm) as originals:
-            self.write(lm, originals)
-            yield
-
     def write(self, lm: LanguageModel, originals: Originals) -> None:
         for attachment in self.attachments:
             originals.attach(attachment)
@@ -154,15 +165,6 @@ class ModulePatch:
     @property
     def slots(self) -> frozenset[str]:
         return frozenset(attachment.slot for attachment in self.attachments)
-
-    @property
-    def fingerprint(self) -> str:
-        return content_fingerprint([self._description(), hash_tensors(self._tensors().items())])
-
-    def save(self, path: Path) -> None:
-        path.mkdir(parents=True, exist_ok=True)
-        _write_tensors(path, self._tensors())
-        _write_description(path, self._description() | {"fingerprint": self.fingerprint})
 
     def _description(self) -> dict[str, Any]:
         return {
@@ -180,16 +182,10 @@ class ModulePatch:
 
 
 @dataclass(frozen=True, eq=False)
-class PatchSequence:
+class PatchSequence(_Written):
     """Patches applied one after another (sequential edits); bit-identical to applying each in turn."""
 
     patches: tuple[Patch, ...]
-
-    @contextmanager
-    def applied(self, lm: LanguageModel) -> Iterator[None]:
-        with originals_kept(lm) as originals:
-            self.write(lm, originals)
-            yield
 
     def write(self, lm: LanguageModel, originals: Originals) -> None:
         for patch in self.patches:

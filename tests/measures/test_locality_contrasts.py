@@ -100,7 +100,7 @@ def test_a_prompt_is_disturbed_by_divergence_or_by_a_changed_sure_answer() -> No
 def test_the_message_has_both_answers_and_the_example_line() -> None:
     text = Contrast('Say "it"\nnow', 0.25, said(" yes", 0.75), said(" no", 0.5)).message(0.1)
     assert "divergence: 0.250 nats, above the bound of 0.1" in text
-    assert "base:       says ' yes'; next ' yes' 0.75" in text
-    assert "edited:     says ' no'; next ' no' 0.50" in text
+    assert "base:       answer ' yes'; next tokens ' yes' 0.75" in text
+    assert "edited:     answer ' no'; next tokens ' no' 0.50" in text
     assert "@example(prompt='Say \"it\"\\nnow')" in text
     assert "base model was sure of its answer (0.90)" in Contrast("x", 0.05, said("a"), said("b")).message(0.1)
