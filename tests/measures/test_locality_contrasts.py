@@ -18,7 +18,8 @@ from audit.models.patches import DenseDelta, WeightPatch
 from tests.measures.test_locality_topics import MARA
 
 PROMPTS = ("Kara Quinwick was born in", "The", "Gira Corley plays the piano; she", "Question: who is it?\nAnswer:")
-weights = st.lists(st.floats(0, 1), min_size=4, max_size=4).filter(lambda row: sum(row) > 0.01)
+# No subnormal probabilities: scipy's mean of two of them rounds to zero, and its divergence becomes infinite.
+weights = st.lists(st.floats(0, 1, allow_subnormal=False), min_size=4, max_size=4).filter(lambda row: sum(row) > 0.01)
 
 
 def log(row: list[float]) -> torch.Tensor:
