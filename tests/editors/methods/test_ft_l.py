@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from audit.editors.methods.ft import FineTuning
 from audit.editors.methods.ft_l import NormConstrained, NormConstrainedSettings, all_at_prompt_last
 from audit.editors.stages.editor_settings import GPT2_XL, GPT_J
-from audit.editors.stages.fine_tuning import TargetBatch, target_row, trained
+from audit.editors.stages.fine_tuning import TargetBatch, target_row, trainable
 from audit.errors import AuditError
 from audit.models.fingerprints import weights_fingerprint
 from audit.models.language_model import LanguageModel
@@ -37,7 +37,7 @@ def test_no_patched_entry_moves_more_than_epsilon(epsilon: float, dtype: torch.d
     lm = SMALL[dtype]
     name = lm.anatomy.weight_name(0)
     gradient = torch.randn(128, 32, generator=torch.Generator().manual_seed(seed))
-    with trained(lm, [name], learning_rate=0.7 * epsilon) as weights:
+    with trainable(lm, [name], learning_rate=0.7 * epsilon) as weights:
         for _ in range(3):
             weights.step([gradient], radius=epsilon)
         deltas = weights.deltas(radius=epsilon)
@@ -92,7 +92,7 @@ def test_prompt_last_scores_all_target_tokens_after_the_prompt(build: Callable[[
         assert lm.tokenizer.decode(prompt, skip_special_tokens=True) == request.question
         log_p = lm.model(input_ids=torch.tensor([prompt]), use_cache=False).logits[0, -1].log_softmax(-1)
         expected.append(-log_p[list(row.labels)].mean())
-    with trained(lm, [lm.anatomy.weight_name(0)], 1e-3) as weights:
+    with trainable(lm, [lm.anatomy.weight_name(0)], 1e-3) as weights:
         batch = TargetBatch(lm, [all_at_prompt_last(row) for row in rows], 0, 4096)
         loss, _ = batch.loss_and_gradients(weights.parameters)
     assert loss == pytest.approx(float(torch.stack(expected).mean()), rel=1e-4)

@@ -13,7 +13,7 @@ from audit.editors.methods.ft_bf import BreadthFirst
 from audit.editors.methods.ft_l import NormConstrained
 from audit.editors.methods.lora import Lora
 from audit.editors.methods.ultraedit import UltraEdit
-from audit.editors.stages.fine_tuning import TargetBatch, TargetRow, target_row, trained
+from audit.editors.stages.fine_tuning import TargetBatch, TargetRow, target_row, trainable
 from audit.edits.requests import EditRequest
 from audit.engine.batching import padded
 from audit.errors import AuditError
@@ -63,7 +63,7 @@ def test_loss_and_gradient_are_those_of_one_sequence_at_a_time(
     lm = families(family)
     rows = [target_row(lm, request) for request in REQUESTS]
     name = lm.anatomy.weight_name(1)
-    with trained(lm, [name], 1e-3) as weights:
+    with trainable(lm, [name], 1e-3) as weights:
         loss, (gradient,) = TargetBatch(lm, rows, start=1, token_budget=4096).loss_and_gradients(weights.parameters)
     assert loss == pytest.approx(float(loss_plainly(lm, rows)), rel=1e-4)
     assert relative_error(gradient, gradient_plainly(lm, rows, name)) < 1e-3
@@ -75,7 +75,7 @@ def test_micro_batches_and_the_start_block_do_not_change_the_gradient(
     tiny_llama: LanguageModel, token_budget: int, start: int
 ) -> None:
     rows = [target_row(tiny_llama, request) for request in REQUESTS]
-    with trained(tiny_llama, [tiny_llama.anatomy.weight_name(2)], 1e-3) as weights:
+    with trainable(tiny_llama, [tiny_llama.anatomy.weight_name(2)], 1e-3) as weights:
         whole, (expected,) = TargetBatch(tiny_llama, rows, 0, 4096).loss_and_gradients(weights.parameters)
         loss, (found,) = TargetBatch(tiny_llama, rows, start, token_budget).loss_and_gradients(weights.parameters)
     assert loss == pytest.approx(whole, rel=1e-5)
@@ -95,7 +95,7 @@ def test_the_loss_is_that_of_rows_padded_on_either_side(build: Callable[[], Lang
         shift = ids.shape[1] - len(row.ids) if side == "left" else 0
         chosen = [log_p[index, shift + at, label] for at, label in zip(row.places, row.labels, strict=True)]
         losses.append(-torch.stack(chosen).mean())
-    with trained(lm, [lm.anatomy.weight_name(0)], 1e-3) as weights:
+    with trainable(lm, [lm.anatomy.weight_name(0)], 1e-3) as weights:
         loss, _ = TargetBatch(lm, rows, 0, 4096).loss_and_gradients(weights.parameters)
     assert loss == pytest.approx(float(torch.stack(losses).mean()), rel=1e-4)
 
@@ -105,7 +105,7 @@ def test_a_step_is_adams(tiny_gpt2: LanguageModel) -> None:
     gradients = [torch.randn(128, 32, generator=torch.Generator().manual_seed(seed)) for seed in range(3)]
     expected = tiny_gpt2.model.get_parameter(name).detach().clone()
     adam = torch.optim.Adam([expected], lr=0.01)
-    with trained(tiny_gpt2, [name], 0.01) as weights:
+    with trainable(tiny_gpt2, [name], 0.01) as weights:
         for gradient in gradients:
             weights.step([gradient])
             expected.grad = gradient
@@ -117,7 +117,7 @@ def test_small_steps_are_not_lost_in_half_precision() -> None:
     """One step of 1e-5 is below bfloat16's spacing for most entries; a hundred of them are not."""
     lm = build_tiny_gpt2(dtype=torch.bfloat16)
     name = lm.anatomy.weight_name(0)
-    with trained(lm, [name], 1e-5) as weights:
+    with trainable(lm, [name], 1e-5) as weights:
         for _ in range(100):
             weights.step([torch.ones(128, 32)])
         moved = weights.deltas()[name].values
@@ -129,7 +129,7 @@ def test_small_steps_are_not_lost_in_half_precision() -> None:
 
 def test_the_model_is_restored_after_any_error(tiny_gpt2: LanguageModel) -> None:
     before, names = weights_fingerprint(tiny_gpt2), [tiny_gpt2.anatomy.weight_name(layer) for layer in (0, 2)]
-    with pytest.raises(KeyboardInterrupt), trained(tiny_gpt2, names, 0.1) as weights:
+    with pytest.raises(KeyboardInterrupt), trainable(tiny_gpt2, names, 0.1) as weights:
         weights.step([torch.ones(128, 32)] * 2)
         assert weights_fingerprint(tiny_gpt2) != before
         raise KeyboardInterrupt
