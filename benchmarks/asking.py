@@ -36,7 +36,7 @@ from audit.abilities import ABILITIES, load_ability
 from audit.abilities.contract import Ability, Item
 from audit.abilities.data.sources import PocketSource, items
 from audit.engine.generation import write_answers
-from audit.engine.ranking import rank
+from audit.engine.likelihoods import rank
 from audit.models.language_model import LanguageModel
 from audit.models.loading import load_language_model, pocket_names
 from audit.models.tokens import encode

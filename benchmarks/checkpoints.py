@@ -114,7 +114,7 @@ def measure(
     reuse = Reuse.of(lm, patches)
     ask(lm, ability, questions, reuse=reuse)
     ask(lm, ability, questions, patch=patches[0], reuse=reuse)
-    reuse.saving.drafts = reuse.saving.stood = 0
+    reuse.counts.drafts = reuse.counts.accepted = 0
     seconds: tuple[list[Seconds], list[Seconds]] = ([], [])  # without and with sharing
     same = True
 
@@ -141,8 +141,8 @@ def measure(
         full.wall,
         shared.wall,
         shared.wall / full.wall,
-        reuse.saving.drafts,
-        reuse.saving.stood,
+        reuse.counts.drafts,
+        reuse.counts.accepted,
         same,
     )
 

@@ -31,7 +31,7 @@ from audit.abilities.contract import Ability, Item
 from audit.abilities.data.sources import PocketSource, items
 from audit.abilities.readings.choices import best_choice
 from audit.engine.generation import generate
-from audit.engine.ranking import rank
+from audit.engine.likelihoods import rank
 from audit.models.language_model import LanguageModel
 from audit.settings.options import AuditSettings
 from benchmarks.asking import Seconds, best, load, timed

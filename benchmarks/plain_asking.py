@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from transformers import GenerationConfig
 
-from audit.engine.decoding import Decoding
+from audit.engine import Decoding
 from audit.models.language_model import LanguageModel
 from audit.models.tokens import encode, join
 

@@ -23,7 +23,7 @@ from audit.abilities import ABILITIES, load_ability
 from audit.abilities.data.sources import PocketSource, items
 from audit.engine.batching import TOKEN_BUDGET, pack, padded
 from audit.engine.forward import CausalForward
-from audit.engine.prompts import read_beginning, read_prompts
+from audit.engine.prefill import compute_prefix, prefill
 from audit.models.language_model import LanguageModel
 from audit.models.loading import pocket_names
 from audit.models.tokens import encode
@@ -80,9 +80,9 @@ def useful_operations(lm: LanguageModel, rows: Sequence[Sequence[int]]) -> float
 def read_ours(lm: LanguageModel, rows: Sequence[tuple[int, ...]]) -> None:
     """Read the prompts as `write_answers` does, up to the first token."""
     forward = CausalForward(lm)
-    beginning = read_beginning(forward, rows)
+    beginning = compute_prefix(forward, rows)
     for batch in pack([len(row) for row in rows], TOKEN_BUDGET):
-        read_prompts(forward, [rows[i] for i in batch], beginning)
+        prefill(forward, [rows[i] for i in batch], beginning)
 
 
 @torch.no_grad()

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol, runtime_checkable
 
-from audit.engine.decoding import Decoding
+from audit.engine import Decoding
 
 Row = Mapping[str, Any]
 

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from audit.abilities.contract import Answer, Item, Row, Score
 from audit.abilities.data import columns
-from audit.engine.decoding import Decoding
+from audit.engine import Decoding
 from audit.errors import AuditError
 
 _TAGS = ("O", "B-PER", "I-PER", "B-ORG", "I-ORG", "B-LOC", "I-LOC", "B-MISC", "I-MISC")

@@ -7,7 +7,7 @@ from decimal import Decimal
 from audit.abilities.contract import Answer, Item, Row, Score
 from audit.abilities.data import columns
 from audit.abilities.readings.words import majority
-from audit.engine.decoding import Decoding
+from audit.engine import Decoding
 from audit.errors import AuditError
 
 # A digit is required ("Thanks..." holds no number), and the minus of "10-7" is not a sign.

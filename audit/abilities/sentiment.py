@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from audit.abilities.contract import Answer, Item, Row, Score
 from audit.abilities.data import columns
 from audit.abilities.readings.words import first_word, is_gold, majority
-from audit.engine.decoding import Decoding
+from audit.engine import Decoding
 
 
 class Sentiment:

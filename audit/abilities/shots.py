@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from audit.abilities.contract import Ability, Answer, Item, Row, Score, questions
 from audit.abilities.data.origin import Source
 from audit.abilities.data.sources import seeded_order
-from audit.engine.decoding import Decoding
+from audit.engine import Decoding
 from audit.errors import AuditError
 
 BETWEEN = "\n\n"  # what stands between two examples

@@ -6,7 +6,7 @@ from typing import Any
 
 from audit.abilities.contract import Answer, Item, Row, Score
 from audit.abilities.data import columns
-from audit.engine.decoding import Decoding
+from audit.engine import Decoding
 
 _KINDS = ("rouge1", "rouge2", "rougeL")
 

@@ -12,8 +12,8 @@ from audit.abilities.contract import Ability, Answers, Item
 from audit.answering.reuse import Reuse
 from audit.answering.scores import Raw, read_raw
 from audit.engine.drafts import write_from_drafts
-from audit.engine.generation import Generated, write_answers
-from audit.engine.ranking import rank
+from audit.engine.generation import GeneratedText, write_answers
+from audit.engine.likelihoods import rank
 from audit.models.fingerprints import content_fingerprint
 from audit.models.language_model import LanguageModel
 from audit.models.patches import Patch
@@ -83,16 +83,16 @@ def _ask(
     if ability.decoding is None:
         forward = None if reuse is None else reuse.forward(lm, patch)
         choices = [item.choices for item in asked.values()]
-        rank(lm, prompts, choices, progress=progress, answered=answered, forward=forward)
+        rank(lm, prompts, choices, progress=progress, on_batch=answered, forward=forward)
         return
 
-    def written(fresh: Mapping[int, Generated]) -> None:
+    def written(fresh: Mapping[int, GeneratedText]) -> None:
         answered({number: {"text": one.text, "ids": list(one.ids)} for number, one in fresh.items()})
 
     if reuse is None or patch is None:
-        write_answers(lm, prompts, ability.decoding, progress=progress, answered=written)
+        write_answers(lm, prompts, ability.decoding, progress=progress, on_batch=written)
         return
-    drafts, lower, saving = reuse.drafts(list(asked)), reuse.lower, reuse.saving
+    drafts, lower, counts = reuse.drafts(list(asked)), reuse.lower, reuse.counts
     write_from_drafts(
-        lm, prompts, drafts, ability.decoding, lower=lower, saving=saving, progress=progress, answered=written
+        lm, prompts, drafts, ability.decoding, lower=lower, counts=counts, progress=progress, on_batch=written
     )

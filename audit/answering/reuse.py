@@ -14,15 +14,14 @@ from collections.abc import Mapping, Sequence
 import torch
 
 from audit.answering.scores import Raw
-from audit.engine.lower_blocks import FromLowerStates, LowerStates
-from audit.engine.saving import Saving
+from audit.engine.lower_blocks import FromLowerStates, LowerStates, ReuseCounts
 from audit.models.language_model import LanguageModel
 from audit.models.patch_changes import first_touched_block
 from audit.models.patches import Patch
 
 
 class Reuse:
-    """States and drafts of one ability at a time; `saving` counts over all of them.
+    """States and drafts of one ability at a time; `counts` counts over all of them.
 
     Args:
         lower: the states that enter the first edited block.
@@ -31,7 +30,7 @@ class Reuse:
 
     def __init__(self, lower: LowerStates, *, drafting: bool) -> None:
         self.lower = lower
-        self.saving = Saving()
+        self.counts = ReuseCounts()
         self._drafting = drafting
         self._drafts: dict[str, tuple[int, ...]] = {}
 
@@ -50,7 +49,7 @@ class Reuse:
 
     def forward(self, lm: LanguageModel, patch: Patch | None) -> FromLowerStates:
         """Calls of the model, which now has `patch`; those of the base model (None) count as nobody's."""
-        return self.lower.forward(lm, None if patch is None else self.saving)
+        return self.lower.forward(lm, None if patch is None else self.counts)
 
     def learn(self, answers: Mapping[str, Raw]) -> None:
         """Take the base model's written answers, by question, as drafts."""

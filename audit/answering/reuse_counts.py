@@ -13,14 +13,14 @@ def taken_over(
 ) -> TakenOver:
     """The counts of a run of so many edit requests."""
     everything = [one for paired in asked for one in (paired.base, *paired.edited)]
-    saving = None if reuse is None else reuse.saving
+    counts = None if reuse is None else reuse.counts
     return TakenOver(
         edits=requests,
         edits_resumed=sum(model.resumed for model in models),
         answers=sum(len(one.answers) for one in everything),
         answers_known=sum(one.from_store for one in everything),
-        block_tokens=0 if saving is None else saving.shared + saving.computed,
-        block_tokens_shared=0 if saving is None else saving.shared,
-        drafts=0 if saving is None else saving.drafts,
-        drafts_stood=0 if saving is None else saving.stood,
+        block_tokens=0 if counts is None else counts.shared + counts.computed,
+        block_tokens_shared=0 if counts is None else counts.shared,
+        drafts=0 if counts is None else counts.drafts,
+        drafts_stood=0 if counts is None else counts.accepted,
     )

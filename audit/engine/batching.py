@@ -1,4 +1,4 @@
-"""Which rows are computed together, and how they are padded."""
+"""Batches of similar length under a token budget, their padding, and what happens when one exceeds the memory."""
 
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
@@ -13,7 +13,7 @@ TOKEN_BUDGET = 8192
 
 
 def context_length(lm: LanguageModel) -> int | None:
-    """How many tokens the model was built to see at once, or None when its configuration names no limit."""
+    """The longest sequence that the model was built for, in tokens, or None when its configuration sets no limit."""
     config = lm.model.config.get_text_config()
     for name in ("max_position_embeddings", "n_positions", "max_seq_len"):
         length = getattr(config, name, None)
@@ -25,7 +25,7 @@ def context_length(lm: LanguageModel) -> int | None:
 def require_room(lm: LanguageModel, ids: Sequence[int], what: str, text: str, *, new_tokens: int = 0) -> None:
     """Raise `AuditError` when `ids` is empty, or leaves no room for `new_tokens` more in the model's context.
 
-    Nothing is truncated silently: a question without its beginning is another question. `what` names the sequence.
+    Nothing is truncated silently: a prompt without its beginning is another prompt. `what` names the sequence.
     """
     if not ids:
         raise AuditError(
@@ -42,10 +42,10 @@ def require_room(lm: LanguageModel, ids: Sequence[int], what: str, text: str, *,
 
 
 def pack(sizes: Sequence[int], token_budget: int, rows: Sequence[int] | None = None) -> list[list[int]]:
-    """Put items of similar size together, largest first, so that padding is rare.
+    """Group entries of similar size into batches, largest first, so that there is little padding.
 
-    `sizes[i]` is the number of tokens in each of the `rows[i]` rows (default 1) that item i becomes. A batch of items
-    holds at most `token_budget` tokens with padding, or else a single item. The order depends on the sizes alone.
+    Entry i takes `rows[i]` rows (default 1) of `sizes[i]` tokens each. A batch holds at most `token_budget` tokens
+    including padding, or a single entry. The order depends only on the sizes.
     """
     if token_budget < 1:
         raise AuditError(
@@ -54,21 +54,21 @@ def pack(sizes: Sequence[int], token_budget: int, rows: Sequence[int] | None = N
     batches: list[list[int]] = []
     batch_rows = 0
     width = 0
-    for item in sorted(range(len(sizes)), key=lambda i: (-sizes[i], i)):
-        item_rows = 1 if rows is None else rows[item]
-        if batches and (batch_rows + item_rows) * width <= token_budget:
-            batches[-1].append(item)
-            batch_rows += item_rows
+    for entry in sorted(range(len(sizes)), key=lambda i: (-sizes[i], i)):
+        entry_rows = 1 if rows is None else rows[entry]
+        if batches and (batch_rows + entry_rows) * width <= token_budget:
+            batches[-1].append(entry)
+            batch_rows += entry_rows
         else:
-            batches.append([item])
-            batch_rows, width = item_rows, max(sizes[item], 1)
+            batches.append([entry])
+            batch_rows, width = entry_rows, max(sizes[entry], 1)
     return batches
 
 
 def run_batches(batches: Iterable[list[int]], run: Callable[[list[int]], None]) -> None:
-    """Call `run` on every batch; when one does not fit into the device's memory, it and all that follow are halved.
+    """Call `run` on every batch; when one exceeds the device's memory, halve it and all that follow.
 
-    `run` must store its results only by item, so that a second attempt overwrites the first.
+    `run` must store its results by entry, so that a second attempt overwrites the first.
     """
     waiting = deque(batches)
     while waiting:
@@ -82,7 +82,7 @@ def run_batches(batches: Iterable[list[int]], run: Callable[[list[int]], None]) 
                     "A single item does not fit into the memory of the device; "
                     "use a smaller dtype (bfloat16), a smaller model, or a device with more memory."
                 ) from error
-        # Outside the handler: the exception, and with it every tensor of the failed attempt, is gone by now.
+        # Outside the handler, because the exception holds references to the tensors of the failed attempt.
         if torch.cuda.is_available():
             torch.cuda.empty_cache()
         waiting = deque(half for whole in (batch, *waiting) for half in _halves(whole))
@@ -96,8 +96,8 @@ def _halves(batch: list[int]) -> list[list[int]]:
 def padded(rows: Sequence[Sequence[int]], side: str, device: torch.device) -> tuple[Tensor, Tensor]:
     """Stack rows of token ids, padded on the `side` "left" or "right".
 
-    Returns ids and attention mask, both (rows, longest), int64. The padding's id is 0: the mask hides it, so whether
-    the tokenizer has a padding token does not matter.
+    Returns ids and attention mask, both (rows, longest), int64. The padding id is 0; the mask hides it, so the
+    tokenizer needs no padding token.
     """
     width = max(len(row) for row in rows)
     ids = torch.zeros(len(rows), width, dtype=torch.int64)

@@ -1,4 +1,4 @@
-"""Log-probabilities of given tokens, teacher-forced: what ranking, edit success and perplexity have in common."""
+"""Log-probabilities of given tokens under teacher forcing: the core of ranking, edit success and perplexity."""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -9,18 +9,18 @@ from torch import Tensor
 
 from audit.engine.batching import pack, padded, run_batches
 from audit.engine.forward import CausalForward
-from audit.engine.prompts import PORTION, Beginning, read_beginning, read_prompts
+from audit.engine.prefill import PORTION, Prefix, compute_prefix, prefill
 from audit.models.language_model import LanguageModel
 from audit.progress import Progress
 
-# A row counts as one token of the budget for this many logits: long texts over large vocabularies must not fill the
-# memory with logits (8192 tokens of budget are at most 64 million logits, 256 MB in float32).
+# So many logits count as one token of the budget, because long texts over large vocabularies could fill the memory
+# with logits (a budget of 8192 tokens allows 64 million logits, 256 MB in float32).
 LOGITS_PER_TOKEN = 8192
 
 
 @dataclass(frozen=True)
 class Continuation:
-    """Token ids, of which those from `start` (at least 1) on are to be scored, given all that come before them."""
+    """Token ids; those from index `start` (at least 1) on are scored, each given all tokens before it."""
 
     ids: tuple[int, ...]
     start: int
@@ -28,9 +28,9 @@ class Continuation:
 
 @dataclass(frozen=True)
 class ScoredTokens:
-    """One entry for every scored token: its log-probability (natural), whether it was the likeliest, and which was.
+    """For every scored token: its log-probability (natural), whether it is the argmax, and the argmax.
 
-    A log-probability is NaN, its hit False and its prediction -1, where the model's logits are not finite.
+    Where the model's logits are not finite, these are NaN, False and -1.
     """
 
     log_probabilities: tuple[float, ...]
@@ -40,7 +40,7 @@ class ScoredTokens:
 
 @dataclass(frozen=True)
 class _Work:
-    """Continuations of one group, without the `shared` first tokens that they have in common."""
+    """Members of one group that are computed together; `shared` are the tokens that all of them begin with."""
 
     group: int
     members: tuple[int, ...]
@@ -53,47 +53,47 @@ def score_continuations(
     *,
     token_budget: int,
     progress: Progress | None = None,
-    scored: Callable[[Mapping[int, list[ScoredTokens]]], None] | None = None,
+    on_batch: Callable[[Mapping[int, list[ScoredTokens]]], None] | None = None,
     forward: CausalForward | None = None,
 ) -> list[list[ScoredTokens]]:
-    """Score continuations; what the members of a group have in common before their scored tokens is computed once.
+    """Score continuations. The tokens that a group's members share before their scored tokens are computed once.
 
-    `scored` is told of every group that is complete, batch by batch, by the group's number. `forward` calls the model
-    where it is not to be called plainly.
+    `on_batch` is called after every batch with the groups that it completed, by the group's number. `forward` replaces
+    the plain call of the model.
     """
     found: dict[tuple[int, int], ScoredTokens] = {}
     vocabulary = int(lm.model.config.get_text_config().vocab_size)
     forward = forward or CausalForward(lm)
-    together, alone = _split_work(groups)
+    grouped, single = _split_work(groups)
     in_all = sum(len(group) for group in groups)
-    beginning = read_beginning(forward, [work.shared for work in together])
+    prefix = compute_prefix(forward, [work.shared for work in grouped])
 
     def cost(work: _Work) -> int:
         members = [groups[work.group][member] for member in work.members]
         logits = max(len(member.ids) - member.start for member in members) * vocabulary
         return max(max(len(member.ids) for member in members), logits // LOGITS_PER_TOKEN)
 
-    for works in (together, alone):
+    for works in (grouped, single):
 
         def run(batch: list[int], works: list[_Work] = works) -> None:
             chosen = [works[i] for i in batch]
             rows = [(work.group, member) for work in chosen for member in work.members]
             continuations = [groups[group][member] for group, member in rows]
-            if works is together:
+            if works is grouped:
                 shared = [(work.shared, len(work.members)) for work in chosen]
-                scores = _score_after_shared(forward, shared, continuations, beginning)
+                scores = _score_after_shared(forward, shared, continuations, prefix)
             else:
                 scores = _score_whole(forward, continuations)
             found.update(zip(rows, scores, strict=True))
-            if scored is not None:
-                scored(_complete(found, groups, {group for group, _ in rows}))
+            if on_batch is not None:
+                on_batch(_complete(found, groups, {group for group, _ in rows}))
             if progress is not None:
                 progress(len(found), in_all)
 
         budget = token_budget
         if forward.device.type == "cpu":
-            # Of what members share, only one copy is computed: a group costs about a quarter of its tokens.
-            budget = min(token_budget, PORTION * (4 if works is together else 1))
+            # A group's shared tokens are computed once, so it costs about a quarter of its tokens.
+            budget = min(token_budget, PORTION * (4 if works is grouped else 1))
         batches = pack([cost(work) for work in works], budget, [len(work.members) for work in works])
         run_batches(batches, run)
     return [[found[g, m] for m in range(len(group))] for g, group in enumerate(groups)]
@@ -102,26 +102,26 @@ def score_continuations(
 def _complete(
     found: Mapping[tuple[int, int], ScoredTokens], groups: Sequence[Sequence[Continuation]], which: Iterable[int]
 ) -> dict[int, list[ScoredTokens]]:
-    """Those of the groups all of whose members are scored."""
+    """The groups of `which` whose members are all scored."""
     members = {g: [found.get((g, m)) for m in range(len(groups[g]))] for g in sorted(which)}
     return {g: [one for one in of if one is not None] for g, of in members.items() if None not in of}
 
 
 def _split_work(groups: Sequence[Sequence[Continuation]]) -> tuple[list[_Work], list[_Work]]:
-    """Groups with a common beginning, and continuations that are computed on their own."""
-    together: list[_Work] = []
-    alone: list[_Work] = []
+    """Groups whose members share a prefix, and continuations that are computed on their own."""
+    grouped: list[_Work] = []
+    single: list[_Work] = []
     for g, group in enumerate(groups):
-        shared = _common_beginning(group) if len(group) > 1 else ()
+        shared = _common_prefix(group) if len(group) > 1 else ()
         if shared:
-            together.append(_Work(g, tuple(range(len(group))), shared))
+            grouped.append(_Work(g, tuple(range(len(group))), shared))
         else:
-            alone.extend(_Work(g, (member,), ()) for member in range(len(group)))
-    return together, alone
+            single.extend(_Work(g, (member,), ()) for member in range(len(group)))
+    return grouped, single
 
 
-def _common_beginning(group: Sequence[Continuation]) -> tuple[int, ...]:
-    """The tokens that all members begin with, ending before the first that is scored."""
+def _common_prefix(group: Sequence[Continuation]) -> tuple[int, ...]:
+    """The tokens that all members begin with, up to the first scored token."""
     length = min(continuation.start for continuation in group)
     first = group[0].ids[:length]
     for continuation in group[1:]:
@@ -131,7 +131,7 @@ def _common_beginning(group: Sequence[Continuation]) -> tuple[int, ...]:
 
 
 def _score_whole(forward: CausalForward, continuations: Sequence[Continuation]) -> list[ScoredTokens]:
-    """One call; padding on the left brings the scored tokens of all rows to the last columns, where the head is."""
+    """Score in one call. Left padding puts all scored tokens into the last columns, the only ones with logits."""
     ids, mask = padded([c.ids[:-1] for c in continuations], "left", forward.device)  # (rows, width) twice
     keep = max(len(c.ids) - c.start for c in continuations)
     logits = forward(ids, mask, keep=keep)  # (rows, keep, vocabulary)
@@ -143,19 +143,19 @@ def _score_after_shared(
     forward: CausalForward,
     shared: Sequence[tuple[tuple[int, ...], int]],
     continuations: Sequence[Continuation],
-    beginning: Beginning | None,
+    prefix: Prefix | None,
 ) -> list[ScoredTokens]:
-    """Two steps: the shared beginnings (padded left), then every member's own tokens (padded right) after them.
+    """Score in two calls: the shared prefixes (padded left), then every member's own tokens (padded right).
 
-    The first step says how likely a member's first token is, so members of one token need no second one. `shared` has
-    the beginning and the number of members of every group, `continuations` the members group by group; `beginning` is
-    what all groups begin with.
+    The first call already predicts a member's first token, so members of one token need no second call. `shared` is
+    the prefix and the number of members of every group, `continuations` are the members in the same order, and
+    `prefix` is the prefix that all groups share.
     """
-    read = read_prompts(forward, [ids for ids, _ in shared], beginning)
+    read = prefill(forward, [ids for ids, _ in shared], prefix)
     copies = torch.tensor([g for g, (_, members) in enumerate(shared) for _ in range(members)])  # (members of all,)
     skipped = [len(ids) for ids, members in shared for _ in range(members)]
     rests = [c.ids[s:-1] for c, s in zip(continuations, skipped, strict=True)]
-    # Column 0 stands for what the shared beginning predicts, column 1 for what a member's first own token does.
+    # Column 0 is predicted by the shared prefix, column 1 by the member's first own token, and so on.
     rows, columns = _places([c.start - s for c, s in zip(continuations, skipped, strict=True)], continuations)
     values = read.logits[copies[rows]]  # (scored, vocabulary)
     longer = torch.tensor([at for at, rest in enumerate(rests) if rest])
@@ -171,7 +171,7 @@ def _score_after_shared(
 
 
 def _places(starts: Sequence[int], continuations: Sequence[Continuation]) -> tuple[Tensor, Tensor]:
-    """Row and column of every scored token, (scored,) each: those of row i begin in column starts[i]."""
+    """Row and column of every scored token, (scored,) each; the tokens of row i begin in column starts[i]."""
     counts = [len(c.ids) - c.start for c in continuations]
     rows = [row for row, count in enumerate(counts) for _ in range(count)]
     columns = [start + at for start, count in zip(starts, counts, strict=True) for at in range(count)]
@@ -179,18 +179,18 @@ def _places(starts: Sequence[int], continuations: Sequence[Continuation]) -> tup
 
 
 def _score_values(logits: Tensor, continuations: Sequence[Continuation]) -> list[ScoredTokens]:
-    """Score the tokens of all continuations, one after another, with the logits that predict them."""
+    """Score the tokens of all continuations from the logits that predict them, (scored, vocabulary)."""
     scored = [c.ids[c.start :] for c in continuations]
     values = logits.float()  # (scored, vocabulary)
     targets = torch.tensor([token for tokens in scored for token in tokens], device=logits.device)  # (scored,)
     log_probabilities = values.gather(1, targets[:, None])[:, 0] - values.logsumexp(dim=1)  # (scored,)
     best, likeliest = values.max(dim=1)
     hits = (likeliest == targets) & best.isfinite()
-    # An infinite logit leaves infinities that say nothing about the token; -inf for one token alone is an answer.
+    # If the largest logit is infinite, no log-probability is meaningful. A single token at -inf is a valid result.
     log_probabilities = log_probabilities.masked_fill(~best.isfinite(), float("nan"))
     predictions = likeliest.masked_fill(~best.isfinite(), -1)
-    told = zip(log_probabilities.tolist(), hits.tolist(), predictions.tolist(), strict=True)
-    by_row = [list(islice(told, len(tokens))) for tokens in scored]
+    results = zip(log_probabilities.tolist(), hits.tolist(), predictions.tolist(), strict=True)
+    by_row = [list(islice(results, len(tokens))) for tokens in scored]
     return [
         ScoredTokens(tuple(p for p, _, _ in row), tuple(h for _, h, _ in row), tuple(t for _, _, t in row))
         for row in by_row

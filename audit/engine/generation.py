@@ -1,4 +1,4 @@
-"""Greedy answers in batches: the same text for a prompt, whichever prompts it is computed with."""
+"""Greedy decoding in batches; an answer does not depend on the other prompts of its batch."""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -8,38 +8,38 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedTokenizerBase
 
+from audit.engine import Decoding
 from audit.engine.batching import TOKEN_BUDGET, context_length, pack, require_room, run_batches
-from audit.engine.decoding import Decoding
 from audit.engine.forward import CausalForward
-from audit.engine.prompts import Beginning, read_beginning, read_prompts
+from audit.engine.prefill import Prefix, compute_prefix, prefill
 from audit.errors import AuditError
 from audit.models.language_model import LanguageModel
 from audit.models.tokens import encode
 from audit.progress import Progress
 
-BROKEN = -1  # stands for a next token where no logit was finite
-# How many tokens a kind of device writes before anybody looks at them (others: `UNREAD`). A processor runs no faster
-# unread; an accelerator need not wait at every token for the one who looks.
+BROKEN = -1  # in place of a next token where no logit is finite
+# Decoding steps between two looks at the tokens, by device type (others: `UNREAD`). Each look makes an accelerator
+# wait for the CPU; on a CPU it costs nothing.
 STEPS_UNREAD = {"cpu": 1}
 UNREAD = 4
 ROWS_AT_ONCE = 8
 MOST_ANSWERS = 8.0
-CACHE_BYTES = 4 << 30  # for keys and values, where the device cannot say how much memory is free
+CACHE_BYTES = 4 << 30  # for keys and values, where the device does not report its free memory
 
 
 @dataclass(frozen=True)
-class Generated:
-    """An answer: its text, and the ids of the tokens it was written in.
+class GeneratedText:
+    """An answer: its text and its token ids.
 
-    `ids` end with the token that ended the answer (an end of text, or the one that completed a stop string), so they
-    say how an equal model would write it. They are empty where the model's logits stopped being finite.
+    `ids` include the token that ended the answer (end of text, or the one that completed a stop string), so an equal
+    model repeats them exactly. They are empty where the model's logits were not finite.
     """
 
     text: str
     ids: tuple[int, ...]
 
 
-Answered = Callable[[Mapping[int, Generated]], None]  # called batch by batch: number of the prompt -> its answer
+OnBatch = Callable[[Mapping[int, GeneratedText]], None]  # called after every batch: number of the prompt -> answer
 
 
 def generate(
@@ -60,32 +60,31 @@ def write_answers(
     prompts: Sequence[str],
     decoding: Decoding,
     *,
-    begun: Mapping[int, Sequence[int]] | None = None,
+    openings: Mapping[int, Sequence[int]] | None = None,
     token_budget: int = TOKEN_BUDGET,
     progress: Progress | None = None,
-    answered: Answered | None = None,
-) -> list[Generated]:
-    """Continue every prompt greedily; return the new text alone, in the order of the prompts.
+    on_batch: OnBatch | None = None,
+) -> list[GeneratedText]:
+    """Continue every prompt greedily; return only the new text, in the order of the prompts.
 
     A text ends before the first stop string, before an end-of-text token, after `decoding.max_new_tokens`, or at the
-    end of the model's context. It is "" when the model's logits stop being finite on the way (a collapsed edit).
-    A batch holds prompts of at most `token_budget` tokens with padding; identical prompts are computed once, and so is
-    what all prompts begin with.
+    end of the model's context. It is "" if the logits stop being finite on the way (the edit broke the model). A batch
+    holds prompts of at most `token_budget` tokens including padding. Identical prompts are computed once, and so is
+    the prefix that all prompts share.
 
     Args:
-        begun: by number of the prompt, tokens that its answer is known to begin with and that do not end it; the model
-            goes on after them.
-        answered: told of every finished batch, before the next one begins.
+        openings: by number of the prompt, the known first tokens of its answer, which do not end it.
+        on_batch: called after every batch with its answers.
 
     Raises:
         AuditError: a prompt is empty or leaves no room for an answer in the context; it is named by its number.
     """
     if decoding.max_new_tokens < 1:
         raise AuditError(f"max_new_tokens must be at least 1, not {decoding.max_new_tokens}; an answer needs a token.")
-    rows: dict[tuple[tuple[int, ...], tuple[int, ...]], list[int]] = {}  # (prompt, begun) -> the prompts that read so
+    rows: dict[tuple[tuple[int, ...], tuple[int, ...]], list[int]] = {}  # (prompt, opening) -> prompts' numbers
     for number, prompt in enumerate(prompts):
         ids = prompt_ids(lm, prompt, f"Prompt {number}")
-        rows.setdefault((ids, tuple((begun or {}).get(number, ()))), []).append(number)
+        rows.setdefault((ids, tuple((openings or {}).get(number, ()))), []).append(number)
 
     contents = list(rows)
     room = [answer_room(lm, ids, decoding) for ids, _ in contents]
@@ -93,20 +92,18 @@ def write_answers(
     lengths = [len(ids) for ids, _ in contents]
     sizes = [max(length, ceil((length + new) / most)) for length, new in zip(lengths, room, strict=True)]
     batches = pack(sizes, token_budget)
-    answers: dict[int, Generated] = {}
+    answers: dict[int, GeneratedText] = {}
     forward = CausalForward(lm)
     stopping = StopStrings(lm.tokenizer, decoding.stop)
     ends = end_tokens(lm)
-    beginning = read_beginning(forward, [(*ids, *begun) for ids, begun in contents])
+    prefix = compute_prefix(forward, [(*ids, *opening) for ids, opening in contents])
 
     def run(batch: list[int]) -> None:
-        found = _generate_batch(
-            forward, [contents[i] for i in batch], [room[i] for i in batch], stopping, ends, beginning
-        )
+        found = _generate_batch(forward, [contents[i] for i in batch], [room[i] for i in batch], stopping, ends, prefix)
         fresh = {number: one for i, one in zip(batch, found, strict=True) for number in rows[contents[i]]}
         answers.update(fresh)
-        if answered is not None:
-            answered(fresh)
+        if on_batch is not None:
+            on_batch(fresh)
         if progress is not None:
             progress(len(answers), len(prompts))
 
@@ -115,7 +112,7 @@ def write_answers(
 
 
 def prompt_ids(lm: LanguageModel, prompt: str, what: str) -> tuple[int, ...]:
-    """The tokens that the model is asked with; `what` names the prompt in an error.
+    """The tokens of a prompt as the model reads it; `what` names the prompt in an error.
 
     Raises:
         AuditError: the prompt is empty or leaves no room for an answer in the context.
@@ -126,16 +123,16 @@ def prompt_ids(lm: LanguageModel, prompt: str, what: str) -> tuple[int, ...]:
 
 
 def answer_room(lm: LanguageModel, ids: Sequence[int], decoding: Decoding) -> int:
-    """How many tokens the answer to a prompt of these ids may have."""
+    """The largest number of tokens in the answer to a prompt of these ids."""
     limit = context_length(lm)
     return decoding.max_new_tokens if limit is None else min(decoding.max_new_tokens, limit - len(ids))
 
 
 def answers_at_once(lm: LanguageModel, token_budget: int) -> float:
-    """By how much prompts with their answers may exceed the budget, from 1 to `MOST_ANSWERS`.
+    """The factor by which prompts with their full answers may exceed the budget, from 1 to `MOST_ANSWERS`.
 
-    The budget is for what is computed at once, and that is prompts. Answers fill memory only as they grow, and mostly
-    end far below their limit; so they may take more, as long as all keys and values at their longest fit.
+    The budget limits what is computed in one call, which is the prompts. Answers take memory only as they grow, and
+    most end far below their limit, so they may exceed the budget as long as the largest possible cache fits.
     """
     config = lm.model.config.get_text_config()
     heads = getattr(config, "num_attention_heads", None) or 1
@@ -146,7 +143,7 @@ def answers_at_once(lm: LanguageModel, token_budget: int) -> float:
 
 
 def end_tokens(lm: LanguageModel) -> frozenset[int]:
-    """Every token id that ends a text, from the generation configuration, the configuration and the tokenizer."""
+    """The token ids that end a text, by the generation configuration, the configuration and the tokenizer."""
     ends: set[int] = set()
     for owner in (lm.model.generation_config, lm.model.config, lm.tokenizer):
         named = getattr(owner, "eos_token_id", None)
@@ -162,8 +159,8 @@ class StopStrings:
     >>> stopping.cut(" Paris\\nQuestion")
     (' Paris', True)
 
-    A stop string is complete only after a token whose text holds its last character, so `may_complete` looks at one
-    token (and remembers it), and only then are a row's tokens decoded.
+    A token can complete a stop string only if its text contains the string's last character. `may_complete` checks
+    that for one token and caches the result; a row is decoded only after such a token.
     """
 
     def __init__(self, tokenizer: PreTrainedTokenizerBase, stops: Sequence[str]) -> None:
@@ -183,46 +180,46 @@ class StopStrings:
         known = self._known.get(token)
         if known is None:
             text = self.decode([token])
-            # U+FFFD: part of a character. A lone token may lose its leading space, so spaces prove nothing.
+            # U+FFFD is part of a character. Decoding a single token may drop its leading space.
             known = "�" in text or any(last == " " or last in text for last in self._last_characters)
             self._known[token] = known
         return known and bool(self._stops)
 
     def cut(self, text: str) -> tuple[str, bool]:
-        """The text before the earliest stop string, and whether there was one."""
+        """The text before the earliest stop string, and whether it contains one."""
         starts = [start for stop in self._stops if (start := text.find(stop)) >= 0]
         return (text[: min(starts)], True) if starts else (text, False)
 
 
 def _generate_batch(
     forward: CausalForward,
-    rows_begun: Sequence[tuple[Sequence[int], Sequence[int]]],
+    contents: Sequence[tuple[Sequence[int], Sequence[int]]],
     room: Sequence[int],
     stopping: StopStrings,
     ends: frozenset[int],
-    beginning: Beginning | None,
-) -> list[Generated]:
-    """Answer (prompt, begun) rows together; row i gets at most room[i] tokens. Rows that finish leave the batch."""
-    texts: list[str | None] = [None] * len(rows_begun)
-    written = [list(begun) for _, begun in rows_begun]
-    rows = list(range(len(rows_begun)))  # rows[k] is the prompt in the k-th row of the tensors
-    read = read_prompts(forward, [(*prompt, *begun) for prompt, begun in rows_begun], beginning)
-    width = read.mask.shape[1]
-    steps = max(new - len(begun) for new, (_, begun) in zip(room, rows_begun, strict=True))
-    mask = torch.nn.functional.pad(read.mask, (0, steps), value=1)  # (rows, width + steps)
-    cache = read.cache
-    tokens = _likeliest(read.logits).to(forward.device)  # (rows,)
+    prefix: Prefix | None,
+) -> list[GeneratedText]:
+    """Answer (prompt, opening) rows in one batch; row i gets at most room[i] tokens. Finished rows leave the batch."""
+    texts: list[str | None] = [None] * len(contents)
+    written = [list(opening) for _, opening in contents]
+    rows = list(range(len(contents)))  # rows[k] is the prompt in the k-th row of the tensors
+    start = prefill(forward, [(*prompt, *opening) for prompt, opening in contents], prefix)
+    width = start.mask.shape[1]
+    steps = max(new - len(opening) for new, (_, opening) in zip(room, contents, strict=True))
+    mask = torch.nn.functional.pad(start.mask, (0, steps), value=1)  # (rows, width + steps)
+    cache = start.cache
+    tokens = _argmax(start.logits).to(forward.device)  # (rows,)
     unread = [tokens]
-    together = STEPS_UNREAD.get(forward.device.type, UNREAD)
+    most_unread = STEPS_UNREAD.get(forward.device.type, UNREAD)
 
     for step in range(1, steps + 1):
-        if len(unread) == together or step == steps:
-            for said in torch.stack(unread).tolist():
-                for row, token in zip(rows, said, strict=True):
+        if len(unread) == most_unread or step == steps:
+            for column in torch.stack(unread).tolist():
+                for row, token in zip(rows, column, strict=True):
                     if texts[row] is None:
                         texts[row] = next_token(written[row], token, room[row], stopping, ends)
             unread.clear()
-            staying = _staying([texts[row] is None for row in rows])
+            staying = _rows_to_keep([texts[row] is None for row in rows])
             if not staying:
                 break
             if len(staying) < len(rows):
@@ -232,22 +229,23 @@ def _generate_batch(
                 rows = [rows[k] for k in staying]
         ids = tokens.clamp(min=0).unsqueeze(1)  # (rows, 1)
         logits = forward(ids, mask[:, : width + step], cache, keep=1)
-        tokens = _likeliest(logits[:, -1]).to(forward.device)
+        tokens = _argmax(logits[:, -1]).to(forward.device)
         unread.append(tokens)
-    return [Generated(text or "", tuple(ids)) for text, ids in zip(texts, written, strict=True)]
+    return [GeneratedText(text or "", tuple(ids)) for text, ids in zip(texts, written, strict=True)]
 
 
-def _likeliest(logits: Tensor) -> Tensor:
+def _argmax(logits: Tensor) -> Tensor:
     """The next token of every row, (rows,), or `BROKEN`; `logits` are (rows, vocabulary)."""
-    best, tokens = logits.max(dim=-1)  # NaN wins every maximum, so `best` shows it
+    best, tokens = logits.max(dim=-1)  # a NaN in the row makes the maximum NaN
     return tokens.masked_fill(~best.isfinite(), BROKEN)
 
 
-def _staying(is_open: Sequence[bool]) -> list[int]:
-    """The rows that stay in the batch: none when all are finished, all while few are, else the open ones.
+def _rows_to_keep(is_open: Sequence[bool]) -> list[int]:
+    """The rows that stay in the batch: none if all are finished, all if few are, otherwise the open ones.
 
-    Leaving costs a copy of the cache, so a fifth of the rows must go at once. Finished rows fill up to a multiple of
-    `ROWS_AT_ONCE`, because products of a number of rows that was there before start sooner.
+    Removing rows copies the cache, so it waits until a fifth of them can go. The rest is filled up with finished rows
+    to a multiple of `ROWS_AT_ONCE`, because the first matrix product with a new number of
+    rows is slow.
     """
     open_rows = [k for k, one in enumerate(is_open) if one]
     size = min(-(-len(open_rows) // ROWS_AT_ONCE) * ROWS_AT_ONCE, len(is_open))
@@ -258,9 +256,9 @@ def _staying(is_open: Sequence[bool]) -> list[int]:
 
 
 def next_token(written: list[int], token: int, room: int, stopping: StopStrings, ends: frozenset[int]) -> str | None:
-    """Add a token to an answer; return the whole text if that ends it, else None.
+    """Append a token to an answer; return the whole text if the answer ends there, otherwise None.
 
-    `token` is `BROKEN` where no logit was finite: the answer is then empty, and so is `written`.
+    If `token` is `BROKEN` (no logit was finite), the answer is "" and `written` is cleared.
     """
     if token == BROKEN:
         written.clear()

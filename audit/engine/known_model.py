@@ -1,4 +1,4 @@
-"""A language model with the fingerprints of its loaded weights and tokenizer."""
+"""A language model with its fingerprints, and the fingerprint of the state that stored answers belong to."""
 
 from dataclasses import dataclass
 
@@ -6,13 +6,13 @@ from audit.models.fingerprints import content_fingerprint, tokenizer_fingerprint
 from audit.models.language_model import LanguageModel
 from audit.models.patches import Patch
 
-# Raise it whenever the engine may give another answer to the same question, so that stored answers are asked again.
+# Raise it whenever the engine may answer the same prompt differently, so that stored answers are not reused.
 ENGINE_VERSION = 3
 
 
 @dataclass(frozen=True, eq=False)
 class KnownModel:
-    """A model with the fingerprints of what was loaded; never its name, for an edited model has the same."""
+    """A model with the fingerprints of its weights and tokenizer. Its name is no key: an edited model keeps it."""
 
     lm: LanguageModel
     weights: str
@@ -23,7 +23,7 @@ class KnownModel:
         return cls(lm, weights_fingerprint(lm), tokenizer_fingerprint(lm))
 
     def state(self, patch: Patch | None = None) -> str:
-        """sha256 over all that an answer depends on besides the question; `patch` is what is done to the model."""
+        """sha256 over everything that an answer depends on besides the prompt; `patch` is the patch that is applied."""
         return content_fingerprint(
             {
                 "engine": ENGINE_VERSION,

@@ -19,8 +19,8 @@ from torch import Tensor, nn
 
 from audit.engine.batching import TOKEN_BUDGET, run_batches
 from audit.engine.forward import CausalForward
+from audit.engine.likelihoods import teacher_forced
 from audit.engine.taps import hidden_of, in_rows, tapped, with_hidden
-from audit.engine.teacher import teacher_forced
 from audit.models.anatomy import module_at
 from audit.models.language_model import LanguageModel
 from audit.models.tokens import join, subject_span

@@ -18,10 +18,10 @@ from dataclasses import dataclass
 
 from audit.edits.answers import answer_words, begins_with, same_opening, without_article
 from audit.edits.requests import EditRequest
+from audit.engine import Decoding
 from audit.engine.batching import TOKEN_BUDGET
-from audit.engine.decoding import Decoding
 from audit.engine.generation import generate
-from audit.engine.teacher import teacher_forced
+from audit.engine.likelihoods import teacher_forced
 from audit.models.language_model import LanguageModel
 from audit.models.patches import Patch
 from audit.models.tokens import target_ids

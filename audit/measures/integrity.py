@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 from audit.engine.forward import CausalForward
-from audit.engine.teacher import perplexity as perplexity  # the base model must be measured with the same function
+from audit.engine.likelihoods import perplexity as perplexity  # the base model must be measured with the same function
 from audit.models.deltas import Replacement
 from audit.models.language_model import LanguageModel
 from audit.models.originals import Originals, originals_kept, parameter_at

@@ -19,7 +19,7 @@ from torch import Tensor
 from audit.engine.batching import TOKEN_BUDGET, pack, run_batches
 from audit.engine.forward import CausalForward
 from audit.engine.generation import end_tokens, prompt_ids
-from audit.engine.prompts import read_prompts
+from audit.engine.prefill import prefill
 from audit.models.language_model import LanguageModel
 from audit.models.patches import Patch
 
@@ -141,7 +141,7 @@ def _outputs(lm: LanguageModel, prompts: Sequence[str]) -> list[_Output]:
 
 
 def _batch_outputs(forward: CausalForward, rows: Sequence[tuple[int, ...]]) -> list[_Output]:
-    read = read_prompts(forward, rows)
+    read = prefill(forward, rows)
     mask, logits = read.mask, read.logits  # (rows, width), (rows, vocabulary)
     first = torch.log_softmax(logits.double(), dim=-1)  # (rows, vocabulary)
     tokens, scores = [], []

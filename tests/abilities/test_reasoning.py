@@ -1,7 +1,7 @@
 import pytest
 
 from audit.abilities.reasoning import Reasoning
-from audit.engine.decoding import Decoding
+from audit.engine import Decoding
 from audit.errors import AuditError
 
 ABILITY = Reasoning()

@@ -159,8 +159,8 @@ def test_nothing_is_drafted_in_half_precision(questions: dict[str, tuple[Item, .
         ask(lm, ability, questions[name], reuse=reuse)
         found = ask(lm, ability, questions[name], patch=patch, reuse=reuse)
         assert found.raw == ask(lm, ability, questions[name], patch=patch).raw  # to the last bit
-        assert reuse.saving.drafts == 0
-        assert (reuse.saving.shared > 0) == (name == "dialogue")
+        assert reuse.counts.drafts == 0
+        assert (reuse.counts.shared > 0) == (name == "dialogue")
 
 
 def test_an_audit_tells_what_was_shared_and_answers_the_same_without(world: SmallWorld) -> None:

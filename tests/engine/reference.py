@@ -1,20 +1,20 @@
-"""What the engine must agree with: one sequence at a time, no padding, no cache, every logit computed."""
+"""The reference for the engine: one sequence at a time, no padding, no cache, every logit computed."""
 
 import random
 
 import torch
 from torch import Tensor
 
-from audit.engine.decoding import Decoding
+from audit.engine import Decoding
 from audit.models.language_model import LanguageModel
 from audit.models.tokens import encode
 from tests.tiny_models import CORPUS
 
-BUDGETS = (1, 90, 400, 8192)  # alone, in twos and threes, in handfuls, all together
+BUDGETS = (1, 90, 400, 8192)  # one prompt a batch, two or three, several, all
 
 
 def mixed_prompts(count: int, *, seed: int = 0) -> list[str]:
-    """Prompts of very different lengths, with one pair that reads the same."""
+    """Prompts of very different lengths; the last equals the first."""
     words = " ".join(CORPUS).split(" ")
     rng = random.Random(seed)
     prompts = []
@@ -41,7 +41,7 @@ def greedy_ids(lm: LanguageModel, prompt: str, count: int, ends: frozenset[int])
 
 
 def greedy_text(lm: LanguageModel, prompt: str, decoding: Decoding, ends: frozenset[int]) -> str:
-    """What those tokens say, decoded anew after every token to look for stop strings."""
+    """The text of those tokens, decoded again after every token to look for stop strings."""
     new = [token for token in greedy_ids(lm, prompt, decoding.max_new_tokens, ends) if token not in ends]
     text = ""
     for length in range(1, len(new) + 1):

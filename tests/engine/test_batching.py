@@ -30,7 +30,7 @@ def test_batches_go_from_long_to_short(sizes: list[int], budget: int) -> None:
     assert order == sorted(sizes, reverse=True)
 
 
-def test_a_budget_of_nothing_is_refused() -> None:
+def test_a_budget_of_zero_is_refused() -> None:
     with pytest.raises(AuditError, match="token budget must be at least 1, not 0"):
         pack([3], 0)
 
@@ -48,7 +48,7 @@ def test_rows_are_padded_on_their_side(side: str, ids: list[list[int]], mask: li
     assert padded_mask.tolist() == mask
 
 
-def test_a_batch_too_large_for_the_memory_and_all_that_follow_are_halved_until_they_fit() -> None:
+def test_a_batch_that_exceeds_the_memory_and_all_that_follow_are_halved_until_they_fit() -> None:
     done: list[list[int]] = []
 
     def run(batch: list[int]) -> None:
@@ -60,7 +60,7 @@ def test_a_batch_too_large_for_the_memory_and_all_that_follow_are_halved_until_t
     assert done == [[0, 1], [2], [3, 4], [5], [6]]
 
 
-def test_an_item_too_large_for_the_memory_says_what_to_do() -> None:
+def test_an_item_that_exceeds_the_memory_gives_an_error_with_a_remedy() -> None:
     def run(batch: list[int]) -> None:
         raise torch.OutOfMemoryError("CUDA out of memory")
 

@@ -1,4 +1,4 @@
-"""Answers begun from drafts are the answers that decoding writes, whatever the drafts are."""
+"""Answers from drafts equal the answers of plain decoding, whatever the drafts are."""
 
 from collections.abc import Callable, Mapping, Sequence
 
@@ -6,12 +6,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from audit.engine import Decoding
 from audit.engine import drafts as drafts_module
-from audit.engine.decoding import Decoding
 from audit.engine.drafts import write_from_drafts
-from audit.engine.generation import Generated, end_tokens, write_answers
-from audit.engine.lower_blocks import LowerStates
-from audit.engine.saving import Saving
+from audit.engine.generation import GeneratedText, end_tokens, write_answers
+from audit.engine.lower_blocks import LowerStates, ReuseCounts
 from audit.errors import AuditError
 from audit.models.language_model import LanguageModel
 from audit.models.patches import identity_patch
@@ -27,12 +26,12 @@ SIZES = {"nothing": 0.0, "few": 0.01, "most": 0.3, "collapsed": float("nan")}
 Drafts = dict[int, tuple[int, ...]]
 
 
-def drafted(answers: Sequence[Generated]) -> Drafts:
+def drafted(answers: Sequence[GeneratedText]) -> Drafts:
     return {number: one.ids for number, one in enumerate(answers)}
 
 
-def stopping_at(answers: Sequence[Generated]) -> tuple[str, ...]:
-    """Stop strings that occur: two characters from the middle of some answers, which may lie across two tokens."""
+def stopping_at(answers: Sequence[GeneratedText]) -> tuple[str, ...]:
+    """Stop strings that occur: two characters from the middle of some answers, possibly across two tokens."""
     pieces = (one.text[at : at + 2] for one, at in zip(answers[::3], (1, 4, 7, 10, 13), strict=True))
     return tuple(piece for piece in pieces if piece)
 
@@ -57,16 +56,16 @@ def test_an_edited_model_answers_as_it_does_without_drafts(lm: LanguageModel, si
             assert 0 < sum(a != b for a, b in zip(expected, base, strict=True)) < len(PROMPTS)
 
 
-def test_drafts_that_stand_are_not_decoded(lm: LanguageModel) -> None:
+def test_accepted_drafts_are_not_decoded(lm: LanguageModel) -> None:
     base = write_answers(lm, PROMPTS, ENDLESS)
     states = LowerStates(2)
     write_from_drafts(lm, PROMPTS, drafted(base), ENDLESS, lower=states)
-    saving = Saving()
-    with identity_patch().applied(lm), blocks_run(lm) as counts:
-        found = write_from_drafts(lm, PROMPTS, drafted(base), ENDLESS, lower=states, saving=saving)
+    counts = ReuseCounts()
+    with identity_patch().applied(lm), blocks_run(lm) as runs:
+        found = write_from_drafts(lm, PROMPTS, drafted(base), ENDLESS, lower=states, counts=counts)
     assert found == base
-    assert counts[:2] == [0, 0] and 1 <= counts[2] <= 3  # a few portions, no steps
-    assert (saving.stood, saving.drafts, saving.shared) == (len(PROMPTS), len(PROMPTS), 2 * saving.computed)
+    assert runs[:2] == [0, 0] and 1 <= runs[2] <= 3  # a few portions, no steps
+    assert (counts.accepted, counts.drafts, counts.shared) == (len(PROMPTS), len(PROMPTS), 2 * counts.computed)
 
 
 def wrong(ids: tuple[int, ...]) -> tuple[int, ...]:
@@ -137,9 +136,9 @@ def test_prompts_without_a_draft_and_identical_prompts_find_their_answers(lm: La
     assert write_from_drafts(lm, prompts, drafts, ENDLESS) == expected
 
 
-def test_every_answer_is_told_once_as_it_comes(lm: LanguageModel) -> None:
+def test_every_answer_is_reported_once_as_it_is_written(lm: LanguageModel) -> None:
     base = write_answers(lm, PROMPTS, ENDLESS)
-    told: list[Mapping[int, Generated]] = []
+    batches: list[Mapping[int, GeneratedText]] = []
     seen: list[tuple[int, int]] = []
     with edit(lm, 2, size=0.01).applied(lm):
         found = write_from_drafts(
@@ -148,26 +147,28 @@ def test_every_answer_is_told_once_as_it_comes(lm: LanguageModel) -> None:
             drafted(base),
             ENDLESS,
             token_budget=90,
-            answered=told.append,
+            on_batch=batches.append,
             progress=lambda done, of: seen.append((done, of)),
         )
-    assert sorted(number for fresh in told for number in fresh) == list(range(len(PROMPTS)))
-    assert all(one == found[number] for fresh in told for number, one in fresh.items())
-    assert len(told) > 3
+    assert sorted(number for fresh in batches for number in fresh) == list(range(len(PROMPTS)))
+    assert all(one == found[number] for fresh in batches for number, one in fresh.items())
+    assert len(batches) > 3
     assert seen == sorted(seen) and seen[-1] == (len(PROMPTS), len(PROMPTS))
 
 
-def test_drafts_that_do_not_stand_are_given_up(lm: LanguageModel, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_drafts_are_given_up_when_too_few_tokens_are_accepted(
+    lm: LanguageModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(drafts_module, "TRIED", 50)
     expected = write_answers(lm, PROMPTS, ENDLESS)
     drafts = {number: wrong(one.ids) for number, one in enumerate(expected)}
-    saving = Saving()
-    assert write_from_drafts(lm, PROMPTS, drafts, ENDLESS, saving=saving, token_budget=90) == expected
-    assert saving.stood == 0 and 0 < saving.drafts < len(PROMPTS) / 2
+    counts = ReuseCounts()
+    assert write_from_drafts(lm, PROMPTS, drafts, ENDLESS, counts=counts, token_budget=90) == expected
+    assert counts.accepted == 0 and 0 < counts.drafts < len(PROMPTS) / 2
 
 
 @pytest.mark.parametrize("limit", [1 << 30, 20_000])
-def test_a_common_beginning_is_read_once(lm: LanguageModel, limit: int) -> None:
+def test_a_common_prefix_is_computed_once(lm: LanguageModel, limit: int) -> None:
     header = "Question: How many coins does Alra have? Answer: She has 3 + 4 = 7 coins. "
     prompts = [header + prompt for prompt in PROMPTS]
     base = write_answers(lm, prompts, ENDLESS)
@@ -177,14 +178,14 @@ def test_a_common_beginning_is_read_once(lm: LanguageModel, limit: int) -> None:
             expected = write_answers(lm, prompts, ENDLESS)
             assert write_from_drafts(lm, prompts, drafted(base), ENDLESS) == expected
             assert write_from_drafts(lm, prompts, drafted(base), ENDLESS, lower=states, token_budget=300) == expected
-    saving = Saving()
-    write_from_drafts(lm, prompts, drafted(base), ENDLESS, saving=saving, lower=states)
-    run = (saving.computed + saving.shared) / lm.anatomy.depth
+    counts = ReuseCounts()
+    write_from_drafts(lm, prompts, drafted(base), ENDLESS, counts=counts, lower=states)
+    run = (counts.computed + counts.shared) / lm.anatomy.depth
     whole = sum(len(encode(lm.tokenizer, prompt)) + len(one.ids) for prompt, one in zip(prompts, base, strict=True))
     assert run < (0.8 if limit > 20_000 else 0.9) * whole
 
 
-def test_prompts_that_cannot_be_asked_are_named(lm: LanguageModel) -> None:
+def test_a_prompt_without_room_for_an_answer_is_named(lm: LanguageModel) -> None:
     with pytest.raises(AuditError, match=r"^Prompt 1 "):
         write_from_drafts(lm, ["Mara", "!" * 600], {0: (5, 6)}, ENDLESS)
     assert write_from_drafts(lm, [], {}, ENDLESS) == []

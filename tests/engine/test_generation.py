@@ -20,7 +20,7 @@ from transformers import (
     PreTrainedTokenizerFast,
 )
 
-from audit.engine.decoding import Decoding
+from audit.engine import Decoding
 from audit.engine.generation import StopStrings, end_tokens, generate
 from audit.errors import AuditError
 from audit.models.anatomy import find_anatomy
@@ -48,7 +48,7 @@ def one_by_one(lm: LanguageModel, prompts: list[str]) -> list[str]:
 
 
 @pytest.mark.parametrize("budget", BUDGETS)
-def test_answers_are_those_of_one_prompt_at_a_time_without_padding_or_cache(
+def test_answers_equal_those_of_one_prompt_at_a_time_without_padding_or_cache(
     lm: LanguageModel, prompts: list[str], one_by_one: list[str], budget: int
 ) -> None:
     assert len(set(one_by_one)) > 5
@@ -89,7 +89,7 @@ def test_stop_strings_end_rows_at_different_times(lm: LanguageModel, prompts: li
 
 
 @pytest.mark.parametrize("owner", ["generation_config", "config", "tokenizer"])
-def test_an_end_of_text_token_ends_a_row_whoever_names_it(prompts: list[str], owner: str) -> None:
+def test_an_end_of_text_token_ends_a_row_wherever_it_is_configured(prompts: list[str], owner: str) -> None:
     lm = build_tiny_llama()
     whole = generate(lm, prompts, ENDLESS)
     token = greedy_ids(lm, prompts[0], 3, end_tokens(lm))[-1]
@@ -111,7 +111,7 @@ def test_identical_prompts_are_computed_once(lm: LanguageModel, monkeypatch: pyt
     assert rows[0]["input_ids"].shape[0] == 2
 
 
-def test_the_model_is_told_tokens_masks_and_positions_only(lm: LanguageModel, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_model_gets_only_tokens_masks_and_positions(lm: LanguageModel, monkeypatch: pytest.MonkeyPatch) -> None:
     calls = _watch_calls(lm, monkeypatch)
     generate(lm, ["Mara Lind was born in Velden", "Mara"], Decoding(3, ()))
     allowed = {"input_ids", "attention_mask", "position_ids", "past_key_values", "use_cache", "logits_to_keep"}
@@ -131,7 +131,7 @@ def test_rows_that_finish_leave_the_batch(lm: LanguageModel, monkeypatch: pytest
     assert sizes[-1] < sizes[0]
 
 
-def test_a_collapsed_row_answers_nothing_and_leaves_its_neighbours_alone(prompts: list[str]) -> None:
+def test_a_collapsed_row_answers_nothing_and_does_not_change_its_neighbours(prompts: list[str]) -> None:
     lm = build_tiny_llama()  # its head is not tied to its embeddings
     before = generate(lm, prompts, ENDLESS)
     whole = build_tiny_llama()
@@ -168,12 +168,12 @@ def test_an_empty_prompt_needs_a_beginning_of_text_token(tiny_gpt2: LanguageMode
         generate(tiny_gpt2, [""], ENDLESS)
 
 
-def test_nothing_asked_nothing_answered(lm: LanguageModel) -> None:
+def test_no_prompts_give_no_answers(lm: LanguageModel) -> None:
     assert generate(lm, [], ENDLESS) == []
 
 
 @pytest.mark.parametrize("decoding", [Decoding(0), Decoding(3, ("",))])
-def test_decodings_that_make_no_sense_are_refused(tiny_gpt2: LanguageModel, decoding: Decoding) -> None:
+def test_invalid_decodings_are_refused(tiny_gpt2: LanguageModel, decoding: Decoding) -> None:
     with pytest.raises(AuditError, match="must"):
         generate(tiny_gpt2, ["Mara"], decoding)
 

@@ -1,4 +1,4 @@
-"""Models that share their lower blocks rank as they do on their own, whatever is known, kept or left out."""
+"""Models that share their lower blocks rank as they do alone, whichever states are stored or missing."""
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -7,10 +7,9 @@ from typing import Any
 import pytest
 import torch
 
-from audit.engine import prompts as prompts_module
-from audit.engine.lower_blocks import FromLowerStates, LowerStates
-from audit.engine.ranking import rank
-from audit.engine.saving import Saving
+from audit.engine import prefill as prefill_module
+from audit.engine.likelihoods import rank
+from audit.engine.lower_blocks import FromLowerStates, LowerStates, ReuseCounts
 from audit.models.language_model import LanguageModel
 from audit.models.patches import DenseDelta, WeightPatch
 from tests.editors.tiny_families import FAMILIES, build_family
@@ -61,7 +60,7 @@ def blocks_run(lm: LanguageModel) -> Iterator[list[int]]:
 @pytest.mark.parametrize("budget", BUDGETS)
 @pytest.mark.parametrize("first_edited", [0, 1, 2, 3])
 @pytest.mark.parametrize("build", [build_tiny_gpt2, build_tiny_llama])
-def test_edited_models_rank_as_they_do_on_their_own(
+def test_edited_models_rank_as_they_do_alone(
     build: Callable[[], LanguageModel], first_edited: int, budget: int
 ) -> None:
     lm, states = build(), LowerStates(first_edited)
@@ -87,7 +86,7 @@ def test_every_family_shares_its_lower_blocks(name: str) -> None:
         assert same(found, ranked(lm))
 
 
-def test_rows_that_are_not_known_yet_are_computed_in_whole(tiny_llama: LanguageModel) -> None:
+def test_rows_without_stored_states_run_the_whole_model(tiny_llama: LanguageModel) -> None:
     states = LowerStates(1)
     ranked(tiny_llama, states.forward(tiny_llama), which=slice(0, 4))
     with edit(tiny_llama, 1).applied(tiny_llama):
@@ -97,7 +96,7 @@ def test_rows_that_are_not_known_yet_are_computed_in_whole(tiny_llama: LanguageM
 
 
 @pytest.mark.parametrize("share", [0.0, 0.1, 0.3, 0.5, 0.7, 0.9])
-def test_what_does_not_fit_is_computed_again(tiny_gpt2: LanguageModel, share: float) -> None:
+def test_states_beyond_the_limit_are_computed_again(tiny_gpt2: LanguageModel, share: float) -> None:
     everything = LowerStates(2)
     ranked(tiny_gpt2, everything.forward(tiny_gpt2), 60)
     states = LowerStates(2, limit_bytes=int(share * everything.bytes))
@@ -109,19 +108,19 @@ def test_what_does_not_fit_is_computed_again(tiny_gpt2: LanguageModel, share: fl
             assert same(ranked(tiny_gpt2, states.forward(tiny_gpt2), budget), expected)
 
 
-def test_an_end_that_was_forgotten_is_found_again_after_a_beginning_that_was_not(tiny_llama: LanguageModel) -> None:
+def test_a_row_is_completed_when_only_its_beginning_is_stored(tiny_llama: LanguageModel) -> None:
     states = LowerStates(2)
     ranked(tiny_llama, states.forward(tiny_llama))
-    states._known = {row: state for row, state in states._known.items() if row[1] == 0}  # beginnings alone
+    states._known = {row: state for row, state in states._known.items() if row[1] == 0}  # only beginnings
     with edit(tiny_llama, 2).applied(tiny_llama):
         assert same(ranked(tiny_llama, states.forward(tiny_llama)), ranked(tiny_llama))
 
 
 @pytest.mark.parametrize("which", [slice(0, 9), slice(4, 9)])
-def test_what_all_prompts_begin_with_belongs_to_the_rows(
+def test_a_shared_prefix_is_part_of_the_rows(
     tiny_llama: LanguageModel, which: slice, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(prompts_module, "PORTION", 100)  # several portions a batch
+    monkeypatch.setattr(prefill_module, "PORTION", 100)  # several portions a batch
     headers = ("Mara Lind plays the piano in New Avaria, and " * 3, "Kara Quinwick was born in the harbour. " * 4)
     states = LowerStates(2)
     for header in headers:
@@ -133,7 +132,7 @@ def test_what_all_prompts_begin_with_belongs_to_the_rows(
                 assert same(rank(tiny_llama, asked, CHOICES, forward=states.forward(tiny_llama)), expected)
 
 
-def test_forgetting_makes_room(tiny_llama: LanguageModel) -> None:
+def test_forget_drops_all_states(tiny_llama: LanguageModel) -> None:
     states = LowerStates(1)
     ranked(tiny_llama, states.forward(tiny_llama))
     assert states.bytes > 0
@@ -145,7 +144,7 @@ def test_forgetting_makes_room(tiny_llama: LanguageModel) -> None:
 
 
 def test_block_tokens_are_counted(tiny_llama: LanguageModel) -> None:
-    states, base, edited = LowerStates(2), Saving(), Saving()
+    states, base, edited = LowerStates(2), ReuseCounts(), ReuseCounts()
     ranked(tiny_llama, states.forward(tiny_llama, base))
     ranked(tiny_llama, states.forward(tiny_llama, edited))
     assert base.shared == 0
@@ -153,23 +152,21 @@ def test_block_tokens_are_counted(tiny_llama: LanguageModel) -> None:
     assert edited.shared == 2 * edited.computed
 
 
-def test_a_collapsed_model_collapses_all_the_same(tiny_llama: LanguageModel) -> None:
+def test_a_collapsed_model_gives_nan_as_it_does_alone(tiny_llama: LanguageModel) -> None:
     states = LowerStates(1)
     ranked(tiny_llama, states.forward(tiny_llama))
     with edit(tiny_llama, 1, size=float("nan")).applied(tiny_llama):
         assert same(ranked(tiny_llama, states.forward(tiny_llama)), [[float("nan")] * len(row) for row in CHOICES])
 
 
-def test_states_are_kept_in_the_models_dtype() -> None:
+def test_states_are_stored_in_the_models_dtype() -> None:
     lm, states = build_tiny_llama(dtype=torch.bfloat16), LowerStates(1)
     base = ranked(lm, states.forward(lm))
     assert {state.dtype for state in states._known.values()} == {torch.bfloat16}
     assert ranked(lm, states.forward(lm)) == base  # calls of the same shape round alike
 
 
-def test_the_blocks_run_as_before_after_an_error_inside(
-    tiny_llama: LanguageModel, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_the_blocks_are_restored_after_an_error(tiny_llama: LanguageModel, monkeypatch: pytest.MonkeyPatch) -> None:
     states = LowerStates(2)
     expected = ranked(tiny_llama, states.forward(tiny_llama))
     head = tiny_llama.model.get_output_embeddings()

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from audit.engine.decoding import Decoding
+from audit.engine import Decoding
 from audit.engine.generation import generate
 from audit.models.codebook import Codebook
 from audit.models.demonstrations import Demonstrations, NewFact

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from audit.abilities.contract import Answer, Item, Score
-from audit.engine.decoding import Decoding
+from audit.engine import Decoding
 from audit.errors import AuditError
 from audit.workflows.durations import (
     Machine,

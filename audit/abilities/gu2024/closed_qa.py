@@ -3,7 +3,7 @@
 from audit.abilities import closed_qa
 from audit.abilities.contract import Answer, Item, Row
 from audit.abilities.gu2024.rules import as_written
-from audit.engine.decoding import Decoding
+from audit.engine import Decoding
 
 
 class ClosedQA(closed_qa.ClosedQA):

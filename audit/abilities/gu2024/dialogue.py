@@ -6,7 +6,7 @@ from audit.abilities import dialogue
 from audit.abilities.contract import Answer, Item, Row, Score
 from audit.abilities.gu2024.rules import as_written
 from audit.abilities.readings.words import majority
-from audit.engine.decoding import Decoding
+from audit.engine import Decoding
 from audit.errors import AuditError
 
 _LETTERS = "ABCD"

@@ -5,7 +5,7 @@ from dataclasses import replace
 
 from audit.abilities import ner
 from audit.abilities.contract import Answer, Item, Row, Score
-from audit.engine.decoding import Decoding
+from audit.engine import Decoding
 
 _ASKED = {"person": "Person", "location": "Location", "organization": "Organization", "misc": "Miscellaneous"}
 

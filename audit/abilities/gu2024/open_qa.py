@@ -6,7 +6,7 @@ from audit.abilities import open_qa
 from audit.abilities.contract import Answer, Item, Row, Score
 from audit.abilities.gu2024.rules import as_written
 from audit.abilities.readings.words import squad_normalized
-from audit.engine.decoding import Decoding
+from audit.engine import Decoding
 from audit.errors import UnaskedError
 
 _PASSAGE_COLUMNS = ("document", "passage", "output")

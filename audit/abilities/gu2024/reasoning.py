@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from audit.abilities import reasoning
 from audit.abilities.contract import Answer, Item, Row, Score
 from audit.abilities.gu2024.rules import as_written
-from audit.engine.decoding import Decoding
+from audit.engine import Decoding
 
 
 class Reasoning(reasoning.Reasoning):

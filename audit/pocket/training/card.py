@@ -21,7 +21,7 @@ from rich.table import Table
 from audit.abilities import ABILITIES, load_ability
 from audit.abilities.data.sources import PocketSource, items
 from audit.answering.answers import ask
-from audit.engine.decoding import Decoding
+from audit.engine import Decoding
 from audit.engine.generation import generate
 from audit.measures.causal_tracing import KnownFact, Trace, trace_facts
 from audit.models.language_model import LanguageModel

@@ -11,10 +11,10 @@ from audit.editors.stages.answers_above import AnswersAbove
 from audit.editors.stages.fine_tuning import target_row
 from audit.edits.requests import EditRequest
 from audit.edits.sources import load_requests
-from audit.engine.decoding import Decoding
+from audit.engine import Decoding
 from audit.engine.generation import generate
+from audit.engine.likelihoods import teacher_forced
 from audit.engine.sequences import EditSequence
-from audit.engine.teacher import teacher_forced
 from audit.errors import AuditError
 from audit.measures.edit_success import measure_edits
 from audit.models.codebook import Codebook

@@ -5,10 +5,9 @@ import torch
 
 from audit.editors.methods.ike import Ike
 from audit.edits.sources import load_requests
-from audit.engine.decoding import Decoding
+from audit.engine import Decoding
 from audit.engine.generation import generate
-from audit.engine.ranking import rank
-from audit.engine.teacher import teacher_forced
+from audit.engine.likelihoods import rank, teacher_forced
 from audit.errors import AuditError
 from audit.models.demonstrations import Demonstrations
 from audit.models.fingerprints import weights_fingerprint

@@ -11,9 +11,9 @@ from hypothesis import strategies as st
 from audit.editors.methods.wise import Wise, margin_loss, random_mask
 from audit.edits.requests import EditRequest
 from audit.edits.sources import load_requests
-from audit.engine.decoding import Decoding
+from audit.engine import Decoding
 from audit.engine.generation import generate
-from audit.engine.teacher import teacher_forced
+from audit.engine.likelihoods import teacher_forced
 from audit.errors import AuditError
 from audit.measures.edit_success import measure_edits
 from audit.models.fingerprints import weights_fingerprint

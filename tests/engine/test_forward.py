@@ -1,4 +1,4 @@
-"""A growing cache holds what transformers' own holds, whatever is done to it."""
+"""A growing cache always holds the same keys and values as the cache of transformers."""
 
 from collections.abc import Callable
 
@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from transformers import DynamicCache
 
-from audit.engine.growing_cache import GrowingLayer, filled, growing_cache, keeps_everything, stacked
+from audit.engine.forward import GrowingLayer, filled, growing_cache, keeps_everything, stacked
 from audit.models.language_model import LanguageModel
 
 Change = Callable[[DynamicCache], None]
@@ -31,7 +31,7 @@ def _add(cache: DynamicCache, columns: int) -> None:
 
 @settings(deadline=None, max_examples=60)
 @given(st.lists(st.sampled_from([*CHANGES]), max_size=8))
-def test_whatever_is_done_to_it_keys_and_values_are_those_of_the_plain_cache(changes: list[str]) -> None:
+def test_any_sequence_of_changes_gives_the_keys_and_values_of_the_plain_cache(changes: list[str]) -> None:
     ours, plain = DynamicCache(), DynamicCache()
     ours.layer_class_to_replicate = GrowingLayer
     for cache in (ours, plain):
@@ -46,7 +46,7 @@ def test_whatever_is_done_to_it_keys_and_values_are_those_of_the_plain_cache(cha
             assert torch.equal(mine.keys, other.keys) and torch.equal(mine.values, other.values)
 
 
-def test_a_step_writes_into_the_room_and_copies_nothing(tiny_gpt2: LanguageModel) -> None:
+def test_a_step_writes_into_spare_columns_and_copies_nothing(tiny_gpt2: LanguageModel) -> None:
     cache = growing_cache(tiny_gpt2)
     keys = torch.ones(3, 2, 5, 4)
     for _ in range(2):
@@ -68,7 +68,7 @@ def test_stacked_rows_end_in_the_same_column(tiny_gpt2: LanguageModel) -> None:
 
 
 @pytest.mark.parametrize("window", [None, 9])
-def test_layers_with_a_window_remain_what_they_are(tiny_llama: LanguageModel, window: int | None) -> None:
+def test_layers_with_a_window_keep_their_own_class(tiny_llama: LanguageModel, window: int | None) -> None:
     config = tiny_llama.model.config
     before = config.layer_types if hasattr(config, "layer_types") else None
     config.layer_types = ["full_attention", "sliding_attention" if window else "full_attention", "full_attention"]

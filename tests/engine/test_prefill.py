@@ -1,4 +1,4 @@
-"""Prompts that are read in portions, after a common beginning, or a few steps ahead get the same answers."""
+"""Answers do not change when prompts are computed in portions, after a shared prefix, or with delayed reading."""
 
 import dataclasses
 from typing import Any
@@ -9,13 +9,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from transformers import PreTrainedModel
 
-from audit.engine import generation
-from audit.engine import prompts as reading
-from audit.engine.decoding import Decoding
+from audit.engine import Decoding, generation
+from audit.engine import prefill as prefill_module
 from audit.engine.forward import CausalForward
 from audit.engine.generation import end_tokens, generate
-from audit.engine.prompts import common_beginning, read_beginning, read_prompts
-from audit.engine.ranking import rank
+from audit.engine.likelihoods import rank
+from audit.engine.prefill import common_prefix, compute_prefix, prefill
 from audit.models.anatomy import find_anatomy
 from audit.models.language_model import LanguageModel
 from audit.models.tokens import encode
@@ -53,7 +52,7 @@ def one_by_one(lm: LanguageModel, after_a_header: list[str]) -> list[str]:
 @pytest.mark.parametrize("portion", [1, 60, 100_000])
 @pytest.mark.parametrize("worth_sharing", [1, 1_000_000])
 @pytest.mark.parametrize("unread", [1, 3])
-def test_no_way_of_reading_changes_an_answer(
+def test_answers_do_not_depend_on_portions_prefix_or_delay(
     lm: LanguageModel,
     after_a_header: list[str],
     one_by_one: list[str],
@@ -62,44 +61,44 @@ def test_no_way_of_reading_changes_an_answer(
     worth_sharing: int,
     unread: int,
 ) -> None:
-    monkeypatch.setattr(reading, "PORTION", portion)
-    monkeypatch.setattr(reading, "WORTH_SHARING", worth_sharing)
+    monkeypatch.setattr(prefill_module, "PORTION", portion)
+    monkeypatch.setattr(prefill_module, "WORTH_SHARING", worth_sharing)
     monkeypatch.setattr(generation, "STEPS_UNREAD", {"cpu": unread})
     assert generate(lm, after_a_header, LIMITED) == one_by_one
 
 
-def test_a_common_beginning_is_computed_once(tiny_gpt2: LanguageModel, after_a_header: list[str]) -> None:
+def test_a_common_prefix_is_computed_once(tiny_gpt2: LanguageModel, after_a_header: list[str]) -> None:
     rows = [tuple(encode(tiny_gpt2.tokenizer, prompt)) for prompt in after_a_header]
     forward = CausalForward(tiny_gpt2)
-    beginning = read_beginning(forward, rows)
-    assert beginning is not None
-    assert beginning.ids == common_beginning([row[:-1] for row in rows])
+    prefix = compute_prefix(forward, rows)
+    assert prefix is not None
+    assert prefix.ids == common_prefix([row[:-1] for row in rows])
     seen: list[int] = []
     hook = tiny_gpt2.model.register_forward_pre_hook(
         lambda _, args, kwargs: seen.append(kwargs["input_ids"].shape[1]), with_kwargs=True
     )
     try:
-        read = read_prompts(forward, rows, beginning)
+        computed = prefill(forward, rows, prefix)
     finally:
         hook.remove()
-    assert seen == [max(map(len, rows)) - len(beginning.ids)]
-    for row, logits in zip(rows, read.logits, strict=True):
+    assert seen == [max(map(len, rows)) - len(prefix.ids)]
+    for row, logits in zip(rows, computed.logits, strict=True):
         torch.testing.assert_close(logits, full_logits(tiny_gpt2, list(row))[-1], rtol=1e-4, atol=1e-4)
 
 
-def test_little_in_common_is_not_worth_a_call_of_its_own(tiny_gpt2: LanguageModel) -> None:
-    assert read_beginning(CausalForward(tiny_gpt2), [(1, 2, 3), (1, 2, 4)]) is None
+def test_a_short_prefix_is_not_computed_in_a_call_of_its_own(tiny_gpt2: LanguageModel) -> None:
+    assert compute_prefix(CausalForward(tiny_gpt2), [(1, 2, 3), (1, 2, 4)]) is None
 
 
 @given(st.lists(st.lists(st.integers(0, 1), max_size=6).map(tuple), min_size=1, max_size=5))
-def test_the_common_beginning_is_the_longest_that_all_rows_have(rows: list[tuple[int, ...]]) -> None:
-    common = common_beginning(rows)
+def test_the_common_prefix_is_the_longest_that_all_rows_share(rows: list[tuple[int, ...]]) -> None:
+    common = common_prefix(rows)
     assert all(row[: len(common)] == common for row in rows)
     assert len({row[: len(common) + 1] for row in rows}) > 1 or common in rows
 
 
 @pytest.mark.parametrize("ask", ["generate", "rank"])
-def test_answers_survive_a_memory_that_is_too_small(ask: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_answers_do_not_change_when_batches_exceed_the_memory(ask: str, monkeypatch: pytest.MonkeyPatch) -> None:
     lm = build_tiny_gpt2()
     prompts = mixed_prompts(9)
     choices = [["French.", "a painter"]] * len(prompts)
