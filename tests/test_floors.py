@@ -55,8 +55,6 @@ IN_CIRCLES: set[str] = {
     "audit.reports.rows",
     "audit.reports.terminal",
     "audit.reports.workflows.curve",
-    "audit.workflows.grid.ray",
-    "audit.workflows.grid.run",
 }
 
 LIGHT = (

@@ -1,4 +1,4 @@
-"""`python -m audit.cli`, for launchers that start modules."""
+"""`python -m audit.cli`, for launchers that start modules instead of scripts."""
 
 from audit.cli import main
 

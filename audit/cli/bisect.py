@@ -1,55 +1,53 @@
-"""`audit bisect`: which edit, or which smallest set of edits, the harm of a failing plan comes from."""
+"""`audit bisect`: the edit, or the smallest set of edits, that makes an edit plan fail."""
 
 import sys
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from audit.cli.edit_options import folder_for, takes_a_plan
-from audit.cli.exit_code import INCONCLUSIVE_EXIT
-from audit.cli.options import known_abilities
+from audit.cli.command_line import EDIT_PLAN, FAIL_EXIT, INCONCLUSIVE_EXIT, known_abilities, results_folder, takes
 from audit.settings.options import AuditSettings
 
 if TYPE_CHECKING:
     from audit.reports.workflows.bisect import Evaluation
 
 
-@takes_a_plan
+@takes(EDIT_PLAN)
 def bisect(
     settings: AuditSettings,
     ability: Annotated[
-        list[str] | None, typer.Option(help="ask this one (default: what drops most); repeatable")
+        list[str] | None, typer.Option(help="ability to search with (default: the one that drops most); repeatable")
     ] = None,
-    evaluations: Annotated[int, typer.Option(min=1, help="how often the ability may be asked in all")] = 32,
+    evaluations: Annotated[int, typer.Option(min=1, help="most times that the ability is evaluated")] = 32,
 ) -> None:
-    """Find the edits that make a plan FAIL, and what they cost on items that had no part in the search.
+    """Find the edits that make an edit plan FAIL, and measure their harm on items that the search did not use.
 
-    Sequences are searched by their prefixes, batches by halves; if no single edit is responsible, the smallest failing
-    set is looked for. A second run goes on where the first ended. Exit code: 0 when edits were found and their harm is
-    confirmed, 1 when the plan does not fail, 2 for a wrong option, 3 when the harm was not confirmed.
+    Sequential plans are searched by prefixes, batches by halves. If no single edit is responsible, the smallest failing
+    set is searched for. An interrupted search continues where it stopped. Exit code: 0 if edits were found and their
+    harm is confirmed, 1 if the plan does not fail, 2 for a wrong option, 3 if the harm was not confirmed.
     """
     names = known_abilities(ability or [])
 
     from audit.reports.progress import on_terminal
     from audit.reports.workflows.bisect import write_culprits
-    from audit.workflows.bisect import NothingToFind, find_culprits  # brings torch
-    from audit.workflows.edit_subsets import opened
+    from audit.workflows.bisect import NothingToFind, find_culprits  # imports torch
+    from audit.workflows.edit_subsets import plan_run
 
-    with opened(settings, on_terminal(sys.stderr)) as run:
+    with plan_run(settings, on_terminal(sys.stderr)) as run:
         try:
-            found = find_culprits(run, names, evaluations=evaluations, told=_told)
+            found = find_culprits(run, names, evaluations=evaluations, show=_show)
         except NothingToFind as nothing:
             typer.echo(str(nothing))
-            raise typer.Exit(1) from None
+            raise typer.Exit(FAIL_EXIT) from None
     for sentence in found.sentences():
         typer.echo(sentence)
-    for file in write_culprits(found, folder_for("bisect", settings)):
+    for file in write_culprits(found, results_folder(settings, "bisect")):
         typer.echo(f"wrote {file}")
     if not found.confirmed:
         raise typer.Exit(INCONCLUSIVE_EXIT)
 
 
-def _told(one: "Evaluation") -> None:
-    word = "fails" if one.failed else "does not fail"
-    near = "" if one.sure else ", a near thing"
-    typer.echo(f"{one.edits}: {word}, drop {one.drop:.3f} on {one.n} items{near}")
+def _show(one: "Evaluation") -> None:
+    outcome = "fails" if one.failed else "does not fail"
+    near = "" if one.sure else ", not certain"
+    typer.echo(f"{one.edits}: {outcome}, drop {one.drop:.3f} on {one.n} items{near}")

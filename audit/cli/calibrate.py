@@ -1,43 +1,37 @@
-"""`audit calibrate`: what the same weights lose against themselves, under which no margin may lie."""
+"""`audit calibrate`: the noise floor of a model's scores, below which no margin is accepted."""
 
 import sys
 from typing import Annotated
 
 import typer
 
-from audit.cli.edit_options import folder_of
-from audit.cli.options import ASKING, known_abilities, takes
+from audit.cli.command_line import ASKING, known_abilities, results_folder, takes
 from audit.settings.options import AuditSettings
 
-# Nothing is edited here; and what is found is for later runs, so that it is always kept.
-TAKEN = (*ASKING, "reports")
 
-
-@takes(TAKEN)
+@takes((*ASKING, "reports"))  # without --no-store, since later runs look the result up in the store
 def calibrate(
     settings: AuditSettings,
-    abilities: Annotated[
-        list[str] | None, typer.Argument(help="the abilities to ask twice; all eight when left out")
-    ] = None,
+    abilities: Annotated[list[str] | None, typer.Argument(help="abilities to ask (default: all eight)")] = None,
 ) -> None:
-    """Ask the untouched model twice: in other batches, and computed in another dtype (A/A).
+    """Ask the unedited model twice more: in other batches, and computed in another dtype (A/A).
 
-    Later audits of the same model and data refuse a margin under the noise floor that was found; calibrating again
+    Later audits of the same model and data refuse margins below the noise floor that was measured; a new calibration
     replaces it. Exit code: 0, or 2 for a wrong option.
     """
-    asked = known_abilities(abilities or [])
+    names = known_abilities(abilities or [])
 
     from rich.console import Console
 
     from audit.reports.progress import on_terminal
     from audit.reports.workflows.calibration import calibration_table, write_calibration
-    from audit.workflows.calibrate import calibrate as calibrated_on  # brings torch
+    from audit.workflows.calibrate import calibrate as measured  # imports torch
 
-    found = calibrated_on(settings, asked, on_terminal(sys.stderr))
+    found = measured(settings, names, on_terminal(sys.stderr))
     for line in found.lines:
         typer.echo(f"calibrate: {line}")
     Console().print(calibration_table(found))
     for sentence in found.sentences():
         typer.echo(sentence)
-    for file in write_calibration(found, folder_of(settings, "calibrate", settings.model)):
+    for file in write_calibration(found, results_folder(settings, "calibrate", settings.model)):
         typer.echo(f"wrote {file}")

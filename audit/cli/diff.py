@@ -1,4 +1,4 @@
-"""`audit diff`: what a checkpoint that somebody else edited changed in its base model."""
+"""`audit diff`: the changes between a base model and an edited checkpoint."""
 
 import sys
 from contextlib import nullcontext
@@ -7,27 +7,25 @@ from typing import Annotated
 
 import typer
 
-from audit.settings.options import DTYPES
-from audit.settings.values import DEVICES, parse_choice, parse_device, parse_folder
+from audit.cli.command_line import takes
+from audit.settings.options import AuditSettings
+from audit.settings.values import parse_folder
 
 
+@takes(("revision", "device", "dtype"), project=False)
 def diff(
-    base: Annotated[str, typer.Argument(help="the model before: a pocket model, a local folder or a hub id")],
+    settings: AuditSettings,
+    base: Annotated[str, typer.Argument(help="base model: a pocket model, a local folder or a Hub id")],
     edited: Annotated[
-        str, typer.Argument(help="the model after: a checkpoint, a LoRA adapter, a saved patch or differences")
+        str, typer.Argument(help="edited model: a checkpoint, a LoRA adapter, a saved patch or weight differences")
     ],
-    revision: Annotated[str | None, typer.Option(help="the branch, tag or commit of a hub BASE")] = None,
-    edited_revision: Annotated[str | None, typer.Option(help="the branch, tag or commit of a hub EDITED")] = None,
-    device: Annotated[str, typer.Option(help=", ".join(DEVICES))] = "auto",
-    dtype: Annotated[str, typer.Option(help=", ".join(DTYPES))] = "auto",
-    out: Annotated[Path | None, typer.Option(help="where files land (default: reports/diff-<edited>)")] = None,
+    edited_revision: Annotated[str | None, typer.Option(help="branch, tag or commit of EDITED on the Hub")] = None,
+    out: Annotated[Path | None, typer.Option(help="folder for the results (default: reports/diff-<edited>)")] = None,
 ) -> None:
     """Show which tensors differ: norms, ranks, and shares of entries that changed (Gu et al. 2024).
 
-    The two need not fit into memory together: EDITED is read tensor by tensor.
+    EDITED is read tensor by tensor, so the two models need not fit into memory together.
     """
-    parse_device(device)
-    parse_choice("--dtype", dtype, DTYPES)
     name = edited.rstrip("/").rsplit("/", 1)[-1].removesuffix(".safetensors")
     folder = parse_folder("--out", str(Path("reports") / f"diff-{name}" if out is None else out))
 
@@ -39,7 +37,7 @@ def diff(
     from audit.reports.progress import on_terminal
     from audit.reports.workflows.checkpoint_diff import diff_table, sentences, write_diff
 
-    lm = load_language_model(base, revision=revision, device=device, dtype=dtype)
+    lm = load_language_model(base, revision=settings.revision, device=settings.device, dtype=settings.dtype)
     checkpoint = open_checkpoint(lm, edited, revision=edited_revision)
     watcher = on_terminal(sys.stderr)
     with nullcontext() if watcher is None else watcher.stage("tensors measured") as done:

@@ -1,11 +1,13 @@
-"""`audit grid`: many audits, resumable cell by cell, and the table, the curves and the findings."""
+"""`audit grid`: many audits, resumable cell by cell, with a table, plots and the paper's findings."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from audit.cli.command_line import takes
 from audit.errors import AuditError
+from audit.settings.options import AuditSettings
 
 if TYPE_CHECKING:
     from audit.workflows.grid.cells import Cell
@@ -14,38 +16,53 @@ if TYPE_CHECKING:
 PAPER_MODELS = ("pocket-gpt2", "pocket-llama")
 
 
+@takes(("limit", "seed", "edits", "device", "dtype"), project=False)
 def grid(
+    settings: AuditSettings,
     models: Annotated[str, typer.Option(help="models, separated by commas")] = ",".join(PAPER_MODELS),
-    editors: Annotated[str | None, typer.Option(help="editors, by commas; left out: the paper's grid")] = None,
-    restraints: Annotated[str, typer.Option(help="restraints, by commas; 'none' is one")] = "none",
-    modes: Annotated[str | None, typer.Option(help="edit modes, by commas (default: what suits the editor)")] = None,
-    counts: Annotated[str, typer.Option(help="numbers of edits, by commas")] = "1,10,100",
-    batch_sizes: Annotated[str, typer.Option(help="edits in a batch of batch-sequential, by commas")] = "10",
-    abilities: Annotated[str | None, typer.Option(help="abilities, by commas (default: all eight)")] = None,
-    limit: Annotated[int, typer.Option(min=1, help="items asked per ability")] = 200,
-    seed: Annotated[int, typer.Option(min=0, help="seed of the edits, the items and the editors")] = 0,
-    edits: Annotated[str, typer.Option(help="what to edit: 'pocket' or a file of edit requests")] = "pocket",
-    device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:N, mps")] = "auto",
-    dtype: Annotated[str, typer.Option(help="auto, float32, bfloat16, float16")] = "auto",
-    workers: Annotated[int, typer.Option(min=1, help="cells side by side, one process and thread each")] = 1,
+    editors: Annotated[
+        str | None, typer.Option(help="editors, separated by commas (default: the grid of Gu et al.)")
+    ] = None,
+    restraints: Annotated[str, typer.Option(help="restraints, separated by commas; 'none' is one of them")] = "none",
+    modes: Annotated[
+        str | None, typer.Option(help="edit modes, separated by commas (default: those that suit the editor)")
+    ] = None,
+    counts: Annotated[str, typer.Option(help="numbers of edits, separated by commas")] = "1,10,100",
+    batch_sizes: Annotated[str, typer.Option(help="batch sizes of batch-sequential mode, separated by commas")] = "10",
+    abilities: Annotated[str | None, typer.Option(help="abilities, separated by commas (default: all eight)")] = None,
+    workers: Annotated[int, typer.Option(min=1, help="cells that run at once, each in a process with one thread")] = 1,
     ray: Annotated[
         str | None, typer.Option(metavar="ADDRESS", help="run the cells on a Ray cluster: auto, local or HOST:PORT")
     ] = None,
-    out: Annotated[Path, typer.Option(help="the grid's folder; a second run there goes on where the first ended")] = (
-        Path("reports/grid")
+    out: Annotated[Path, typer.Option(help="folder of the grid; finished cells in it are not run again")] = Path(
+        "reports/grid"
     ),
-    render_only: Annotated[bool, typer.Option("--render-only", help="draw what is there and run nothing")] = False,
+    render_only: Annotated[
+        bool, typer.Option("--render-only", help="run nothing, and write tables and plots of the finished cells")
+    ] = False,
 ) -> None:
-    """Run editors x models x modes x numbers of edits; write a table, curves and the paper's findings.
+    """Audit every combination of editors, models, modes and numbers of edits; write tables, plots and findings.
 
-    Without --editors it is the grid of Gu et al. (2024) in miniature: KN, MEND, ROME, MEMIT, their modes, and RECT.
+    Without --editors, the grid is a small version of that of Gu et al. (2024): KN, MEND, ROME and MEMIT in their modes,
+    and RECT. Exit code: 0, 1 if a cell could not be run, or 2 for a wrong option.
     """
-    from audit.workflows.grid.run import GridSettings, run_grid  # brings torch
+    from audit.workflows.grid.cell_audit import GridSettings
+    from audit.workflows.grid.run import run_grid  # imports torch
 
     if not render_only:
-        settings = GridSettings(out, limit, seed, edits, device, dtype, _words(abilities), workers, ray)
+        shared = GridSettings(
+            out,
+            limit=settings.limit,
+            seed=settings.seed,
+            edits=settings.edits or "pocket",
+            device=settings.device,
+            dtype=settings.dtype,
+            abilities=_words(abilities),
+            workers=workers,
+            ray=ray,
+        )
         cells = _cells(_words(models), editors, restraints, modes, counts, batch_sizes)
-        failed = run_grid(cells, settings, _told)
+        failed = run_grid(cells, shared, _show)
         for one in failed:
             typer.echo(f"not run: {one.cell.series.title}, {one.cell.count} edits on {one.cell.model}: {one.reason}")
     for file in render(out):
@@ -55,7 +72,7 @@ def grid(
 
 
 def render(out: Path) -> tuple[Path, ...]:
-    """Write the table, the curves and the findings of the cells in a grid's folder; the files written."""
+    """Write the tables, plots and findings of the cells in the folder of a grid; returns the files."""
     from audit.reports.plots.grid import draw_grid
     from audit.reports.workflows.grid import grid_csv, grid_markdown
     from audit.workflows.grid.findings import findings_markdown
@@ -90,10 +107,10 @@ def _cells(
     )
 
 
-def _told(result: "CellResult", kept: bool, done: int, total: int) -> None:
+def _show(result: "CellResult", kept: bool, done: int, total: int) -> None:
     cell = result.cell
     efficacy = result.immediate_efficacy
-    took = "kept from an earlier run" if kept else f"{sum(result.report.seconds.values()):.0f} s"
+    took = "from an earlier run" if kept else f"{sum(result.report.seconds.values()):.0f} s"
     shown = "" if efficacy is None else f", efficacy {efficacy:.2f}"
     typer.echo(
         f"{done}/{total} {cell.model}: {cell.series.title}, {cell.count} edits: "

@@ -1,4 +1,4 @@
-"""`audit locate`: where in a model facts are recalled, and which layers an editor should write."""
+"""`audit locate`: the layers that recall facts, which an editor should write."""
 
 import sys
 from contextlib import nullcontext
@@ -7,32 +7,26 @@ from typing import Annotated
 
 import typer
 
-from audit.settings.options import DTYPES
-from audit.settings.values import DEVICES, parse_choice, parse_device, parse_folder
+from audit.cli.command_line import takes
+from audit.settings.options import AuditSettings
+from audit.settings.values import parse_folder
 
 DEFAULT_SAMPLES = 5
 
 
+@takes(("model", "revision", "seed", "device", "dtype", "store", "no_store"), project=False)
 def locate(
-    model: Annotated[str, typer.Option(help="a pocket model, a local folder or a hub id")] = "pocket-llama",
-    revision: Annotated[str | None, typer.Option(help="the branch, tag or commit of a hub model")] = None,
-    facts: Annotated[str, typer.Option(help="'pocket' or a file of edit requests with target_true")] = "pocket",
-    count: Annotated[int | None, typer.Option(min=1, help="facts to ask (default: 100, or all)")] = None,
-    seed: Annotated[int, typer.Option(min=0, help="seed of the facts and of the noise")] = 0,
-    noise_samples: Annotated[int, typer.Option(min=1, help="corrupted runs a fact")] = DEFAULT_SAMPLES,
-    device: Annotated[str, typer.Option(help=", ".join(DEVICES))] = "auto",
-    dtype: Annotated[str, typer.Option(help=", ".join(DTYPES))] = "auto",
-    out: Annotated[Path | None, typer.Option(help="where files land (default: reports/locate-<model>)")] = None,
-    store: Annotated[Path | None, typer.Option(help="where the layers are kept for editors (default: as runs)")] = None,
-    no_store: Annotated[bool, typer.Option("--no-store", help="keep nothing for editors")] = False,
+    settings: AuditSettings,
+    facts: Annotated[str, typer.Option(help="'pocket', or a file of edit requests with target_true")] = "pocket",
+    count: Annotated[int | None, typer.Option(min=1, help="facts to trace (default: 100, or all)")] = None,
+    noise_samples: Annotated[int, typer.Option(min=1, help="corrupted runs per fact")] = DEFAULT_SAMPLES,
+    out: Annotated[Path | None, typer.Option(help="folder for the results (default: reports/locate-<model>)")] = None,
 ) -> None:
-    """Trace facts through a model (Meng et al. 2022) and recommend the layers to write.
+    """Trace facts through a model (Meng et al. 2022) and recommend the layers to edit.
 
-    Editors whose layers nobody has published or measured for the model take the recommended ones from then on.
+    The recommended layers are kept in the store. Editors use them for models without published or measured layers.
     """
-    parse_device(device)
-    parse_choice("--dtype", dtype, DTYPES)
-    name = model.rstrip("/").rsplit("/", 1)[-1]
+    name = settings.model.rstrip("/").rsplit("/", 1)[-1]
     folder = parse_folder("--out", str(Path("reports") / f"locate-{name}" if out is None else out))
 
     from rich.console import Console
@@ -46,12 +40,12 @@ def locate(
     from audit.store.content import store_at
 
     requests = load_requests(facts)
-    lm = load_language_model(model, revision=revision, device=device, dtype=dtype)
-    kept = None if no_store else LocatedLayers(store_at(store))
+    lm = load_language_model(settings.model, revision=settings.revision, device=settings.device, dtype=settings.dtype)
+    kept = LocatedLayers(store_at(settings.store)) if settings.use_store else None
     watcher = on_terminal(sys.stderr)
     with nullcontext() if watcher is None else watcher.stage("facts traced") as done:
         located = recommend_layers(
-            lm, requests, count=count, seed=seed, samples=noise_samples, kept=kept, progress=done
+            lm, requests, count=count, seed=settings.seed, samples=noise_samples, kept=kept, progress=done
         )
     console = Console()
     console.print(located_table(located))

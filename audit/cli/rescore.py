@@ -1,4 +1,4 @@
-"""`audit rescore`: a run's saved answers, parsed, scored and judged again; no model, no torch."""
+"""`audit rescore`: the saved answers of a run, parsed, scored and judged again without a model."""
 
 import sys
 from dataclasses import replace
@@ -7,21 +7,27 @@ from typing import Annotated
 
 import typer
 
-from audit.cli.exit_code import exit_by, show
+from audit.cli.command_line import exit_by, show
 from audit.settings.options import INCONCLUSIVE_POLICIES
 from audit.settings.values import parse_choice, parse_folder, parse_margins
 
 
 def rescore(
-    folder: Annotated[Path, typer.Argument(help="a run's folder, such as reports/<run>")],
-    margin: Annotated[list[str] | None, typer.Option(help="ABILITY=POINTS in place of the run's; repeatable")] = None,
-    inconclusive: Annotated[str | None, typer.Option(help="fail or skip (default: as in the run)")] = None,
-    reports: Annotated[str | None, typer.Option(help="where the new folder lands (default: beside the run)")] = None,
+    folder: Annotated[Path, typer.Argument(help="folder of a run, such as reports/<run>")],
+    margin: Annotated[
+        list[str] | None, typer.Option(metavar="ABILITY=MARGIN", help="margin that replaces the run's own; repeatable")
+    ] = None,
+    inconclusive: Annotated[
+        str | None, typer.Option(metavar="fail|skip", help="outcome of INCONCLUSIVE (default: as in the run)")
+    ] = None,
+    reports: Annotated[
+        str | None, typer.Option(metavar="DIR", help="parent of the new folder (default: that of the run)")
+    ] = None,
 ) -> None:
-    """Score a run's saved answers again: with today's parsers and metrics, or under other margins.
+    """Score the saved answers of a run again, with the installed parsers and metrics or with other margins.
 
-    The new folder says which run it scored. Exit code: 0 PASS, 1 FAIL, 2 a wrong option, 3 INCONCLUSIVE (0 under
-    --inconclusive skip).
+    The report in the new folder names the run. Exit code: 0 for PASS, 1 for FAIL, 2 for a wrong option, 3 for
+    INCONCLUSIVE (0 with --inconclusive skip).
     """
     margins = parse_margins(margin or [])
     if inconclusive is not None:

@@ -1,40 +1,36 @@
-"""`audit selfcheck`: before its verdicts are believed, the audit shows on controls that it works."""
+"""`audit selfcheck`: shows on two controls that the audit works for a model and its data."""
 
 import sys
 from typing import Annotated
 
 import typer
 
-from audit.cli.options import ASKING, known_abilities, takes
+from audit.cli.command_line import ASKING, FAIL_EXIT, known_abilities, takes
 from audit.settings.options import AuditSettings
 
-TAKEN = (*ASKING, "margin", "no_store")
 
-
-@takes(TAKEN)
+@takes((*ASKING, "margin", "no_store"))
 def selfcheck(
     settings: AuditSettings,
-    abilities: Annotated[
-        list[str] | None, typer.Argument(help="the abilities to check; all eight when left out")
-    ] = None,
+    abilities: Annotated[list[str] | None, typer.Argument(help="abilities to check (default: all eight)")] = None,
 ) -> None:
-    """Audit your model untouched (every ability must PASS) and ruined by noise (every ability must FAIL).
+    """Audit the model unchanged (every ability must PASS) and damaged by noise (every ability must FAIL).
 
-    Exit code: 0 when each ability does both, 1 when one does not, 2 for a wrong option.
+    Exit code: 0 if every ability does both, 1 if one does not, 2 for a wrong option.
     """
-    asked = known_abilities(abilities or [])
+    names = known_abilities(abilities or [])
 
     from audit.reports.progress import on_terminal
-    from audit.workflows.selfcheck import run_controls  # brings torch
+    from audit.workflows.selfcheck import run_controls  # imports torch
 
-    controls = run_controls(settings, asked, on_terminal(sys.stderr))
+    controls = run_controls(settings, names, on_terminal(sys.stderr))
     works = [control for control in controls if control.works]
     for control in controls:
         mark = "works" if control.works else "FAILS"
-        typer.echo(f"{mark}  {control.ability:<{max(map(len, asked))}}  {control.sentence}")
+        typer.echo(f"{mark}  {control.ability:<{max(map(len, names))}}  {control.sentence}")
     typer.echo(
         f"selfcheck: {len(works)} of {len(controls)} abilities can be judged on {settings.model}"
-        + ("" if len(works) == len(controls) else "; do not believe verdicts about the others")
+        + ("" if len(works) == len(controls) else "; do not rely on verdicts about the others")
     )
     if len(works) < len(controls):
-        raise typer.Exit(1)
+        raise typer.Exit(FAIL_EXIT)

@@ -1,4 +1,4 @@
-"""`audit train-mend`: train MEND's editing network for a model, resumably, and measure it on held-out edits."""
+"""`audit train-mend`: train the editing network of MEND for a model and measure it on held-out edits."""
 
 import sys
 from pathlib import Path
@@ -6,38 +6,38 @@ from typing import Annotated
 
 import typer
 
-from audit.errors import AuditError
+from audit.cli.command_line import takes
+from audit.settings.options import AuditSettings
+from audit.settings.values import parse_pairs
 
 
+@takes(("seed", "device"), project=False)
 def train_mend(
-    model: Annotated[str, typer.Option(help="a pocket model, a folder or a hub id")] = "pocket-gpt2",
-    out: Annotated[Path | None, typer.Option(help="the network's folder (default: mend-MODEL here)")] = None,
-    steps: Annotated[int, typer.Option(min=1, help="at most so many steps of Adam")] = 1000,
+    settings: AuditSettings,
+    model: Annotated[str, typer.Option(help="pocket model, local folder or Hub id")] = "pocket-gpt2",
+    out: Annotated[Path | None, typer.Option(help="folder for the network (default: ./mend-MODEL)")] = None,
+    steps: Annotated[int, typer.Option(min=1, help="most training steps (Adam)")] = 1000,
     edits: Annotated[
-        str | None, typer.Option(help="training edits: ZsRE, CounterFact or our own schema (pocket models need none)")
+        str | None,
+        typer.Option(help="file of training edits in any supported format (default: the pocket world, for its models)"),
     ] = None,
     texts: Annotated[
-        str | None, typer.Option(help="text to keep unchanged (default: the edits' neighbourhood probes)")
+        str | None,
+        typer.Option(help="file of text whose predictions should not change (default: the neighborhood probes)"),
     ] = None,
-    seed: Annotated[int, typer.Option(min=0, help="seed of the network and of what is drawn")] = 0,
-    resume: Annotated[bool, typer.Option("--resume", help="go on from the checkpoint in --out")] = False,
+    resume: Annotated[bool, typer.Option("--resume", help="continue from the checkpoint in --out")] = False,
     setting: Annotated[
-        list[str] | None, typer.Option(metavar="KEY=VALUE", help="a training setting, such as layers=45-47")
+        list[str] | None,
+        typer.Option(metavar="KEY=VALUE", help="a training setting, such as layers=45-47; repeatable"),
     ] = None,
-    device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:N, mps")] = "auto",
 ) -> None:
-    """Train the network that the editor mend needs; every model needs one of its own."""
+    """Train the editing network of the editor mend. Every model needs its own network."""
     from audit.reports.progress import on_terminal
-    from audit.workflows.train_mend import MendCourse, follow  # brings torch
+    from audit.workflows.train_mend import MendCourse, follow  # imports torch
 
-    overrides: dict[str, str] = {}
-    for text in setting or []:
-        key, equals, value = text.partition("=")
-        if not equals:
-            raise AuditError(f"--setting {text!r}: write KEY=VALUE, such as rank=64.")
-        overrides[key.strip()] = value
+    overrides = parse_pairs("--setting", setting or [], example="rank=64")
     folder = out or Path(f"mend-{Path(model).name}")
-    course = MendCourse(model, folder, steps, edits, texts, seed, resume, device, overrides)
+    course = MendCourse(model, folder, steps, edits, texts, settings.seed, resume, settings.device, overrides)
     trained = follow(course, on_terminal(sys.stderr))
     for name, scores in trained.card["measured"].items():
         shown = ", ".join(

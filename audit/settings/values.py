@@ -184,15 +184,20 @@ def _margin(ability: str, margin: float | str | Margin, text: str) -> Margin:
 
 def parse_editor_config(texts: Iterable[str]) -> dict[str, str]:
     """`KEY=VALUE` strings as a mapping; the editor checks keys and values when it is loaded."""
-    config: dict[str, str] = {}
+    return parse_pairs("--editor-config", texts, example="layers=3,4")
+
+
+def parse_pairs(flag: str, texts: Iterable[str], *, example: str) -> dict[str, str]:
+    """`KEY=VALUE` strings as a mapping."""
+    pairs: dict[str, str] = {}
     for text in texts:
         key, equals, value = (part.strip() for part in text.partition("="))
         if not equals or not key or not value:
-            raise AuditError(f"--editor-config {text!r}: write KEY=VALUE, for example layers=3,4.")
-        if key in config:
-            raise AuditError(f"--editor-config {text!r}: {key} is already set to {config[key]!r}; set it once.")
-        config[key] = value
-    return config
+            raise AuditError(f"{flag} {text!r}: write KEY=VALUE, for example {example}.")
+        if key in pairs:
+            raise AuditError(f"{flag} {text!r}: {key} is already set to {pairs[key]!r}; set it once.")
+        pairs[key] = value
+    return pairs
 
 
 def parse_folder(flag: str, text: str) -> Path:

@@ -1,12 +1,12 @@
-"""One run of edits, looked at from inside: the model after the first of them, or with some of them only.
+"""Subsets of an edit plan: the model after its first edits, or with some of its edits only.
 
-    with opened(settings) as run:
-        run.audit.under(run.first(8)).verdict("reasoning")            # after eight of the plan's edits
-        run.audit.under(run.only([0, 1, 3])).verdict("reasoning")     # with these three requests only
+    with plan_run(settings) as run:
+        run.audit.under(run.first(8)).verdict("reasoning")            # after the first eight edits
+        run.audit.under(run.only([0, 1, 3])).verdict("reasoning")     # with only these three edits
 
-A sequential plan is carried out once: the model after k steps is the first k of the steps' patches. Where that cannot
-be had (modules that take each other's place, a restraint that acts on a whole plan, a batch) the shorter plan is
-carried out for itself. The store keeps plans and answers, so an interrupted command goes on where it ended.
+A sequential plan runs once: the model after k steps has the patches of the first k steps. If these patches cannot be
+separated (modules that replace each other, a restraint on the whole plan, a batch), the subset is edited again. The
+store keeps plans and answers, so an interrupted command continues where it stopped.
 """
 
 from collections.abc import Iterator, Sequence
@@ -34,8 +34,8 @@ from audit.settings.options import AuditSettings
 
 
 @dataclass(frozen=True, eq=False)
-class MadeEdits:
-    """Changes that are there already: edited models, and what a report says of them. Fulfils `Changes`."""
+class EditSubset:
+    """Edited models with some of the edits of a plan, as `Changes` of an audit."""
 
     edited: tuple[EditedModel, ...]
     words: Told
@@ -51,7 +51,7 @@ class MadeEdits:
         return requests_fingerprint(self.requests)
 
     def prepare(self) -> None:
-        """Nothing can be wrong any more."""
+        """Does nothing: the models are already edited."""
 
     def told(self, known: KnownModel) -> Told:
         return self.words
@@ -66,7 +66,7 @@ class MadeEdits:
 
 @dataclass(frozen=True)
 class FreshRows:
-    """What `source` holds beyond the items that a run with this limit and seed asks."""
+    """The rows of `source` beyond those that a run with this limit and seed asks."""
 
     source: Source
     limit: int
@@ -82,7 +82,7 @@ class FreshRows:
         if not fresh:
             raise AuditError(
                 f"{self.source.name} has no items of {ability_name} beyond the {len(rows)} that the search uses; "
-                f"give a --limit below {len(rows)}, so that what it finds can be confirmed on others."
+                f"give a --limit below {len(rows)}, which leaves items to confirm the result on."
             )
         return [rows[index] for index in fresh]
 
@@ -97,37 +97,39 @@ class FreshRows:
 
 
 class PlanRun:
-    """A plan's edits, made once.
+    """An edit plan whose edits are made once, and the models with subsets of them.
 
     Raises:
-        AuditError: there is no plan (a checkpoint is audited), or its edits never meet in one model.
+        AuditError: there is no edit plan (a checkpoint is audited), or every edit has a model of its own.
     """
 
     def __init__(self, audit: Audit) -> None:
         if not isinstance(audit.changes, PlannedEdits):
-            raise AuditError("--edited is one finished checkpoint; name an --editor, whose edits can be taken apart.")
+            raise AuditError(
+                "--edited is a finished checkpoint, whose edits cannot be separated; give an --editor instead."
+            )
         audit.prepare()
         self.audit = audit
         self.changes = audit.changes
         self.plan = self.changes.plan
         if self.plan.mode == "instance-single":
             raise AuditError(
-                "--edit-mode instance-single puts every edit into a model of its own, so there is nothing to count; "
+                "--edit-mode instance-single makes a model for every edit, so the number of edits has no effect; "
                 "use instance-sequential, batch-single or batch-sequential."
             )
-        self._made: dict[tuple[int, ...], MadeEdits] = {}
+        self._made: dict[tuple[int, ...], EditSubset] = {}
 
     @property
     def counts(self) -> tuple[int, ...]:
-        """The numbers of edits at which there is a model to ask: after each step, or of a batch all."""
+        """The possible numbers of edits: those after each step of a sequential plan, or every number for a batch."""
         step = self.plan.batch_size if self.plan.sequential else 1
         return tuple(min(count + step, self.plan.count) for count in range(0, self.plan.count, step))
 
-    def whole(self) -> MadeEdits:
-        """The plan as it is."""
+    def whole(self) -> EditSubset:
+        """The model with all edits."""
         return self.only(range(self.plan.count))
 
-    def first(self, count: int) -> MadeEdits:
+    def first(self, count: int) -> EditSubset:
         """The model after the first `count` edits, one of `counts`."""
         if not self.plan.sequential:
             return self.only(range(count))
@@ -135,7 +137,7 @@ class PlanRun:
         steps = -(-count // self.plan.batch_size)
         patch = model.patch
         if not isinstance(patch, PatchSequence) or len(patch.patches) != len(self.counts):
-            return self.only(range(count))  # the steps are not all there
+            return self.only(range(count))  # the patch does not have one part for each step
         prefix: Patch = PatchSequence(patch.patches[:steps])
         wanted = self.audit.settings
         if wanted.restraint is not None:
@@ -143,10 +145,10 @@ class PlanRun:
         requests = model.requests[:count]
         cases = {request.case_id for request in requests}
         immediate = {question: reply for question, reply in model.immediate.items() if question.case_id in cases}
-        return self._told(EditedModel(prefix, requests, immediate))
+        return self._subset(EditedModel(prefix, requests, immediate))
 
-    def only(self, places: Sequence[int]) -> MadeEdits:
-        """The plan carried out for some of its requests, by place in its order (0 is the first edit)."""
+    def only(self, places: Sequence[int]) -> EditSubset:
+        """The model with only these edits, by their places in the plan (0 is the first edit)."""
         key = tuple(places)
         if key not in self._made:
             requests = tuple(self.changes.requests[place] for place in key)
@@ -157,11 +159,11 @@ class PlanRun:
             else:
                 with self.audit.stages("editing", f"{len(key)} edits") as done:
                     (model,) = self.changes.choosing(requests).models(self.audit.known, done)
-            self._made[key] = self._told(model)
+            self._made[key] = self._subset(model)
         return self._made[key]
 
-    def side_by_side(self, first: MadeEdits, second: MadeEdits) -> MadeEdits:
-        """Two edited models to ask the same items."""
+    def side_by_side(self, first: EditSubset, second: EditSubset) -> EditSubset:
+        """Both edited models, for asking them the same items."""
         return replace(second, edited=(*first.edited, *second.edited))
 
     def fresh(self) -> FreshRows:
@@ -169,20 +171,22 @@ class PlanRun:
         wanted = self.audit.settings
         return FreshRows(self.audit.source, wanted.limit, wanted.seed)
 
-    def _told(self, model: EditedModel) -> MadeEdits:
+    def _subset(self, model: EditedModel) -> EditSubset:
         count = len(model.requests)
         words = self.changes.told(self.audit.known)
         if count:
             size = count if self.plan.mode == "batch-single" else min(self.plan.batch_size, count)
             words = replace(words, plan=replace(self.plan, count=count, batch_size=size).sentence())
-        return MadeEdits((model,), replace(words, edit_count=count), self.changes.skipped, self.changes.others)
+        return EditSubset((model,), replace(words, edit_count=count), self.changes.skipped, self.changes.others)
 
 
 @contextmanager
-def opened(settings: AuditSettings, watcher: Watcher | None = None, source: Source | None = None) -> Iterator[PlanRun]:
-    """The plan of the settings, ready to be carried out; under --no-store a passing folder keeps what is shared."""
+def plan_run(
+    settings: AuditSettings, watcher: Watcher | None = None, source: Source | None = None
+) -> Iterator[PlanRun]:
+    """The edit plan of the settings; with --no-store, a temporary folder stores what its audits share."""
     with ExitStack() as stack:
-        # Where a model collapsed is one of the things to find: each is asked in full.
+        # Without triage, since the number of edits at which the model collapses is a result.
         audit = Audit(replace(settings, triage=False), source=source, watcher=watcher)
         if not settings.use_store:
             audit.share_folder(Path(stack.enter_context(TemporaryDirectory(prefix="audit-"))))

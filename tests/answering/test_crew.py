@@ -102,7 +102,7 @@ def test_a_refusal_is_said_once(
         yield
 
     monkeypatch.setenv("LOCAL_RANK", place)
-    monkeypatch.setattr("audit.workflows.launch.audit_here", refuse)
+    monkeypatch.setattr(sys.modules["audit.cli.run"], "shared_audit", refuse)
     result = CliRunner().invoke(app, ["run"])
     assert (result.exit_code, result.output) == (2, said)
 

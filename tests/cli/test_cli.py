@@ -8,7 +8,6 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner
 
-import audit.workflows.launch
 from audit.abilities import ABILITIES
 from audit.cli import app
 from audit.reports.rows import RunReport
@@ -38,7 +37,7 @@ class FakeRun(FakeAudit):
 
 @pytest.fixture(autouse=True)
 def fake(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[type[FakeRun]]:
-    monkeypatch.setattr(audit.workflows.launch, "Audit", FakeRun)
+    monkeypatch.setattr("audit.audit.Audit", FakeRun)
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("COLUMNS", "100")
     FakeRun.result = REPORT

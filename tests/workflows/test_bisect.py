@@ -9,7 +9,7 @@ from audit.errors import AuditError
 from audit.reports.workflows.bisect import Culprits, Evaluation, culprits_markdown
 from audit.settings.options import AuditSettings
 from audit.workflows.bisect import NothingToFind, find_culprits, shares
-from audit.workflows.edit_subsets import opened
+from audit.workflows.edit_subsets import plan_run
 from tests.small_audit import SmallWorld
 
 PLANTED = "tests.workflows.planted:Planted"
@@ -36,7 +36,7 @@ def settings(world: SmallWorld, store: Path | None, victim: str = "case-17", **m
 
 
 def bisected(wanted: AuditSettings, **more: Any) -> Culprits:
-    with opened(wanted) as run:
+    with plan_run(wanted) as run:
         return find_culprits(run, ["open_qa"], **more)
 
 
@@ -51,7 +51,7 @@ def test_a_planted_edit_of_a_batch_is_found_in_few_evaluations(taught: SmallWorl
 
 def test_a_planted_edit_of_a_sequence_is_found_by_its_prefixes(taught: SmallWorld, tmp_path: Path) -> None:
     wanted = settings(taught, tmp_path, edit_mode="instance-sequential", edit_count=24, seed=2)
-    with opened(wanted) as run:
+    with plan_run(wanted) as run:
         victim = run.changes.requests[20].case_id
     found = bisected(settings(taught, tmp_path, victim, edit_mode="instance-sequential", edit_count=24, seed=2))
     assert [(edit.number, edit.case_id) for edit in found.edits] == [(21, victim)]
@@ -61,7 +61,7 @@ def test_a_planted_edit_of_a_sequence_is_found_by_its_prefixes(taught: SmallWorl
 
 def test_a_batch_of_a_sequence_is_taken_apart(taught: SmallWorld, tmp_path: Path) -> None:
     more: dict[str, Any] = {"edit_mode": "batch-sequential", "edit_batch_size": 8, "edit_count": 24, "seed": 2}
-    with opened(settings(taught, tmp_path, **more)) as run:
+    with plan_run(settings(taught, tmp_path, **more)) as run:
         victim = run.changes.requests[20].case_id
     found = bisected(settings(taught, tmp_path, victim, **more))
     assert [edit.number for edit in found.edits] == [21]
@@ -101,9 +101,9 @@ def test_without_items_to_confirm_on_nothing_is_searched(taught: SmallWorld, tmp
 
 
 def test_the_report_names_the_edit_its_cost_and_every_evaluation(taught: SmallWorld, tmp_path: Path) -> None:
-    told: list[Evaluation] = []
-    found = bisected(settings(taught, tmp_path), told=told.append)
-    assert tuple(told) == found.evaluations
+    shown: list[Evaluation] = []
+    found = bisected(settings(taught, tmp_path), show=shown.append)
+    assert tuple(shown) == found.evaluations
     first, rest, how = found.sentences()
     assert first.startswith(f"edit #{found.edits[0].number} '{found.edits[0].question} -> Calton' costs ")
     assert "points of open_qa [" in first and "on 40 items that had no part in the search" in first

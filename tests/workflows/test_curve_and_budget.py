@@ -12,7 +12,7 @@ from audit.reports.workflows.budget import Look
 from audit.settings.options import AuditSettings
 from audit.workflows.budget import find_budget
 from audit.workflows.curve import measure_curve
-from audit.workflows.edit_subsets import opened
+from audit.workflows.edit_subsets import plan_run
 from tests.small_audit import SmallWorld
 
 RUINED_AT = 6  # the place of the planted edit in the plan, from 1
@@ -36,15 +36,15 @@ def wanted(taught: SmallWorld, tmp_path_factory: pytest.TempPathFactory) -> Audi
             **more,
         )
 
-    with opened(settings("nobody")) as run:
+    with plan_run(settings("nobody")) as run:
         return settings(run.changes.requests[RUINED_AT - 1].case_id)
 
 
 def test_a_curve_doubles_and_then_closes_in_on_the_change(wanted: AuditSettings) -> None:
-    told: list[RunReport] = []
-    with opened(wanted) as run:
-        points = measure_curve(run, ["open_qa"], refine=2, told=told.append)
-    assert [point.header.edit_count for point in told] == [1, 2, 4, 8, 12, 6, 5]
+    shown: list[RunReport] = []
+    with plan_run(wanted) as run:
+        points = measure_curve(run, ["open_qa"], refine=2, show=shown.append)
+    assert [point.header.edit_count for point in shown] == [1, 2, 4, 8, 12, 6, 5]
     found = {point.header.edit_count: point.abilities[0].outcome for point in points}
     assert found == {1: "PASS", 2: "PASS", 4: "PASS", 5: "PASS", 6: "FAIL", 8: "FAIL", 12: "FAIL"}
     measures = {(score.measure, score.n) for score in points[-1].edit_scores}
@@ -53,19 +53,19 @@ def test_a_curve_doubles_and_then_closes_in_on_the_change(wanted: AuditSettings)
 
 
 def test_without_refining_only_doubling_is_asked(wanted: AuditSettings) -> None:
-    with opened(wanted) as run:
+    with plan_run(wanted) as run:
         assert [p.header.edit_count for p in measure_curve(run, ["open_qa"], refine=0)] == [1, 2, 4, 8, 12]
 
 
 def test_a_second_curve_asks_no_model(wanted: AuditSettings, monkeypatch: pytest.MonkeyPatch) -> None:
-    with opened(wanted) as run:
+    with plan_run(wanted) as run:
         first = measure_curve(run, ["open_qa"])
 
     def asked(*_: object, **__: object) -> None:
         raise AssertionError("a model was asked")
 
     monkeypatch.setattr("audit.answering.answers._ask", asked)
-    with opened(wanted) as run:
+    with plan_run(wanted) as run:
         second = measure_curve(run, ["open_qa"])
     assert [p.abilities[0].drop for p in second] == [p.abilities[0].drop for p in first]
 
@@ -86,18 +86,18 @@ def test_a_curve_that_was_interrupted_goes_on_after_its_last_point(
             raise KeyboardInterrupt
 
     monkeypatch.setattr(asking, "_ask", counted)
-    with pytest.raises(KeyboardInterrupt), opened(wanted) as run:
-        measure_curve(run, ["open_qa"], refine=0, told=interrupted)
+    with pytest.raises(KeyboardInterrupt), plan_run(wanted) as run:
+        measure_curve(run, ["open_qa"], refine=0, show=interrupted)
     assert len(asked) == 4  # the base model, and after 1, 2 and 4 edits
-    with opened(wanted) as run:
+    with plan_run(wanted) as run:
         measure_curve(run, ["open_qa"], refine=0)
     assert len(asked) == 6  # after 8 and 12
 
 
 def test_the_budget_is_found_confirmed_and_told_with_what_breaks_first(wanted: AuditSettings) -> None:
     looks: list[Look] = []
-    with opened(wanted) as run:
-        found = find_budget(run, ["open_qa"], recheck=1, told=looks.append)
+    with plan_run(wanted) as run:
+        found = find_budget(run, ["open_qa"], recheck=1, show=looks.append)
     assert found.edits == RUINED_AT - 1
     assert tuple(looks) == found.looks
     assert found.confirmed and found.confirmation[0].n == 40

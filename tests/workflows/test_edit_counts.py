@@ -3,7 +3,8 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from audit.workflows.edit_counts import between, doubling, largest_passing, next_count
+from audit.workflows.budget import largest_passing
+from audit.workflows.curve import between, doubling, next_count
 
 ALLOWED = st.integers(1, 120).flatmap(
     lambda step: st.integers(1, 60).map(lambda steps: tuple(range(step, step * steps + 1, step)))

@@ -8,7 +8,7 @@ import pytest
 from audit.audit import Audit
 from audit.errors import AuditError
 from audit.settings.options import AuditSettings
-from audit.workflows.edit_subsets import FreshRows, opened
+from audit.workflows.edit_subsets import FreshRows, plan_run
 from tests.small_audit import SmallWorld
 
 NUDGE, STICKER = "tests.fake_editors:Nudge", "tests.fake_editors:Sticker"
@@ -42,7 +42,7 @@ def settings(world: SmallWorld, store: Path, **more: Any) -> AuditSettings:
 def test_the_model_after_some_edits_is_that_of_the_shorter_plan(
     taught: SmallWorld, tmp_path: Path, more: dict[str, Any], count: int
 ) -> None:
-    with opened(settings(taught, tmp_path / "one", **more)) as run:
+    with plan_run(settings(taught, tmp_path / "one", **more)) as run:
         (model,) = run.first(count).edited
     shorter = {**more, "edit_count": count}
     (alone,) = Audit(settings(taught, tmp_path / "two", **shorter)).edited
@@ -52,7 +52,7 @@ def test_the_model_after_some_edits_is_that_of_the_shorter_plan(
 
 
 def test_a_sequence_is_edited_once_for_all_its_prefixes(taught: SmallWorld, tmp_path: Path) -> None:
-    with opened(settings(taught, tmp_path)) as run:
+    with plan_run(settings(taught, tmp_path)) as run:
         reports = [run.audit.under(run.first(count)).run(["open_qa"]) for count in run.counts]
         assert run.changes.editor.edits == 8  # type: ignore[attr-defined]
     assert [report.header.edit_count for report in reports] == list(range(1, 9))
@@ -62,20 +62,20 @@ def test_a_sequence_is_edited_once_for_all_its_prefixes(taught: SmallWorld, tmp_
 
 def test_counts_are_those_after_each_step(taught: SmallWorld, tmp_path: Path) -> None:
     more = {"edit_mode": "batch-sequential", "edit_batch_size": 3}
-    with opened(settings(taught, tmp_path, **more)) as run:
+    with plan_run(settings(taught, tmp_path, **more)) as run:
         assert run.counts == (3, 6, 8)
-    with opened(settings(taught, tmp_path, edit_mode="batch-single", edit_count=3)) as run:
+    with plan_run(settings(taught, tmp_path, edit_mode="batch-single", edit_count=3)) as run:
         assert run.counts == (1, 2, 3)
 
 
 def test_no_edits_at_all_are_the_base_model(taught: SmallWorld, tmp_path: Path) -> None:
-    with opened(settings(taught, tmp_path)) as run:
+    with plan_run(settings(taught, tmp_path)) as run:
         assert run.audit.under(run.only([])).verdict("open_qa").drop == 0
 
 
 def test_fresh_items_are_those_that_the_run_does_not_ask(taught: SmallWorld, tmp_path: Path) -> None:
     wanted = settings(taught, tmp_path, limit=70)
-    with opened(wanted) as run:
+    with plan_run(wanted) as run:
         _, base, _ = run.audit.under(run.only([])).answers("open_qa")
         _, fresh, _ = run.audit.under(run.only([]), source=run.fresh()).answers("open_qa")
     asked, new = ({item.fields["question"] for item in one.items} for one in (base, fresh))
@@ -97,5 +97,5 @@ def test_that_nothing_is_fresh_is_one_sentence(taught: SmallWorld) -> None:
 def test_what_is_no_plan_is_one_sentence(
     taught: SmallWorld, tmp_path: Path, more: dict[str, Any], sentence: str
 ) -> None:
-    with pytest.raises(AuditError, match=sentence), opened(settings(taught, tmp_path, **more)):
+    with pytest.raises(AuditError, match=sentence), plan_run(settings(taught, tmp_path, **more)):
         pass

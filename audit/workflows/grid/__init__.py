@@ -1,1 +1,1 @@
-"""The grid: many audits of one kind, cell by cell, and the table, the curves and the findings that come of them."""
+"""The grid: many audits, one for each combination of model, editor, mode and number of edits."""

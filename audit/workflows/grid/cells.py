@@ -1,9 +1,9 @@
-"""Which audits a grid is made of: editors, restraints, models, modes and numbers of edits.
+"""The cells of a grid: combinations of model, editor, restraint, mode and number of edits.
 
     cells = paper_cells(("pocket-gpt2", "pocket-llama"))
     cells = product_cells(models=("pocket-gpt2",), editors=("rome",), modes=("instance-sequential",), counts=(1, 10))
 
-A cell is one audit, and nothing in it depends on another cell, so cells can run in any order and on several processes.
+A cell is one audit and depends on no other cell, so cells can run in any order and in several processes.
 """
 
 import re
@@ -92,13 +92,13 @@ def product_cells(
     batch_sizes: Sequence[int] = (10,),
     restraints: Sequence[str] = ("",),
 ) -> tuple[Cell, ...]:
-    """Every combination that can be run; `editors` says by name whether each takes batches.
+    """Every combination that can be run; `editors` maps the name of each editor to whether it takes batches.
 
-    Without `modes`: instance-sequential, and batch-single for the editors that take batches. A batch size counts for
-    batch-sequential only, and only where it is smaller than the number of edits.
+    Without `modes`: instance-sequential, and batch-single for editors that take batches. Batch sizes apply to
+    batch-sequential mode, where they are smaller than the number of edits.
 
     Raises:
-        AuditError: an unknown mode, a number below 1, or nothing that can be run.
+        AuditError: a mode is unknown, a number is below 1, or no combination can be run.
     """
     for mode in modes:
         if mode not in MODES:
@@ -118,7 +118,7 @@ def product_cells(
                 cells[Cell(model, editor, restraint, mode, batch_size, count)] = None
     if not cells:
         raise AuditError(
-            f"no combination of editors {', '.join(editors)} and modes {', '.join(modes)} can be run; "
+            f"no combination of editors {', '.join(editors)} and modes {', '.join(modes)} can be run: "
             "batch modes need an editor that batches, such as memit, and batch-sequential counts above its batch size."
         )
     return tuple(cells)

@@ -1,7 +1,7 @@
-"""The seven findings of Gu et al. (2024), each with a criterion that stood before any cell was run.
+"""The seven findings of Gu et al. (2024), each with a criterion that was fixed before any cell was run.
 
-Every criterion is a pure function of a model's cells. It says whether the finding appears, and shows the figures
-whether it does or not; where the cells that it needs are missing it says so.
+A criterion is a pure function of the cells of one model. It decides whether the finding appears and lists the figures;
+without the cells that it needs it is not decided.
 """
 
 from collections.abc import Callable, Sequence

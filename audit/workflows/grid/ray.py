@@ -1,7 +1,8 @@
-"""A grid's cells as tasks of a Ray cluster, which may have many machines.
+"""The cells of a grid as tasks of a Ray cluster, which may have many machines.
 
-The machines share no disk with this one: a task is told the signature of the cell that lies here already, if any, and
-sends its result back as text. Each machine needs this package, and the model and the edits under the same names.
+The machines need not share a disk: a task gets the signature of the result that this machine already has, if any, and
+sends its own result back as text. Each machine needs this package, and the models and edit requests under the same
+names.
 """
 
 import os
@@ -11,9 +12,9 @@ from contextlib import contextmanager
 from typing import Any
 
 from audit.errors import AuditError
+from audit.workflows.grid.cell_audit import FailedCell, GridSettings, kept_signature, measure_cell
 from audit.workflows.grid.cells import Cell
 from audit.workflows.grid.results import CellResult, cell_from_json, cell_json
-from audit.workflows.grid.run import FailedCell, GridSettings, kept_signature, measure_cell
 
 LOCAL = "local"
 LOCAL_WORKERS = 2
@@ -25,16 +26,16 @@ MEASURED, KEPT, FAILED = "measured", "kept", "failed"
 def results_on_ray(
     cells: Sequence[Cell], settings: GridSettings, address: str
 ) -> Iterator[tuple[Cell, CellResult | FailedCell | None]]:
-    """Every cell with its result as it comes in; None where the one that is kept here still holds.
+    """Every cell with its result, in the order in which they finish; None if the result on this machine is up to date.
 
     Raises:
         AuditError: Ray is not installed, or there is no cluster at `address`.
     """
     if settings.device.startswith("cuda:"):
-        raise AuditError(f"--device {settings.device} with --ray: Ray deals the GPUs out; use auto, cpu or cuda.")
+        raise AuditError(f"--device {settings.device} with --ray: Ray assigns the GPUs; use auto, cpu or cuda.")
     with connected(address, settings.workers) as ray:
         gpus = 1 if settings.device == "cuda" or _deals_gpus(ray, settings.device) else 0
-        task = ray.remote(num_cpus=1, num_gpus=gpus)(_measured_there)
+        task = ray.remote(num_cpus=1, num_gpus=gpus)(_remote_cell)
         running = {task.remote(cell, settings, kept_signature(cell, settings)): cell for cell in cells}
         try:
             while running:
@@ -48,10 +49,9 @@ def results_on_ray(
 
 @contextmanager
 def connected(address: str, workers: int = 1) -> Iterator[Any]:
-    """Ray, connected to the cluster at `address` ("auto": the one of this machine), or to one that is started here.
+    """Ray, connected to the cluster at `address`; "auto" is the running cluster of this machine.
 
-    "local" starts it, with two workers or as many as `workers` says, and stops it afterwards. A connection that was
-    there before is used and left.
+    "local" starts a cluster with at least two workers and stops it afterwards. An existing connection is used and kept.
     """
     try:
         import ray
@@ -62,17 +62,17 @@ def connected(address: str, workers: int = 1) -> Iterator[Any]:
         return
     how: dict[str, Any] = {"address": address, "log_to_driver": False, "logging_level": "ERROR"}
     if address == LOCAL:
-        os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # a cluster of minutes has nothing to report
-        os.environ.setdefault("RAY_worker_niceness", "0")  # else the workers give way to whatever runs beside them
+        os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # no statistics from a short-lived cluster
+        os.environ.setdefault("RAY_worker_niceness", "0")  # by default workers have a low priority
         how |= {"num_cpus": max(workers, LOCAL_WORKERS), "object_store_memory": LOCAL_OBJECTS}
         how |= {"include_dashboard": False}
     try:
-        _knock(address)
+        _require_answer(address)
         ray.init(**how)
     except (OSError, ValueError, RuntimeError) as error:
         reason = str(error).strip().splitlines()[0].rstrip(".") if str(error).strip() else type(error).__name__
         raise AuditError(
-            f"--ray {address}: there is no Ray cluster that can be used ({reason}); give auto, local or HOST:PORT."
+            f"--ray {address}: no usable Ray cluster ({reason}); give auto, local or HOST:PORT."
         ) from error
     try:
         yield ray
@@ -80,8 +80,8 @@ def connected(address: str, workers: int = 1) -> Iterator[Any]:
         ray.shutdown()
 
 
-def _knock(address: str) -> None:
-    """Whether anybody answers at HOST:PORT or ray://HOST:PORT; Ray itself would try for a quarter of an hour."""
+def _require_answer(address: str) -> None:
+    """Raise `OSError` if nothing answers at HOST:PORT or ray://HOST:PORT; Ray itself would retry for 15 minutes."""
     host, colon, port = address.rpartition("://")[2].rpartition(":")
     if colon and port.isdigit():
         socket.create_connection((host, int(port)), timeout=ANSWERS_WITHIN).close()
@@ -91,8 +91,8 @@ def _deals_gpus(ray: Any, device: str) -> bool:
     return device == "auto" and ray.cluster_resources().get("GPU", 0) > 0
 
 
-def _measured_there(cell: Cell, settings: GridSettings, kept: str | None) -> tuple[str, str]:
-    """Runs on the cluster: what became of the cell, and its text or the sentence."""
+def _remote_cell(cell: Cell, settings: GridSettings, kept: str | None) -> tuple[str, str]:
+    """Runs on the cluster: the outcome, with the result as text or the reason of the failure."""
     try:
         result = measure_cell(cell, settings, kept)
     except AuditError as error:
@@ -106,8 +106,8 @@ def _received(ray: Any, task: Any, cell: Cell) -> CellResult | FailedCell | None
     try:
         outcome, text = ray.get(task)
     except RayTaskError:
-        raise  # a mistake in this package, with its traceback
-    except RayError as error:  # its machine or its process was lost, more often than Ray tries again
+        raise  # an error in this package, with its traceback
+    except RayError as error:  # its machine or process was lost more often than Ray retries
         return FailedCell(cell, f"Ray lost it ({str(error).strip().splitlines()[0]}); run the grid again.")
     if outcome == FAILED:
         return FailedCell(cell, text)

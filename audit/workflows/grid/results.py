@@ -1,4 +1,4 @@
-"""What came of a cell, as plain data, and the folder that holds the cells."""
+"""The result of a cell as plain data, and the folder of all cells."""
 
 import json
 import math

@@ -7,9 +7,10 @@ import pytest
 
 from audit.edits.pocket import REQUESTS
 from audit.errors import AuditError
+from audit.workflows.grid.cell_audit import GridSettings
 from audit.workflows.grid.cells import Cell
 from audit.workflows.grid.results import CellResult, read_grid
-from audit.workflows.grid.run import GridSettings, run_grid
+from audit.workflows.grid.run import run_grid
 
 IDENTITY = Cell("pocket-gpt2", "identity", "", "batch-single", 2, 2)
 VANDAL = Cell("pocket-gpt2", "vandal", "", "batch-single", 2, 2)

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from audit.workflows.search import first_failing, halved, minimized
+from audit.workflows.bisect import first_failing, halved, minimized
 
 
 @pytest.mark.parametrize("n", [1, 2, 3, 64, 65, 100])

@@ -1,0 +1,145 @@
+"""What the commands share: options of an audit, names of abilities and folders, the summary, and exit codes."""
+
+import inspect
+import re
+import sys
+from collections.abc import Callable, Collection, Sequence
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Protocol
+
+import typer
+
+from audit.errors import AuditError
+from audit.settings.declaration import Option
+from audit.settings.options import OPTIONS, AuditSettings, settings_from
+from audit.settings.project_defaults import nearest_project, with_project_defaults
+
+if TYPE_CHECKING:
+    from audit.reports.rows import RunReport
+
+FAIL_EXIT, USAGE_EXIT, INCONCLUSIVE_EXIT = 1, 2, 3  # 0 is PASS
+
+# The options of every command that asks items.
+ASKING = (
+    "model",
+    "revision",
+    "data",
+    "protocol",
+    "shots",
+    "chat_template",
+    "limit",
+    "seed",
+    "device",
+    "dtype",
+    "store",
+)
+# The options of commands that run an edit plan in parts: bisect, budget and curve.
+EDIT_PLAN = (
+    *ASKING,
+    "editor",
+    "edits",
+    "edit_mode",
+    "edit_count",
+    "edit_batch_size",
+    "editor_config",
+    "restraint",
+    "margin",
+    "reports",
+    "no_store",
+    "no_reuse",
+)
+
+
+def takes(names: Collection[str], *, project: bool = True) -> Callable[[Callable[..., None]], Callable[..., None]]:
+    """A decorator that adds options of an audit to a command, which gets them as its argument `settings`.
+
+    @takes(("model", "limit"))
+    def command(settings: AuditSettings, abilities: ...) -> None: ...
+
+    With `project`, the `[tool.audit]` table of the nearest pyproject.toml sets defaults.
+    """
+    added = [_parameter(option) for option in OPTIONS if option.name in names]
+    switches = {option.name for option in OPTIONS if option.switch}
+
+    def decorated(command: Callable[..., None]) -> Callable[..., None]:
+        own = [one for one in inspect.signature(command).parameters.values() if one.name != "settings"]
+
+        def with_settings(**given: Any) -> None:
+            typed = {option.name: given.pop(option.name) for option in added}
+            typed |= {name: typed[name] or None for name in switches & typed.keys()}  # not given: the default
+            folder = nearest_project(Path.cwd()) if project else None
+            command(settings_from(with_project_defaults(typed, folder)), **given)
+
+        with_settings.__name__, with_settings.__doc__ = command.__name__, command.__doc__
+        parameters = [*own, *added]  # typer reads the options from the signature
+        with_settings.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
+        with_settings.__annotations__ = {parameter.name: parameter.annotation for parameter in parameters}
+        return with_settings
+
+    return decorated
+
+
+def _parameter(option: Option) -> inspect.Parameter:
+    kind: Any = bool if option.switch else list[str] | None if option.repeatable else str | None
+    text = typer.Option(option.flag, metavar=option.metavar or None, help=option.help_line, show_default=False)
+    default = False if option.switch else None
+    return inspect.Parameter(
+        option.name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=Annotated[kind, text]
+    )
+
+
+def known_abilities(names: Sequence[str]) -> list[str]:
+    """The abilities of these names, or all eight if none are given.
+
+    Raises:
+        AuditError: there is no ability of one of the names.
+    """
+    from audit.abilities import ABILITIES
+
+    for name in names:
+        if name not in ABILITIES:
+            raise AuditError(f"there is no ability {name!r}; give one of {', '.join(ABILITIES)}.")
+    return list(names or ABILITIES)
+
+
+def results_folder(settings: AuditSettings, command: str, *names: str) -> Path:
+    """The folder for the results of a command: `reports/curve-memit-pocket-llama`, or with `names` instead."""
+    words = names or (settings.editor.rsplit(":", 1)[-1], settings.model)
+    return settings.reports / "-".join([command, *(file_name(word) for word in words)])
+
+
+def file_name(text: str) -> str:
+    """The last part of a path or Hub id, with only characters that every file system accepts."""
+    return re.sub(r"[^A-Za-z0-9._-]+", "-", text.rstrip("/").rsplit("/", 1)[-1])
+
+
+class Render(Protocol):
+    """From a report to text that fits the width of a terminal."""
+
+    def __call__(self, *, width: int, color: bool, ascii_only: bool) -> str: ...
+
+
+def show(report: "RunReport") -> None:
+    """Print the summary of a run."""
+    from audit.reports.terminal import summary
+
+    print_summary(partial(summary, report))
+
+
+def print_summary(render: Render) -> None:
+    """Print the text of `render`, as wide and as colorful as the terminal allows."""
+    from rich.console import Console
+
+    console = Console()  # knows the width, NO_COLOR and whether this is a terminal
+    color = console.is_terminal and not console.no_color
+    plain = not (sys.stdout.encoding or "ascii").lower().startswith("utf")
+    typer.echo(render(width=console.width, color=color, ascii_only=plain), color=color)
+
+
+def exit_by(report: "RunReport", inconclusive: str) -> None:
+    """End the command by the outcome of the run; INCONCLUSIVE counts as success if `inconclusive` is "skip"."""
+    if report.outcome == "FAIL":
+        raise typer.Exit(FAIL_EXIT)
+    if report.outcome == "INCONCLUSIVE" and inconclusive == "fail":
+        raise typer.Exit(INCONCLUSIVE_EXIT)
