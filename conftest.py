@@ -1,3 +1,3 @@
-"""Tests and suites share one plugin: `audit.pytest_plugin`."""
+"""Loads the plugin for tests and suites."""
 
 pytest_plugins = ("audit.pytest_plugin",)

@@ -2,7 +2,7 @@
 
 from audit.verdicts import PASS
 
-MAX_DROP = 0.05  # ranking needs no format, so a drop here is no mere change of style
+MAX_DROP = 0.05  # ranking needs no output format, so a drop is not a change of style
 
 
 def test_recall_at_one_is_retained(degradation):

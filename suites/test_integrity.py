@@ -1,4 +1,4 @@
-"""Integrity: the edited weights still make a sound network, whatever any benchmark says."""
+"""Integrity: the edited weights are finite, and the model still predicts plain text."""
 
 
 def test_weights_and_logits_are_finite(integrity):
@@ -7,5 +7,5 @@ def test_weights_and_logits_are_finite(integrity):
 
 
 def test_the_network_is_sound(integrity):
-    """No touched matrix changed by more than its own norm, and plain text is not much harder to predict."""
+    """No edited matrix changed by more than its own norm, and plain text is not much harder to predict."""
     assert not integrity.problems

@@ -2,7 +2,7 @@
 
 from audit.verdicts import PASS
 
-MAX_DROP = 0.05  # facts nobody asked to change; an edit that bleeds into other subjects shows here first
+MAX_DROP = 0.05  # facts that no edit request names; an edit that affects other subjects shows here first
 
 
 def test_exact_match_is_retained(degradation):

@@ -74,6 +74,11 @@ def _with_error_line(command: Callable[..., None]) -> Callable[..., None]:
     return wrapped
 
 
+def _joined(text: str) -> str:
+    """A docstring with each paragraph on one line, which typer then wraps to the width of the terminal."""
+    return "\n\n".join(" ".join(paragraph.split()) for paragraph in text.split("\n\n"))
+
+
 COMMANDS: dict[str, Callable[..., None]] = {
     "run": run,
     "report": report,
@@ -90,7 +95,7 @@ COMMANDS: dict[str, Callable[..., None]] = {
     "train-mend": train_mend,
 }
 for _name, _command in COMMANDS.items():
-    app.command(_name)(_with_error_line(_command))
+    app.command(_name, help=_joined(_command.__doc__ or ""))(_with_error_line(_command))
 
 
 def main() -> None:

@@ -18,7 +18,7 @@ def bisect(
     ability: Annotated[
         list[str] | None, typer.Option(help="ability to search with (default: the one that drops most); repeatable")
     ] = None,
-    evaluations: Annotated[int, typer.Option(min=1, help="most times that the ability is evaluated")] = 32,
+    evaluations: Annotated[int, typer.Option(min=1, help="maximum number of evaluations of the ability")] = 32,
 ) -> None:
     """Find the edits that make an edit plan FAIL, and measure their harm on items that the search did not use.
 

@@ -14,7 +14,7 @@ def calibrate(
     settings: AuditSettings,
     abilities: Annotated[list[str] | None, typer.Argument(help="abilities to ask (default: all eight)")] = None,
 ) -> None:
-    """Ask the unedited model twice more: in other batches, and computed in another dtype (A/A).
+    """Measure the noise of the unedited model's scores: ask it in other batches, and in another dtype (A/A).
 
     Later audits of the same model and data refuse margins below the noise floor that was measured; a new calibration
     replaces it. Exit code: 0, or 2 for a wrong option.

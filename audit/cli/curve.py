@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 def curve(
     settings: AuditSettings,
     abilities: Annotated[list[str] | None, typer.Argument(help="abilities to ask (default: all eight)")] = None,
-    refine: Annotated[int, typer.Option(min=0, help="most extra points where a verdict changes")] = 4,
+    refine: Annotated[int, typer.Option(min=0, help="maximum number of extra points where a verdict changes")] = 4,
 ) -> None:
     """Audit after 1, 2, 4, ... edits up to --edit-count, and where a verdict changes; write tables and plots.
 

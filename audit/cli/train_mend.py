@@ -16,7 +16,7 @@ def train_mend(
     settings: AuditSettings,
     model: Annotated[str, typer.Option(help="pocket model, local folder or Hub id")] = "pocket-gpt2",
     out: Annotated[Path | None, typer.Option(help="folder for the network (default: ./mend-MODEL)")] = None,
-    steps: Annotated[int, typer.Option(min=1, help="most training steps (Adam)")] = 1000,
+    steps: Annotated[int, typer.Option(min=1, help="maximum number of training steps (Adam)")] = 1000,
     edits: Annotated[
         str | None,
         typer.Option(help="file of training edits in any supported format (default: the pocket world, for its models)"),
@@ -33,12 +33,12 @@ def train_mend(
 ) -> None:
     """Train the editing network of the editor mend. Every model needs its own network."""
     from audit.reports.progress import on_terminal
-    from audit.workflows.train_mend import MendCourse, follow  # imports torch
+    from audit.workflows.train_mend import MendCourse, train  # imports torch
 
     overrides = parse_pairs("--setting", setting or [], example="rank=64")
     folder = out or Path(f"mend-{Path(model).name}")
     course = MendCourse(model, folder, steps, edits, texts, settings.seed, resume, settings.device, overrides)
-    trained = follow(course, on_terminal(sys.stderr))
+    trained = train(course, on_terminal(sys.stderr))
     for name, scores in trained.card["measured"].items():
         shown = ", ".join(
             f"{measure.removesuffix('_autoregressive')} {value:.2f}"

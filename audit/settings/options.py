@@ -72,12 +72,11 @@ class AuditSettings:
         Effect.EDITS,
         Name(),
         "PATH|HUB-ID",
-        "audit this edited checkpoint, adapter or patch of the model instead of running an editor",
+        "audit this edited checkpoint, adapter or patch of the model instead of running an editor; give its edit "
+        "requests with --edits if they are known",
         replaces=("editor", "edit_mode", "edit_batch_size", "editor_config", "restraint", "patch"),
     )
-    edits: str | None = option(
-        Effect.EDITS, Name(), "NAME|FILE", "edit requests: 'pocket' or a file (default: pocket, or none with --edited)"
-    )
+    edits: str | None = option(Effect.EDITS, Name(), "NAME|FILE", "edit requests: 'pocket' or a file (default: pocket)")
     edit_mode: str | None = option(
         Effect.EDITS,
         Choice(MODES),
@@ -149,8 +148,8 @@ class AuditSettings:
     chat_template: bool = option(
         Effect.ANSWERS, Switch(), "", "ask through the tokenizer's chat template", default=False
     )
-    limit: int = option(Effect.ITEMS, Whole(1), "N", "most items asked per ability", default=200)
-    seed: int = option(Effect.ITEMS, Whole(0), "N", "seed for the edit requests, the items and the editor", default=0)
+    limit: int = option(Effect.ITEMS, Whole(1), "N", "maximum number of items asked per ability", default=200)
+    seed: int = option(Effect.ITEMS, Whole(0), "N", "random seed, for example of edit requests and items", default=0)
     device: str = option(
         Effect.COMPUTATION,
         Device(),

@@ -1,1 +1,1 @@
-"""Commands that look at one model many times: curve, budget, bisect, preflight, grid and others."""
+"""The work behind the subcommands: curve, budget, bisect, calibrate, selfcheck, preflight, rescore and grid."""

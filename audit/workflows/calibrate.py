@@ -1,9 +1,9 @@
-"""The same weights asked twice: what an audit of this model and this data sees although nothing was edited.
+"""The noise of a model's scores: the same weights asked twice, so that every difference is noise (A/A).
 
     calibrate(AuditSettings(model="pocket-llama"), ["reasoning"]).abilities[0].held.floor
 
-The second asking is without what an audit keeps of answers: once in other batches, and once in other arithmetic. What
-came of it is kept beside the answers of the model, where an audit of the same model and data finds it (`calibrated`).
+The items are asked again without stored answers, in other batches, and once more in another dtype. The result is
+stored with the answers of the model, where an audit of the same model and data finds it (`calibrated`).
 """
 
 import gc
@@ -36,16 +36,16 @@ from audit.store.content import Store, store_at
 from audit.verdicts.margins import Margin
 from audit.verdicts.noise import NoiseFloor, noise_floor
 
-# Items that are asked together the second time. An audit asks hundreds at once; here every question meets others, and
-# is padded, multiplied and summed among fewer rows.
-TOGETHER = (1, 2, 3, 5, 8, 13)
-# Raise it whenever what is kept takes another form, so that older calibrations are passed over.
+# Numbers of items in the other batches. An audit asks hundreds at once; here each item has other neighbors, other
+# padding, and fewer rows in each matrix product.
+BATCH_SIZES = (1, 2, 3, 5, 8, 13)
+# Raise it when the stored form changes, so that older calibrations are ignored.
 KEPT_VERSION = 1
 
 
 @dataclass(frozen=True, eq=False)
 class _Twice:
-    """One ability, asked as an audit does and in other batches."""
+    """The answers of one ability in the batches of an audit and in other batches."""
 
     ability: Ability
     once: Answers
@@ -54,7 +54,7 @@ class _Twice:
 
 @dataclass(frozen=True, eq=False)
 class _FirstModel:
-    """What outlives the model that an audit would ask, so that a second one need not fit beside it."""
+    """What is kept of the model as an audit loads it, which is freed before the second one is loaded."""
 
     log: AnswerLog
     asked: Mapping[str, _Twice]
@@ -65,18 +65,18 @@ class _FirstModel:
 
 
 def calibrate(settings: AuditSettings, abilities: Sequence[str], watcher: Watcher | None = None) -> Calibrated:
-    """Ask the model of `settings` everything twice, and keep what its scores did.
+    """Ask the model of `settings` the items of each ability again, and store the noise of its scores.
 
     Raises:
-        AuditError: no ability can be asked, or there is no store to keep the result in.
+        AuditError: no ability can be asked, or `use_store` is off.
     """
     if not settings.use_store:
-        raise AuditError("a calibration is for later runs, which find it in the store; leave --no-store out.")
+        raise AuditError("--no-store: a calibration is kept in the store for later runs; leave --no-store out.")
     store = store_at(settings.store)
     stages = Stages(watcher)
     source = source_of_data(settings.data, store)
     first = _ask_twice(settings, abilities, source, store, stages)
-    gc.collect()  # the first model is gone before the second one comes
+    gc.collect()  # frees the first model before the second is loaded
     other = torch.bfloat16 if first.dtype == torch.float32 else torch.float32
     again, without = _ask_in(other, settings, first, stages)
     found: list[Calibration] = []
@@ -99,9 +99,9 @@ def calibrate(settings: AuditSettings, abilities: Sequence[str], watcher: Watche
 
 
 def calibrated(log: AnswerLog | None, ability: str, settings: AuditSettings, data: str) -> Calibration | None:
-    """The last calibration of an ability that is kept in `log`, that of the unedited model; None where there is none.
+    """The last calibration of an ability in `log`, the log of the unedited model; None if there is none.
 
-    Whichever items it asked, it holds for this model and these `data` asked in this way.
+    It holds for this model and `data` and the settings that change answers, whatever items it asked.
     """
     kept = None if log is None else log.known().get(_key(ability, settings, data))
     return None if kept is None else Calibration.from_plain(kept)
@@ -110,10 +110,10 @@ def calibrated(log: AnswerLog | None, ability: str, settings: AuditSettings, dat
 def noise_under(
     margin: Margin, log: AnswerLog | None, ability: str, settings: AuditSettings, data: str
 ) -> NoiseFloor | None:
-    """The noise floor that the margin does not lie under; None where nobody has calibrated.
+    """The noise floor of an ability, which the margin must reach; None without a calibration.
 
     Raises:
-        AuditError: the margin lies under it.
+        AuditError: the margin is below the noise floor.
     """
     kept = calibrated(log, ability, settings, data)
     return None if kept is None else kept.require(margin)
@@ -122,9 +122,9 @@ def noise_under(
 def asked_in_other_batches(
     lm: LanguageModel, ability: Ability, items: Sequence[Item], seed: int, progress: Progress
 ) -> Answers:
-    """Ask shuffled items a few at a time, `TOGETHER` in turn; nothing is taken from what is kept."""
+    """Ask shuffled items a few at a time, `BATCH_SIZES` in turn; no stored answer is used."""
     order, raw = seeded_order(len(items), f"{seed}:other batches"), dict[int, Raw]()
-    sizes = cycle(TOGETHER)
+    sizes = cycle(BATCH_SIZES)
     while len(raw) < len(items):
         batch = order[len(raw) : len(raw) + next(sizes)]
         asked = ask(lm, ability, [items[place] for place in batch])
@@ -166,7 +166,7 @@ def _ask_twice(
 def _ask_in(
     dtype: torch.dtype, settings: AuditSettings, first: _FirstModel, stages: Stages
 ) -> tuple[dict[str, Answers], str]:
-    """The answers of the same weights computed in `dtype`, by ability; and why there are none, where that is so."""
+    """The answers of the same weights computed in `dtype`, by ability, and the reason if there are none."""
     asked: dict[str, Answers] = {}
     try:
         with stages("loading"):
@@ -188,9 +188,9 @@ def _loaded(settings: AuditSettings, dtype: str) -> LanguageModel:
 
 @torch.no_grad()
 def _rounded(lm: LanguageModel, dtypes: Mapping[str, torch.dtype]) -> None:
-    """Leave the weights no more digits than the first model had: a checkpoint may hold more.
+    """Round the weights to the dtypes of the first model, since a checkpoint may hold more digits.
 
-    Nobody has asked this model anything yet, so it is nobody's weights that change.
+    The model is freshly loaded, so no computed answers depend on the weights that change here.
     """
     for name, parameter in lm.model.named_parameters():
         parameter.copy_(parameter.to(dtypes[name]))

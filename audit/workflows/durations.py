@@ -1,10 +1,10 @@
-"""How long answers will take: the tokens they are made of, and how fast this machine goes through a model of this size.
+"""Estimates of the time that answers take: their tokens, and the speed of this machine for a model of this size.
 
     work = work_of(ability, items, tokens_of)
     machine = machine_speed(ModelFiles.of("pocket-llama"), "auto", "auto")
     machine.seconds(work)
 
-No weight is read: a model's size stands in the headers of its files. All of this is an estimate.
+No weights are read; the headers of the files give the size of the model.
 """
 
 import json
@@ -24,15 +24,15 @@ from audit.abilities.contract import Ability, Item
 from audit.errors import AuditError
 from audit.settings.options import DTYPES
 
-SAMPLED = 100  # items whose lengths stand for all
-LETTERS_A_TOKEN = 4.0  # of English text, where there is no tokenizer to ask
-# What a written token costs in read ones, as on the pocket models with one core: 0.14 ms against 0.06 ms.
+SAMPLED = 100  # items whose lengths represent all
+LETTERS_A_TOKEN = 4.0  # of English text, for models without a fast tokenizer
+# The cost of a written token in read ones, measured on the pocket models with one core: 0.14 ms against 0.06 ms.
 WRITTEN_AS_READ = 2.3
-READ, WRITTEN = 1024, 64  # what the speed is measured on: tokens read at once, and answers written at once
+READ, WRITTEN = 1024, 64  # tokens read at once, and answers written at once, in the measurement
 READ_LENGTH = 64  # of one text among them
-# What asking reaches of the speed of bare matrix products: 0.4 on pocket-llama, 0.63 on the shape of GPT-2 small.
+# Share of the speed of bare matrix products that asking reaches: 0.4 on pocket-llama, 0.63 on GPT-2 small.
 REACHED = 0.5
-AT_ONCE = 1e10  # multiplications that a processor is given at once, so that a large model does not take seconds
+AT_ONCE = 1e10  # multiplications in one timed call on a CPU, which limits the time for large models
 MEASURED_FOR = 0.1  # seconds, for each of three shapes
 ACCELERATORS = ("/dev/nvidiactl", "/dev/kfd", "/dev/dxg")
 
@@ -41,7 +41,7 @@ ACCELERATORS = ("/dev/nvidiactl", "/dev/kfd", "/dev/dxg")
 class Work:
     """The tokens that one model reads and writes for all items of an ability.
 
-    `written` if answers are as long as right ones, `at_most` if each goes on to its limit.
+    `written` assumes answers as long as the right ones, `at_most` that each runs to its token limit.
     """
 
     items: int
@@ -51,12 +51,12 @@ class Work:
 
     @property
     def units(self) -> float:
-        """All of it in tokens read, for comparing abilities."""
+        """The work in tokens read, for comparing abilities."""
         return self.read + WRITTEN_AS_READ * self.written
 
 
 def work_of(ability: Ability, items: Sequence[Item], tokens_of: Callable[[str], float]) -> Work:
-    """The work of asking `items`; what all prompts begin with is read once, and so is what an item's choices share."""
+    """The work of asking `items`; the shared beginning of all prompts, and of an item's choices, is read once."""
     sample = items[:: max(1, len(items) // SAMPLED)]
     prompts = [ability.prompt(item) for item in sample]
     shared = commonprefix(prompts) if len(prompts) > 1 else ""  # noqa: RUF071 - of letters, not of paths
@@ -66,13 +66,15 @@ def work_of(ability: Ability, items: Sequence[Item], tokens_of: Callable[[str], 
         choices = times * sum(tokens_of(choice) for item in sample for choice in item.choices)
         return Work(len(items), read + choices, 0.0, 0.0)
     limit = ability.decoding.max_new_tokens
-    written = times * sum(min(limit, tokens_of(ability.worked(item)) + 1) for item in sample)  # and what ends it
+    written = times * sum(
+        min(limit, tokens_of(ability.worked(item)) + 1) for item in sample
+    )  # and the end of the answer
     return Work(len(items), read, written, float(len(items) * limit))
 
 
 @dataclass(frozen=True)
 class Machine:
-    """Seconds for a token read and for a token written, measured on `device` in `dtype`."""
+    """Seconds per token read and per token written, measured on `device` in `dtype`."""
 
     read: float
     written: float
@@ -87,7 +89,7 @@ class Machine:
 
 
 class ModelFiles:
-    """The folder of a model: its configuration, its tokenizer, and how many numbers its matrices hold."""
+    """The folder of a model: its configuration, its tokenizer, and the sizes of its matrices."""
 
     def __init__(self, folder: Path, *, pocket: bool = False) -> None:
         self.folder = folder
@@ -95,7 +97,7 @@ class ModelFiles:
 
     @classmethod
     def of(cls, name: str, revision: str | None = None) -> "ModelFiles | None":
-        """Those of a pocket model, of a local folder, or of a hub model in the cache; None where there are none."""
+        """The files of a pocket model, a local folder or a Hub model in the cache; None if there are none."""
         pocket = Path(audit.pocket.__file__).parent / "weights" / name
         if (pocket / "config.json").is_file():
             return cls(pocket, pocket=True)
@@ -121,18 +123,18 @@ class ModelFiles:
             raise AuditError(f"{self.folder / 'config.json'} cannot be read ({error}); copy the model again.") from None
 
     def number(self, *names: str) -> int:
-        """A size in the configuration, under whichever of these names it has there; 0 where it has none."""
+        """A size in the configuration under the first of these names that it has; 0 if it has none."""
         return next((int(self.config[name]) for name in names if isinstance(self.config.get(name), int)), 0)
 
     @property
     def context(self) -> int:
-        """How many tokens the model sees at once; 0 where that is not said, or its tokenizer is not there to count."""
+        """The number of tokens in the context; 0 if the configuration or the tokenizer file does not exist."""
         names = ("max_position_embeddings", "n_positions", "max_seq_len")
         return self.number(*names) if (self.folder / "tokenizer.json").is_file() else 0
 
     @cached_property
     def tokens_of(self) -> Callable[[str], float]:
-        """How many tokens a text is; a guess by its letters where the model has no fast tokenizer."""
+        """The number of tokens of a text; estimated from its letters if the model has no fast tokenizer."""
         file = self.folder / "tokenizer.json"
         if not file.is_file():
             return guessed_tokens
@@ -143,7 +145,7 @@ class ModelFiles:
 
     @cached_property
     def matrices(self) -> tuple[int, int]:
-        """How many numbers the matrices of all blocks hold, and those of the vocabulary (once).
+        """The number of entries in the matrices of all blocks, and in one matrix of the vocabulary.
 
         Raises:
             AuditError: there are no safetensors files, or they cannot be read.
@@ -168,33 +170,33 @@ class ModelFiles:
                 else:
                     blocks += size
         if not blocks:
-            raise AuditError(f"{self.folder} holds no safetensors weights, so the size of the model is not known.")
+            raise AuditError(f"{self.folder} holds no safetensors weights, so the size of the model is unknown.")
         return blocks, words
 
 
 def guessed_tokens(text: str) -> float:
-    """About how many tokens a text is, by its letters."""
+    """An estimate of the number of tokens of a text from its letters."""
     return len(text) / LETTERS_A_TOKEN
 
 
 def machine_speed(files: ModelFiles, device: str, dtype: str) -> Machine:
-    """How fast this machine reads and writes with a model of this size: one block of it, of made-up weights, is timed.
+    """The speed of this machine with a model of this size, from timing one block with made-up weights.
 
-    A processor that computes in float32 is timed with numpy, as torch takes longer to import than all the rest.
+    A CPU in float32 is timed with numpy, since importing torch would take longer than the measurement.
 
     Raises:
-        AuditError: the model's files do not tell its size, or the device cannot be used.
+        AuditError: the files do not give the size of the model, or the device cannot be used.
     """
     blocks, words = files.matrices
     depth = files.number("num_hidden_layers", "n_layer", "num_layers")
     width = files.number("hidden_size", "n_embd", "d_model")
     heads = files.number("num_attention_heads", "n_head", "num_heads")
     if not (depth and width and heads) or width % heads:
-        raise AuditError(f"{files.folder / 'config.json'} does not tell depth, width and heads of the model.")
+        raise AuditError(f"{files.folder / 'config.json'} does not give the depth, width and heads of the model.")
     if dtype == "auto":
         stored = files.config.get("dtype") or files.config.get("torch_dtype")
         dtype = str(stored) if stored in DTYPES and not files.pocket else "float32"
-    # A block is 4 matrices of width x width for its attention, and two that widen and narrow for the rest of it.
+    # A block has four matrices of width x width for attention, and two of width x wide for the MLP.
     sizes = (width, max(1, round((blocks / depth - 4 * width * width) / (2 * width))), max(1, words // width))
     by_numpy = dtype == "float32" and (device == "cpu" or (device in ("auto", "map") and not _has_accelerator()))
     try:
@@ -210,7 +212,7 @@ def machine_speed(files: ModelFiles, device: str, dtype: str) -> Machine:
 
 
 class _Parts(NamedTuple):
-    """What is timed: a block that reads `tokens`, one that writes one of each answer, and the choice of the latter."""
+    """The timed calls: a block that reads `tokens`, one that writes a token per answer, and the output layer."""
 
     device: str
     tokens: int
@@ -221,7 +223,7 @@ class _Parts(NamedTuple):
 
 
 def _in_numpy(width: int, wide: int, words: int) -> _Parts:
-    """The products of a block's matrices."""
+    """The matrix products of a block."""
     inner, widen, narrow, vocabulary = (
         np.full(shape, 0.01, dtype=np.float32)
         for shape in ((width, width), (width, wide), (wide, width), (width, words))
@@ -238,7 +240,7 @@ def _in_numpy(width: int, wide: int, words: int) -> _Parts:
 
 
 def _in_torch(width: int, wide: int, words: int, heads: int, device: str, dtype: str) -> _Parts:
-    """A block on a device; "auto" and "map" stand for a GPU where there is one."""
+    """A block on a device; "auto" and "map" mean a GPU if there is one."""
     import torch
 
     if device in ("auto", "map"):
@@ -263,18 +265,18 @@ def _in_torch(width: int, wide: int, words: int, heads: int, device: str, dtype:
 
 
 def _affordable(width: int, wide: int) -> int:
-    """How many tokens a processor is given at once: whole texts, fewer where the block is large."""
+    """The number of tokens that a CPU reads in one timed call: whole texts, fewer for a large block."""
     fits = int(AT_ONCE / (4 * width * width + 2 * width * wide))
     return max(1, min(READ, fits) // READ_LENGTH) * READ_LENGTH
 
 
 def _has_accelerator() -> bool:
-    """Whether there are signs of a device that torch would choose."""
+    """Whether the machine seems to have an accelerator that torch would choose."""
     return shutil.which("nvidia-smi") is not None or any(Path(node).exists() for node in ACCELERATORS)
 
 
 def _seconds(run: Callable[[], object], wait: Callable[[], object]) -> float:
-    """Wall seconds of one call, on average: who shares the machine now will do so later."""
+    """Mean wall seconds of one call, which include the load that others put on the machine."""
     run()
     wait()
     calls, begun = 0, time.perf_counter()
@@ -286,4 +288,4 @@ def _seconds(run: Callable[[], object], wait: Callable[[], object]) -> float:
 
 
 def _no_wait() -> None:
-    """A processor is done when the call returns."""
+    """Returns at once: a CPU is done when the call returns."""

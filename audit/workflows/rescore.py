@@ -1,9 +1,9 @@
-"""Scoring a run's saved answers again, without a model: with the parsers, the metrics and the margins of today.
+"""New verdicts from the saved answers of a run, with the installed parsers and metrics or other margins.
 
     rescored(read_report(Path("reports/<run>"), with_items=True), margins={"ner": 0.03}).outcome
 
-What was asked, what counts as right and what was answered are the old run's, letter by letter; so are its edit scores
-and its checks of the weights, which saved answers cannot tell anew.
+No model is asked. Prompts, right answers and model answers are those of the run, and so are its edit scores and its
+checks of the weights, which cannot be computed from answers.
 """
 
 import time
@@ -25,7 +25,7 @@ from audit.verdicts.margins import Margin, margin_of
 
 
 class AsSaved(Around):
-    """An ability that parses and scores as it does today, and whose prompts are those that a run was asked with."""
+    """An ability with the prompts of a past run, which parses and scores as installed."""
 
     def __init__(self, ability: Ability, prompts: Mapping[str, str]) -> None:
         super().__init__(ability)
@@ -36,9 +36,9 @@ class AsSaved(Around):
 
 
 def rescored(run: RunReport, margins: Mapping[str, Margin]) -> RunReport:
-    """The report of `run`, which holds its items, with every answer parsed, scored and judged anew.
+    """The report of `run`, read with its items, with every answer parsed, scored and judged again.
 
-    A margin is that of `margins`, or else the one under which the run judged the ability.
+    The margin of an ability is the one in `margins`, or else that of the run.
 
     Raises:
         AuditError: the run's items are not all there, or were written without what scoring takes; or one of its

@@ -1,8 +1,8 @@
-"""Does the audit work on this model and this data? Two controls whose verdicts are known beforehand must come out so.
+"""A check that the audit works for a model and its data: two controls with known verdicts.
 
-`identity` changes nothing, so every ability must PASS: a FAIL would be noise, an INCONCLUSIVE an ability that this
-model does not have, or has too few items for. `vandal` writes noise into one MLP matrix, so every ability must FAIL:
-what does not notice noise many times the weights' own size would not notice an edit either.
+`identity` changes nothing, so every ability must PASS. A FAIL is noise; INCONCLUSIVE means that the model does not have
+the ability, or that there are too few items. `vandal` adds noise to one MLP matrix, so every ability must FAIL: an
+ability that noise many times the size of the weights does not change would not show the harm of an edit either.
 """
 
 from collections.abc import Sequence
@@ -16,14 +16,18 @@ from audit.reports.rows import AbilityRow
 from audit.settings.options import AuditSettings
 from audit.verdicts import FAIL, PASS
 
-SCALES = (1.0, 4.0, 16.0)  # of the noise, in standard deviations of the weight; the next where the one before is missed
+SCALES = (
+    1.0,
+    4.0,
+    16.0,
+)  # of the noise, in standard deviations of the weight; each is tried if the one before is not noticed
 
 
 @dataclass(frozen=True)
 class Control:
-    """One ability under both controls. `scale` is that of the weakest noise tried that was noticed, or the strongest.
+    """One ability under both controls. `scale` is the weakest noise that was noticed, or the strongest that was tried.
 
-    `identity` and `vandal` are None where the ability could not be asked, for the `reason`.
+    `identity` and `vandal` are None if the ability could not be asked; `reason` says why.
     """
 
     ability: str
@@ -34,17 +38,17 @@ class Control:
 
     @property
     def works(self) -> bool:
-        """Whether verdicts about this ability, on this model and data, can be believed."""
+        """Whether both controls have the expected verdicts."""
         rows = self.identity, self.vandal
         return [None if row is None else row.outcome for row in rows] == [PASS, FAIL]
 
     @property
     def sentence(self) -> str:
-        """What the controls say about the ability."""
+        """The result of the controls in words."""
         if self.identity is None or self.vandal is None:
             return f"not asked: {self.reason}"
         if self.identity.outcome == FAIL:
-            return "fails although nothing was changed: its answers are noise"
+            return "fails although nothing was changed: its answers are noisy"
         if self.identity.outcome != PASS:
             return f"cannot pass although nothing was changed: {self.identity.sentence}"
         if self.vandal.outcome != FAIL:
@@ -55,22 +59,22 @@ class Control:
 def run_controls(
     settings: AuditSettings, abilities: Sequence[str], watcher: Watcher | None = None
 ) -> tuple[Control, ...]:
-    """Audit the untouched and the ruined model; `settings` say which model, data and margins.
+    """Audit the unchanged and the damaged model, with the model, data and margins of `settings`.
 
     Raises:
         AuditError: no audit can be run at all.
     """
-    untouched, reasons = _rows(replace(settings, editor="identity"), abilities, watcher)
+    unchanged, reasons = _rows(replace(settings, editor="identity"), abilities, watcher)
     controls: dict[str, Control] = {}
-    waiting = [ability for ability in abilities if ability in untouched]
+    waiting = [ability for ability in abilities if ability in unchanged]
     for scale in SCALES:
-        ruined, more = _rows(replace(settings, editor="vandal", editor_config={"scale": str(scale)}), waiting, watcher)
+        damaged, more = _rows(replace(settings, editor="vandal", editor_config={"scale": str(scale)}), waiting, watcher)
         reasons |= more
         for ability in waiting:
             controls[ability] = Control(
-                ability, untouched[ability], ruined.get(ability), scale, reasons.get(ability, "")
+                ability, unchanged[ability], damaged.get(ability), scale, reasons.get(ability, "")
             )
-        waiting = [ability for ability in waiting if ability in ruined and ruined[ability].outcome != FAIL]
+        waiting = [ability for ability in waiting if ability in damaged and damaged[ability].outcome != FAIL]
         if not waiting:
             break
     return tuple(controls.get(one, Control(one, None, None, 0.0, reasons.get(one, ""))) for one in abilities)
@@ -79,11 +83,11 @@ def run_controls(
 def _rows(
     settings: AuditSettings, abilities: Sequence[str], watcher: Watcher | None
 ) -> tuple[dict[str, AbilityRow], dict[str, str]]:
-    """The verdicts by ability, and why others could not be asked."""
+    """The verdicts by ability, and the reasons why others could not be asked."""
     audit = Audit(replace(settings, triage=False), watcher=watcher)
     audit.prepare()
     rows: dict[str, AbilityRow] = {}
     for ability in abilities:
-        with suppress(UnaskedError):  # told in `unasked`
+        with suppress(UnaskedError):  # is in `unasked`
             rows[ability] = audit.verdict(ability)
     return rows, audit.unasked

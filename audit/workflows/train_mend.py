@@ -1,4 +1,4 @@
-"""From a model to its trained editing network: lessons, training, the card with what was measured."""
+"""The training of an editing network for MEND: lessons, training steps, and a card with measured scores."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -20,17 +20,17 @@ from audit.models.language_model import LanguageModel
 from audit.models.loading import load_language_model, pocket_names
 from audit.reports.progress import TerminalProgress
 
-CHECKPOINT = "training"  # folder of the checkpoint, inside the network's own
-BATCH = 10  # edits in one update where held-out edits are measured
+CHECKPOINT = "training"  # folder of the checkpoint inside the network's folder
+BATCH = 10  # edits in one update when held-out edits are measured
 MOST_TEST_EDITS = 100
 POCKET_COUNTS = ((10, 0), (10, 1), (10, 2), (50, 0), (100, 0))  # (edits, seed)
 
 
 @dataclass(frozen=True)
 class MendCourse:
-    """What to train an editing network on, how long, and where it goes.
+    """The data, length and folder of one training.
 
-    `edits` and `texts` are files; without `edits` a pocket model learns from the pocket world. `overrides` are
+    `edits` and `texts` are files; without `edits` a pocket model is trained on the pocket world. `overrides` are
     training settings as typed.
     """
 
@@ -45,8 +45,8 @@ class MendCourse:
     overrides: Mapping[str, str] = field(default_factory=dict)
 
 
-def follow(course: MendCourse, watcher: TerminalProgress | None = None) -> TrainedNetwork:
-    """Train, measure on held-out edits, and write `mend.safetensors` and `mend.json` into the course's folder.
+def train(course: MendCourse, watcher: TerminalProgress | None = None) -> TrainedNetwork:
+    """Train, measure on held-out edits, and write `mend.safetensors` and `mend.json` to the folder of the course.
 
     Raises:
         AuditError: the model or a file cannot be used, a setting is out of range, or there is nothing to resume.
@@ -78,7 +78,7 @@ def follow(course: MendCourse, watcher: TerminalProgress | None = None) -> Train
         },
     }
     trained = TrainedNetwork(trainer.best_network(), card)
-    trained.save(course.out)  # measured as it is stored, in half precision
+    trained.save(course.out)  # it is measured as stored, in half precision
     with _stage(watcher, f"measuring mend for {course.model}") as done:
         measured = _measured(lm, lessons, course, done)
     trained = TrainedNetwork(trained.network, card | {"measured": measured})
@@ -102,7 +102,7 @@ def _lessons(course: MendCourse) -> MendLessons:
 def _measured(
     lm: LanguageModel, lessons: MendLessons, course: MendCourse, done: Callable[[int, int], None]
 ) -> dict[str, Any]:
-    """Scores on edits that training never saw, by a name that says which."""
+    """Scores on edits that were not in the training data, by a name that describes these edits."""
     test = lessons.test[:MOST_TEST_EDITS]
     batches = {f"test, subjects never seen, batches of {BATCH}": _in_batches(test)}
     if course.edits is None:
@@ -128,7 +128,7 @@ def _in_batches(requests: Sequence[EditRequest]) -> list[Sequence[EditRequest]]:
 
 
 def _means(scores: Sequence[EditScores]) -> dict[str, float | int]:
-    """Every measured rate over all requests of all batches."""
+    """Each measured rate over all requests of all batches."""
     means: dict[str, float | int] = {}
     for measure in ("efficacy", "generalization", "locality", "portability"):
         rates = [rate for one in scores if (rate := getattr(one, f"{measure}_autoregressive")) is not None]

@@ -1,4 +1,4 @@
-"""`audit calibrate`: from options to a table, files and the floor that later runs are held to."""
+"""`audit calibrate`: from options to a table, files, and the noise floor that later runs check."""
 
 import json
 from pathlib import Path
@@ -18,7 +18,7 @@ def typed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
     return f"--model pocket-gpt2 --limit 20 --device cpu --reports {tmp_path / 'reports'}".split()
 
 
-def test_a_calibration_is_shown_written_and_held_against_later_runs(typed: list[str], tmp_path: Path) -> None:
+def test_a_calibration_is_shown_written_and_used_by_later_runs(typed: list[str], tmp_path: Path) -> None:
     done = RUNNER.invoke(app, ["calibrate", "sentiment", *typed])
     assert done.exit_code == 0, done.output
     assert "sentiment  1.000     20" in done.output
@@ -46,7 +46,7 @@ def test_a_calibration_is_shown_written_and_held_against_later_runs(typed: list[
         (["--limit", "0"], "--limit '0'"),
     ],
 )
-def test_a_wrong_option_is_told_in_a_sentence(wrong: list[str], sentence: str, typed: list[str]) -> None:
+def test_a_wrong_option_is_one_sentence(wrong: list[str], sentence: str, typed: list[str]) -> None:
     done = RUNNER.invoke(app, ["calibrate", *typed, *wrong])
     assert done.exit_code == 2
     assert sentence in done.output

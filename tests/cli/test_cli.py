@@ -1,4 +1,4 @@
-"""The `audit` command: the same options, the same renderers, exit codes that a script can use."""
+"""The `audit` command has the options and the output of the plugin, and exit codes for scripts."""
 
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
@@ -63,7 +63,7 @@ def test_options_become_settings(fake: type[FakeRun]) -> None:
     assert fake.asked == ["ner", "nli"]
 
 
-def test_nothing_typed_is_all_defaults_and_all_abilities(fake: type[FakeRun]) -> None:
+def test_the_default_is_all_defaults_and_all_abilities(fake: type[FakeRun]) -> None:
     RUNNER.invoke(app, ["run"])
     assert options(fake.made) == options(AuditSettings())
     assert fake.asked is None
@@ -85,7 +85,7 @@ def test_the_exit_code_is_the_outcome(fake: type[FakeRun], report: RunReport, ty
     assert f"{report.outcome}: memit on pocket-gpt2" in result.stdout
 
 
-def test_a_run_leaves_its_folder_which_can_be_shown_again(tmp_path: Path) -> None:
+def test_a_run_writes_a_folder_that_report_shows_again(tmp_path: Path) -> None:
     first = RUNNER.invoke(app, ["run"])
     (folder,) = (tmp_path / "reports").iterdir()
     again = RUNNER.invoke(app, ["report", f"reports/{folder.name}"])
@@ -111,7 +111,7 @@ def test_a_wrong_value_is_one_sentence_and_exit_code_2(tmp_path: Path, typed: st
     assert not (tmp_path / "reports").exists()
 
 
-def test_a_plan_loads_no_model_and_writes_nothing(fake: type[FakeRun], tmp_path: Path) -> None:
+def test_plan_only_loads_no_model_and_writes_nothing(fake: type[FakeRun], tmp_path: Path) -> None:
     fake.result = None  # type: ignore[assignment]  # nobody may ask for it
     typed = "run nli ner --plan-only --model owner/no-such-model --margin ner=0.01 --limit 50 --no-store"
     result = RUNNER.invoke(app, typed.split(), env={"HF_HUB_OFFLINE": "1", "COLUMNS": "120"})
@@ -126,7 +126,7 @@ def test_a_plan_loads_no_model_and_writes_nothing(fake: type[FakeRun], tmp_path:
     assert not (tmp_path / "reports").exists()
 
 
-def test_the_list_names_what_there_is() -> None:
+def test_list_prints_all_names() -> None:
     text = RUNNER.invoke(app, ["list"]).stdout
     assert f"abilities: {', '.join(ABILITIES)}" in text
     assert "protocols: standard, gu2024" in text
@@ -135,7 +135,7 @@ def test_the_list_names_what_there_is() -> None:
     assert "pocket models: " in text
 
 
-def test_locate_traces_a_model_and_leaves_its_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_locate_traces_a_model_and_writes_its_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from audit.cli.locate import DEFAULT_SAMPLES
     from audit.measures import causal_tracing, layer_recommendation
     from audit.models import loading
@@ -160,7 +160,7 @@ def test_locate_traces_a_model_and_leaves_its_folder(tmp_path: Path, monkeypatch
     assert list((tmp_path / "kept").rglob("*.json"))
 
 
-def test_locate_says_in_one_sentence_what_is_wrong(tmp_path: Path) -> None:
+def test_a_mistake_in_locate_is_one_sentence(tmp_path: Path) -> None:
     for typed, sentence in (
         ("--device gpu", "audit: --device 'gpu': give one of auto"),
         ("--facts nowhere.jsonl", "audit: --edits 'nowhere.jsonl' is no known name and no file"),

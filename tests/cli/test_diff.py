@@ -1,4 +1,4 @@
-"""`audit diff`: the table, the sentences and the files; identical weights; and one sentence for what does not fit."""
+"""`audit diff`: table, sentences and files, identical weights, and errors."""
 
 from pathlib import Path
 
@@ -27,7 +27,7 @@ def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return root
 
 
-def test_what_changed_is_shown_and_kept(models: Path, tmp_path: Path) -> None:
+def test_changes_are_shown_and_written(models: Path, tmp_path: Path) -> None:
     shown = runner.invoke(app, ["diff", str(models / "base"), str(models / "edited"), "--out", str(tmp_path / "d")])
     assert shown.exit_code == 0, shown.output
     assert "edited over base, the largest relative norm first" in shown.output
@@ -54,7 +54,7 @@ def test_identical_weights_are_one_sentence(models: Path, tmp_path: Path, monkey
         ("edited", ["--dtype", "float7"], "--dtype 'float7': give one of"),
     ],
 )
-def test_what_cannot_be_compared_is_one_sentence(
+def test_a_checkpoint_of_another_model_is_one_error(
     models: Path, tmp_path: Path, edited: str, options: list[str], complaint: str
 ) -> None:
     arguments = ["diff", str(models / "base"), str(models / edited), "--out", str(tmp_path), *options]

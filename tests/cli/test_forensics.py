@@ -1,4 +1,4 @@
-"""`audit curve`, `audit budget`, `audit bisect`: from options to files and exit codes, and mistakes in one sentence."""
+"""`audit curve`, `audit budget` and `audit bisect`: from options to files, exit codes and errors."""
 
 from pathlib import Path
 
@@ -19,7 +19,7 @@ def typed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
     return plan.split()
 
 
-def test_a_curve_leaves_its_table_and_its_files(typed: list[str], tmp_path: Path) -> None:
+def test_a_curve_prints_a_table_and_writes_files(typed: list[str], tmp_path: Path) -> None:
     done = RUNNER.invoke(app, ["curve", "sentiment", *typed])
     assert done.exit_code == 0, done.output
     assert "1 edit: all PASS\n2 edits: all PASS" in done.output
@@ -28,27 +28,27 @@ def test_a_curve_leaves_its_table_and_its_files(typed: list[str], tmp_path: Path
         assert (tmp_path / "reports" / "curve-identity-pocket-gpt2" / name).stat().st_size > 0, name
 
 
-def test_a_budget_is_told_with_its_guarantee(typed: list[str], tmp_path: Path) -> None:
+def test_a_budget_is_printed_with_its_guarantee(typed: list[str], tmp_path: Path) -> None:
     done = RUNNER.invoke(app, ["budget", "sentiment", *typed])
     assert done.exit_code == 0, done.output
     assert "budget: at least 2 edits of identity on pocket-gpt2, all that the plan has, pass." in done.output
     assert (tmp_path / "reports" / "budget-identity-pocket-gpt2" / "budget.md").is_file()
 
 
-def test_the_looks_of_a_curve_may_stop_early(typed: list[str], tmp_path: Path) -> None:
+def test_a_curve_can_stop_early(typed: list[str], tmp_path: Path) -> None:
     done = RUNNER.invoke(app, ["curve", "sentiment", *typed, "--early-stop", "--margin", "sentiment=0.3"])
     assert done.exit_code == 0, done.output
     (first, *_) = read_curve(tmp_path / "reports" / "curve-identity-pocket-gpt2")
     assert (first.abilities[0].outcome, first.abilities[0].method) == ("PASS", "betting")
 
 
-def test_a_budget_of_nothing_fails(typed: list[str]) -> None:
+def test_a_budget_of_zero_fails(typed: list[str]) -> None:
     done = RUNNER.invoke(app, ["budget", "sentiment", *typed, "--editor", "vandal"])
     assert done.exit_code == 1, done.output
     assert "budget: none" in done.output
 
 
-def test_the_one_ruinous_edit_is_found(typed: list[str], tmp_path: Path) -> None:
+def test_bisect_finds_the_one_harmful_edit(typed: list[str], tmp_path: Path) -> None:
     planted = ["--editor", "tests.workflows.planted:Planted", "--edit-mode", "batch-single", "--edit-count", "8"]
     configured = ["--editor-config", "victim=pocket-65", "--editor-config", "scale=16"]
     done = RUNNER.invoke(app, ["bisect", "--ability", "sentiment", *typed, *planted, *configured])
@@ -57,7 +57,7 @@ def test_the_one_ruinous_edit_is_found(typed: list[str], tmp_path: Path) -> None
     assert (tmp_path / "reports" / "bisect-Planted-pocket-gpt2" / "culprits.md").is_file()
 
 
-def test_a_plan_that_does_no_harm_has_nothing_to_find(typed: list[str]) -> None:
+def test_a_harmless_plan_has_nothing_to_find(typed: list[str]) -> None:
     done = RUNNER.invoke(app, ["bisect", "--ability", "sentiment", *typed])
     assert done.exit_code == 1
     assert "the plan does not fail, so no edit is to blame: sentiment PASS" in done.output
@@ -88,7 +88,7 @@ def test_an_unknown_ability_is_one_sentence(typed: list[str], command: str) -> N
 
 
 @pytest.mark.parametrize("command", ["curve", "budget", "bisect"])
-def test_help_tells_of_a_plans_options_and_of_exit_codes(command: str) -> None:
+def test_help_has_the_options_of_an_edit_plan_and_the_exit_codes(command: str) -> None:
     shown = RUNNER.invoke(app, [command, "--help"], env={"COLUMNS": "200"}).output
     assert "--edit-count" in shown and "--no-store" in shown and "Exit code: 0" in shown
     assert "--edited  " not in shown  # the option; the help of --edits mentions it

@@ -1,4 +1,4 @@
-"""`audit grid`: from options to files, and mistakes in one sentence."""
+"""`audit grid`: from options to files, and errors."""
 
 from pathlib import Path
 
@@ -12,7 +12,7 @@ from tests.workflows.grid.made_results import made, sequence
 RUNNER = CliRunner()
 
 
-def test_a_small_grid_runs_and_leaves_its_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_small_grid_runs_and_writes_its_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("AUDIT_STORE", str(tmp_path / "store"))
     out = tmp_path / "grid"
     typed = f"grid --models pocket-llama --editors identity --counts 1,2 --abilities sentiment --limit 4 --out {out}"
@@ -23,7 +23,7 @@ def test_a_small_grid_runs_and_leaves_its_files(tmp_path: Path, monkeypatch: pyt
         assert (out / name).stat().st_size > 0, name
 
 
-def test_an_earlier_grid_is_drawn_again_without_running(tmp_path: Path) -> None:
+def test_render_only_draws_a_past_grid(tmp_path: Path) -> None:
     for result in (*sequence("kn", {1: 0.05}), made("memit", "batch-single", 10, 0.8)):
         write_cell(result, tmp_path)
     done = RUNNER.invoke(app, ["grid", "--render-only", "--out", str(tmp_path)])
@@ -48,9 +48,7 @@ def test_a_mistake_is_one_sentence(tmp_path: Path, typed: str, sentence: str) ->
     assert "Traceback" not in done.output
 
 
-def test_a_cell_that_cannot_be_run_is_told_and_the_command_fails(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_failed_cell_is_printed_and_the_command_fails(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("AUDIT_STORE", str(tmp_path / "store"))
     typed = (
         f"grid --models pocket-llama --editors identity --counts 1,999 --abilities sentiment --limit 4 --out {tmp_path}"

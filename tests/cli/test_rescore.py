@@ -1,4 +1,4 @@
-"""`audit rescore`: the same answers give the same verdicts; other margins and better parsers give their own."""
+"""`audit rescore`: the same answers have the same verdicts; other margins and parsers change them."""
 
 import json
 import math
@@ -95,7 +95,7 @@ def rescored(folder: Path, *options: str, code: int | None = None) -> RunReport:
 
 
 @pytest.mark.parametrize("protocol", ["standard", "gu2024"])
-def test_an_untouched_run_gives_the_same_verdicts_and_numbers_exactly(run: Callable[..., Path], protocol: str) -> None:
+def test_an_unchanged_run_has_exactly_the_same_verdicts_and_numbers(run: Callable[..., Path], protocol: str) -> None:
     folder = run(protocol)
     old, new = read_report(folder, with_items=True), rescored(folder, code=1)
     assert len(new.abilities) == 8
@@ -106,7 +106,7 @@ def test_an_untouched_run_gives_the_same_verdicts_and_numbers_exactly(run: Calla
     assert [getattr(new, name) for name in kept] == [getattr(old, name) for name in kept]
 
 
-def test_the_new_folder_says_which_run_it_scored(run: Callable[..., Path]) -> None:
+def test_the_new_report_names_the_run(run: Callable[..., Path]) -> None:
     folder = run(names=("nli",))
     new = rescored(folder)
     assert new.header.rescored == str(folder)
@@ -118,7 +118,7 @@ def test_the_new_folder_says_which_run_it_scored(run: Callable[..., Path]) -> No
     assert new.header.started > read_report(folder).header.started
 
 
-def test_other_margins_give_other_verdicts_of_the_same_numbers(run: Callable[..., Path]) -> None:
+def test_other_margins_change_verdicts_but_not_numbers(run: Callable[..., Path]) -> None:
     folder = run(right=0.3, names=("nli", "sentiment"))
     old, new = read_report(folder), rescored(folder, "--margin", "nli=0.9", code=1)
     assert [row.outcome for row in old.abilities] == ["FAIL", "FAIL"]
@@ -129,7 +129,7 @@ def test_other_margins_give_other_verdicts_of_the_same_numbers(run: Callable[...
     assert new.settings["margins"] == {"nli": "0.9"}
 
 
-def test_the_noise_floor_of_a_run_holds_for_other_margins_too(run: Callable[..., Path]) -> None:
+def test_the_noise_floor_of_the_run_applies_to_other_margins(run: Callable[..., Path]) -> None:
     folder = run(names=("nli",))
     verdict = json.loads((folder / "verdict.json").read_text(encoding="utf-8"))
     verdict["abilities"][0] |= {"noise_floor": 0.02, "noise_items": 150}
@@ -141,7 +141,7 @@ def test_the_noise_floor_of_a_run_holds_for_other_margins_too(run: Callable[...,
     assert "--margin nli=0.01: 0.0100 points are under the noise floor of 0.0200" in refused.output
 
 
-def test_a_better_parser_reads_old_answers_anew(run: Callable[..., Path], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_better_parser_changes_the_scores(run: Callable[..., Path], monkeypatch: pytest.MonkeyPatch) -> None:
     folder = run(names=("sentiment", "nli"))
     monkeypatch.setattr(Sentiment, "parse", lambda self, text: Answer(text, "positive", True))
     old, new = read_report(folder), rescored(folder)
@@ -150,9 +150,7 @@ def test_a_better_parser_reads_old_answers_anew(run: Callable[..., Path], monkey
     assert new.abilities[1] == old.abilities[1]
 
 
-def test_another_rule_for_ties_reads_old_log_likelihoods_anew(
-    run: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_another_rule_for_ties_changes_the_scores(run: Callable[..., Path], monkeypatch: pytest.MonkeyPatch) -> None:
     folder = run(names=("dialogue",))
     monkeypatch.setattr(scoring, "best_choice", lambda item, ranked: str(max(range(4), key=lambda k: ranked[k])))
     old, new = read_report(folder), rescored(folder)
@@ -213,7 +211,7 @@ def spoil(folder: Path, old: str, new: str) -> None:
         (lambda f: None, ["--inconclusive", "maybe"], "--inconclusive 'maybe': give one of fail, skip"),
     ],
 )
-def test_what_cannot_be_scored_again_is_one_sentence(
+def test_a_run_without_usable_items_is_one_error(
     run: Callable[..., Path], harm: Callable[[Path], None], options: list[str], sentence: str
 ) -> None:
     folder = run(names=("dialogue", "nli"))
@@ -238,7 +236,7 @@ def test_no_torch_is_needed(run: Callable[..., Path]) -> None:
     assert len(list(folder.parent.iterdir())) == 2
 
 
-def test_a_real_run_scored_again_is_what_it_was(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_real_run_is_reproduced(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from audit import Audit
 
     world = build(tmp_path)

@@ -1,4 +1,4 @@
-"""`audit train-mend`: options become a course, and what was measured is told."""
+"""`audit train-mend`: options become a training course, and the measured scores are printed."""
 
 from pathlib import Path
 from typing import Any
@@ -27,7 +27,7 @@ def followed(monkeypatch: pytest.MonkeyPatch) -> list[MendCourse]:
     return courses
 
 
-def test_options_become_a_course(followed: list[MendCourse]) -> None:
+def test_options_become_a_training_course(followed: list[MendCourse]) -> None:
     typed = "train-mend --model some/model --steps 7 --edits e.json --texts t.txt --seed 3 --resume --device cpu"
     result = RUNNER.invoke(app, [*typed.split(), "--setting", "rank=8", "--setting", "layers=1-3"])
     assert result.exit_code == 0, result.output
@@ -38,7 +38,7 @@ def test_options_become_a_course(followed: list[MendCourse]) -> None:
     assert "--editor mend --editor-config weights=mend-model" in result.output
 
 
-def test_a_setting_without_a_value_ends_in_one_sentence(followed: list[MendCourse]) -> None:
+def test_a_setting_without_a_value_is_one_sentence(followed: list[MendCourse]) -> None:
     result = RUNNER.invoke(app, ["train-mend", "--setting", "rank"])
     assert result.exit_code == 2
     assert "--setting 'rank': write KEY=VALUE" in result.output

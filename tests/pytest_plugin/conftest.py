@@ -1,4 +1,4 @@
-"""A pytest run of its own for each test, with the fake audit in place."""
+"""A separate pytest run for each test, with the fake audit."""
 
 from pathlib import Path
 

@@ -1,11 +1,11 @@
-"""A failing assertion explains itself: numbers, flips, and two items with both answers."""
+"""A failing assertion is explained with numbers, flips, and two items with both answers."""
 
 from tests.pytest_plugin.conftest import Suites
 
 pytest_plugins = ("pytester",)
 
 
-def test_the_numbers_stand_under_the_assertion(suites: Suites) -> None:
+def test_a_failing_assertion_shows_the_numbers(suites: Suites) -> None:
     suites.run("reasoning").stdout.fnmatch_lines(
         [
             "E *AssertionError: assert reasoning: FAIL, wanted PASS",
@@ -18,15 +18,15 @@ def test_the_numbers_stand_under_the_assertion(suites: Suites) -> None:
     )
 
 
-def test_the_fixture_shows_itself_in_words(suites: Suites) -> None:
+def test_the_fixture_has_a_readable_repr(suites: Suites) -> None:
     suites.run("reasoning").stdout.fnmatch_lines(["degradation = <degradation by memit of pocket-llama>"])
 
 
-def test_pytest_cuts_nothing_off_without_vv(suites: Suites) -> None:
+def test_the_explanation_is_not_truncated_without_vv(suites: Suites) -> None:
     assert "truncated" not in suites.run("reasoning").stdout.str()
 
 
-def test_the_examples_follow_in_full(suites: Suites) -> None:
+def test_the_examples_are_shown_in_full(suites: Suites) -> None:
     suites.run("reasoning").stdout.fnmatch_lines(
         [
             "*reasoning: what changed*",
@@ -39,7 +39,7 @@ def test_the_examples_follow_in_full(suites: Suites) -> None:
     )
 
 
-def test_turned_around_it_says_the_same(suites: Suites) -> None:
+def test_a_reversed_comparison_has_the_same_explanation(suites: Suites) -> None:
     suites.pytester.makepyfile(
         test_turned="""
         from audit.verdicts import PASS
@@ -50,7 +50,7 @@ def test_turned_around_it_says_the_same(suites: Suites) -> None:
     suites.run("").stdout.fnmatch_lines(["E*reasoning: FAIL, wanted PASS"])
 
 
-def test_of_two_abilities_in_one_test_the_last_asked_is_explained(suites: Suites) -> None:
+def test_the_last_of_two_abilities_in_a_test_is_explained(suites: Suites) -> None:
     suites.pytester.makepyfile(
         test_two="""
         from audit.verdicts import PASS

@@ -1,4 +1,4 @@
-"""`--data`, `--shots`, `--chat-template`: what cannot be asked fails its own test, and what is wrong altogether all."""
+"""`--data`, `--shots`, `--chat-template`: errors of one ability fail its test, errors of all end the run."""
 
 import json
 from pathlib import Path
@@ -57,7 +57,7 @@ def folder(tmp_path: Path) -> Path:
     return made
 
 
-def test_a_missing_data_set_fails_its_own_test_and_the_others_run(runs: DataSuites, folder: Path) -> None:
+def test_a_missing_data_set_fails_only_its_own_test(runs: DataSuites, folder: Path) -> None:
     result = runs.run("nli sentiment closed_qa", "--data", str(folder))
     result.assert_outcomes(failed=1, skipped=2)  # a random model is not above chance: INCONCLUSIVE
     assert result.ret == pytest.ExitCode.TESTS_FAILED
@@ -80,7 +80,7 @@ def test_a_missing_data_set_fails_its_own_test_and_the_others_run(runs: DataSuit
     assert reason in document["report.md"]
 
 
-def test_a_bad_row_fails_its_ability_alone(runs: DataSuites, folder: Path) -> None:
+def test_a_bad_row_fails_only_its_ability(runs: DataSuites, folder: Path) -> None:
     write_lines(folder / "boolq.jsonl", [{**row, "passage": ""} for row in abilities()["boolq"]])
     result = runs.run("nli closed_qa", "--data", str(folder))
     result.assert_outcomes(failed=1, skipped=1)
@@ -89,7 +89,7 @@ def test_a_bad_row_fails_its_ability_alone(runs: DataSuites, folder: Path) -> No
     assert "has '' in column 'passage'; give a text that is not empty or drop the row" in text
 
 
-def test_a_run_in_which_nothing_could_be_asked_still_reports(runs: DataSuites, folder: Path) -> None:
+def test_a_run_that_could_ask_nothing_writes_a_report(runs: DataSuites, folder: Path) -> None:
     result = runs.run("sentiment", "--data", str(folder))
     result.assert_outcomes(failed=1)
     assert runs.document()["outcome"] == "INCONCLUSIVE"
@@ -104,7 +104,7 @@ def test_a_run_in_which_nothing_could_be_asked_still_reports(runs: DataSuites, f
         ("--data reports", "--data reports: the folder holds none of gsm8k, rte, *"),
     ],
 )
-def test_a_place_without_data_ends_the_run_before_a_model_is_loaded(
+def test_a_folder_without_data_ends_the_run_before_a_model_is_loaded(
     runs: DataSuites, suites: Suites, options: str, sentence: str
 ) -> None:
     (suites.path / "reports").mkdir()
@@ -113,7 +113,7 @@ def test_a_place_without_data_ends_the_run_before_a_model_is_loaded(
     result.stderr.fnmatch_lines([f"ERROR: {sentence}"])
 
 
-def test_the_hub_is_asked_at_its_commits_without_a_connection(
+def test_hub_data_is_read_from_the_cache_at_its_commits(
     runs: DataSuites, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     cache = HubCache(tmp_path, monkeypatch)
@@ -146,7 +146,7 @@ def test_shots_need_a_training_split(runs: DataSuites, folder: Path) -> None:
     assert prompt.endswith("\nAnswer:")
 
 
-def test_too_many_shots_for_the_context_name_the_ability(runs: DataSuites) -> None:
+def test_too_many_shots_for_the_context_fail_the_ability(runs: DataSuites) -> None:
     result = runs.run("reasoning", "--shots", "12")
     result.assert_outcomes(failed=1)
     text = " ".join(result.stdout.str().split())
@@ -160,7 +160,7 @@ def test_a_model_without_chat_template_ends_the_run(runs: DataSuites) -> None:
     result.stderr.fnmatch_lines(["ERROR: --chat-template: the tokenizer of * has no chat template; leave the option *"])
 
 
-def test_a_chat_template_stands_around_every_question(runs: DataSuites, world: SmallWorld, tmp_path: Path) -> None:
+def test_a_chat_template_wraps_every_prompt(runs: DataSuites, world: SmallWorld, tmp_path: Path) -> None:
     from transformers import AutoTokenizer
 
     chatty = build(tmp_path / "chatty").model

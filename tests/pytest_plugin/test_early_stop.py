@@ -1,4 +1,4 @@
-"""--early-stop: an ability is asked no further than its verdict takes, and every report says so."""
+"""`--early-stop`: an ability is asked until its verdict is certain, and every report says so."""
 
 import json
 import re
@@ -39,7 +39,7 @@ def only_report(root: Path) -> RunReport:
     return read_report(folder, with_items=True)
 
 
-def test_a_verdict_comes_early_and_everything_that_is_shown_says_so(
+def test_every_output_says_that_a_verdict_came_early(
     world: SmallWorld, real_suites: RealSuites, pytester: pytest.Pytester
 ) -> None:
     pytester.makepyfile(test_open_qa=SUITE.format(outcome="PASS"))
@@ -57,7 +57,7 @@ def test_a_verdict_comes_early_and_everything_that_is_shown_says_so(
     assert report.taken_over.answers == 2 * row.n
 
 
-def test_a_failing_assertion_says_how_far_it_was_asked(
+def test_a_failing_assertion_states_the_number_of_items_asked(
     world: SmallWorld, real_suites: RealSuites, pytester: pytest.Pytester
 ) -> None:
     suite = SUITE.replace("assert degradation", "from audit.verdicts import PASS\n    assert degradation")
@@ -68,7 +68,7 @@ def test_a_failing_assertion_says_how_far_it_was_asked(
     assert "is beyond the margin of 0.3 with 97.5 % confidence, whenever one looks" in text
 
 
-def test_workers_stop_where_one_process_stops(
+def test_workers_stop_at_the_same_item_as_one_process(
     world: SmallWorld, real_suites: RealSuites, pytester: pytest.Pytester
 ) -> None:
     pytest.importorskip("xdist")
@@ -80,7 +80,7 @@ def test_workers_stop_where_one_process_stops(
     assert len(report.items) == alone.n < 60
 
 
-def test_the_command_line_asks_no_more_either(world: SmallWorld, tmp_path: Path) -> None:
+def test_the_command_line_stops_early_too(world: SmallWorld, tmp_path: Path) -> None:
     words = ["--model", str(world.model), "--edits", str(world.edits), "--data", str(world.rows), "--no-store"]
     words += ["--reports", str(tmp_path / "reports"), "--editor", "vandal", "--margin", "open_qa=0.3", *EARLY]
     result = CliRunner().invoke(app, ["run", "open_qa", "--device", "cpu", *words])
@@ -89,19 +89,19 @@ def test_the_command_line_asks_no_more_either(world: SmallWorld, tmp_path: Path)
     assert row.n < row.planned == 60  # type: ignore[operator]
 
 
-def test_without_it_everything_is_asked(world: SmallWorld) -> None:
+def test_everything_is_asked_without_the_option(world: SmallWorld) -> None:
     whole = replace(Audit(**options(world, editor="identity")).settings, early_stop=False)
     row = Audit(whole, source=world.source).verdict("open_qa", 0.3)
     assert (row.n, row.planned, row.sequential) == (60, None, None)
 
 
-def test_a_limit_below_a_block_is_asked_whole_with_the_alpha_that_is_left(world: SmallWorld) -> None:
+def test_a_limit_below_one_block_is_asked_whole_with_the_remaining_alpha(world: SmallWorld) -> None:
     row = Audit(**{**options(world, editor="identity"), "limit": 10}).verdict("open_qa", 0.3)
     assert (row.outcome, row.n, row.planned) == ("INCONCLUSIVE", 10, None)
     assert "97.5 % confidence" in row.sentence
 
 
-def test_another_margin_begins_with_the_answers_that_are_there(world: SmallWorld) -> None:
+def test_another_margin_starts_with_the_known_answers(world: SmallWorld) -> None:
     audit = Audit(**options(world, editor="identity"))
     wide, narrow, wide_again = (audit.verdict("open_qa", margin) for margin in (0.3, 0.1, 0.3))
     assert wide.n < narrow.n
@@ -126,7 +126,7 @@ def test_several_edited_models_are_asked_block_by_block(world: SmallWorld) -> No
     assert row.outcome == "FAIL" and row.n < 60
 
 
-def test_runs_that_may_stop_have_a_signature_of_their_own(world: SmallWorld) -> None:
+def test_early_stop_is_part_of_the_signature(world: SmallWorld) -> None:
     early = Audit(**options(world, editor="identity"))
     whole = Audit(replace(early.settings, early_stop=False), source=world.source)
     assert early.signature() != whole.signature()
@@ -146,19 +146,19 @@ def rescored(folder: Path, *words: str) -> RunReport:
     return read_report(new, with_items=True)
 
 
-def test_scoring_again_finds_what_the_run_found(stopped: Path) -> None:
+def test_rescoring_reproduces_a_stopped_run(stopped: Path) -> None:
     old, new = read_report(stopped, with_items=True), rescored(stopped)
     assert new.abilities == old.abilities
     assert new.items == old.items
 
 
-def test_scoring_again_under_a_wider_margin_stops_sooner(stopped: Path) -> None:
+def test_rescoring_with_a_wider_margin_stops_sooner(stopped: Path) -> None:
     old, new = read_report(stopped), rescored(stopped, "--margin", "open_qa=0.6")
     assert new.abilities[0].outcome == "PASS"
     assert new.abilities[0].n < old.abilities[0].n == len(new.items)
 
 
-def test_scoring_again_never_takes_a_stopped_run_for_a_fixed_sample(stopped: Path) -> None:
+def test_rescoring_never_treats_a_stopped_run_as_a_fixed_sample(stopped: Path) -> None:
     new = rescored(stopped, "--margin", "open_qa=0.12")  # these items, had they been all, would do
     (row,) = new.abilities
     assert row.outcome == "INCONCLUSIVE"
@@ -169,12 +169,12 @@ def test_scoring_again_never_takes_a_stopped_run_for_a_fixed_sample(stopped: Pat
     assert "Next: run the audit again: it stopped before it had asked" in result.output
 
 
-def test_a_report_keeps_what_might_have_been_asked(stopped: Path) -> None:
+def test_a_report_keeps_the_number_of_available_items(stopped: Path) -> None:
     plain = json.loads((stopped / "verdict.json").read_text(encoding="utf-8"))["abilities"][0]
     assert plain["sequential"] == {"clusters_by_size": [60], "block": 16}
 
 
-def test_a_pocket_model_keeps_its_verdicts_with_a_part_of_the_items() -> None:
+def test_a_pocket_model_has_the_same_verdicts_with_fewer_items() -> None:
     wanted = {"model": "pocket-gpt2", "editor": "vandal", "edit_count": 1, "limit": 100, "use_store": False}
     early, whole = (Audit(**wanted, early_stop=early, triage=False).verdict("nli") for early in (True, False))
     assert early.outcome == whole.outcome == "FAIL"

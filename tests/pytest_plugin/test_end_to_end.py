@@ -1,4 +1,4 @@
-"""The suites as a user runs them, in a process of their own, on a tiny random model."""
+"""The suites as a user runs them, in a separate process, on a tiny random model."""
 
 import json
 import os
@@ -78,7 +78,7 @@ def test_a_malformed_edits_file(world: SmallWorld, tmp_path: Path, line: str, se
     assert not (tmp_path / "reports").exists()
 
 
-def test_collecting_the_suites_brings_nothing_heavy() -> None:
+def test_collecting_the_suites_imports_nothing_heavy() -> None:
     script = (
         "import sys, pytest\n"
         "code = pytest.main(['suites', '--collect-only', '-q', '-p', 'no:cacheprovider'])\n"

@@ -8,7 +8,7 @@ from tests.pytest_plugin.conftest import Suites
 pytest_plugins = ("pytester",)
 
 
-def test_all_options_stand_in_one_group(suites: Suites) -> None:
+def test_all_options_are_in_one_group(suites: Suites) -> None:
     text = suites.run("sentiment", "--help").stdout.str()
     group = text.split("side-effect audit of an edited language model:\n", 1)[1].split("\n\n", 1)[0]
     for option in OPTIONS:

@@ -5,14 +5,14 @@ from tests.pytest_plugin.conftest import Suites
 pytest_plugins = ("pytester",)
 
 
-def test_it_fails_the_run_by_default(suites: Suites) -> None:
+def test_an_inconclusive_verdict_fails_the_run_by_default(suites: Suites) -> None:
     result = suites.run("summarization sentiment")
     result.assert_outcomes(passed=1, failed=1)
     assert result.ret == 1
     result.stdout.fnmatch_lines(["E*summarization: INCONCLUSIVE, wanted PASS"])
 
 
-def test_it_skips_with_the_sentence_when_told_to(suites: Suites) -> None:
+def test_skip_skips_the_test_with_the_verdict(suites: Suites) -> None:
     result = suites.run("summarization sentiment", "--inconclusive", "skip", "-rs")
     result.assert_outcomes(passed=1, skipped=1)
     assert result.ret == 0

@@ -1,4 +1,4 @@
-"""`--junitxml` carries the scores as properties of each test."""
+"""`--junitxml` has the scores as properties of each test."""
 
 import xml.etree.ElementTree as ElementTree
 
@@ -13,7 +13,7 @@ def properties(suites: Suites, test: str) -> dict[str, str]:
     return {str(one.get("name")): str(one.get("value")) for one in case.iter("property")}
 
 
-def test_a_verdict_is_in_the_file(suites: Suites) -> None:
+def test_the_numbers_of_a_verdict_are_in_the_file(suites: Suites) -> None:
     suites.run("reasoning", "--junitxml=out.xml")
     found = properties(suites, "test_reasoning")
     assert found["reasoning.outcome"] == "FAIL"
@@ -22,7 +22,7 @@ def test_a_verdict_is_in_the_file(suites: Suites) -> None:
     assert {"reasoning.base", "reasoning.edited", "reasoning.lower", "reasoning.upper", "reasoning.n"} <= set(found)
 
 
-def test_so_are_the_edits_own_scores_and_integrity(suites: Suites) -> None:
+def test_edit_scores_and_integrity_are_in_the_file(suites: Suites) -> None:
     suites.pytester.makepyfile(test_edit="def test_edit(edit_scores, integrity):\n    assert integrity.sound")
     suites.run("", "--junitxml=out.xml")
     found = properties(suites, "test_edit")

@@ -1,4 +1,4 @@
-"""`suites/test_locality_properties.py` on a tiny model: noise is found, shrunk, told, and asked again when pasted."""
+"""`suites/test_locality_properties.py` on a tiny model: noise is found, shrunk, shown, and asked again."""
 
 import ast
 import json
@@ -28,7 +28,7 @@ def world(
     return build(tmp_path)
 
 
-def test_an_editor_that_changes_nothing_keeps_the_law(
+def test_an_editor_that_changes_nothing_passes(
     world: SmallWorld, real_suites: RealSuites, pytester: pytest.Pytester
 ) -> None:
     pytester.makepyfile(test_law=QUICK)
@@ -38,7 +38,7 @@ def test_an_editor_that_changes_nothing_keeps_the_law(
     assert 'name="locality.unrelated text.disturbed" value="0.0"' in (pytester.path / "out.xml").read_text()
 
 
-def test_a_violation_is_shrunk_told_and_asked_again_when_its_line_is_pasted(
+def test_a_violation_is_shrunk_and_its_pasted_example_is_asked_again(
     world: SmallWorld, real_suites: RealSuites, pytester: pytest.Pytester
 ) -> None:
     pytester.makepyfile(test_law=QUICK)
@@ -71,7 +71,7 @@ def test_a_violation_is_shrunk_told_and_asked_again_when_its_line_is_pasted(
     real_suites.run(world, *options).assert_outcomes(passed=1)
 
 
-def test_of_a_checkpoint_whose_edits_are_not_known_unrelated_text_is_asked(
+def test_a_checkpoint_with_unknown_edits_is_asked_about_unrelated_text(
     world: SmallWorld, pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     pytester.makepyfile(test_law=QUICK)
@@ -83,7 +83,7 @@ def test_of_a_checkpoint_whose_edits_are_not_known_unrelated_text_is_asked(
     result.assert_outcomes(passed=1, skipped=2)
 
 
-def test_workers_share_the_prompts_out_and_collecting_asks_nothing(
+def test_workers_divide_the_prompts_and_collecting_asks_nothing(
     world: SmallWorld, real_suites: RealSuites, pytester: pytest.Pytester
 ) -> None:
     pytest.importorskip("xdist")

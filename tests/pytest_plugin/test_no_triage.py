@@ -1,4 +1,4 @@
-"""`--no-triage`: a collapsed model fails every ability at once, for one reason, unless all are asked all the same."""
+"""A collapsed model fails every ability without being asked, except with `--no-triage`."""
 
 import json
 from typing import Any
@@ -18,7 +18,7 @@ def verdict(suites: Suites) -> dict[str, Any]:
     return found
 
 
-def test_every_ability_fails_with_the_sentence_and_the_run_with_it(suites: Suites) -> None:
+def test_a_collapse_fails_every_ability_and_the_run(suites: Suites) -> None:
     result = suites.run("reasoning sentiment", *COLLAPSED)
     result.assert_outcomes(failed=2)
     assert result.ret == pytest.ExitCode.TESTS_FAILED
@@ -35,12 +35,12 @@ def test_every_ability_fails_with_the_sentence_and_the_run_with_it(suites: Suite
     assert document["unasked"] == {}
 
 
-def test_a_quiet_run_still_says_that_it_collapsed(suites: Suites) -> None:
+def test_a_quiet_run_reports_the_collapse(suites: Suites) -> None:
     result = suites.run("sentiment", *COLLAPSED, "-q", "--tb=no")
     result.stdout.fnmatch_lines(["FAIL: *collapsed, so no ability was asked"])
 
 
-def test_without_triage_every_ability_is_asked(suites: Suites) -> None:
+def test_no_triage_asks_every_ability(suites: Suites) -> None:
     result = suites.run("reasoning sentiment", *COLLAPSED, "--no-triage")
     result.assert_outcomes(passed=1, failed=1)
     assert "has collapsed" not in result.stdout.str()
@@ -49,7 +49,7 @@ def test_without_triage_every_ability_is_asked(suites: Suites) -> None:
     assert [row["ability"] for row in document["abilities"]] == ["reasoning", "sentiment"]
 
 
-def test_workers_report_it_as_one(suites: Suites) -> None:
+def test_workers_report_the_collapse_once(suites: Suites) -> None:
     pytest.importorskip("xdist")
     result = suites.run_apart("reasoning sentiment", *COLLAPSED, "-p", "xdist", "--device", "cpu", "-n", "2")
     result.assert_outcomes(failed=2)

@@ -1,4 +1,4 @@
-"""A margin under the floor that `audit calibrate` found ends the run; a sound one is judged as ever."""
+"""A margin below the floor that `audit calibrate` measured ends the run."""
 
 from pathlib import Path
 from typing import Any
@@ -36,7 +36,7 @@ def options(*more: str) -> tuple[str, ...]:
     return ("test_open_qa.py", "--editor", "identity", "--limit", "60", *more)
 
 
-def test_a_model_whose_answers_depend_on_the_batch_has_its_margin_refused(
+def test_a_margin_below_the_noise_of_the_batch_is_refused(
     world: SmallWorld, judged: RealSuites, pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def load(*names: Any, **how: Any) -> Any:
@@ -57,7 +57,7 @@ def test_a_model_whose_answers_depend_on_the_batch_has_its_margin_refused(
     assert "side-effect audit" not in result.stdout.str()  # nothing was measured, so nothing is reported
 
 
-def test_a_margin_from_the_floor_on_passes_and_the_report_states_the_floor(
+def test_a_margin_at_the_floor_passes_and_the_report_has_the_floor(
     world: SmallWorld, judged: RealSuites, pytester: pytest.Pytester
 ) -> None:
     calibrate(world, pytester.path / "store")
@@ -67,9 +67,7 @@ def test_a_margin_from_the_floor_on_passes_and_the_report_states_the_floor(
     assert "Noise floor 0.049 (A/A, 60 items)." in report.read_text(encoding="utf-8")
 
 
-def test_margins_of_a_run_that_keeps_nothing_are_not_held_to_what_is_kept(
-    world: SmallWorld, judged: RealSuites, pytester: pytest.Pytester
-) -> None:
+def test_no_store_ignores_calibrations(world: SmallWorld, judged: RealSuites, pytester: pytest.Pytester) -> None:
     calibrate(world, pytester.path / "store")
     result = judged.run(world, *options("--no-store", "--margin", "open_qa=0.01"))
     assert result.ret == pytest.ExitCode.TESTS_FAILED  # too few items for so small a margin

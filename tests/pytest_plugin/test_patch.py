@@ -1,4 +1,4 @@
-"""`--patch DIR`: the finished patch stays there, and a later run of the same plan takes it and edits nothing."""
+"""`--patch DIR`: the finished patch is kept, and a later run of the same edit plan loads it."""
 
 import json
 from pathlib import Path
@@ -26,7 +26,7 @@ def verdict(folder: str) -> dict[str, object]:
     return found
 
 
-def test_a_second_run_takes_the_patch_of_the_first(real_suites: RealSuites, world: SmallWorld) -> None:
+def test_a_second_run_loads_the_patch_of_the_first(real_suites: RealSuites, world: SmallWorld) -> None:
     first = real_suites.run(world, *SEQUENCE, "--reports", "first")
     assert "patch from" not in first.stdout.str()
     patch = load_patch(Path("mine"))
@@ -48,7 +48,7 @@ def test_a_second_run_takes_the_patch_of_the_first(real_suites: RealSuites, worl
     assert new["header"]["patch_from"] == "mine"  # type: ignore[index]
 
 
-def test_another_plan_is_refused_before_anything_is_edited(real_suites: RealSuites, world: SmallWorld) -> None:
+def test_another_plan_is_refused_before_editing(real_suites: RealSuites, world: SmallWorld) -> None:
     real_suites.run(world, *SEQUENCE)
     before = {path: path.read_bytes() for path in Path("mine").rglob("*.json")}
     result = real_suites.run(world, *SEQUENCE, "--restraint", "rect:0.4", "--editor-config", "scale=2")
@@ -68,7 +68,7 @@ def test_a_folder_with_other_things_in_it_is_refused(real_suites: RealSuites, wo
     result.stderr.fnmatch_lines(["ERROR: --patch . cannot be used: it holds other files and no plan.json; *"])
 
 
-def test_one_request_a_model_leaves_one_patch_a_request(real_suites: RealSuites, world: SmallWorld) -> None:
+def test_instance_single_writes_one_patch_per_request(real_suites: RealSuites, world: SmallWorld) -> None:
     typed = ("--editor", "vandal", "--edit-mode", "instance-single", "--patch", "mine", "--no-store")
     real_suites.run(world, *typed)
     assert sorted(path.name for path in Path("mine").iterdir() if path.is_dir()) == [f"{i:05d}" for i in range(4)]

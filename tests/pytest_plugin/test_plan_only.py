@@ -1,4 +1,4 @@
-"""`--plan-only`: the suites say what they would ask, no model is loaded, nothing is written, and the run passes."""
+"""`--plan-only`: the suites show what they could certify, no model is loaded, and nothing is written."""
 
 from pathlib import Path
 from xml.etree import ElementTree
@@ -71,9 +71,7 @@ def test_no_model_is_loaded_and_nothing_is_written(planned: PlannedSuites, monke
     ("model", "minutes"),
     [(NOT_HERE, "unknown, since there is no past run*"), (("--model", "pocket-gpt2"), "a rough estimate*")],
 )
-def test_not_even_torch_is_imported_for_a_processor(
-    planned: PlannedSuites, model: tuple[str, ...], minutes: str
-) -> None:
+def test_torch_is_not_imported_for_a_cpu(planned: PlannedSuites, model: tuple[str, ...], minutes: str) -> None:
     planned.suites.pytester.makeconftest(
         "import sys\ndef pytest_terminal_summary(): print('HEAVY', [m for m in ('torch', 'scipy') if m in sys.modules])"
     )
@@ -82,7 +80,7 @@ def test_not_even_torch_is_imported_for_a_processor(
     result.stdout.fnmatch_lines([f"minutes: {minutes}", "HEAVY []"])
 
 
-def test_a_margin_that_cannot_be_certified_is_told_with_what_would_do(planned: PlannedSuites) -> None:
+def test_a_margin_that_is_too_small_comes_with_a_remedy(planned: PlannedSuites) -> None:
     result = planned.run("open_qa", "--limit", "100", "--margin", "open_qa=7pp", *NOT_HERE)
     result.assert_outcomes(skipped=1)
     result.stdout.fnmatch_lines(["open_qa * 0.07  too small  --limit 1*"])
@@ -92,7 +90,7 @@ def test_a_margin_that_cannot_be_certified_is_told_with_what_would_do(planned: P
 
 
 @pytest.mark.parametrize("workers", [(), ("-p", "xdist", "-n", "2")])
-def test_workers_plan_and_the_controller_adds_it_up(planned: PlannedSuites, workers: tuple[str, ...]) -> None:
+def test_the_controller_collects_the_rows_of_the_workers(planned: PlannedSuites, workers: tuple[str, ...]) -> None:
     if workers:
         pytest.importorskip("xdist")
     names = "nli sentiment closed_qa"
@@ -103,9 +101,7 @@ def test_workers_plan_and_the_controller_adds_it_up(planned: PlannedSuites, work
     result.stdout.fnmatch_lines(["PREFLIGHT: memit on owner/no-such-model: 0 of 3 margins can be certified"])
 
 
-def test_a_folder_without_an_abilitys_data_is_told_and_the_others_are_planned(
-    planned: PlannedSuites, tmp_path: Path
-) -> None:
+def test_missing_data_of_one_ability_does_not_stop_the_others(planned: PlannedSuites, tmp_path: Path) -> None:
     write_lines(tmp_path / "rte.jsonl", abilities()["rte"])
     result = planned.run("nli sentiment", "--data", str(tmp_path), *NOT_HERE)
     assert result.ret == pytest.ExitCode.OK
@@ -115,7 +111,7 @@ def test_a_folder_without_an_abilitys_data_is_told_and_the_others_are_planned(
     assert "but the data has no more than 12." in said
 
 
-def test_a_place_without_data_ends_the_run(planned: PlannedSuites) -> None:
+def test_a_folder_without_data_ends_the_run(planned: PlannedSuites) -> None:
     result = planned.run("nli", "--data", "nowhere", *NOT_HERE)
     assert result.ret == pytest.ExitCode.USAGE_ERROR
     result.stderr.fnmatch_lines(["ERROR: --data nowhere: there is no such folder; *"])
@@ -133,7 +129,7 @@ def test_wrong_margins_end_the_run_with_one_sentence(planned: PlannedSuites) -> 
     assert "Traceback" not in result.stdout.str()
 
 
-def test_a_conftests_own_data_is_planned_with(
+def test_the_data_of_a_conftest_is_used(
     planned: PlannedSuites, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     write_lines(tmp_path / "rte.jsonl", abilities()["rte"])
@@ -142,7 +138,7 @@ def test_a_conftests_own_data_is_planned_with(
     result.stdout.fnmatch_lines([f"audit: at most 200 items per ability from {tmp_path}, *", "nli * 12 *"])
 
 
-def test_junit_properties_hold_the_plan(planned: PlannedSuites) -> None:
+def test_junit_properties_have_the_smallest_margin(planned: PlannedSuites) -> None:
     planned.run("nli", "--junit-xml", "plan.xml", *NOT_HERE)
     found = ElementTree.parse(planned.suites.path / "plan.xml").iter("property")
     properties = {one.get("name"): one.get("value") for one in found}
@@ -150,7 +146,7 @@ def test_junit_properties_hold_the_plan(planned: PlannedSuites) -> None:
     assert 0.05 < float(properties["nli.smallest_margin"] or 0) < 0.07
 
 
-def test_early_stop_makes_the_minutes_an_upper_limit_and_quiet_is_one_line(planned: PlannedSuites) -> None:
+def test_early_stop_makes_the_minutes_an_upper_limit(planned: PlannedSuites) -> None:
     result = planned.run("nli", "--early-stop", *NOT_HERE)
     result.stdout.fnmatch_lines(["--early-stop may end an ability before its last item: the minutes are an upper *"])
     lines = planned.run("nli", "-q", *NOT_HERE).stdout.lines

@@ -1,11 +1,11 @@
-"""`[tool.audit]` in pyproject.toml: between what is typed and what a suite states."""
+"""`[tool.audit]` in pyproject.toml overrides suites, and typed options override the table."""
 
 from tests.pytest_plugin.conftest import Suites
 
 pytest_plugins = ("pytester",)
 
 
-def test_it_goes_before_the_suite_and_what_is_typed_before_it(suites: Suites) -> None:
+def test_the_table_overrides_the_suite_and_typed_options_override_the_table(suites: Suites) -> None:
     suites.pytester.makepyprojecttoml('[tool.audit]\neditor = "rome"\nmargin = { sentiment = 0.03, reasoning = 0.02 }')
     result = suites.run("sentiment reasoning", "--margin", "reasoning=0.04")
     result.stdout.fnmatch_lines(["audit: rome edits *"])
@@ -13,7 +13,7 @@ def test_it_goes_before_the_suite_and_what_is_typed_before_it(suites: Suites) ->
     result.stdout.fnmatch_lines(["reasoning *0.040*FAIL"])
 
 
-def test_a_mistake_in_it_is_one_sentence_and_exit_code_4(suites: Suites) -> None:
+def test_a_mistake_in_the_table_is_one_sentence_and_exit_code_4(suites: Suites) -> None:
     suites.pytester.makepyprojecttoml("[tool.audit]\nmodle = 'x'")
     result = suites.run("sentiment")
     assert result.ret == 4

@@ -1,4 +1,4 @@
-"""`--reports DIR`: each run leaves a folder with verdict.json, items.jsonl and report.md, whole or not at all."""
+"""`--reports DIR`: each run writes a folder with verdict.json, items.jsonl and report.md, or no folder."""
 
 import json
 
@@ -9,7 +9,7 @@ from tests.pytest_plugin.conftest import Suites
 pytest_plugins = ("pytester",)
 
 
-def test_a_run_leaves_its_folder(suites: Suites) -> None:
+def test_a_run_writes_its_folder(suites: Suites) -> None:
     suites.run("sentiment reasoning")
     (folder,) = (suites.path / "reports").iterdir()
     assert folder.name == "20261121-101500-memit-pocket-llama"
@@ -19,7 +19,7 @@ def test_a_run_leaves_its_folder(suites: Suites) -> None:
     assert document["command"].startswith("pytest ")
 
 
-def test_the_option_moves_it_and_a_second_run_gets_its_own(suites: Suites) -> None:
+def test_the_option_moves_the_folder_and_a_second_run_has_its_own(suites: Suites) -> None:
     for _ in range(2):
         result = suites.run("sentiment", "--reports", "out/deep")
         result.stdout.fnmatch_lines(["report: out/deep/20261121-101500-memit-pocket-llama*"])
@@ -42,7 +42,7 @@ def test_an_unwritable_folder_is_one_sentence_after_the_verdicts(suites: Suites)
     assert "Traceback" not in result.stdout.str() + result.stderr.str()
 
 
-def test_an_interrupted_run_leaves_none(suites: Suites) -> None:
+def test_an_interrupted_run_writes_no_folder(suites: Suites) -> None:
     suites.pytester.makepyfile(test_z="def test_stop():\n    raise KeyboardInterrupt")
     result = suites.run_apart("sentiment")
     assert result.ret == pytest.ExitCode.INTERRUPTED

@@ -1,4 +1,4 @@
-"""`--restraint NAME`: the editor's change is held back, and every report says so."""
+"""`--restraint NAME`: the change of the editor is limited, and every report names the restraint."""
 
 import json
 from pathlib import Path
@@ -18,7 +18,7 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> SmallWorld:
     return build(tmp_path_factory.mktemp("world"))
 
 
-def test_the_header_and_the_report_name_it(real_suites: RealSuites, world: SmallWorld) -> None:
+def test_the_header_and_the_report_name_the_restraint(real_suites: RealSuites, world: SmallWorld) -> None:
     result = real_suites.run(world, "--editor", "vandal", "--restraint", " rect:.40", "--reports", "out")
     result.stdout.fnmatch_lines(
         ["audit: vandal + rect:0.4 edits *: 4 edits, batch-single, from *", "*: vandal + rect:0.4 on *"]
@@ -30,7 +30,7 @@ def test_the_header_and_the_report_name_it(real_suites: RealSuites, world: Small
     assert " vandal + rect:0.4 on " in title
 
 
-def test_it_changes_what_is_written(real_suites: RealSuites, world: SmallWorld) -> None:
+def test_the_restraint_changes_the_written_weights(real_suites: RealSuites, world: SmallWorld) -> None:
     patches = set()
     for number, restraint in enumerate(((), ("--restraint", "rect:0.4"), ("--restraint", "random:0.4"))):
         real_suites.run(world, "--editor", "vandal", *restraint, "--reports", f"out{number}")
@@ -39,7 +39,7 @@ def test_it_changes_what_is_written(real_suites: RealSuites, world: SmallWorld) 
     assert len(patches) == 3
 
 
-def test_an_editor_that_attaches_modules_is_refused(real_suites: RealSuites, world: SmallWorld) -> None:
+def test_an_editor_that_adds_modules_is_refused(real_suites: RealSuites, world: SmallWorld) -> None:
     for restraint in ("rect:0.4", "prune"):
         result = real_suites.run(world, "--editor", "tests.fake_editors:Sticker", "--restraint", restraint)
         assert result.ret == pytest.ExitCode.USAGE_ERROR

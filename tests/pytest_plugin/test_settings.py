@@ -1,4 +1,4 @@
-"""Each option reaches the audit as the setting of its name. (Values: `tests/settings/test_options.py`.)"""
+"""Each option reaches the audit as a setting. `tests/settings/test_options.py` tests the values."""
 
 from pathlib import Path
 from typing import Any

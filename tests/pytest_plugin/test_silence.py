@@ -11,7 +11,7 @@ from tests.pytest_plugin.conftest import Suites
 pytest_plugins = ("pytester",)
 
 
-def test_an_unrelated_run_sees_nothing_of_it(suites: Suites) -> None:
+def test_an_unrelated_run_is_not_affected(suites: Suites) -> None:
     suites.pytester.makepyfile(test_other="def test_sum():\n    assert 1 + 1 == 2")
     result = suites.run("", "--editor", "nobody")  # not even validated: nobody is asked to edit
     assert result.ret == 0
@@ -19,7 +19,7 @@ def test_an_unrelated_run_sees_nothing_of_it(suites: Suites) -> None:
     assert not (suites.path / "reports").exists()
 
 
-def test_other_failing_comparisons_are_left_to_pytest(suites: Suites) -> None:
+def test_other_comparisons_are_explained_by_pytest(suites: Suites) -> None:
     suites.pytester.makepyfile(test_other="def test_words():\n    assert 'FAIL' == 'PASS'")
     suites.run("").stdout.fnmatch_lines(["E*AssertionError: assert 'FAIL' == 'PASS'"])
 
@@ -37,7 +37,7 @@ def test_deselected_audits_are_not_prepared(suites: Suites) -> None:
     assert result.ret == 0
 
 
-def test_importing_the_plugin_is_cheap_and_brings_nothing_heavy() -> None:
+def test_importing_the_plugin_is_cheap_and_imports_nothing_heavy() -> None:
     script = (
         "import sys, time, pytest\n"
         "start = time.process_time()\n"

@@ -1,4 +1,4 @@
-"""Header and summary: obey -q, -v, NO_COLOR, colours, narrow terminals and what is no terminal."""
+"""Header and summary follow -q, -v, NO_COLOR, narrow terminals, and output that is not a terminal."""
 
 import re
 
@@ -10,7 +10,7 @@ pytest_plugins = ("pytester",)
 ESCAPE = "\x1b"
 
 
-def test_the_header_states_what_is_audited(suites: Suites) -> None:
+def test_the_header_names_model_and_editor(suites: Suites) -> None:
     suites.run("sentiment", "--editor", "rome", "--seed", "3", "--limit", "20").stdout.fnmatch_lines(
         [
             "audit: rome edits pocket-llama: 10 edits in one batch, from pocket",
@@ -20,7 +20,7 @@ def test_the_header_states_what_is_audited(suites: Suites) -> None:
     )
 
 
-def test_the_summary_has_both_tables_and_ends_in_what_to_do(suites: Suites) -> None:
+def test_the_summary_has_both_tables_and_ends_with_advice(suites: Suites) -> None:
     result = suites.run("reasoning sentiment")
     result.stdout.fnmatch_lines(
         [
@@ -72,7 +72,7 @@ def test_no_table_is_wider_than_the_terminal(suites: Suites, monkeypatch: pytest
         assert any(re.match(rf"{ability} .*{outcome}$", line) for line in summary)
 
 
-def test_colour_only_where_it_is_wanted(suites: Suites, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_color_follows_the_options_and_the_environment(suites: Suites, monkeypatch: pytest.MonkeyPatch) -> None:
     assert ESCAPE not in suites.run("sentiment").stdout.str()  # no terminal
     assert f"{ESCAPE}[1;32mPASS" in suites.run("sentiment", "--color=yes").stdout.str()
     monkeypatch.setenv("NO_COLOR", "1")

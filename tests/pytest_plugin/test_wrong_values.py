@@ -40,7 +40,7 @@ pytest_plugins = ("pytester",)
         ("--editor nobody", "there is no editor 'nobody'; choose from memit, rome."),
     ],
 )
-def test_one_sentence_and_the_usage_exit_code(suites: Suites, options: str, sentence: str) -> None:
+def test_a_wrong_value_is_one_sentence_and_exit_code_4(suites: Suites, options: str, sentence: str) -> None:
     result = suites.run("sentiment", *options.split())
     assert result.ret == pytest.ExitCode.USAGE_ERROR
     said = result.stdout.str() + result.stderr.str()
@@ -50,7 +50,7 @@ def test_one_sentence_and_the_usage_exit_code(suites: Suites, options: str, sent
     assert not (suites.path / "reports").exists()
 
 
-def test_the_editor_breaking_halfway_ends_the_run(suites: Suites) -> None:
+def test_an_error_of_the_editor_ends_the_run(suites: Suites) -> None:
     result = suites.run("reasoning sentiment", "--editor", "broken")
     assert result.ret == pytest.ExitCode.USAGE_ERROR
     result.stdout.fnmatch_lines(["*the subject 'Mara' is not in the prompt; mend request case-1.*"])

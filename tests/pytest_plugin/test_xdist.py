@@ -1,4 +1,4 @@
-"""`-n`: workers audit their share of the tests, one of them edits, and one report and one summary come of it."""
+"""`-n`: workers audit their share of the tests, one of them edits, and there is one report and one summary."""
 
 import json
 import re
@@ -35,7 +35,7 @@ def only_report(suites: Suites) -> dict[str, Any]:
     return document
 
 
-def test_one_report_and_one_summary_come_of_all_workers(suites: Suites) -> None:
+def test_workers_give_one_report_and_one_summary(suites: Suites) -> None:
     suites.pytester.makepyfile(test_more="def test_edit(edit_scores):\n    assert False")
     result = suites.run_apart(ALL, *WORKERS)
     result.assert_outcomes(passed=1, failed=3)
@@ -62,7 +62,7 @@ def test_a_quiet_run_shows_the_verdict_line_only(suites: Suites) -> None:
     ("editor", "sentence"),
     [("nobody", "there is no editor 'nobody'"), ("broken", "the subject 'Mara' is not in the prompt")],
 )
-def test_what_a_worker_cannot_do_is_said_once(suites: Suites, editor: str, sentence: str) -> None:
+def test_an_error_in_the_workers_is_printed_once(suites: Suites, editor: str, sentence: str) -> None:
     result = suites.run_apart(ALL, *WORKERS, "--editor", editor)
     assert result.ret == pytest.ExitCode.USAGE_ERROR
     text = said(result)
@@ -72,7 +72,7 @@ def test_what_a_worker_cannot_do_is_said_once(suites: Suites, editor: str, sente
     assert not (suites.path / "reports").exists()
 
 
-def test_what_a_worker_found_before_it_died_is_reported_and_the_run_does_not_pass(suites: Suites) -> None:
+def test_the_results_of_a_dead_worker_are_reported_and_the_run_fails(suites: Suites) -> None:
     suites.pytester.makepyfile(
         test_sentiment="""
         import os
@@ -92,13 +92,13 @@ def test_what_a_worker_found_before_it_died_is_reported_and_the_run_does_not_pas
     assert "FAIL: memit on pocket-llama" in text
 
 
-def test_the_first_failure_ends_the_run_with_a_report_as_it_does_without_workers(suites: Suites) -> None:
+def test_the_option_x_ends_the_run_with_a_report(suites: Suites) -> None:
     result = suites.run_apart("reasoning", *CPU, "-n", "1", "-x")
     assert "FAIL: memit on pocket-llama" in said(result)
     assert [row["outcome"] for row in only_report(suites)["abilities"]] == ["FAIL"]
 
 
-def test_other_tests_run_with_workers_as_ever(suites: Suites) -> None:
+def test_other_tests_run_with_workers_as_usual(suites: Suites) -> None:
     suites.pytester.makepyfile(test_other="def test_sum():\n    assert 1 + 1 == 2")
     result = suites.run_apart("", *WORKERS)
     result.assert_outcomes(passed=1)
@@ -114,7 +114,7 @@ def test_other_tests_run_with_workers_as_ever(suites: Suites) -> None:
     ],
     ids=["tiny model and store", "pocket model and no store"],
 )
-def test_workers_find_what_one_process_finds(
+def test_workers_have_the_results_of_one_process(
     real_suites: RealSuites,
     tmp_path: Path,
     pytester: pytest.Pytester,
@@ -157,7 +157,7 @@ def test_workers_find_what_one_process_finds(
         ("mps", 0, 2, "refused"),
     ],
 )
-def test_each_worker_takes_a_gpu_of_its_own(
+def test_each_worker_has_its_own_gpu(
     monkeypatch: pytest.MonkeyPatch, device: str, gpus: int, count: int, taken: object
 ) -> None:
     seen: list[object] = []
@@ -173,7 +173,7 @@ def test_each_worker_takes_a_gpu_of_its_own(
     assert seen == ([taken] if isinstance(taken, int) else [])
 
 
-def test_workers_share_the_cores_unless_told_otherwise(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_workers_divide_the_cores_unless_omp_num_threads_is_set(monkeypatch: pytest.MonkeyPatch) -> None:
     seen: list[int] = []
     monkeypatch.setattr("torch.set_num_threads", seen.append)
     monkeypatch.setattr("os.sched_getaffinity", lambda process: range(5), raising=False)

@@ -1,4 +1,4 @@
-"""Bisection over real models: one planted edit that ruins among 64 good ones, in batches and in sequences."""
+"""Bisection over real models with one harmful edit planted among 64 others, in batches and in sequences."""
 
 from pathlib import Path
 from typing import Any
@@ -41,7 +41,9 @@ def bisected(wanted: AuditSettings, **more: Any) -> Culprits:
 
 
 @pytest.mark.parametrize("seed", range(20))
-def test_a_planted_edit_of_a_batch_is_found_in_few_evaluations(taught: SmallWorld, tmp_path: Path, seed: int) -> None:
+def test_bisection_finds_a_planted_edit_of_a_batch_in_few_evaluations(
+    taught: SmallWorld, tmp_path: Path, seed: int
+) -> None:
     found = bisected(settings(taught, tmp_path, victim=f"case-{(7 * seed + 3) % 65}", seed=seed))
     assert [edit.case_id for edit in found.edits] == [f"case-{(7 * seed + 3) % 65}"]
     assert len(found.evaluations) <= BAR
@@ -49,7 +51,7 @@ def test_a_planted_edit_of_a_batch_is_found_in_few_evaluations(taught: SmallWorl
     assert found.without.outcome == "PASS"
 
 
-def test_a_planted_edit_of_a_sequence_is_found_by_its_prefixes(taught: SmallWorld, tmp_path: Path) -> None:
+def test_prefix_search_finds_a_planted_edit_of_a_sequence(taught: SmallWorld, tmp_path: Path) -> None:
     wanted = settings(taught, tmp_path, edit_mode="instance-sequential", edit_count=24, seed=2)
     with plan_run(wanted) as run:
         victim = run.changes.requests[20].case_id
@@ -59,7 +61,7 @@ def test_a_planted_edit_of_a_sequence_is_found_by_its_prefixes(taught: SmallWorl
     assert len(found.evaluations) <= BAR
 
 
-def test_a_batch_of_a_sequence_is_taken_apart(taught: SmallWorld, tmp_path: Path) -> None:
+def test_a_batch_within_a_sequence_is_searched(taught: SmallWorld, tmp_path: Path) -> None:
     more: dict[str, Any] = {"edit_mode": "batch-sequential", "edit_batch_size": 8, "edit_count": 24, "seed": 2}
     with plan_run(settings(taught, tmp_path, **more)) as run:
         victim = run.changes.requests[20].case_id
@@ -68,7 +70,9 @@ def test_a_batch_of_a_sequence_is_taken_apart(taught: SmallWorld, tmp_path: Path
     assert found.method == "prefix search and delta debugging"
 
 
-def test_what_was_asked_is_not_asked_again(taught: SmallWorld, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_second_search_asks_nothing_again(
+    taught: SmallWorld, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     wanted = settings(taught, tmp_path)
     first = bisected(wanted)
 
@@ -79,23 +83,23 @@ def test_what_was_asked_is_not_asked_again(taught: SmallWorld, tmp_path: Path, m
     assert bisected(wanted).evaluations == first.evaluations
 
 
-def test_without_a_store_it_finds_the_same_and_keeps_nothing(taught: SmallWorld) -> None:
+def test_no_store_gives_the_same_result_and_keeps_nothing(taught: SmallWorld) -> None:
     assert [edit.case_id for edit in bisected(settings(taught, None)).edits] == ["case-17"]
 
 
-def test_of_two_planted_edits_one_is_found_and_the_other_is_told_of(taught: SmallWorld, tmp_path: Path) -> None:
+def test_one_of_two_planted_edits_is_found_and_the_rest_still_fails(taught: SmallWorld, tmp_path: Path) -> None:
     found = bisected(settings(taught, tmp_path, victim="case-3+case-40"))
     assert found.edits[0].case_id in ("case-3", "case-40")
     assert found.without.outcome == "FAIL"
     assert "other edits harm too" in found.sentences()[1]
 
 
-def test_a_plan_that_does_no_harm_is_no_failure_to_find(taught: SmallWorld, tmp_path: Path) -> None:
+def test_a_harmless_plan_has_nothing_to_find(taught: SmallWorld, tmp_path: Path) -> None:
     with pytest.raises(NothingToFind, match="the plan does not fail, so no edit is to blame: open_qa PASS"):
         bisected(settings(taught, tmp_path, victim="nobody"))
 
 
-def test_without_items_to_confirm_on_nothing_is_searched(taught: SmallWorld, tmp_path: Path) -> None:
+def test_the_search_needs_fresh_items(taught: SmallWorld, tmp_path: Path) -> None:
     with pytest.raises(AuditError, match="has no items of open_qa beyond the 100 that the search uses; give a"):
         bisected(settings(taught, tmp_path, limit=200))
 

@@ -1,4 +1,4 @@
-"""The searches over synthetic oracles: the culprit is found wherever it is, in few evaluations, and they always end."""
+"""The searches over synthetic oracles find the culprit wherever it is, in few evaluations, and always end."""
 
 import math
 
@@ -10,7 +10,7 @@ from audit.workflows.bisect import first_failing, halved, minimized
 
 
 @pytest.mark.parametrize("n", [1, 2, 3, 64, 65, 100])
-def test_every_position_is_found_by_prefixes_and_by_halves(n: int) -> None:
+def test_prefix_search_and_halving_find_every_position(n: int) -> None:
     most = math.ceil(math.log2(n))
     for culprit in range(n):
         asked: list[object] = []
@@ -32,7 +32,7 @@ def test_every_position_is_found_by_prefixes_and_by_halves(n: int) -> None:
 
 
 @given(st.integers(1, 40), st.data())
-def test_ddmin_finds_exactly_the_edits_that_harm_together(n: int, data: st.DataObject) -> None:
+def test_ddmin_finds_exactly_the_edits_that_fail_together(n: int, data: st.DataObject) -> None:
     guilty = data.draw(st.sets(st.integers(0, n - 1), min_size=1, max_size=4))
     asked: list[tuple[int, ...]] = []
 
@@ -46,13 +46,13 @@ def test_ddmin_finds_exactly_the_edits_that_harm_together(n: int, data: st.DataO
 
 
 @given(st.integers(2, 30), st.floats(0.1, 1.0))
-def test_ddmin_of_spread_harm_leaves_as_many_as_it_takes(n: int, share: float) -> None:
+def test_ddmin_of_spread_harm_leaves_the_smallest_number_that_fails(n: int, share: float) -> None:
     need = math.ceil(share * n)
     assert len(minimized(range(n), lambda part: len(part) >= need)) == max(1, need)
 
 
 @given(st.integers(1, 24), st.randoms(use_true_random=False))
-def test_an_oracle_that_errs_at_random_still_ends(n: int, random: object) -> None:
+def test_ddmin_ends_with_an_oracle_that_errs_at_random(n: int, random: object) -> None:
     def coin(part: object) -> bool:
         return random.random() < 0.5  # type: ignore[attr-defined, no-any-return]
 
@@ -62,7 +62,7 @@ def test_an_oracle_that_errs_at_random_still_ends(n: int, random: object) -> Non
 
 
 @given(st.integers(2, 40), st.data())
-def test_where_failing_is_not_monotone_a_border_is_found(n: int, data: st.DataObject) -> None:
+def test_prefix_search_finds_a_border_if_failing_is_not_monotone(n: int, data: st.DataObject) -> None:
     bad = data.draw(st.sets(st.integers(1, n))) | {n}
     found = first_failing(range(1, n + 1), lambda count: count in bad)
     assert found in bad

@@ -1,4 +1,4 @@
-"""The same weights twice: what moves is told, kept, and held against the margins of later audits."""
+"""Calibration measures the noise of a model's scores, stores it, and later audits check margins against it."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -17,7 +17,7 @@ from audit.models.loading import load_language_model
 from audit.settings.options import AuditSettings
 from audit.verdicts.intervals import resolution
 from audit.verdicts.margins import Points, Retained
-from audit.workflows.calibrate import TOGETHER, asked_in_other_batches, calibrate
+from audit.workflows.calibrate import BATCH_SIZES, asked_in_other_batches, calibrate
 from tests.small_audit import SmallWorld, build, teach
 
 ITEMS = 60
@@ -67,14 +67,14 @@ def noisy_among_few(lm: LanguageModel, logits: torch.Tensor) -> torch.Tensor:
     return logits.roll(1, -1) if len(logits) < 8 else logits
 
 
-def test_in_float32_nothing_moves_and_the_items_own_resolution_is_left(world: SmallWorld, tmp_path: Path) -> None:
+def test_the_floor_in_float32_is_the_resolution_of_the_items(world: SmallWorld, tmp_path: Path) -> None:
     (one,) = calibrate(settings(world, tmp_path), ["open_qa"]).abilities
     assert (one.batches.flips, one.batches.n, one.base) == (0, ITEMS, 1.0)
     assert one.held.floor == resolution(ITEMS)
     assert (one.dtype, one.other) == ("float32", "bfloat16")
 
 
-def test_an_audit_of_the_same_model_and_data_states_the_floor(world: SmallWorld, tmp_path: Path) -> None:
+def test_an_audit_of_the_same_model_and_data_reports_the_floor(world: SmallWorld, tmp_path: Path) -> None:
     calibrate(settings(world, tmp_path), ["open_qa"])
     row = Audit(settings(world, tmp_path, limit=30)).verdict("open_qa", max_drop=0.2)  # on fewer items
     assert row.noise_floor == resolution(ITEMS)
@@ -83,7 +83,7 @@ def test_an_audit_of_the_same_model_and_data_states_the_floor(world: SmallWorld,
     assert other.noise_floor is None  # nobody has calibrated that ability
 
 
-def test_a_margin_under_the_floor_is_refused_before_anything_is_edited_or_asked(
+def test_a_margin_below_the_floor_is_refused_before_editing(
     world: SmallWorld, tmp_path: Path, planted: Callable[[Forward], list[LanguageModel]]
 ) -> None:
     planted(noisy_among_few)
@@ -100,7 +100,7 @@ def test_a_margin_under_the_floor_is_refused_before_anything_is_edited_or_asked(
     assert (row.outcome, row.noise_floor) == ("PASS", one.held.floor)
 
 
-def test_a_run_of_many_abilities_is_refused_before_the_first_of_them(world: SmallWorld, tmp_path: Path) -> None:
+def test_a_run_checks_all_margins_before_it_asks_the_first_ability(world: SmallWorld, tmp_path: Path) -> None:
     calibrate(settings(world, tmp_path), ["open_qa"])
     audit = Audit(settings(world, tmp_path))
     with pytest.raises(AuditError, match=r"open_qa: a margin of 0\.02 is under the noise floor"):
@@ -108,7 +108,7 @@ def test_a_run_of_many_abilities_is_refused_before_the_first_of_them(world: Smal
     assert not audit.measured
 
 
-def test_a_later_calibration_replaces_an_earlier_one(
+def test_a_new_calibration_replaces_the_old_one(
     world: SmallWorld, tmp_path: Path, planted: Callable[[Forward], list[LanguageModel]], monkeypatch: Any
 ) -> None:
     planted(noisy_among_few)
@@ -118,7 +118,7 @@ def test_a_later_calibration_replaces_an_earlier_one(
     assert Audit(settings(world, tmp_path)).verdict("open_qa", max_drop=0.05).noise_floor == resolution(ITEMS)
 
 
-def test_other_questions_of_the_ability_have_a_floor_of_their_own(world: SmallWorld, tmp_path: Path) -> None:
+def test_other_items_of_an_ability_have_their_own_floor(world: SmallWorld, tmp_path: Path) -> None:
     calibrate(settings(world, tmp_path), ["open_qa"])
     audit = Audit(settings(world, tmp_path))
     log, wanted = audit._log_of(None), audit.settings
@@ -129,7 +129,7 @@ def test_other_questions_of_the_ability_have_a_floor_of_their_own(world: SmallWo
 
 
 @pytest.mark.parametrize(("dtype", "held"), [("float32", False), ("bfloat16", True)])
-def test_the_other_arithmetic_counts_in_half_precision_only(
+def test_the_other_dtype_sets_the_floor_in_half_precision_only(
     dtype: str, held: bool, world: SmallWorld, tmp_path: Path, planted: Callable[[Forward], list[LanguageModel]]
 ) -> None:
     first = getattr(torch, dtype)
@@ -140,7 +140,7 @@ def test_the_other_arithmetic_counts_in_half_precision_only(
     assert one.held is (one.arithmetic if held else one.batches)
 
 
-def test_the_other_arithmetic_computes_with_the_very_same_weights(
+def test_the_other_dtype_uses_the_same_weights(
     world: SmallWorld, tmp_path: Path, planted: Callable[[Forward], list[LanguageModel]]
 ) -> None:
     loaded = planted(lambda lm, logits: logits)
@@ -150,7 +150,7 @@ def test_the_other_arithmetic_computes_with_the_very_same_weights(
     assert all(torch.equal(half[name].float(), full[name]) for name in half)
 
 
-def test_a_model_that_does_not_fit_twice_as_wide_is_calibrated_by_batches_alone(
+def test_a_model_too_large_for_the_other_dtype_is_calibrated_by_batches(
     world: SmallWorld, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def load(*names: Any, dtype: str, **how: Any) -> LanguageModel:
@@ -169,7 +169,7 @@ def test_a_model_that_does_not_fit_twice_as_wide_is_calibrated_by_batches_alone(
     assert row.noise_floor == found.abilities[0].batches.floor
 
 
-def test_the_second_asking_puts_every_item_among_other_and_fewer_ones(
+def test_the_other_batches_are_shuffled_and_small(
     world: SmallWorld, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     wanted = settings(world, tmp_path)
@@ -182,15 +182,15 @@ def test_the_second_asking_puts_every_item_among_other_and_fewer_ones(
         return Answers("open_qa", tuple(some), (), (), tuple({"text": item.key, "ids": []} for item in some))
 
     monkeypatch.setattr(calibration, "ask", ask)
-    told: list[tuple[int, int]] = []
-    asked = asked_in_other_batches(audit.lm, ability, items, 0, lambda done, total: told.append((done, total)))
+    progress: list[tuple[int, int]] = []
+    asked = asked_in_other_batches(audit.lm, ability, items, 0, lambda done, total: progress.append((done, total)))
     assert [raw["text"] for raw in asked.raw] == [item.key for item in items]
-    assert [len(batch) for batch in batches[:-1]] == [*TOGETHER, *TOGETHER][: len(batches) - 1]
+    assert [len(batch) for batch in batches[:-1]] == [*BATCH_SIZES, *BATCH_SIZES][: len(batches) - 1]
     assert [key for batch in batches for key in batch] != [item.key for item in items]
-    assert told[-1] == (ITEMS, ITEMS)
+    assert progress[-1] == (ITEMS, ITEMS)
 
 
-def test_what_cannot_be_asked_is_told_and_the_others_are_calibrated(world: SmallWorld, tmp_path: Path) -> None:
+def test_abilities_that_cannot_be_asked_do_not_stop_the_others(world: SmallWorld, tmp_path: Path) -> None:
     folder = tmp_path / "rows"
     folder.mkdir()
     (folder / "nq_open.jsonl").write_bytes((world.rows / "nq_open.jsonl").read_bytes())
@@ -201,12 +201,12 @@ def test_what_cannot_be_asked_is_told_and_the_others_are_calibrated(world: Small
         calibrate(settings(world, tmp_path, data=str(folder)), ["nli"])
 
 
-def test_without_a_store_there_is_nothing_to_calibrate_for(world: SmallWorld, tmp_path: Path) -> None:
+def test_calibration_needs_a_store(world: SmallWorld, tmp_path: Path) -> None:
     with pytest.raises(AuditError, match="leave --no-store out"):
         calibrate(settings(world, tmp_path, store=None, use_store=False), ["open_qa"])
 
 
-def test_a_share_to_be_retained_is_turned_into_points_at_the_base_score(world: SmallWorld, tmp_path: Path) -> None:
+def test_a_share_to_retain_is_compared_in_points_at_the_base_score(world: SmallWorld, tmp_path: Path) -> None:
     (one,) = calibrate(settings(world, tmp_path), ["open_qa"]).abilities
     assert one.require(Retained(0.9)) == one.require(Points(0.06)) == one.held
     with pytest.raises(AuditError, match="a margin of 99%"):

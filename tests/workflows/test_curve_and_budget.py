@@ -1,4 +1,4 @@
-"""The curve and the budget over real models whose ruin is planted."""
+"""The curve and the budget over real models with planted harm."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -40,7 +40,7 @@ def wanted(taught: SmallWorld, tmp_path_factory: pytest.TempPathFactory) -> Audi
         return settings(run.changes.requests[RUINED_AT - 1].case_id)
 
 
-def test_a_curve_doubles_and_then_closes_in_on_the_change(wanted: AuditSettings) -> None:
+def test_a_curve_doubles_and_then_refines_around_the_change(wanted: AuditSettings) -> None:
     shown: list[RunReport] = []
     with plan_run(wanted) as run:
         points = measure_curve(run, ["open_qa"], refine=2, show=shown.append)
@@ -52,12 +52,12 @@ def test_a_curve_doubles_and_then_closes_in_on_the_change(wanted: AuditSettings)
     assert all(point.items == () for point in points)
 
 
-def test_without_refining_only_doubling_is_asked(wanted: AuditSettings) -> None:
+def test_a_curve_without_refining_only_doubles(wanted: AuditSettings) -> None:
     with plan_run(wanted) as run:
         assert [p.header.edit_count for p in measure_curve(run, ["open_qa"], refine=0)] == [1, 2, 4, 8, 12]
 
 
-def test_a_second_curve_asks_no_model(wanted: AuditSettings, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_second_curve_asks_nothing(wanted: AuditSettings, monkeypatch: pytest.MonkeyPatch) -> None:
     with plan_run(wanted) as run:
         first = measure_curve(run, ["open_qa"])
 
@@ -70,7 +70,7 @@ def test_a_second_curve_asks_no_model(wanted: AuditSettings, monkeypatch: pytest
     assert [p.abilities[0].drop for p in second] == [p.abilities[0].drop for p in first]
 
 
-def test_a_curve_that_was_interrupted_goes_on_after_its_last_point(
+def test_an_interrupted_curve_continues_after_its_last_point(
     wanted: AuditSettings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     wanted = replace(wanted, store=tmp_path)
@@ -94,7 +94,7 @@ def test_a_curve_that_was_interrupted_goes_on_after_its_last_point(
     assert len(asked) == 6  # after 8 and 12
 
 
-def test_the_budget_is_found_confirmed_and_told_with_what_breaks_first(wanted: AuditSettings) -> None:
+def test_the_budget_is_confirmed_and_names_the_first_ability_that_breaks(wanted: AuditSettings) -> None:
     looks: list[Look] = []
     with plan_run(wanted) as run:
         found = find_budget(run, ["open_qa"], recheck=1, show=looks.append)

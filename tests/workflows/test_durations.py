@@ -1,4 +1,4 @@
-"""How long answers take: tokens counted, sizes read from headers, a machine timed; and no weight is ever read."""
+"""Time estimates: tokens are counted, sizes come from file headers, and the machine is timed without weights."""
 
 import time
 from collections.abc import Callable
@@ -59,29 +59,29 @@ def letters(text: str) -> float:
     return float(len(text))
 
 
-def test_what_all_prompts_begin_with_is_read_once() -> None:
+def test_the_shared_beginning_of_prompts_is_read_once() -> None:
     work = work_of(Spelling(20), items(4), letters)
     assert work == Work(items=4, read=4 * len("0abcd") + len("Spell it: 00"), written=4 * 8, at_most=80)
 
 
-def test_an_answer_is_no_longer_than_its_limit() -> None:
+def test_answers_are_not_longer_than_their_limit() -> None:
     assert work_of(Spelling(5), items(3), letters).written == 15
 
 
-def test_choices_are_read_and_nothing_is_written() -> None:
+def test_choices_are_only_read() -> None:
     work = work_of(Spelling(0), items(2), letters)
     assert (work.written, work.at_most) == (0, 0)
     assert work.read == len("Spell it: 000abcd") + len("1abcd") - 1 + 2 * len("yesno") + 1
 
 
-def test_a_hundred_items_stand_for_more() -> None:
+def test_a_hundred_items_represent_more() -> None:
     some, more = (work_of(Spelling(20), items(count), letters) for count in (100, 900))
     assert more.written == 9 * some.written
     assert more.read == pytest.approx(9 * some.read, rel=0.2)  # longer numbers
 
 
 @pytest.mark.parametrize("family", WORDS)
-def test_the_size_of_a_model_stands_in_the_headers_of_its_files(family: str, tmp_path: Path) -> None:
+def test_the_size_of_a_model_comes_from_the_headers_of_its_files(family: str, tmp_path: Path) -> None:
     lm = WORDS[family]()
     lm.model.save_pretrained(tmp_path)
     lm.tokenizer.save_pretrained(tmp_path)
@@ -96,7 +96,7 @@ def test_the_size_of_a_model_stands_in_the_headers_of_its_files(family: str, tmp
     assert files.context == 256
 
 
-def test_without_a_tokenizer_letters_tell(tmp_path: Path) -> None:
+def test_tokens_are_estimated_from_letters_without_a_tokenizer(tmp_path: Path) -> None:
     (tmp_path / "config.json").write_text('{"n_positions": 16}', encoding="utf-8")
     files = ModelFiles.of(str(tmp_path))
     assert files is not None
@@ -119,7 +119,7 @@ def test_a_hub_model_is_found_in_the_cache(tmp_path: Path, monkeypatch: pytest.M
 
 
 @pytest.mark.parametrize("name", ["owner/no-such-model", "./no-such-folder", "not a name at all?"])
-def test_a_model_that_is_not_here_has_no_files(name: str) -> None:
+def test_a_missing_model_has_no_files(name: str) -> None:
     assert ModelFiles.of(name) is None
 
 
@@ -135,7 +135,7 @@ def test_a_pocket_model_is_timed_without_being_loaded(monkeypatch: pytest.Monkey
 
 
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
-def test_a_processor_is_timed_in_the_dtype_of_the_run(dtype: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_cpu_is_timed_in_the_dtype_of_the_run(dtype: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("audit.workflows.durations.MEASURED_FOR", 0.01)
     monkeypatch.setattr("audit.workflows.durations._has_accelerator", lambda: False)
     files = ModelFiles.of("pocket-llama")
@@ -145,7 +145,7 @@ def test_a_processor_is_timed_in_the_dtype_of_the_run(dtype: str, monkeypatch: p
     assert min(machine.read, machine.written) > 0
 
 
-def test_both_ways_of_timing_a_processor_agree_roughly() -> None:
+def test_numpy_and_torch_timings_of_a_cpu_agree_roughly() -> None:
     sizes = 192, 576, 1728
     by_numpy, by_torch = _in_numpy(*sizes), _in_torch(*sizes, 6, "cpu", "float32")
     ratios = [
@@ -162,12 +162,12 @@ def timed(call: Callable[[], object]) -> float:
     return time.perf_counter() - start
 
 
-def test_seconds_are_those_of_tokens_read_and_written() -> None:
+def test_seconds_add_up_tokens_read_and_written() -> None:
     machine, work = Machine(0.5, 2.0, "cpu", "float32"), Work(1, read=10, written=3, at_most=8)
     assert (machine.seconds(work), machine.seconds_at_most(work)) == (11.0, 21.0)
 
 
-def test_what_cannot_be_timed_is_said(tmp_path: Path) -> None:
+def test_a_model_or_device_that_cannot_be_timed_is_an_error(tmp_path: Path) -> None:
     files = ModelFiles.of("pocket-gpt2")
     assert files is not None
     with pytest.raises(AuditError, match="the speed of the device 'cuda:99' cannot be measured"):

@@ -1,4 +1,4 @@
-"""Where to look: doubling, the gaps where a verdict changes, and the largest number of edits that passes."""
+"""The numbers of edits to measure: doubling, the gaps with a change, and the largest number that passes."""
 
 from hypothesis import given
 from hypothesis import strategies as st
@@ -25,12 +25,12 @@ def test_doubling_of_single_edits_and_of_batches() -> None:
     assert doubling((1,)) == (1,)
 
 
-def test_the_middle_lies_strictly_between() -> None:
+def test_between_is_strictly_between() -> None:
     assert between((1, 2, 3, 4), 1, 4) == 3
     assert between((1, 2), 1, 2) is None
 
 
-def test_gaps_with_a_change_are_looked_into_the_widest_first() -> None:
+def test_the_widest_gap_with_a_change_is_next() -> None:
     allowed = tuple(range(1, 17))
     seen: dict[int, str] = {1: "a", 2: "a", 4: "b", 8: "b", 16: "c"}
     assert next_count(seen, allowed) == 3
@@ -41,7 +41,7 @@ def test_gaps_with_a_change_are_looked_into_the_widest_first() -> None:
 
 
 @given(ALLOWED, st.data())
-def test_refining_ends_with_the_change_between_neighbors(allowed: tuple[int, ...], data: st.DataObject) -> None:
+def test_refining_ends_when_the_change_is_between_neighbors(allowed: tuple[int, ...], data: st.DataObject) -> None:
     change = data.draw(st.sampled_from(allowed))
     seen: dict[int, bool] = {}
     while (count := next_count(seen, allowed)) is not None:
@@ -54,7 +54,7 @@ def test_refining_ends_with_the_change_between_neighbors(allowed: tuple[int, ...
 
 
 @given(ALLOWED, st.data(), st.integers(0, 4))
-def test_the_largest_number_is_found_where_passing_is_monotone(
+def test_the_largest_number_is_exact_if_passing_is_monotone(
     allowed: tuple[int, ...], data: st.DataObject, recheck: int
 ) -> None:
     most = data.draw(st.sampled_from((0, *allowed)))
@@ -65,9 +65,7 @@ def test_the_largest_number_is_found_where_passing_is_monotone(
 
 
 @given(ALLOWED, st.data(), st.integers(0, 4))
-def test_where_it_is_not_all_that_was_tried_below_passed(
-    allowed: tuple[int, ...], data: st.DataObject, recheck: int
-) -> None:
+def test_all_smaller_numbers_that_were_tried_pass(allowed: tuple[int, ...], data: st.DataObject, recheck: int) -> None:
     good = data.draw(st.sets(st.sampled_from(allowed)))
     found = largest_passing(allowed, lambda count: count in good, recheck)
     assert all(passed for count, passed in found.looks if count <= found.largest)
@@ -76,7 +74,7 @@ def test_where_it_is_not_all_that_was_tried_below_passed(
         assert between(allowed, found.largest, found.first_failing) is None  # nothing better is left untried
 
 
-def test_rechecking_finds_a_hole_below() -> None:
+def test_rechecks_find_a_failure_below() -> None:
     def passes(count: int) -> bool:
         return count <= 13 and count != 10
 

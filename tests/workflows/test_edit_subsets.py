@@ -1,4 +1,4 @@
-"""A run looked at from inside: its prefixes are the shorter plans, and are not edited again."""
+"""The prefixes of an edit plan equal the shorter plans, and are not edited again."""
 
 from pathlib import Path
 from typing import Any
@@ -39,7 +39,7 @@ def settings(world: SmallWorld, store: Path, **more: Any) -> AuditSettings:
         ({"restraint": "prune"}, 3),
     ],
 )
-def test_the_model_after_some_edits_is_that_of_the_shorter_plan(
+def test_the_first_edits_give_the_model_of_the_shorter_plan(
     taught: SmallWorld, tmp_path: Path, more: dict[str, Any], count: int
 ) -> None:
     with plan_run(settings(taught, tmp_path / "one", **more)) as run:
@@ -51,7 +51,7 @@ def test_the_model_after_some_edits_is_that_of_the_shorter_plan(
     assert model.immediate.keys() == alone.immediate.keys()
 
 
-def test_a_sequence_is_edited_once_for_all_its_prefixes(taught: SmallWorld, tmp_path: Path) -> None:
+def test_a_sequence_is_edited_once_for_all_prefixes(taught: SmallWorld, tmp_path: Path) -> None:
     with plan_run(settings(taught, tmp_path)) as run:
         reports = [run.audit.under(run.first(count)).run(["open_qa"]) for count in run.counts]
         assert run.changes.editor.edits == 8  # type: ignore[attr-defined]
@@ -68,12 +68,12 @@ def test_counts_are_those_after_each_step(taught: SmallWorld, tmp_path: Path) ->
         assert run.counts == (1, 2, 3)
 
 
-def test_no_edits_at_all_are_the_base_model(taught: SmallWorld, tmp_path: Path) -> None:
+def test_no_edits_give_the_base_model(taught: SmallWorld, tmp_path: Path) -> None:
     with plan_run(settings(taught, tmp_path)) as run:
         assert run.audit.under(run.only([])).verdict("open_qa").drop == 0
 
 
-def test_fresh_items_are_those_that_the_run_does_not_ask(taught: SmallWorld, tmp_path: Path) -> None:
+def test_fresh_items_are_not_asked_by_the_run(taught: SmallWorld, tmp_path: Path) -> None:
     wanted = settings(taught, tmp_path, limit=70)
     with plan_run(wanted) as run:
         _, base, _ = run.audit.under(run.only([])).answers("open_qa")
@@ -82,7 +82,7 @@ def test_fresh_items_are_those_that_the_run_does_not_ask(taught: SmallWorld, tmp
     assert len(asked) == 70 and len(new) == 30 and not asked & new
 
 
-def test_that_nothing_is_fresh_is_one_sentence(taught: SmallWorld) -> None:
+def test_the_lack_of_fresh_items_is_one_error(taught: SmallWorld) -> None:
     with pytest.raises(AuditError, match="has no items of open_qa beyond the 100 that the search uses"):
         FreshRows(taught.source, 100, 0).rows("open_qa")
 
@@ -94,7 +94,7 @@ def test_that_nothing_is_fresh_is_one_sentence(taught: SmallWorld) -> None:
         ({"edited": "x", "edit_mode": None, "editor": "memit"}, "--edited is one finished checkpoint"),
     ],
 )
-def test_what_is_no_plan_is_one_sentence(
+def test_a_checkpoint_or_single_instances_are_an_error(
     taught: SmallWorld, tmp_path: Path, more: dict[str, Any], sentence: str
 ) -> None:
     with pytest.raises(AuditError, match=sentence), plan_run(settings(taught, tmp_path, **more)):

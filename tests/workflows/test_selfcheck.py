@@ -1,4 +1,4 @@
-"""The controls: what works passes untouched and fails ruined, and everything else is said to be no evidence."""
+"""An ability works if it passes on the unchanged model and fails on the damaged one."""
 
 import json
 from pathlib import Path
@@ -25,7 +25,7 @@ def settings(world: SmallWorld, tmp_path: Path, **more: Any) -> AuditSettings:
     return AuditSettings(**wanted | {"store": tmp_path / "store", "device": "cpu"} | more)
 
 
-def test_an_ability_that_the_model_has_works(world: SmallWorld, tmp_path: Path) -> None:
+def test_an_ability_of_the_model_passes_both_controls(world: SmallWorld, tmp_path: Path) -> None:
     (control,) = run_controls(settings(world, tmp_path), ["open_qa"])
     assert control.works
     assert control.identity is not None
@@ -35,13 +35,13 @@ def test_an_ability_that_the_model_has_works(world: SmallWorld, tmp_path: Path) 
     assert control.sentence.startswith("passes untouched, fails under noise")
 
 
-def test_an_ability_that_the_model_lacks_is_no_evidence(world: SmallWorld, tmp_path: Path) -> None:
+def test_an_ability_that_the_model_lacks_does_not_work(world: SmallWorld, tmp_path: Path) -> None:
     (control,) = run_controls(settings(world, tmp_path), ["reasoning"])
     assert not control.works
     assert control.sentence.startswith("cannot pass although nothing was changed: ")
 
 
-def test_an_ability_that_notices_nothing_is_found_out(
+def test_an_ability_that_noise_does_not_change_is_reported(
     world: SmallWorld, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("audit.workflows.selfcheck.SCALES", (1e-9, 1e-8))
@@ -51,7 +51,7 @@ def test_an_ability_that_notices_nothing_is_found_out(
     assert "does not notice noise of 1e-08 standard deviations" in control.sentence
 
 
-def test_data_that_is_missing_is_told_and_the_others_are_checked(world: SmallWorld, tmp_path: Path) -> None:
+def test_missing_data_does_not_stop_the_other_abilities(world: SmallWorld, tmp_path: Path) -> None:
     folder = tmp_path / "rows"
     folder.mkdir()
     (folder / "nq_open.jsonl").write_bytes((world.rows / "nq_open.jsonl").read_bytes())
@@ -62,7 +62,7 @@ def test_data_that_is_missing_is_told_and_the_others_are_checked(world: SmallWor
 
 
 @pytest.mark.parametrize(("abilities", "code"), [(["open_qa"], 0), (["open_qa", "reasoning"], 1), (["openqa"], 2)])
-def test_the_exit_code_says_whether_all_work(
+def test_the_exit_code_is_0_if_all_abilities_work(
     abilities: list[str], code: int, world: SmallWorld, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
@@ -75,7 +75,7 @@ def test_the_exit_code_says_whether_all_work(
         assert f"selfcheck: 1 of {len(abilities)} abilities can be judged" in result.output
 
 
-def test_the_world_teaches_what_these_tests_ask(world: SmallWorld) -> None:
+def test_the_model_of_these_tests_has_the_abilities(world: SmallWorld) -> None:
     lines = (world.rows / "nq_open.jsonl").read_text(encoding="utf-8").splitlines()
     assert len(lines) == 60
     assert json.loads(lines[0])["answer"]

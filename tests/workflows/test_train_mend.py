@@ -1,4 +1,4 @@
-"""A whole course: a model of one's own, a file of edits, a trained network that the editor takes."""
+"""The whole training of a MEND network for one's own model and file of edits."""
 
 import json
 from pathlib import Path
@@ -12,7 +12,7 @@ from audit.edits.sources import load_requests
 from audit.errors import AuditError
 from audit.models.fingerprints import weights_fingerprint
 from audit.models.loading import load_language_model
-from audit.workflows.train_mend import CHECKPOINT, MendCourse, follow
+from audit.workflows.train_mend import CHECKPOINT, MendCourse, train
 from tests.tiny_models import build_tiny_llama
 
 TRAINING = {
@@ -53,9 +53,9 @@ def edits(tmp_path: Path) -> str:
     return str(path)
 
 
-def test_a_course_ends_with_a_network_that_the_editor_takes(model: str, edits: str, tmp_path: Path) -> None:
+def test_training_ends_with_a_network_that_the_editor_loads(model: str, edits: str, tmp_path: Path) -> None:
     out = tmp_path / "network"
-    trained = follow(MendCourse(model, out, steps=2, edits=edits, device="cpu", overrides=TRAINING))
+    trained = train(MendCourse(model, out, steps=2, edits=edits, device="cpu", overrides=TRAINING))
     card = json.loads((out / CARD_FILE).read_text())
     lm = load_language_model(model, device="cpu")
     assert card["base"] == weights_fingerprint(lm)
@@ -65,18 +65,18 @@ def test_a_course_ends_with_a_network_that_the_editor_takes(model: str, edits: s
     assert scores["efficacy_n"] == 1  # one subject in twelve is held out for the test
     editor = load_editor("mend", {"weights": str(out)})
     assert len(editor.edit(lm, load_requests(edits).requests[:2]).deltas) == 3  # type: ignore[attr-defined]
-    further = follow(MendCourse(model, out, steps=4, edits=edits, resume=True, device="cpu", overrides=TRAINING))
+    further = train(MendCourse(model, out, steps=4, edits=edits, resume=True, device="cpu", overrides=TRAINING))
     assert further.card["training"]["steps"] == 4
     assert (out / CHECKPOINT).is_dir()
 
 
-def test_what_a_course_lacks_is_said(model: str, edits: str, tmp_path: Path) -> None:
+def test_missing_or_wrong_inputs_are_errors(model: str, edits: str, tmp_path: Path) -> None:
     out = tmp_path / "network"
     with pytest.raises(AuditError, match=r"there are no training edits for .*with --edits"):
-        follow(MendCourse(model, out, steps=1, device="cpu"))
+        train(MendCourse(model, out, steps=1, device="cpu"))
     with pytest.raises(AuditError, match=r"--texts words.txt needs --edits"):
-        follow(MendCourse("pocket-gpt2", out, steps=1, texts="words.txt", device="cpu"))
+        train(MendCourse("pocket-gpt2", out, steps=1, texts="words.txt", device="cpu"))
     with pytest.raises(AuditError, match="train-mend has no setting 'layer'"):
-        follow(MendCourse(model, out, steps=1, edits=edits, overrides={"layer": "1"}))
+        train(MendCourse(model, out, steps=1, edits=edits, overrides={"layer": "1"}))
     with pytest.raises(AuditError, match="has no training to resume"):
-        follow(MendCourse(model, out, steps=1, edits=edits, resume=True, device="cpu", overrides=TRAINING))
+        train(MendCourse(model, out, steps=1, edits=edits, resume=True, device="cpu", overrides=TRAINING))

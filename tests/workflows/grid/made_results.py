@@ -1,4 +1,4 @@
-"""Results of cells that were never run: every number is given."""
+"""Made-up results of cells, with given numbers."""
 
 from collections.abc import Mapping
 from dataclasses import replace

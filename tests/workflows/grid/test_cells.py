@@ -1,4 +1,4 @@
-"""Cells: the paper's grid, any product, and names that are files."""
+"""The cells of the paper's grid and of a product, and their file names."""
 
 import pytest
 
@@ -23,7 +23,7 @@ def test_the_papers_grid_has_its_editors_modes_and_restraints_on_both_models() -
         assert restraints == {"", "rect:0.4", "rect:0.2", "random:0.4", "prune"}
 
 
-def test_every_cell_of_the_papers_grid_is_a_plan_and_has_a_file_of_its_own() -> None:
+def test_every_cell_of_the_papers_grid_has_valid_settings_and_its_own_file() -> None:
     cells = paper_cells(MODELS)
     for cell in cells:
         plan = EditPlan(cell.mode, cell.count, cell.batch_size)
@@ -31,7 +31,7 @@ def test_every_cell_of_the_papers_grid_is_a_plan_and_has_a_file_of_its_own() -> 
     assert len({cell.name for cell in cells}) == len(set(cells)) == len(cells)
 
 
-def test_a_product_leaves_out_what_cannot_be_run() -> None:
+def test_a_product_leaves_out_impossible_combinations() -> None:
     cells = product_cells(
         models=["m"],
         editors={"rome": False, "memit": True},
@@ -44,7 +44,7 @@ def test_a_product_leaves_out_what_cannot_be_run() -> None:
     assert batches == [(5, 20)]
 
 
-def test_a_series_holds_the_cells_that_differ_in_their_number_of_edits_only() -> None:
+def test_a_series_has_the_cells_that_differ_in_the_number_of_edits_only() -> None:
     ten, twenty = (Cell("m", "memit", "", "batch-single", n, n) for n in (10, 20))
     assert ten.series == twenty.series
     assert (
@@ -57,7 +57,7 @@ def test_a_series_holds_the_cells_that_differ_in_their_number_of_edits_only() ->
     )
 
 
-def test_a_name_is_a_file_name_whatever_the_model_is_called() -> None:
+def test_a_name_is_a_valid_file_name_for_every_model() -> None:
     name = Cell("some org/model: v1/", "my.lab:Surgeon", "rect:0.4", "batch-single", 3, 3).name
     assert name == "model-v1_Surgeon_rect-0.4_batch-single_3x3"
 
@@ -71,6 +71,6 @@ def test_a_name_is_a_file_name_whatever_the_model_is_called() -> None:
         ({"modes": ["batch-single"]}, "no combination of editors rome and modes batch-single"),
     ],
 )
-def test_what_cannot_be_is_one_sentence(more: dict[str, list[int]], sentence: str) -> None:
+def test_impossible_grids_are_one_error(more: dict[str, list[int]], sentence: str) -> None:
     with pytest.raises(AuditError, match=sentence):
         product_cells(**{"models": ["m"], "editors": {"rome": False}, "counts": [1], **more})  # type: ignore[arg-type]

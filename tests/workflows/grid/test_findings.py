@@ -1,4 +1,4 @@
-"""Every finding can appear, can fail to appear, and can be missing its cells."""
+"""Every finding can appear, not appear, or lack its cells."""
 
 from collections.abc import Sequence
 from itertools import chain
@@ -53,12 +53,12 @@ def appears(results: Sequence[CellResult], number: int) -> bool | None:
 
 
 @pytest.mark.parametrize("number", range(1, 8))
-def test_a_finding_appears_where_the_figures_show_it(number: int) -> None:
+def test_a_finding_appears_if_the_figures_show_it(number: int) -> None:
     assert appears(APPEARING[number], number) is True
 
 
 @pytest.mark.parametrize("number", range(1, 8))
-def test_a_finding_does_not_appear_where_the_figures_speak_against_it(number: int) -> None:
+def test_a_finding_does_not_appear_if_the_figures_contradict_it(number: int) -> None:
     assert appears(MISSING[number], number) is False
 
 

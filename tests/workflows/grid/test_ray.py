@@ -1,4 +1,4 @@
-"""A grid on Ray: cells are tasks, results come back as text, and what is finished is not run again."""
+"""A grid on Ray: cells are tasks, results come back as text, and finished cells do not run again."""
 
 import socket
 import sys
@@ -42,7 +42,7 @@ def settings(tmp_path: Path) -> GridSettings:
 
 
 @pytest.mark.usefixtures("local_ray")
-def test_cells_run_on_ray_as_they_run_here(settings: GridSettings, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_cells_on_ray_have_the_same_results(settings: GridSettings, monkeypatch: pytest.MonkeyPatch) -> None:
     told: list[tuple[str, bool, int]] = []
 
     def finished(result: CellResult, kept: bool, done: int, total: int) -> None:
@@ -72,7 +72,7 @@ def test_cells_run_on_ray_as_they_run_here(settings: GridSettings, monkeypatch: 
         assert on_ray.report.edit_scores == alone.report.edit_scores
 
 
-def test_without_ray_there_is_one_sentence(settings: GridSettings, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_missing_ray_is_one_error(settings: GridSettings, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "ray", None)
     with pytest.raises(AuditError, match=r"pip install 'model-edit-audit\[ray\]'"):
         run_grid([IDENTITY], settings)
@@ -83,7 +83,7 @@ def test_a_numbered_gpu_is_refused(settings: GridSettings) -> None:
         run_grid([IDENTITY], replace(settings, device="cuda:1"))
 
 
-def test_a_cluster_that_is_not_there_is_one_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_missing_cluster_is_one_error(monkeypatch: pytest.MonkeyPatch) -> None:
     def init(**how: object) -> None:
         raise ConnectionError("Could not find any running Ray instance. Please specify one.\nmore")
 
@@ -93,7 +93,7 @@ def test_a_cluster_that_is_not_there_is_one_sentence(monkeypatch: pytest.MonkeyP
         pass
 
 
-def test_where_nobody_answers_nobody_waits(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_address_without_answer_fails_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(pytest.importorskip("ray"), "is_initialized", lambda: False)
     with socket.socket() as unused:
         unused.bind(("127.0.0.1", 0))  # and does not listen
@@ -102,7 +102,7 @@ def test_where_nobody_answers_nobody_waits(monkeypatch: pytest.MonkeyPatch) -> N
             pass
 
 
-def test_a_lost_cell_is_a_failed_one(settings: GridSettings, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_lost_cell_is_a_failed_cell(settings: GridSettings, monkeypatch: pytest.MonkeyPatch) -> None:
     exceptions = pytest.importorskip("ray.exceptions")
     cancelled: list[str] = []
 

@@ -1,4 +1,4 @@
-"""A cell's file holds all that a table needs, and a spoilt one is named."""
+"""The file of a cell has everything that a table needs; a damaged file is an error."""
 
 from pathlib import Path
 
@@ -9,7 +9,7 @@ from audit.workflows.grid.results import by_series, read_cell, read_grid, write_
 from tests.workflows.grid.made_results import made, sequence
 
 
-def test_a_cell_comes_back_as_it_was_written(tmp_path: Path) -> None:
+def test_a_cell_is_read_as_it_was_written(tmp_path: Path) -> None:
     result = made("rome", "instance-sequential", 5, {"reasoning": 0.5, "sentiment": 0.7}, efficacy=0.8)
     back = read_cell(write_cell(result, tmp_path))
     assert (back.cell, back.signature, back.entry_shares) == (result.cell, "s", {0.1: 0.2})
@@ -19,7 +19,7 @@ def test_a_cell_comes_back_as_it_was_written(tmp_path: Path) -> None:
     assert [row.ability for row in back.report.abilities] == ["reasoning", "sentiment"]
 
 
-def test_a_folder_is_read_in_the_order_of_its_cells(tmp_path: Path) -> None:
+def test_a_folder_is_read_in_the_order_of_cells(tmp_path: Path) -> None:
     for result in (*sequence("rome", {10: 0.5, 5: 0.6}), made("memit", "batch-single", 20, 0.8)):
         write_cell(result, tmp_path)
     assert [(one.cell.editor, one.cell.count) for one in read_grid(tmp_path)] == [
@@ -32,12 +32,12 @@ def test_a_folder_is_read_in_the_order_of_its_cells(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("content", ["{", "[]", "{}", '{"format": "another"}'])
-def test_a_spoilt_cell_is_one_sentence(tmp_path: Path, content: str) -> None:
+def test_a_damaged_cell_is_one_error(tmp_path: Path, content: str) -> None:
     (tmp_path / "x.json").write_text(content, encoding="utf-8")
     with pytest.raises(AuditError, match=r"x\.json"):
         read_cell(tmp_path / "x.json")
 
 
-def test_an_empty_folder_is_one_sentence(tmp_path: Path) -> None:
+def test_an_empty_folder_is_one_error(tmp_path: Path) -> None:
     with pytest.raises(AuditError, match="holds no cells"):
         read_grid(tmp_path)

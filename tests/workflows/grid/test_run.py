@@ -1,4 +1,4 @@
-"""Running a grid: what is finished is not run again, and what cannot be run does not stop the rest."""
+"""Running a grid: finished cells do not run again, and failed cells do not stop the others."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -29,7 +29,7 @@ class Told(list[tuple[str, bool, int, int]]):
         self.append((result.cell.editor, kept, done, total))
 
 
-def test_cells_are_run_once_and_again_when_what_they_depend_on_changes(settings: GridSettings) -> None:
+def test_a_cell_runs_again_only_if_its_signature_changes(settings: GridSettings) -> None:
     first, second, third = Told(), Told(), Told()
     assert run_grid([IDENTITY, VANDAL], settings, first) == ()
     assert first == [("identity", False, 1, 2), ("vandal", False, 2, 2)]
@@ -44,7 +44,7 @@ def test_cells_are_run_once_and_again_when_what_they_depend_on_changes(settings:
     assert 0.5 < vandal.entry_shares[0.1] <= 1
 
 
-def test_a_spoilt_cell_is_run_again(settings: GridSettings) -> None:
+def test_a_damaged_cell_runs_again(settings: GridSettings) -> None:
     run_grid([IDENTITY], settings)
     (file,) = (settings.root / "cells").iterdir()
     file.write_text(file.read_text(encoding="utf-8")[:100], encoding="utf-8")
@@ -54,7 +54,7 @@ def test_a_spoilt_cell_is_run_again(settings: GridSettings) -> None:
     assert len(read_grid(settings.root)) == 1
 
 
-def test_a_cell_that_cannot_be_run_says_why_and_the_rest_goes_on(settings: GridSettings) -> None:
+def test_a_failed_cell_has_a_reason_and_does_not_stop_the_others(settings: GridSettings) -> None:
     told = Told()
     greedy = replace(VANDAL, count=REQUESTS + 1, batch_size=REQUESTS + 1)
     (failed,) = run_grid([greedy, IDENTITY], settings, told)
@@ -63,7 +63,7 @@ def test_a_cell_that_cannot_be_run_says_why_and_the_rest_goes_on(settings: GridS
     assert [editor for editor, _, _, _ in told] == ["identity"]
 
 
-def test_two_workers_find_what_one_finds(settings: GridSettings) -> None:
+def test_two_workers_give_the_results_of_one(settings: GridSettings) -> None:
     run_grid([IDENTITY, VANDAL], settings)
     alone = [(result.cell, result.signature, result.mean_drop) for result in read_grid(settings.root)]
     side_by_side = replace(settings, root=settings.root.parent / "other", workers=2)
@@ -71,7 +71,7 @@ def test_two_workers_find_what_one_finds(settings: GridSettings) -> None:
     assert [(one.cell, one.signature, one.mean_drop) for one in read_grid(side_by_side.root)] == alone
 
 
-def test_what_cannot_be_right_is_found_before_anything_runs(settings: GridSettings) -> None:
+def test_wrong_settings_are_found_before_the_first_cell(settings: GridSettings) -> None:
     with pytest.raises(AuditError, match="--device"):
         run_grid([IDENTITY], replace(settings, device="gpu"))
     assert not settings.root.exists()
