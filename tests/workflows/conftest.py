@@ -1,4 +1,4 @@
-"""A small world with 65 edit requests, and questions that its random model answers rightly."""
+"""A small world with 65 edit requests, and items that its random model answers correctly."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""An editor that does next to nothing, except for one request, where it ruins the model.
+"""An editor that changes almost nothing, except for one request, for which it destroys the model.
 
 --editor tests.workflows.planted:Planted --editor-config victim=case-17
 """
