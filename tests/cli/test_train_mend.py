@@ -18,12 +18,12 @@ RUNNER = CliRunner()
 def followed(monkeypatch: pytest.MonkeyPatch) -> list[MendCourse]:
     courses: list[MendCourse] = []
 
-    def follow(course: MendCourse, watcher: Any = None) -> TrainedNetwork:
+    def train(course: MendCourse, watcher: Any = None) -> TrainedNetwork:
         courses.append(course)
         scores = {"efficacy_autoregressive": 0.925, "efficacy_n": 40}
         return TrainedNetwork(MendNetwork({"a": (2, 3)}, 1), {"measured": {"test": scores}})
 
-    monkeypatch.setattr(mend_course, "follow", follow)
+    monkeypatch.setattr(mend_course, "train", train)
     return courses
 
 
