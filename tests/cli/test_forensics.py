@@ -60,7 +60,7 @@ def test_bisect_finds_the_one_harmful_edit(typed: list[str], tmp_path: Path) -> 
 def test_a_harmless_plan_has_nothing_to_find(typed: list[str]) -> None:
     done = RUNNER.invoke(app, ["bisect", "--ability", "sentiment", *typed])
     assert done.exit_code == 1
-    assert "the plan does not fail, so no edit is to blame: sentiment PASS" in done.output
+    assert "the edit plan does not fail, so there is nothing to find: sentiment PASS" in done.output
 
 
 @pytest.mark.parametrize("command", ["curve", "budget", "bisect"])
@@ -69,7 +69,7 @@ def test_a_harmless_plan_has_nothing_to_find(typed: list[str]) -> None:
     [
         (["--editor", "memitt"], "there is no editor 'memitt'"),
         (["--edit-count", "ten"], "--edit-count 'ten'"),
-        (["--edit-mode", "instance-single"], "puts every edit into a model of its own"),
+        (["--edit-mode", "instance-single"], "makes a model for every edit"),
     ],
 )
 def test_a_mistake_is_one_sentence(typed: list[str], command: str, wrong: list[str], sentence: str) -> None:
@@ -91,4 +91,4 @@ def test_an_unknown_ability_is_one_sentence(typed: list[str], command: str) -> N
 def test_help_has_the_options_of_an_edit_plan_and_the_exit_codes(command: str) -> None:
     shown = RUNNER.invoke(app, [command, "--help"], env={"COLUMNS": "200"}).output
     assert "--edit-count" in shown and "--no-store" in shown and "Exit code: 0" in shown
-    assert "--edited  " not in shown  # the option; the help of --edits mentions it
+    assert "--edited  " not in shown

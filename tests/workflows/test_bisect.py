@@ -95,7 +95,7 @@ def test_one_of_two_planted_edits_is_found_and_the_rest_still_fails(taught: Smal
 
 
 def test_a_harmless_plan_has_nothing_to_find(taught: SmallWorld, tmp_path: Path) -> None:
-    with pytest.raises(NothingToFind, match="the plan does not fail, so no edit is to blame: open_qa PASS"):
+    with pytest.raises(NothingToFind, match="the edit plan does not fail, so there is nothing to find: open_qa PASS"):
         bisected(settings(taught, tmp_path, victim="nobody"))
 
 

@@ -90,8 +90,8 @@ def test_the_lack_of_fresh_items_is_one_error(taught: SmallWorld) -> None:
 @pytest.mark.parametrize(
     ("more", "sentence"),
     [
-        ({"edit_mode": "instance-single"}, "puts every edit into a model of its own"),
-        ({"edited": "x", "edit_mode": None, "editor": "memit"}, "--edited is one finished checkpoint"),
+        ({"edit_mode": "instance-single"}, "makes a model for every edit"),
+        ({"edited": "x", "edit_mode": None, "editor": "memit"}, "--edited is a finished checkpoint"),
     ],
 )
 def test_a_checkpoint_or_single_instances_are_an_error(

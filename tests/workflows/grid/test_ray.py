@@ -79,7 +79,7 @@ def test_missing_ray_is_one_error(settings: GridSettings, monkeypatch: pytest.Mo
 
 
 def test_a_numbered_gpu_is_refused(settings: GridSettings) -> None:
-    with pytest.raises(AuditError, match="Ray deals the GPUs out"):
+    with pytest.raises(AuditError, match="Ray assigns the GPUs"):
         run_grid([IDENTITY], replace(settings, device="cuda:1"))
 
 
@@ -88,7 +88,7 @@ def test_a_missing_cluster_is_one_error(monkeypatch: pytest.MonkeyPatch) -> None
         raise ConnectionError("Could not find any running Ray instance. Please specify one.\nmore")
 
     monkeypatch.setitem(sys.modules, "ray", SimpleNamespace(is_initialized=lambda: False, init=init))
-    sentence = r"--ray auto: there is no Ray cluster .*Please specify one\); give auto"
+    sentence = r"--ray auto: no usable Ray cluster .*Please specify one\); give auto"
     with pytest.raises(AuditError, match=sentence), connected("auto"):
         pass
 
