@@ -170,7 +170,7 @@ class ModelFiles:
                 else:
                     blocks += size
         if not blocks:
-            raise AuditError(f"{self.folder} holds no safetensors weights, so the size of the model is unknown.")
+            raise AuditError(f"{self.folder} has no safetensors weights, so the size of the model is unknown.")
         return blocks, words
 
 

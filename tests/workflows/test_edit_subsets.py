@@ -76,8 +76,8 @@ def test_no_edits_give_the_base_model(taught: SmallWorld, tmp_path: Path) -> Non
 def test_fresh_items_are_not_asked_by_the_run(taught: SmallWorld, tmp_path: Path) -> None:
     wanted = settings(taught, tmp_path, limit=70)
     with plan_run(wanted) as run:
-        _, base, _ = run.audit.under(run.only([])).answers("open_qa")
-        _, fresh, _ = run.audit.under(run.only([]), source=run.fresh()).answers("open_qa")
+        base = run.audit.under(run.only([])).answers("open_qa").base
+        fresh = run.audit.under(run.only([]), source=run.fresh()).answers("open_qa").base
     asked, new = ({item.fields["question"] for item in one.items} for one in (base, fresh))
     assert len(asked) == 70 and len(new) == 30 and not asked & new
 
