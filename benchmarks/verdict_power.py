@@ -20,7 +20,7 @@ import numpy as np
 
 from audit.verdicts.bootstrap import Contrast, as_ratios
 from audit.verdicts.design import Design
-from audit.verdicts.planning import observed_change, smallest
+from audit.verdicts.power import observed_change, smallest
 from audit.verdicts.rehearsal import rehearse
 from benchmarks.verdict_error_rates import DISCORDANCES, SIZES, generator_of, sizes_of
 from benchmarks.verdict_tables import Row, write

@@ -14,7 +14,7 @@ from audit.answering.paired_answers import PairedAnswers
 from audit.answering.settlement import Settled, settled
 from audit.verdicts.betting import visiting_order
 from audit.verdicts.margins import Margin
-from audit.verdicts.sequential import sequential_plan
+from audit.verdicts.sequential import stopping_rule
 
 # The fewest items in a block: enough to find most harm, and to keep the device busy.
 BLOCK_ON_CPU, BLOCK_ELSEWHERE = 16, 64
@@ -31,7 +31,7 @@ class InBlocks:
         self._seed = seed
         clusters = [item.cluster for item in interview.questions]
         on_cpu = interview.known.lm.device.type == "cpu"
-        self._plan = sequential_plan(clusters, BLOCK_ON_CPU if on_cpu else BLOCK_ELSEWHERE)
+        self._rule = stopping_rule(clusters, BLOCK_ON_CPU if on_cpu else BLOCK_ELSEWHERE)
         order = np.concatenate(visiting_order(clusters, seed)).tolist()
         self._questions = [interview.questions[number] for number in order]
         self._asked: PairedAnswers | None = None
@@ -41,7 +41,7 @@ class InBlocks:
         clusters = [item.cluster for item in self._questions]
         floor = self.interview.ability.floor(self.interview.questions)
         crew = self.interview.crew
-        return settled(self.answers, clusters, self._plan, margin, floor=floor, seed=self._seed, crew=crew)
+        return settled(self.answers, clusters, self._rule, margin, floor=floor, seed=self._seed, crew=crew)
 
     def answers(self, count: int | None = None) -> PairedAnswers:
         """Those to the first `count` questions (None: to all), of which none is asked twice."""

@@ -12,14 +12,14 @@ from audit.measures.flips import FlipReport, ScoredAnswer, count_flips, flips_of
 from audit.reports.rows import AbilityRow, AnswerRecord, Example, ItemRecord
 from audit.verdicts.intervals import f1_of, recall_by_class_of
 from audit.verdicts.margins import Margin, margin_of
-from audit.verdicts.outcome import SequentialPlan, Verdict
+from audit.verdicts.outcome import StoppingRule, Verdict
 
 SHOWN_EXAMPLES = 2
 
 
 def row_of(found: Settled, margin: float | Margin, mentions: Sequence[tuple[str, ...]] = ()) -> AbilityRow:
     """The row of a verdict; `mentions` as in `compare`, for the answers that the verdict rests on."""
-    return compare(found.answers, found.verdict, margin=margin, harm_p=found.harm_p, plan=found.plan, mentions=mentions)
+    return compare(found.answers, found.verdict, margin=margin, harm_p=found.harm_p, rule=found.rule, mentions=mentions)
 
 
 def compare(
@@ -28,12 +28,12 @@ def compare(
     *,
     margin: float | Margin,
     harm_p: float | None = None,
-    plan: SequentialPlan | None = None,
+    rule: StoppingRule | None = None,
     mentions: Sequence[tuple[str, ...]] = (),
 ) -> AbilityRow:
     """The row of a verdict about paired answers.
 
-    `margin` is the one that was asked for; `plan` is that of a run that may stop early, None in any other; `mentions`
+    `margin` is the one that was asked for; `rule` is that of a run that may stop early, None in any other; `mentions`
     are the edited subjects and targets that each item mentions, none if left out.
     """
     ability, base, edited = paired.ability, paired.base, paired.edited
@@ -51,7 +51,7 @@ def compare(
         upper=verdict.upper,
         margin=verdict.margin,
         asked_margin=str(margin_of(margin)),
-        sequential=plan,
+        sequential=rule,
         harm_p=harm_p,
         n=verdict.n,
         clusters=verdict.clusters,

@@ -25,7 +25,7 @@ from audit.reports.rows import (
     RunReport,
     SkippedEdit,
 )
-from audit.verdicts.outcome import SequentialPlan
+from audit.verdicts.outcome import StoppingRule
 
 
 def verdict_document(report: RunReport) -> dict[str, Any]:
@@ -121,8 +121,8 @@ def _ability_row(row: dict[str, Any]) -> AbilityRow:
     return AbilityRow(**{**row, **read, "sequential": _plan(row.get("sequential"))})
 
 
-def _plan(plain: Mapping[str, Any] | None) -> SequentialPlan | None:
-    return None if plain is None else SequentialPlan(tuple(plain["clusters_by_size"]), plain["block"])
+def _plan(plain: Mapping[str, Any] | None) -> StoppingRule | None:
+    return None if plain is None else StoppingRule(tuple(plain["clusters_by_size"]), plain["block"])
 
 
 def _flips(plain: Mapping[str, Any] | None) -> FlipReport | None:

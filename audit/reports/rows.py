@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from audit.measures.flips import FlipReport
 from audit.reports.reuse import TakenOver
 from audit.verdicts import FAIL, INCONCLUSIVE, PASS
-from audit.verdicts.outcome import SequentialPlan
+from audit.verdicts.outcome import StoppingRule
 
 if TYPE_CHECKING:
     from audit.verdicts.alarm import Alarm
@@ -160,7 +160,7 @@ class AbilityRow:
     more_items: int | None = None  # about how many further items would settle an INCONCLUSIVE verdict
     protocol: str = "standard"  # how it was asked and scored; numbers of two protocols do not compare
     asked_margin: str = ""  # as it was asked for: "0.05", or the share to be retained, "90%"
-    sequential: SequentialPlan | None = None  # what might have been asked, of a run that might stop early
+    sequential: StoppingRule | None = None  # what might have been asked, of a run that might stop early
     harm_p: float | None = None  # chance of such a drop if nothing was harmed; None where it was not tested
     noise_floor: float | None = None  # what the same weights lose against themselves, where that was calibrated
     noise_items: int | None = None  # ... on so many items

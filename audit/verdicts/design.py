@@ -1,4 +1,4 @@
-"""What is expected of an ability's items before the run, and clusters that changed as it says.
+"""The expected changes of an ability's items, before the run, and a sample of changed clusters.
 
     Design(277, discordance=0.1, binary=True)
     Design(200, 0.05, change=0.3, weights=gold_entities)
@@ -26,11 +26,11 @@ _CELLS = 2_000_000  # items drawn for them at most
 
 @dataclass(frozen=True)
 class Design:
-    """Raises `AuditError` for what cannot be planned with.
+    """Raises `AuditError` for values out of range.
 
     items        how many
     discordance  the share of them that is expected to change, either way
-    change       by how many points they do: the root mean square, or what `planning.observed_change` saw
+    change       by how many points they do: the root mean square, or what `power.observed_change` returns
     binary       0/1 scores, which change by 1
     clusters     (items,) each item's source, as `judge` takes it
     alike        the correlation of two items of one source (ICC)
@@ -47,22 +47,22 @@ class Design:
 
     def __post_init__(self) -> None:
         if self.items < 1:
-            raise AuditError(f"{self.items} items cannot be planned with; ask at least one")
+            raise AuditError(f"{self.items} items; give at least one")
         for what, given in (("cluster keys", self.clusters), ("weights", self.weights)):
             if given is not None and len(given) != self.items:
-                raise AuditError(f"{len(given)} {what} to plan {self.items} items with; give one for every item")
+                raise AuditError(f"{len(given)} {what} for {self.items} items; give one for every item")
         for what, share in (("discordance", self.discordance), ("likeness", self.alike)):
             if not 0 <= share <= 1:
-                raise AuditError(f"a {what} of {share} cannot be planned with; give a share from 0 to 1")
+                raise AuditError(f"a {what} of {share}; give a share from 0 to 1")
         if self.weights is not None and not (min(self.weights) >= 0 and sum(self.weights) > 0):
-            raise AuditError("no weights above 0 to plan a corpus metric with; give the gold entities of each sentence")
+            raise AuditError("no weights above 0 for a corpus metric; give the gold entities of each sentence")
         changes = np.abs(np.atleast_1d(self.change))
         # What was seen may be above 1: a large item can move a corpus metric by more than 1 / n.
         highest = math.inf if isinstance(self.change, tuple) else 1.0
         if not (changes.size and np.isfinite(changes).all() and 0 < changes.max() <= highest):
-            raise AuditError(f"a change of {self.change} points cannot be planned with; give one above 0, at most 1")
+            raise AuditError(f"a change of {self.change} points; give one above 0, at most 1")
         if self.binary and self.weights is not None:
-            raise AuditError("0/1 scores of a corpus metric cannot be planned with; leave binary or the weights out")
+            raise AuditError("0/1 scores of a corpus metric; give either binary or the weights")
 
     @property
     def exact(self) -> bool:

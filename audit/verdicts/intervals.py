@@ -1,7 +1,7 @@
 """One-sided limits of paired 0/1 scores: Tango's score interval, and its version for items that share a source.
 
-tango            limits of a paired difference of proportions, as published
-paired_limits    the same with a correction for whole numbers: what verdicts use
+tango_statistic  the score statistic of a paired difference of proportions, as published
+paired_limits    its limits, with a correction for whole numbers
 clustered_limits the same with fewer effective items, by the design effect of the clusters
 wilson_lower     lower limit of one proportion
 resolution       the least uncertainty that n items can carry, by either
@@ -81,22 +81,20 @@ def corrected_statistic(lost: ArrayLike, gained: ArrayLike, pairs: ArrayLike, dr
         return np.asarray(np.where(left > 0, tango_statistic(lost, gained, pairs, drop) * left, 0.0))
 
 
-def tango(lost: float, gained: float, pairs: float, alpha: float = 0.05) -> Limits:
-    """Tango's score limits of the drop (lost - gained) / pairs; Tango, Statistics in Medicine 17 (1998) 891-908.
-
-    `lost` pairs are right before and wrong after, `gained` the reverse. Without any discordant pair the limits are
-    -+ z^2 / (pairs + z^2), where Wald's interval has no width.
-    """
-    return _inverted(tango_statistic, lost, gained, pairs, normal_quantile(1 - alpha))
-
-
 def paired_limits(lost: float, gained: float, pairs: float, alpha: float = 0.05) -> Limits:
-    """Limits by `corrected_statistic`, none nearer than `resolution(pairs)`. Counts may be fractions (of a plan)."""
-    limits = _inverted(corrected_statistic, lost, gained, pairs, normal_quantile(1 - alpha))
+    """Limits of the drop (lost - gained) / pairs by `corrected_statistic`, none nearer than `resolution(pairs)`.
+
+    `lost` pairs are right before and wrong after, `gained` the reverse; the counts may be fractions.
+    """
+    limits = inverted(corrected_statistic, lost, gained, pairs, normal_quantile(1 - alpha))
     return _at_least(limits, (lost - gained) / pairs, resolution(pairs, alpha))
 
 
-def _inverted(statistic: Callable[..., Floats], lost: float, gained: float, pairs: float, quantile: float) -> Limits:
+def inverted(statistic: Callable[..., Floats], lost: float, gained: float, pairs: float, quantile: float) -> Limits:
+    """The drops at which a statistic is +quantile and -quantile.
+
+    With Tango's own statistic and no discordant pair they are -+ z^2 / (pairs + z^2), where Wald's have no width.
+    """
     estimate = (lost - gained) / pairs
 
     # The statistic falls as the hypothesised drop rises: bisect for +z below the estimate and for -z above it.
@@ -162,7 +160,7 @@ def clustered_limits(lost: ArrayLike, gained: ArrayLike, sizes: ArrayLike, alpha
     if math.isinf(quantile):
         return Limits(-1.0, 1.0)
     counts = float(lost.sum()) / effect, float(gained.sum()) / effect, n / effect
-    limits = _inverted(corrected_statistic, *counts, quantile)
+    limits = inverted(corrected_statistic, *counts, quantile)
     return _at_least(limits, float((lost - gained).sum()) / n, resolution(clusters, alpha))
 
 

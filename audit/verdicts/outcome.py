@@ -45,8 +45,8 @@ class Verdict:
 
 
 @dataclass(frozen=True)
-class SequentialPlan:
-    """What is settled before the first item of a run that may stop early.
+class StoppingRule:
+    """The sample of a run that may stop early, and how often it looks: fixed before the first item.
 
     clusters_by_size   how many clusters of one item may be asked, how many of two items, and so on
     block              the fewest items between two looks, and before the first

@@ -1,7 +1,7 @@
 """A verdict as soon as the answers allow one, with the error of a verdict that waited for all of them.
 
-    plan = sequential_plan(clusters, block=32)
-    judge = SequentialVerdict(margin=0.05, floor=0.5, plan=plan)
+    rule = stopping_rule(clusters, block=32)
+    judge = SequentialVerdict(margin=0.05, floor=0.5, rule=rule)
     order = np.concatenate(visiting_order(clusters, seed=0))
     ...                                # the next `judge.further` items or more, whole clusters, until that is 0
     judge.add(base[some], edited[some], [clusters[k] for k in some])
@@ -47,7 +47,7 @@ from audit.verdicts.alarm import harm_p_value
 from audit.verdicts.betting import Against, Counted, anytime_upper
 from audit.verdicts.intervals import Codes, Floats, cluster_sums
 from audit.verdicts.margins import Margin, margin_of
-from audit.verdicts.outcome import Outcome, SequentialPlan, Verdict
+from audit.verdicts.outcome import Outcome, StoppingRule, Verdict
 from audit.verdicts.verdict import judge
 
 EARLY_SHARE = 0.5  # of alpha, spent before the last item
@@ -58,10 +58,10 @@ LARGEST_STEP = 2  # before the next look at most so many times what was asked al
 FEWEST = 50  # clusters at a look; a bootstrap of fewer is not asked about tails of 0.3 %
 
 
-def sequential_plan(clusters: Sequence[str], block: int) -> SequentialPlan:
-    """The plan of a run that may ask items of these `clusters` (one name an item), at least `block` between looks."""
+def stopping_rule(clusters: Sequence[str], block: int) -> StoppingRule:
+    """The rule of a run over items of these `clusters` (one name an item), with `block` items or more between looks."""
     sizes = Counter(Counter(clusters).values())
-    return SequentialPlan(tuple(sizes[size] for size in range(1, max(sizes, default=0) + 1)), block)
+    return StoppingRule(tuple(sizes[size] for size in range(1, max(sizes, default=0) + 1)), block)
 
 
 def looks_of(clusters: int) -> list[tuple[float, float]]:
@@ -80,19 +80,19 @@ class SequentialVerdict:
 
     margin   score points, or a `Margin`
     floor    of all items that may be asked, known before the run
-    plan     how many these are, and in which clusters
+    rule     how many these are, and in which clusters
     alpha    the probability of a wrong PASS, and of a wrong FAIL, however often one looks
     """
 
     def __init__(
-        self, margin: float | Margin, floor: float, plan: SequentialPlan, *, alpha: float = 0.05, seed: int = 0
+        self, margin: float | Margin, floor: float, rule: StoppingRule, *, alpha: float = 0.05, seed: int = 0
     ) -> None:
-        self._margin, self._floor, self._plan, self._seed = margin_of(margin), floor, plan, seed
-        self._looks = looks_of(plan.clusters)
+        self._margin, self._floor, self._rule, self._seed = margin_of(margin), floor, rule, seed
+        self._looks = looks_of(rule.clusters)
         self._early, self._late = alpha * EARLY_SHARE, alpha * (1 - EARLY_SHARE)
         self._alpha_of_look = self._early * LOOKS[1 / 8]
         kept, shift = self._margin.line(floor)
-        self._counted = Counted.of(plan.clusters_by_size, shift, kept)
+        self._counted = Counted.of(rule.clusters_by_size, shift, kept)
         self._within = Against(shift, kept, self._counted)
         self._beyond = Against(-shift, 1.0, self._counted)
         self._able = Against(-floor, 0.0, self._counted)
@@ -124,7 +124,7 @@ class SequentialVerdict:
         names, codes, sizes = np.unique(np.asarray(keys, dtype=str), return_inverse=True, return_counts=True)
         if again := self._seen.intersection(names.tolist()):
             raise ValueError(f"cluster {min(again)!r} comes in two blocks; hand over whole clusters (visiting_order)")
-        largest = len(self._plan.clusters_by_size)
+        largest = len(self._rule.clusters_by_size)
         if len(before) and sizes.max() > largest:
             raise ValueError(f"a cluster of {sizes.max()} items, larger than the largest announced ({largest})")
         self._seen.update(names.tolist())
@@ -146,12 +146,12 @@ class SequentialVerdict:
         go on as so far, though never more than `LARGEST_STEP` times those that were asked. It may rest on all answers
         so far, as it knows nothing of those to come. A corpus metric is asked up to its next look.
         """
-        seen, left = len(self._base), self._plan.items - len(self._base)
+        seen, left = len(self._base), self._rule.items - len(self._base)
         if self._settled is not None or not left:
             return 0
-        clusters = self._plan.clusters - len(self._seen)
+        clusters = self._rule.clusters - len(self._seen)
         if self._counts[0]:
-            wanted = min((math.ceil(at) for at, _ in self._looks), default=self._plan.clusters) - len(self._seen)
+            wanted = min((math.ceil(at) for at, _ in self._looks), default=self._rule.clusters) - len(self._seen)
         elif seen:
             enough, kept = -math.log(self._early), self._margin.line(self._floor)[0]
             able = self._able.clusters_to(enough, None, clusters)
@@ -159,10 +159,10 @@ class SequentialVerdict:
             wanted = max(able, min(unchanged, self._beyond.clusters_to(enough, None, clusters)))
         else:
             wanted = 0
-        items = math.ceil(wanted * self._plan.items / self._plan.clusters)
+        items = math.ceil(wanted * self._rule.items / self._rule.clusters)
         if not self._counts[0]:
             items = min(items, LARGEST_STEP * seen)
-        return min(left, max(self._plan.block, items))
+        return min(left, max(self._rule.block, items))
 
     def verdict(self) -> Verdict:
         """The early verdict if a look settled it; else that of all items, at the alpha that is left.
@@ -171,7 +171,7 @@ class SequentialVerdict:
         """
         if self._settled is not None:
             return self._settled
-        if len(self._base) >= self._plan.items:
+        if len(self._base) >= self._rule.items:
             return self._judged(self._late)
         if self._counts[0]:
             found = self._judged(self._alpha_of_look)
@@ -184,10 +184,10 @@ class SequentialVerdict:
 
         None for a corpus metric that was stopped between its looks.
         """
-        if len(self._base) < self._plan.items and not self._counts[0]:
+        if len(self._base) < self._rule.items and not self._counts[0]:
             return min(1.0, math.exp(-float(self._unharmed.wealth.highest)) / EARLY_SHARE)
         share = 1 - EARLY_SHARE
-        if len(self._base) < self._plan.items:
+        if len(self._base) < self._rule.items:
             if self._settled is None:
                 return None
             share = EARLY_SHARE * self._alpha_of_look / self._early
@@ -219,13 +219,13 @@ class SequentialVerdict:
 
     def _look_at_counts(self) -> Verdict | None:
         due = [share for clusters, share in self._looks if len(self._seen) >= clusters]
-        if not due or len(self._base) >= self._plan.items:
+        if not due or len(self._base) >= self._rule.items:
             return None
         self._looks = self._looks[len(due) :]
         self._alpha_of_look = self._early * sum(due)
         found = self._judged(self._alpha_of_look)
         if found.outcome is Outcome.PASS or (found.outcome is Outcome.FAIL and found.lower > found.margin):
-            return replace(found, sentence=f"After {found.n} of {self._plan.items} items: {found.sentence}")
+            return replace(found, sentence=f"After {found.n} of {self._rule.items} items: {found.sentence}")
         return None
 
     def _judged(self, alpha: float) -> Verdict:
@@ -276,7 +276,7 @@ class SequentialVerdict:
 
     def _sentence(self, found: Verdict) -> str:
         drop, margin = f"{found.drop:.3f}", self._margin.told(found.margin)
-        after = f"After {found.n} of {self._plan.items} items"
+        after = f"After {found.n} of {self._rule.items} items"
         if found.outcome is Outcome.INCONCLUSIVE:
             return f"{after}, where it was stopped, the drop of {drop} does not settle a margin of {margin}."
         side = "is within" if found.outcome is Outcome.PASS else "is beyond"

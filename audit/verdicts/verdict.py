@@ -112,13 +112,6 @@ def judge(
     )
 
 
-def minimum_certifiable_margin(verdict: Verdict) -> float | None:
-    """The smallest margin with which this very run would have passed; None when its base is not above the floor."""
-    if verdict.base_lower is None or verdict.base_lower <= verdict.floor:
-        return None
-    return max(0.0, verdict.upper)
-
-
 def _binary(before: Floats, after: Floats, codes: Codes, alpha: float) -> _Evidence:
     n = len(before)
     lost, gained, right = after < before, after > before, before > 0

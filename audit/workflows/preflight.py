@@ -29,7 +29,7 @@ from audit.store.content import Store, store_at
 from audit.verdicts.design import Design
 from audit.verdicts.intervals import Floats
 from audit.verdicts.margins import Margin, Points, Retained, margin_of
-from audit.verdicts.planning import Plan, plan_scores
+from audit.verdicts.power import Power, power_of
 from audit.verdicts.rehearsal import rehearse
 from audit.verdicts.sequential import EARLY_SHARE
 from audit.workflows.durations import Machine, ModelFiles, Work, guessed_tokens, machine_speed, work_of
@@ -107,10 +107,10 @@ class Expectation:
         assumed = ASSUMED_CHANGE if sample.weights is None else ASSUMED_CHANGE_OF_ENTITIES
         return cls(sample, changes, moves if len(moves) >= ENOUGH_MOVES else assumed, False, alpha)
 
-    def power(self, n: int) -> Plan:
+    def power(self, n: int) -> Power:
         """The smallest drop and margin that `n` items like these could detect and certify."""
         clusters, weights = self.sample.repeated(n)
-        return plan_scores(
+        return power_of(
             n,
             self.changes,
             binary=self.whole,

@@ -15,8 +15,8 @@ from audit.answering.scores import read_raw
 from audit.answering.settlement import Settled, resettled, settled
 from audit.verdicts import FAIL, INCONCLUSIVE, PASS
 from audit.verdicts.margins import Points
-from audit.verdicts.outcome import SequentialPlan
-from audit.verdicts.sequential import sequential_plan
+from audit.verdicts.outcome import StoppingRule
+from audit.verdicts.sequential import stopping_rule
 from tests.answering.test_crew import TwoThreads
 
 ABILITY = load_ability("open_qa")
@@ -37,8 +37,8 @@ def found(base: Answers, edited: Answers, margin: float = 0.2, block: int = 8, c
     """What is settled of these answers, of which only those that are wanted are looked at."""
     clusters = [item.cluster for item in base.items]
     whole = pair(base, edited)
-    plan = sequential_plan(clusters, block)
-    return settled(lambda count: whole.part(0, count), clusters, plan, Points(margin), floor=0.0, seed=0, crew=crew)
+    rule = stopping_rule(clusters, block)
+    return settled(lambda count: whole.part(0, count), clusters, rule, Points(margin), floor=0.0, seed=0, crew=crew)
 
 
 def test_no_more_is_taken_than_a_verdict_needs() -> None:
@@ -73,8 +73,8 @@ def test_saved_answers_settle_as_they_did_when_they_were_asked(drawn: list[tuple
     right = [one for one, size in drawn for _ in range(size)]
     base, edited = asked([True] * len(names), names), asked(right, names)
     first = found(base, edited, margin)
-    assert first.plan is not None
-    again = resettled(first.answers, first.plan, Points(margin), floor=0.0, seed=0)
+    assert first.rule is not None
+    again = resettled(first.answers, first.rule, Points(margin), floor=0.0, seed=0)
     assert again.verdict == first.verdict
     assert again.harm_p == first.harm_p
     ends = [item.cluster for item in first.answers.base.items]
@@ -83,7 +83,7 @@ def test_saved_answers_settle_as_they_did_when_they_were_asked(drawn: list[tuple
 
 def test_saved_answers_that_do_not_suffice_settle_nothing() -> None:
     base = asked([True] * 20, [str(k) for k in range(20)])
-    again = resettled(pair(base, base), SequentialPlan((100,), 8), Points(0.05), floor=0.0, seed=0)
+    again = resettled(pair(base, base), StoppingRule((100,), 8), Points(0.05), floor=0.0, seed=0)
     assert again.verdict.outcome is INCONCLUSIVE and again.verdict.n == 20
 
 

@@ -4,8 +4,9 @@ import numpy as np
 import pytest
 
 from audit.verdicts import FAIL, PASS
+from audit.verdicts.design import Design
 from audit.verdicts.margins import Retained
-from audit.verdicts.planning import power_binary
+from audit.verdicts.rehearsal import rehearse
 from audit.verdicts.verdict import judge
 from tests.verdicts import simulated_scores as simulated
 
@@ -23,7 +24,7 @@ def generator(*seed: int) -> np.random.Generator:
 def test_a_binary_drop_at_the_margin_passes_in_five_percent_of_all_outcomes(n, discordance, part):
     """No simulation: the probabilities of all outcomes, added up."""
     margin = part * discordance
-    assert power_binary(n, discordance, margin, drop=margin) <= 0.0506
+    assert rehearse(Design(n, discordance, binary=True), drop=margin).certify(margin) <= 0.0506
 
 
 def test_early_stopping_keeps_the_error_of_binary_verdicts():

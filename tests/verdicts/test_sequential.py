@@ -8,8 +8,8 @@ from hypothesis import strategies as st
 from audit.verdicts import FAIL, INCONCLUSIVE, PASS
 from audit.verdicts.betting import Against, Counted, Wealth, anytime_upper, visiting_order
 from audit.verdicts.margins import Retained
-from audit.verdicts.outcome import SequentialPlan
-from audit.verdicts.sequential import EARLY_SHARE, SequentialVerdict, looks_of, sequential_plan
+from audit.verdicts.outcome import StoppingRule
+from audit.verdicts.sequential import EARLY_SHARE, SequentialVerdict, looks_of, stopping_rule
 from audit.verdicts.verdict import judge
 
 
@@ -17,8 +17,8 @@ def run(base, edited, *, margin=0.05, floor=0.5, clusters=None, block=32, counts
     """(outcome of the last look, verdict, looks taken)"""
     n = len(base)
     names = clusters or [str(k) for k in range(n)]
-    plan = sequential_plan(names, block)
-    sequential = SequentialVerdict(margin, floor, plan)
+    rule = stopping_rule(names, block)
+    sequential = SequentialVerdict(margin, floor, rule)
     order = visiting_order(names, seed=0)
     outcome, looks, visited = None, 0, []
     while sequential.further:
@@ -167,7 +167,7 @@ def test_what_a_capped_cluster_leaves_out_is_granted_to_the_hypothesis():
 
 
 def test_the_next_look_is_where_a_verdict_is_possible():
-    sequential = SequentialVerdict(0.05, 0.5, SequentialPlan((400,), block=32))
+    sequential = SequentialVerdict(0.05, 0.5, StoppingRule((400,), block=32))
     assert sequential.further == 32  # a block, whatever comes
     sequential.add(np.ones(32), np.ones(32))
     wanted = sequential.further
@@ -178,14 +178,14 @@ def test_the_next_look_is_where_a_verdict_is_possible():
 
 
 def test_the_next_look_comes_sooner_where_harm_shows():
-    harmed, unchanged = (SequentialVerdict(0.05, 0.0, SequentialPlan((400,), block=8)) for _ in range(2))
+    harmed, unchanged = (SequentialVerdict(0.05, 0.0, StoppingRule((400,), block=8)) for _ in range(2))
     harmed.add(np.ones(16), np.arange(16) % 4 > 0)
     unchanged.add(np.ones(16), np.ones(16))
     assert harmed.further < unchanged.further <= 32  # never more than twice what was asked
 
 
 def test_answers_that_settle_nothing_and_are_not_all_are_inconclusive():
-    sequential = SequentialVerdict(0.05, 0.5, SequentialPlan((400,), block=8))
+    sequential = SequentialVerdict(0.05, 0.5, StoppingRule((400,), block=8))
     sequential.add(np.ones(40), np.ones(40))
     verdict = sequential.verdict()
     assert verdict.outcome is INCONCLUSIVE and verdict.more_items is None
@@ -195,7 +195,7 @@ def test_answers_that_settle_nothing_and_are_not_all_are_inconclusive():
 
 def test_harm_is_tested_with_the_share_of_alpha_that_belongs_to_it():
     base, edited = answers(400, 200)
-    stopped = SequentialVerdict(0.05, 0.5, SequentialPlan((400,), block=8))
+    stopped = SequentialVerdict(0.05, 0.5, StoppingRule((400,), block=8))
     bettors = Wealth(1.0)
     while stopped.further:
         place = len(stopped._base)
@@ -204,7 +204,7 @@ def test_harm_is_tested_with_the_share_of_alpha_that_belongs_to_it():
         bettors.bet(base[some] - edited[some])
     assert stopped.verdict().n < 400
     assert stopped.harm_p_value() == pytest.approx(math.exp(-bettors.highest) / EARLY_SHARE)
-    whole = SequentialVerdict(0.05, 0.5, SequentialPlan((100,), block=8))
+    whole = SequentialVerdict(0.05, 0.5, StoppingRule((100,), block=8))
     base, edited = answers(100, 6)
     whole.add(base, edited)
     assert whole.harm_p_value() == pytest.approx(0.5**6 / (1 - EARLY_SHARE))  # McNemar's, 6 lost and none gained
@@ -212,7 +212,7 @@ def test_harm_is_tested_with_the_share_of_alpha_that_belongs_to_it():
 
 def test_harm_of_a_corpus_metric_is_tested_at_its_looks():
     counts, broken = np.tile([2, 0, 0], (400, 1)), np.tile([0, 1, 2], (400, 1))
-    sequential = SequentialVerdict(0.05, 0.0, SequentialPlan((400,), block=8))
+    sequential = SequentialVerdict(0.05, 0.0, StoppingRule((400,), block=8))
     sequential.add(np.ones(20), np.zeros(20), None, counts[:20], broken[:20])
     assert sequential.harm_p_value() is None  # no look yet
     sequential.add(np.ones(30), np.zeros(30), None, counts[:30], broken[:30])
@@ -227,7 +227,7 @@ def test_a_look_with_too_few_clusters_leaves_its_alpha_to_the_next():
 
 
 def test_a_callers_mistake_is_named():
-    sequential = SequentialVerdict(0.05, 0.5, SequentialPlan((10,), block=1))
+    sequential = SequentialVerdict(0.05, 0.5, StoppingRule((10,), block=1))
     sequential.add([1.0], [1.0], ["a"])
     with pytest.raises(ValueError, match="'a' comes in two blocks"):
         sequential.add([1.0], [1.0], ["a"])
