@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from audit.abilities.contract import Answer, Item, Row, Score
 from audit.abilities.data import columns
-from audit.abilities.readings.words import is_gold, majority
+from audit.abilities.readings.words import is_gold
 from audit.engine import Decoding
 from audit.errors import AuditError
 
@@ -50,11 +50,12 @@ class Dialogue:
         return item.choices[int(item.gold[0])]
 
     def floor(self, items: Sequence[Item]) -> float:
-        """The better of guessing and of always taking one place (MuTual's dev set has 29.8 % in place D).
+        """Chance: the mean of 1 / k over the items, for k options.
 
-        NaN log-likelihoods through an argmax would score the first place's share; that baseline is included here.
+        The most frequent place of the right option (D in 29.8 % of MuTual's dev set) is no floor for a ranking. The
+        model scores each option as a continuation of the article and sees neither its letter nor its place, so it
+        cannot prefer a place. A model without the ability picks the right option with probability 1 / k, if its ranking
+        of the options is independent of which one is right. A broken model scores less: `best_choice` makes an answer
+        with a number that is not finite wrong, and gives a tie to a wrong option.
         """
-        if not items:
-            return 0.0
-        guessing = sum(1 / len(item.choices) for item in items) / len(items)
-        return max(guessing, majority(items))
+        return sum(1 / len(item.choices) for item in items) / len(items) if items else 0.0

@@ -13,12 +13,17 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
+import numpy as np
+
 from audit.edits.plan import DEFAULT_COUNT
 from audit.errors import AuditError
 from audit.reports.folder import read_report
 from audit.reports.rows import AbilityRow, RunReport
 from audit.settings.declaration import Effect
 from audit.settings.options import AuditSettings
+from audit.verdicts.bootstrap import as_ratios
+from audit.verdicts.power import observed_change
+from audit.workflows.rescore import saved_answers
 
 READ_AT_MOST = 300  # reports, the newest first
 DATED = re.compile(r"\d{8}-\d{6}-")  # a folder that a run made here; a renamed one may come from another machine
@@ -46,12 +51,34 @@ class PastVerdict:
     @cached_property
     def moves(self) -> tuple[float, ...]:
         """The sizes of all changes of a score, in points; empty if the run did not keep its items."""
+        items = (
+            [] if self._report is None else [item for item in self._report.items if item.ability == self.row.ability]
+        )
+        return tuple(abs(item.base.score - item.edited_score) for item in items if item.base.score != item.edited_score)
+
+    @cached_property
+    def corpus_moves(self) -> tuple[float, ...]:
+        """The same of a corpus metric, as `observed_change` gives them: the changed items' shares of the drop.
+
+        The counts of the items come from their saved answers, parsed and scored again. Empty if the run did not keep
+        these, or if an older version of the audit saved too little of them.
+        """
         try:
-            items = read_report(self.folder, with_items=True).items
+            scores = None if self._report is None else saved_answers(self._report, self.row).scores
         except AuditError:
             return ()
-        asked = [item for item in items if item.ability == self.row.ability]
-        return tuple(abs(item.base.score - item.edited_score) for item in asked if item.base.score != item.edited_score)
+        if scores is None or scores.base_counts is None or scores.edited_counts is None:
+            return ()
+        tables = (as_ratios(np.asarray(counts, dtype=float)) for counts in (scores.base_counts, scores.edited_counts))
+        return observed_change(*tables)
+
+    @cached_property
+    def _report(self) -> RunReport | None:
+        """The report with its items; None if it cannot be read."""
+        try:
+            return read_report(self.folder, with_items=True)
+        except AuditError:
+            return None
 
 
 @dataclass(frozen=True)

@@ -103,8 +103,12 @@ class Expectation:
             return cls(sample, min(1.0, changes + (1 - margin.share) ** 2 * varies), 1.0, False, alpha)
         if sample.whole:
             return cls(sample, changes, 1.0, True, alpha)
-        moves = () if past is None else past.moves
-        assumed = ASSUMED_CHANGE if sample.weights is None else ASSUMED_CHANGE_OF_ENTITIES
+        if sample.weights is None:
+            moves, assumed = () if past is None else past.moves, ASSUMED_CHANGE
+        else:  # the score of one sentence does not say by how much it moves the score of all
+            moves, assumed = () if past is None else past.corpus_moves, ASSUMED_CHANGE_OF_ENTITIES
+            if past is not None and moves:  # an item can change its counts, and so the metric, at the same score
+                changes = len(moves) / past.row.n
         return cls(sample, changes, moves if len(moves) >= ENOUGH_MOVES else assumed, False, alpha)
 
     def power(self, n: int) -> Power:

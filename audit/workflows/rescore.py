@@ -51,7 +51,7 @@ def rescored(run: RunReport, margins: Mapping[str, Margin]) -> RunReport:
     rows: list[AbilityRow] = []
     items: list[ItemRecord] = []
     for old in run.abilities:
-        paired = _answers(run, old)
+        paired = saved_answers(run, old)
         margin = margins.get(old.ability) or margin_of(old.asked_margin or old.margin)
         _require_above_noise(old, margin)
         saved = {record.key: record.mentions for record in run.items if record.ability == old.ability}
@@ -93,7 +93,7 @@ def _written(margins: Mapping[str, Margin]) -> dict[str, str]:
     return {name: str(margin) for name, margin in margins.items()}
 
 
-def _answers(run: RunReport, old: AbilityRow) -> PairedAnswers:
+def saved_answers(run: RunReport, old: AbilityRow) -> PairedAnswers:
     """One ability's items with the base model's answers and those of each edited model, scored anew."""
     file = f"{run.folder}/items.jsonl"
     kept = [record for record in run.items if record.ability == old.ability]

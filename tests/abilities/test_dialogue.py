@@ -61,10 +61,34 @@ def test_a_blank_or_unknown_answer_is_refused(letter):
         item(letter)
 
 
-def test_the_floor_is_the_commonest_place_when_that_beats_guessing():
-    assert ABILITY.floor([item("A"), item("D"), item("D")]) == pytest.approx(2 / 3)
-    assert ABILITY.floor([item(letter) for letter in "ABCD"]) == 0.25
+def test_the_floor_is_chance_whatever_place_is_the_commonest():
+    assert ABILITY.floor([item("A"), item("D"), item("D")]) == 0.25
+    three = ABILITY.item({**ROW, "options": ROW["options"][:3]}, "dialogue/3")
+    assert ABILITY.floor([item(), three]) == pytest.approx((1 / 4 + 1 / 3) / 2)
     assert ABILITY.floor([]) == 0.0
+
+
+@pytest.mark.parametrize(
+    ("log_likelihoods", "expected"),
+    [
+        ([math.nan] * 4, 0.0),
+        ([math.nan, -1.0, -2.0, -3.0], 0.0),
+        ([-1.0] * 4, 0.0),
+        ([-1.0, -1.0, -2.0, -3.0], 0.0),  # always one of two places: 1/4, were a tie not wrong
+        ([-4.0, -3.0, -2.0, -1.0], 0.25),  # always the last place
+    ],
+)
+def test_a_ranking_that_ignores_the_content_does_not_score_above_the_floor(log_likelihoods, expected):
+    """The mean over all places of the right option, which the content of an item does not tell."""
+    scores = [value(log_likelihoods, letter) for letter in "ABCD"]
+    assert sum(scores) / 4 == expected <= ABILITY.floor([item(letter) for letter in "ABCD"])
+
+
+def test_the_place_of_an_option_is_no_part_of_what_the_model_reads():
+    moved = ABILITY.item({**ROW, "options": ROW["options"][::-1], "answers": "B"}, "dialogue/0")
+    assert ABILITY.prompt(moved) == ABILITY.prompt(item())
+    assert moved.choices == item().choices[::-1]
+    assert moved.choices[int(moved.gold[0])] == item().choices[2]
 
 
 def test_items_of_one_article_share_a_cluster():

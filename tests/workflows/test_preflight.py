@@ -4,9 +4,11 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from audit.abilities import ABILITIES, PROTOCOLS
+from audit.abilities.contract import Item
 from audit.abilities.data.sources import FolderSource, PocketSource, items
 from audit.abilities.presentation import asked_ability
 from audit.answering.items import drawn_questions
@@ -15,7 +17,19 @@ from audit.reports.reuse import TakenOver
 from audit.reports.rows import AbilityRow, AnswerRecord, ItemRecord, RunReport
 from audit.reports.workflows.preflight import CERTIFIABLE, DEPENDS, TOO_SMALL
 from audit.settings.options import AuditSettings
-from audit.workflows.preflight import ASSUMED_CHANGES, GRADED, Preflight, Sample
+from audit.verdicts.bootstrap import as_ratios
+from audit.verdicts.intervals import Floats
+from audit.verdicts.margins import Points
+from audit.verdicts.power import observed_change
+from audit.workflows.past_runs import PastVerdict
+from audit.workflows.preflight import (
+    ASSUMED_CHANGE_OF_ENTITIES,
+    ASSUMED_CHANGES,
+    GRADED,
+    Expectation,
+    Preflight,
+    Sample,
+)
 from tests.reports.sample import HEADER, PASSED
 from tests.small_audit import abilities as small_abilities
 from tests.small_audit import write_lines
@@ -123,6 +137,35 @@ def test_the_size_of_graded_changes_comes_from_the_past_run(tmp_path: Path) -> N
         past_run(folder, changed, items=tuple(item(k, size if k < 20 else 0.0) for k in range(200)))
         smallest.append(preflight(folder).assess("summarization").smallest_margin)
     assert smallest[0] < 0.7 * smallest[1]
+
+
+def test_the_size_of_changes_of_a_corpus_metric_comes_from_the_counts_of_the_saved_answers(tmp_path: Path) -> None:
+    ability, drawn = drawn_questions("ner", PocketSource(), AuditSettings(limit=200))
+
+    def record(k: int, item: Item) -> ItemRecord:
+        base, after = ability.worked(item), "" if k < 40 else ability.worked(item)
+        both = [AnswerRecord(text, None, True, float(text != "")) for text in (base, after)]
+        given = (item.ability, item.key, item.cluster, "p", item.choices, item.gold, both[0], (both[1],))
+        return ItemRecord(*given, fields=item.fields)
+
+    records = tuple(record(k, item) for k, item in enumerate(drawn))
+    answers = [(one.base, one.edited[0]) for one in records]
+
+    def ratios(texts: list[str]) -> Floats:
+        scores = [ability.score(item, ability.parse(text)) for item, text in zip(drawn, texts, strict=True)]
+        return as_ratios(np.array([score.counts for score in scores], dtype=float))
+
+    sizes = observed_change(*(ratios([one.text for one in side]) for side in zip(*answers, strict=True)))
+    changed = row("ner", n=200, right_to_wrong=40, wrong_to_right=0)
+    run = past_run(tmp_path, changed, items=records)
+    past = PastVerdict(run.abilities[0], Path(run.folder or ""))
+    assert past.corpus_moves == pytest.approx(sizes)
+    found = Expectation.of(Sample.of(ability, drawn), past, Points(0.05), 0.05)
+    assert (found.change, found.changes) == (past.corpus_moves, len(sizes) / 200)
+    without = past_run(tmp_path / "old", changed, items=tuple(replace(one, fields=None) for one in records))
+    old = PastVerdict(without.abilities[0], Path(without.folder or ""))
+    assert old.corpus_moves == ()
+    assert Expectation.of(Sample.of(ability, drawn), old, Points(0.05), 0.05).change == ASSUMED_CHANGE_OF_ENTITIES
 
 
 def test_the_suggested_limit_is_enough_and_not_much_too_large(tmp_path: Path) -> None:
