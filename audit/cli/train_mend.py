@@ -27,8 +27,7 @@ def train_mend(
     ] = None,
     resume: Annotated[bool, typer.Option("--resume", help="continue from the checkpoint in --out")] = False,
     setting: Annotated[
-        list[str] | None,
-        typer.Option(metavar="KEY=VALUE", help="a training setting, such as layers=45-47; repeatable"),
+        list[str] | None, typer.Option(metavar="KEY=VALUE", help="a training setting, such as layers=45-47; repeatable")
     ] = None,
 ) -> None:
     """Train the editing network of the editor mend. Every model needs its own network."""

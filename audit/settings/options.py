@@ -95,11 +95,7 @@ class AuditSettings:
         editor_only=True,
     )
     editor_config: Mapping[str, str] = option(
-        Effect.EDITS,
-        EditorConfig(),
-        "KEY=VALUE",
-        "set one hyperparameter of the editor; repeatable",
-        editor_only=True,
+        Effect.EDITS, EditorConfig(), "KEY=VALUE", "set one hyperparameter of the editor; repeatable", editor_only=True
     )
     restraint: str | None = option(
         Effect.EDITS,

@@ -1,11 +1,11 @@
 """The largest number of edits with which all abilities PASS, confirmed on items that the search did not use.
 
-largest_passing((1, 2, 3, 4), passes=lambda count: count < 4).largest       # 3
+largest_passing((1, 2, 3, 4), passes=lambda count: count < 4)       # 3
 """
 
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from audit.abilities import ABILITIES
 from audit.abilities.data.origin import Source
@@ -42,32 +42,20 @@ def find_budget(
             show(look)
         return look.passed
 
-    found = largest_passing(run.counts, passes, recheck)
+    largest = largest_passing(run.counts, passes, recheck)
     confirmation: tuple[AbilityRow, ...] = ()
-    if found.largest:
+    if largest:
         with suppress(UnaskedError):  # without fresh items the budget is unconfirmed
-            confirmation = judged(run.first(found.largest), run.fresh())
-    return Budget(run.audit.header, found.largest, tuple(looks), confirmation, run.counts)
+            confirmation = judged(run.first(largest), run.fresh())
+    return Budget(run.audit.header, largest, tuple(looks), confirmation, run.counts)
 
 
-@dataclass(frozen=True)
-class LargestPassing:
-    """The result of the search: `looks` in their order, and the `largest` number, 0 if even the smallest fails."""
-
-    largest: int
-    looks: tuple[tuple[int, bool], ...]
-
-    @property
-    def first_failing(self) -> int | None:
-        """The smallest number that did not pass; None if all did."""
-        return min((count for count, passed in self.looks if not passed), default=None)
-
-
-def largest_passing(allowed: Sequence[int], passes: Callable[[int], bool], recheck: int = 0) -> LargestPassing:
+def largest_passing(allowed: Sequence[int], passes: Callable[[int], bool], recheck: int = 0) -> int:
     """The largest allowed number that passes, as do all smaller numbers that were tried, while the next one fails.
 
-    Passing need not be monotone. After doubling to the first failure and bisection, `recheck` numbers between half the
-    result and the result are tried as well; a failure lowers the result, and the gap below it is bisected.
+    The result is 0 if even the smallest number fails. Each number is tried at most once. Passing need not be monotone:
+    after doubling to the first failure and bisection, `recheck` numbers between half the result and the result are
+    tried as well; a failure lowers the result, and the gap below it is bisected.
     """
     looks: dict[int, bool] = {}
 
@@ -99,4 +87,4 @@ def largest_passing(allowed: Sequence[int], passes: Callable[[int], bool], reche
         chosen = band[len(band) * left // max(1, recheck)] if left else band[0]
         if not look(chosen):
             found = largest()
-    return LargestPassing(found, tuple(looks.items()))
+    return found

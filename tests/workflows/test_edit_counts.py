@@ -1,5 +1,7 @@
 """The numbers of edits to measure: doubling, the gaps with a change, and the largest number that passes."""
 
+from collections.abc import Callable
+
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -53,30 +55,47 @@ def test_refining_ends_when_the_change_is_between_neighbors(allowed: tuple[int, 
     assert len(seen) <= 2 * allowed[-1].bit_length() + 3
 
 
+class Tried:
+    """An oracle that records its answers."""
+
+    def __init__(self, passes: Callable[[int], bool]) -> None:
+        self.passes = passes
+        self.looks: list[tuple[int, bool]] = []
+
+    def __call__(self, count: int) -> bool:
+        self.looks.append((count, self.passes(count)))
+        return self.looks[-1][1]
+
+    @property
+    def first_failing(self) -> int | None:
+        return min((count for count, passed in self.looks if not passed), default=None)
+
+
 @given(ALLOWED, st.data(), st.integers(0, 4))
 def test_the_largest_number_is_exact_if_passing_is_monotone(
     allowed: tuple[int, ...], data: st.DataObject, recheck: int
 ) -> None:
     most = data.draw(st.sampled_from((0, *allowed)))
-    found = largest_passing(allowed, lambda count: count <= most, recheck)
-    assert found.largest == most
-    assert len(found.looks) == len({count for count, _ in found.looks}) <= 2 * allowed[-1].bit_length() + 3 + recheck
-    assert found.first_failing == min((count for count in allowed if count > most), default=None)
+    tried = Tried(lambda count: count <= most)
+    assert largest_passing(allowed, tried, recheck) == most
+    assert len(tried.looks) == len({count for count, _ in tried.looks}) <= 2 * allowed[-1].bit_length() + 3 + recheck
+    assert tried.first_failing == min((count for count in allowed if count > most), default=None)
 
 
 @given(ALLOWED, st.data(), st.integers(0, 4))
 def test_all_smaller_numbers_that_were_tried_pass(allowed: tuple[int, ...], data: st.DataObject, recheck: int) -> None:
     good = data.draw(st.sets(st.sampled_from(allowed)))
-    found = largest_passing(allowed, lambda count: count in good, recheck)
-    assert all(passed for count, passed in found.looks if count <= found.largest)
-    assert found.largest in (0, *good)
-    if found.first_failing is not None:
-        assert between(allowed, found.largest, found.first_failing) is None  # nothing better is left untried
+    tried = Tried(lambda count: count in good)
+    largest = largest_passing(allowed, tried, recheck)
+    assert all(passed for count, passed in tried.looks if count <= largest)
+    assert largest in (0, *good)
+    if tried.first_failing is not None:
+        assert between(allowed, largest, tried.first_failing) is None  # no better number is left
 
 
 def test_rechecks_find_a_failure_below() -> None:
     def passes(count: int) -> bool:
         return count <= 13 and count != 10
 
-    assert largest_passing(tuple(range(1, 17)), passes).largest == 13
-    assert largest_passing(tuple(range(1, 17)), passes, recheck=6).largest == 9
+    assert largest_passing(tuple(range(1, 17)), passes) == 13
+    assert largest_passing(tuple(range(1, 17)), passes, recheck=6) == 9
