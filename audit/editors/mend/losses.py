@@ -17,7 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from audit.editors.mend.network import MendNetwork
-from audit.editors.stages.rank_one_gradients import gradient_factors, logits_at, target_rows
+from audit.editors.stages.rank_one_gradients import gradient_factors, logits_at, padded_targets
 from audit.edits.requests import EditRequest
 from audit.engine.batching import padded
 from audit.models.language_model import LanguageModel
@@ -62,7 +62,7 @@ def updates_of(
     collect_statistics: bool = False,
 ) -> Updates:
     """The updates of `network` for each of the equally large groups; optionally adds to the network's statistics."""
-    rows = target_rows(lm, [(request.question, request.target_new) for group in groups for request in group])
+    rows = padded_targets(lm, [(request.question, request.target_new) for group in groups for request in group])
     device = network.rates.device
     updates: dict[str, MapUpdate] = {}
     for path, factors in gradient_factors(lm, rows, list(network.sizes)).factors.items():

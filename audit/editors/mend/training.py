@@ -39,7 +39,7 @@ from audit.editors.stages.editor_settings import (
     Shape,
     require,
 )
-from audit.editors.stages.rank_one_gradients import map_sizes, mlp_maps, row_losses, target_rows
+from audit.editors.stages.rank_one_gradients import map_sizes, mlp_maps, padded_targets, row_losses
 from audit.edits.requests import EditRequest
 from audit.edits.sources import requests_fingerprint
 from audit.errors import AuditError
@@ -267,7 +267,7 @@ class MendTrainer:
             updates = updates_of(self.lm, self.network, groups, collect_statistics=True)
             pairs = [(_rephrased(rng, request), request.target_new) for group in groups for request in group]
             with edited_by(self.lm, updates, count):
-                edit = row_losses(self.lm, target_rows(self.lm, pairs)).mean()
+                edit = row_losses(self.lm, padded_targets(self.lm, pairs)).mean()
             locality = divergence(self.lm, updates, texts, settings.text_tokens)
             loss = settings.edit_weight * edit + settings.locality_weight * locality
             (loss / settings.accumulate).backward()  # type: ignore[no-untyped-call]
@@ -307,7 +307,7 @@ class MendTrainer:
                 updates = updates_of(self.lm, self.network, part)
                 pairs = [(_rephrased(rng, request), request.target_new) for group in part for request in group]
                 with edited_by(self.lm, updates, len(part)):
-                    losses = row_losses(self.lm, target_rows(self.lm, pairs))
+                    losses = row_losses(self.lm, padded_targets(self.lm, pairs))
                 edit.append(float(losses.mean()))
                 likely.append(float((losses < math.log(2)).float().mean()))
                 locality.append(float(divergence(self.lm, updates, texts, settings.text_tokens)))

@@ -17,7 +17,7 @@ from torch import Tensor
 from audit.editors.mend.network import TrainedNetwork, network_fingerprint
 from audit.editors.stages.base_editor import BaseEditor
 from audit.editors.stages.editor_settings import EditorSettings, require
-from audit.editors.stages.rank_one_gradients import gradient_factors, is_transposed, target_rows
+from audit.editors.stages.rank_one_gradients import gradient_factors, is_transposed, padded_targets
 from audit.edits.requests import EditRequest
 from audit.engine.batching import pack
 from audit.errors import AuditError
@@ -87,7 +87,7 @@ class Mend(BaseEditor[MendSettings]):
         losses: dict[int, float] = {}
         sizes = [len(join(lm.tokenizer, *pair).ids) for pair in pairs]
         for batch in pack(sizes, settings.token_budget):
-            found = gradient_factors(lm, target_rows(lm, [pairs[index] for index in batch]), maps)
+            found = gradient_factors(lm, padded_targets(lm, [pairs[index] for index in batch]), maps)
             for path, factors in found.factors.items():
                 for row, index in enumerate(batch):
                     used = factors.used[row]  # (columns,)

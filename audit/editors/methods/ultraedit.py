@@ -38,7 +38,7 @@ from audit.editors.stages.rank_one_gradients import (
     is_transposed,
     map_sizes,
     mlp_maps,
-    target_rows,
+    padded_targets,
 )
 from audit.edits.requests import EditRequest
 from audit.engine.sequences import EditSequence, within_budget
@@ -246,7 +246,7 @@ def editing_features(
     sequences = [EditSequence(target_row(lm, request).ids, lookup=0) for request in requests]
     found: dict[str, list[tuple[int, Tensor]]] = {path: [] for path in maps}
     for group in within_budget(sequences, token_budget):
-        rows = target_rows(lm, [(requests[index].question, requests[index].target_new) for index in group])
+        rows = padded_targets(lm, [(requests[index].question, requests[index].target_new) for index in group])
         gradients = gradient_factors(lm, rows, maps)
         require_finite(float(gradients.losses.sum()), step=1)
         labelled = rows.labels != UNLABELLED  # (rows, columns)

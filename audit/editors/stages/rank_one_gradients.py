@@ -1,6 +1,6 @@
 """The gradient of a linear map as a sum of outer products, one per token, without computing the full matrix.
 
-    rows = target_rows(lm, [("The mother tongue of Danielle is", "Velden")])
+    rows = padded_targets(lm, [("The mother tongue of Danielle is", "Velden")])
     found = gradient_factors(lm, rows, mlp_maps(lm, [45, 46, 47]))
     factors = found.factors["transformer.h.45.mlp.c_fc"]
     # the gradient of autograd, in (out, in) orientation: factors.errors[0].T @ factors.inputs[0]
@@ -32,7 +32,7 @@ LOSS_SCALE = 1024.0
 
 
 @dataclass(frozen=True)
-class TargetRows:
+class PaddedTargets:
     """Prompts with their targets, one per row; all tensors are (rows, columns), on the model's device.
 
     The target's last token is not an input. `labels` is the target token in every column that predicts one, and
@@ -44,9 +44,9 @@ class TargetRows:
     positions: Tensor
     labels: Tensor
 
-    def select(self, rows: Tensor) -> "TargetRows":
+    def select(self, rows: Tensor) -> "PaddedTargets":
         """The given rows only."""
-        return TargetRows(self.ids[rows], self.mask[rows], self.positions[rows], self.labels[rows])
+        return PaddedTargets(self.ids[rows], self.mask[rows], self.positions[rows], self.labels[rows])
 
 
 @dataclass(frozen=True, eq=False)
@@ -69,7 +69,7 @@ class TargetGradients:
     losses: Tensor
 
 
-def target_rows(lm: LanguageModel, pairs: Sequence[tuple[str, str]], side: str = "right") -> TargetRows:
+def padded_targets(lm: LanguageModel, pairs: Sequence[tuple[str, str]], side: str = "right") -> PaddedTargets:
     """(prompt, target) pairs, tokenized jointly and padded on the `side` "left" or "right".
 
     Raises:
@@ -84,7 +84,7 @@ def target_rows(lm: LanguageModel, pairs: Sequence[tuple[str, str]], side: str =
         start = (ids.shape[1] - len(tokens.ids) + 1 if side == "left" else 0) + tokens.prompt_length - 1
         target = torch.tensor(tokens.target_ids, device=lm.device)
         labels[row, start : start + len(target)] = target
-    return TargetRows(ids, mask, (mask.cumsum(1) - 1).clamp(min=0), labels)
+    return PaddedTargets(ids, mask, (mask.cumsum(1) - 1).clamp(min=0), labels)
 
 
 def mlp_maps(lm: LanguageModel, layers: Sequence[int]) -> tuple[str, ...]:
@@ -109,7 +109,7 @@ def is_transposed(lm: LanguageModel, path: str) -> bool:
     return isinstance(lm.model.get_submodule(path), Conv1D)
 
 
-def row_losses(lm: LanguageModel, rows: TargetRows) -> Tensor:
+def row_losses(lm: LanguageModel, rows: PaddedTargets) -> Tensor:
     """The mean negative log-likelihood of each row's target tokens, (rows,) in float32, with its graph."""
     wanted = rows.labels != UNLABELLED  # (rows, columns)
     logits = logits_at(lm, rows.ids, rows.mask, rows.positions, wanted)  # (places, vocabulary)
@@ -134,7 +134,7 @@ def logits_at(lm: LanguageModel, ids: Tensor, mask: Tensor, positions: Tensor, w
     return output.logits.float()  # type: ignore[no-any-return]
 
 
-def gradient_factors(lm: LanguageModel, rows: TargetRows, maps: Sequence[str]) -> TargetGradients:
+def gradient_factors(lm: LanguageModel, rows: PaddedTargets, maps: Sequence[str]) -> TargetGradients:
     """The factors x and δ of every map in `maps`, for the loss of each row; rows are independent."""
     inputs: dict[str, Tensor] = {}
     collectors: dict[str, Tensor] = {}

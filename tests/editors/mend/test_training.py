@@ -9,7 +9,7 @@ import torch
 from audit.editors.mend.lessons import MendLessons
 from audit.editors.mend.losses import divergence, edited_by, updates_of
 from audit.editors.mend.training import MendTrainer, MendTrainingSettings
-from audit.editors.stages.rank_one_gradients import map_sizes, mlp_maps, row_losses, target_rows
+from audit.editors.stages.rank_one_gradients import map_sizes, mlp_maps, padded_targets, row_losses
 from audit.edits.requests import EditRequest
 from audit.errors import AuditError
 from audit.models.deltas import LowRankDelta
@@ -48,7 +48,7 @@ def test_the_hooked_model_equals_the_patched_model(family: str, request: pytest.
     asked = [(case.question, case.target_new) for group in groups for case in group]
     updates = updates_of(lm, network, groups)
     with torch.no_grad(), edited_by(lm, updates, len(groups)):
-        hooked = row_losses(lm, target_rows(lm, asked))
+        hooked = row_losses(lm, padded_targets(lm, asked))
     transposed = frozenset(f"{path}.weight" for path in updates if lm.anatomy.transposed)
     for number in range(len(groups)):
         deltas = {
@@ -56,7 +56,7 @@ def test_the_hooked_model_equals_the_patched_model(family: str, request: pytest.
             for path, (keys, values) in updates.items()
         }
         with torch.no_grad(), WeightPatch(deltas, transposed).applied(lm):
-            patched = row_losses(lm, target_rows(lm, asked))[2 * number : 2 * number + 2]
+            patched = row_losses(lm, padded_targets(lm, asked))[2 * number : 2 * number + 2]
         torch.testing.assert_close(hooked[2 * number : 2 * number + 2], patched, atol=1e-3, rtol=1e-3)
 
 

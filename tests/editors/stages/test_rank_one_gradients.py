@@ -12,8 +12,8 @@ from audit.editors.stages.rank_one_gradients import (
     is_transposed,
     map_sizes,
     mlp_maps,
+    padded_targets,
     row_losses,
-    target_rows,
 )
 from audit.errors import AuditError
 from audit.models.fingerprints import weights_fingerprint
@@ -30,7 +30,7 @@ def autograd(lm: LanguageModel, path: str, pair: tuple[str, str]) -> Tensor:
     weight = lm.model.get_parameter(f"{path}.weight")
     weight.requires_grad_(True)
     try:
-        (gradient,) = torch.autograd.grad(row_losses(lm, target_rows(lm, [pair])).sum(), weight)
+        (gradient,) = torch.autograd.grad(row_losses(lm, padded_targets(lm, [pair])).sum(), weight)
     finally:
         weight.requires_grad_(False)
     return gradient.T if is_transposed(lm, path) else gradient
@@ -40,7 +40,7 @@ def autograd(lm: LanguageModel, path: str, pair: tuple[str, str]) -> Tensor:
 def test_the_factors_multiply_to_autograds_gradient(families: Callable[[str], LanguageModel], family: str) -> None:
     lm = families(family)
     maps = mlp_maps(lm, [0, 2])
-    found = gradient_factors(lm, target_rows(lm, PAIRS), maps).factors  # rows of different lengths
+    found = gradient_factors(lm, padded_targets(lm, PAIRS), maps).factors  # rows of different lengths
     for path in maps:
         factors = found[path]
         for row, pair in enumerate(PAIRS):
@@ -63,7 +63,7 @@ def test_every_map_of_a_gated_mlp_is_found_and_none_of_attention(
 def test_the_padding_side_does_not_matter(family: str, request: pytest.FixtureRequest) -> None:
     lm: LanguageModel = request.getfixturevalue(family)
     maps = mlp_maps(lm, [1])
-    sides = {side: gradient_factors(lm, target_rows(lm, PAIRS, side), maps) for side in ("left", "right")}
+    sides = {side: gradient_factors(lm, padded_targets(lm, PAIRS, side), maps) for side in ("left", "right")}
     torch.testing.assert_close(sides["left"].losses, sides["right"].losses)
     for path in maps:
         left, right = (sides[side].factors[path] for side in ("left", "right"))
@@ -77,7 +77,7 @@ def test_the_padding_side_does_not_matter(family: str, request: pytest.FixtureRe
 
 
 def test_padding_and_tokens_without_an_error_do_not_count(tiny_llama: LanguageModel) -> None:
-    rows = target_rows(tiny_llama, PAIRS)
+    rows = padded_targets(tiny_llama, PAIRS)
     last = mlp_maps(tiny_llama, [2])[-1]
     used = gradient_factors(tiny_llama, rows, [last]).factors[last].used
     assert not bool((used & ~rows.mask.bool()).any())
@@ -87,9 +87,9 @@ def test_padding_and_tokens_without_an_error_do_not_count(tiny_llama: LanguageMo
 
 def test_rows_are_independent(tiny_gpt2: LanguageModel) -> None:
     path = mlp_maps(tiny_gpt2, [0])[0]
-    together = gradient_factors(tiny_gpt2, target_rows(tiny_gpt2, PAIRS), [path])
+    together = gradient_factors(tiny_gpt2, padded_targets(tiny_gpt2, PAIRS), [path])
     for row, pair in enumerate(PAIRS):
-        alone = gradient_factors(tiny_gpt2, target_rows(tiny_gpt2, [pair]), [path])
+        alone = gradient_factors(tiny_gpt2, padded_targets(tiny_gpt2, [pair]), [path])
         factors, single = together.factors[path], alone.factors[path]
         assert float((together.losses[row] - alone.losses[0]).abs()) < 1e-4
         torch.testing.assert_close(
@@ -98,7 +98,7 @@ def test_rows_are_independent(tiny_gpt2: LanguageModel) -> None:
 
 
 def test_labels_are_the_targets_tokens_and_the_last_of_them_is_no_input(tiny_gpt2: LanguageModel) -> None:
-    rows = target_rows(tiny_gpt2, [("Mara Lind was born in", "New Avaria")])
+    rows = padded_targets(tiny_gpt2, [("Mara Lind was born in", "New Avaria")])
     labelled = rows.labels[0][rows.labels[0] != UNLABELLED]
     assert tiny_gpt2.tokenizer.decode(labelled) == " New Avaria"
     assert rows.ids[0, -len(labelled) + 1 :].tolist() == labelled[:-1].tolist()
@@ -108,7 +108,7 @@ def test_errors_do_not_underflow_in_half_precision() -> None:
     """Without a scaled loss, many float16 errors would be zero."""
     half, full = build_tiny_gpt2(dtype=torch.float16), build_tiny_gpt2()
     path = mlp_maps(full, [0])[0]
-    found = [gradient_factors(lm, target_rows(lm, PAIRS), [path]).factors[path] for lm in (half, full)]
+    found = [gradient_factors(lm, padded_targets(lm, PAIRS), [path]).factors[path] for lm in (half, full)]
     assert found[0].errors.dtype == torch.float32
     products = [factors.errors[0].T @ factors.inputs[0] for factors in found]
     assert relative_error(products[0], products[1]) < 0.05
@@ -116,7 +116,7 @@ def test_errors_do_not_underflow_in_half_precision() -> None:
 
 def test_the_model_is_left_as_it_was(tiny_llama: LanguageModel) -> None:
     before = weights_fingerprint(tiny_llama)
-    gradient_factors(tiny_llama, target_rows(tiny_llama, PAIRS), mlp_maps(tiny_llama, [0, 1]))
+    gradient_factors(tiny_llama, padded_targets(tiny_llama, PAIRS), mlp_maps(tiny_llama, [0, 1]))
     assert weights_fingerprint(tiny_llama) == before
     assert not any(module._forward_hooks or module._forward_pre_hooks for module in tiny_llama.model.modules())
     assert not any(parameter.requires_grad for parameter in tiny_llama.model.parameters())
@@ -124,4 +124,4 @@ def test_the_model_is_left_as_it_was(tiny_llama: LanguageModel) -> None:
 
 def test_a_pair_too_long_for_the_context_is_refused(tiny_gpt2: LanguageModel) -> None:
     with pytest.raises(AuditError, match="the context of tiny-gpt2 holds"):
-        target_rows(tiny_gpt2, [("word " * 300, "Velden")])
+        padded_targets(tiny_gpt2, [("word " * 300, "Velden")])
