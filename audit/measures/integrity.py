@@ -1,12 +1,10 @@
 """Integrity of the edited model: finite numbers, the size of the weight change, and perplexity on plain text.
 
-    base = perplexity(lm, texts)
-    with originals_kept(lm) as originals:
-        patch.write(lm, originals)
-        measure_integrity(lm, originals, texts, base_perplexity=base).problems
-        entry_shares(originals)  # {0.1: 0.31, ...}: 31 % of the entries changed by more than a tenth of their value
-
-`check_integrity` runs these steps for one patch.
+base = perplexity(lm, texts)
+with originals_kept(lm) as originals:
+    patch.write(lm, originals)
+    measure_integrity(lm, originals, texts, base_perplexity=base).problems
+    entry_shares(originals)  # {0.1: 0.31, ...}: 31 % of the entries changed by more than a tenth of their value
 """
 
 import math
@@ -20,7 +18,7 @@ from audit.engine.forward import CausalForward
 from audit.engine.likelihoods import perplexity as perplexity  # the base model must be measured with the same function
 from audit.models.deltas import Replacement
 from audit.models.language_model import LanguageModel
-from audit.models.originals import Originals, originals_kept, parameter_at
+from audit.models.originals import Originals, parameter_at
 from audit.models.patch_changes import total_changes
 from audit.models.patches import Patch
 from audit.models.tokens import encode
@@ -151,16 +149,6 @@ def measure_integrity(
         limits=limits or IntegrityLimits(),
         rounding_loss=None if patch is None else rounding_loss(lm, patch, originals),
     )
-
-
-def check_integrity(
-    lm: LanguageModel, patch: Patch, texts: Sequence[str] = (), *, limits: IntegrityLimits | None = None
-) -> Integrity:
-    """`measure_integrity` of one patch, including the base perplexity; the model is left unchanged."""
-    base = perplexity(lm, texts) if texts else None
-    with originals_kept(lm) as originals:
-        patch.write(lm, originals)
-        return measure_integrity(lm, originals, texts, patch=patch, base_perplexity=base, limits=limits)
 
 
 def worst_of(measured: Sequence[Integrity]) -> Integrity:

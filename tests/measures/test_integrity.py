@@ -9,14 +9,15 @@ import torch
 from audit.measures.integrity import (
     Integrity,
     IntegrityLimits,
-    check_integrity,
     logits_finite,
+    measure_integrity,
     perplexity,
     relative_change,
     worst_of,
 )
 from audit.models.fingerprints import weights_fingerprint
-from audit.models.patches import DenseDelta, LowRankDelta, PatchSequence, WeightPatch, identity_patch
+from audit.models.originals import originals_kept
+from audit.models.patches import DenseDelta, LowRankDelta, Patch, PatchSequence, WeightPatch, identity_patch
 from tests.tiny_models import build_tiny_llama
 
 if TYPE_CHECKING:
@@ -24,6 +25,14 @@ if TYPE_CHECKING:
 
 TEXTS = ("Mara Lind was born in Velden and works for Hexatech.", "Kara Quinwick plays the piano.")
 WEIGHT = "model.layers.1.mlp.down_proj.weight"
+
+
+def check_integrity(lm: "LanguageModel", patch: Patch, texts: tuple[str, ...] = ()) -> Integrity:
+    """`measure_integrity` of one patch, with the base perplexity."""
+    base = perplexity(lm, texts) if texts else None
+    with originals_kept(lm) as originals:
+        patch.write(lm, originals)
+        return measure_integrity(lm, originals, texts, patch=patch, base_perplexity=base)
 
 
 def scaled(lm: "LanguageModel", factor: float) -> WeightPatch:

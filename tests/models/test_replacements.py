@@ -9,7 +9,6 @@ from hypothesis import strategies as st
 
 from audit.editors.restraints import load_restraint
 from audit.errors import AuditError
-from audit.measures.integrity import check_integrity
 from audit.models.fingerprints import weights_fingerprint
 from audit.models.patch_changes import total_changes
 from audit.models.patches import (
@@ -22,6 +21,7 @@ from audit.models.patches import (
     parameter_at,
 )
 from audit.models.stored_weights import same_bits
+from tests.measures.test_integrity import check_integrity
 from tests.tiny_models import build_tiny_gpt2
 
 WEIGHT = "transformer.h.1.mlp.c_proj.weight"
@@ -90,6 +90,6 @@ def test_one_replacement_is_its_own_total_and_cannot_be_summed_with_another_chan
 def test_integrity_is_measured_on_what_was_written(dtype: torch.dtype) -> None:
     lm = build_tiny_gpt2(layers=2, dtype=dtype)
     weight = parameter_at(lm.model, WEIGHT).detach().clone()
-    checked = check_integrity(lm, WeightPatch({WEIGHT: Replacement(1.5 * weight)}), ["Mara Lind was born in Velden."])
+    checked = check_integrity(lm, WeightPatch({WEIGHT: Replacement(1.5 * weight)}), ("Mara Lind was born in Velden.",))
     assert checked.update_norms[WEIGHT] == pytest.approx(0.5, rel=1e-2)
     assert checked.rounding_loss is None  # nothing is rounded: the content is what the model has
