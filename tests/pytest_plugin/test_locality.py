@@ -64,7 +64,7 @@ def test_a_violation_is_shrunk_and_its_pasted_example_is_asked_again(
     pytester.makepyfile(test_law=mended)
     again = real_suites.run(world, *options)
     again.assert_outcomes(failed=1)
-    told = text[text.index("no edit touched") : text.index(line)]
+    told = text[text.index("no edit concerns") : text.index(line)]
     assert told in again.stdout.str()
 
     pytester.makepyfile(test_law=TOLERANT)

@@ -140,7 +140,7 @@ def test_numbers_that_are_not_finite_end_the_training(tiny_gpt2: LanguageModel, 
 
 
 def test_there_is_no_best_network_before_the_first_validation(tiny_gpt2: LanguageModel) -> None:
-    with pytest.raises(AuditError, match="train it for more steps"):
+    with pytest.raises(AuditError, match="train for more steps"):
         MendTrainer(tiny_gpt2, LESSONS, SETTINGS).best_network()
 
 
