@@ -127,9 +127,12 @@ class Expectation:
 
     def certifies(self, n: int, margin: float) -> bool:
         """Whether `n` items like these could certify a margin in score points."""
+        return rehearse(self.design(n), alpha=self.alpha, runs=REHEARSED).certify(margin) >= POWER
+
+    def design(self, n: int) -> Design:
+        """The expected changes of `n` items like these."""
         clusters, weights = self.sample.repeated(n)
-        design = Design(n, self.changes, self.change, self.whole, clusters, weights=weights)
-        return rehearse(design, alpha=self.alpha, runs=REHEARSED).certify(margin) >= POWER
+        return Design(n, self.changes, self.change, self.whole, clusters, weights=weights)
 
 
 class Preflight:
