@@ -1,6 +1,6 @@
 """Pure statistics: from paired scores to PASS, FAIL or INCONCLUSIVE.
 
-Only the words are exported here; `audit.verdicts.verdict.judge` does the sums and imports numpy.
+Only the outcomes are exported here; `audit.verdicts.verdict.judge` computes verdicts and imports numpy.
 """
 
 from audit.verdicts.outcome import Outcome, Verdict

@@ -1,12 +1,12 @@
-"""The alarm: which abilities, at which checkpoints, were harmed at all, however little.
+"""The alarm: which abilities, at which checkpoints, were harmed at all.
 
-It supports one sentence: "at least these were harmed", with probability 1 - alpha that no name on the list is there by
-chance, however many were looked at (Holm's step-down adjustment holds the family-wise error for any dependence).
-It says nothing about margins: harm may be real and acceptable.
+It supports one sentence: "at least these were harmed". With probability 1 - alpha no name on the list is there by
+chance, for any number of comparisons (Holm's step-down adjustment controls the family-wise error under any dependence).
+It says nothing about margins: harm can be real and acceptable.
 
-The other sentence, "every ability is within its margin", needs no adjustment. It is claimed only if all pass, and
-claiming it wrongly takes one ability beyond its margin that passes, which happens with probability at most alpha
-(intersection-union; Berger 1982). One run gives both sentences, each with its own error.
+The other sentence, "every ability is within its margin", needs no adjustment. It is claimed only if all pass, and it is
+wrong only if an ability beyond its margin passes, which has a probability of at most alpha (intersection-union; Berger
+1982). One run gives both sentences, each with its own error.
 """
 
 import math
@@ -21,13 +21,13 @@ from audit.verdicts.distributions import binomial_upper_tail
 from audit.verdicts.intervals import Floats, cluster_sums, recall_by_class_of
 
 FLIPS = 19_999  # so the smallest p-value, 1 / 20,000, survives Holm's factor for 8 abilities at 100 checkpoints
-_EXACT_UP_TO = 14  # changed clusters, whose 2^14 swaps are all tried
+_EXACT_UP_TO = 14  # changed clusters; all of their 2^14 swaps are counted
 _CELLS_AT_ONCE = 4_000_000
 
 
 @dataclass(frozen=True)
 class Alarm:
-    """One ability (at one checkpoint): the chance of such a drop if nothing was harmed, alone and among all asked."""
+    """The p-value of harm of one ability (at one checkpoint), unadjusted and adjusted for all comparisons."""
 
     name: str
     p_value: float
@@ -46,10 +46,10 @@ def harm_p_value(
 ) -> float:
     """One-sided p-value of "the edited model is worse", arrays as `audit.verdicts.verdict.judge` takes them.
 
-    If the edit did nothing, each cluster's two answers could as well be swapped. The p-value is the share of swaps that
-    give a drop at least as large: for 0/1 scores without shared sources McNemar's exact (binomial) test; else all swaps
-    of the clusters that changed, or `FLIPS` random ones. Exact for every n, whatever the metric; with clusters, a drop
-    counts by clusters, not items.
+    Without an effect of the edit the two answers of each cluster are exchangeable. The p-value is the share of swaps
+    that give a drop at least as large: McNemar's exact (binomial) test for 0/1 scores without shared sources; else all
+    swaps of the changed clusters, or `FLIPS` random ones. It is exact for every n and every metric. Items that share a
+    source are swapped together.
     """
     before, after = np.asarray(base, dtype=np.float64), np.asarray(edited, dtype=np.float64)
     binary = base_counts is None and np.isin(before, (0, 1)).all() and np.isin(after, (0, 1)).all()
@@ -93,13 +93,13 @@ def holm(p_values: Sequence[float]) -> list[float]:
     adjusted, largest = [0.0] * len(p_values), 0.0
     for rank, place in enumerate(sorted(range(len(p_values)), key=lambda place: p_values[place])):
         if not 0 <= p_values[place] <= 1 or math.isnan(p_values[place]):
-            raise ValueError(f"{p_values[place]} is no p-value; give numbers from 0 to 1")
+            raise ValueError(f"{p_values[place]} is not a p-value; give numbers from 0 to 1")
         largest = max(largest, min(1.0, (len(p_values) - rank) * p_values[place]))
         adjusted[place] = largest
     return adjusted
 
 
 def alarms(p_values: Mapping[str, float], alpha: float = 0.05) -> list[Alarm]:
-    """One alarm for every p-value, in the order given; "harmed" holds for all of them together at `alpha`."""
+    """One alarm per p-value, in the order given; `harmed` is controlled for all of them together, at `alpha`."""
     adjusted = holm(list(p_values.values()))
     return [Alarm(name, p, q, q <= alpha) for (name, p), q in zip(p_values.items(), adjusted, strict=True)]

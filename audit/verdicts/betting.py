@@ -1,25 +1,25 @@
-"""Betting against a hypothesis: evidence that may be looked at after every item (Waudby-Smith and Ramdas, 2024).
+"""Test by betting: e-values for a mean of bounded numbers, valid at any time (Waudby-Smith and Ramdas, 2024).
 
-To test that numbers x_1, x_2, ... have a mean of at most 0, start with 1 and stake on each that it is above 0: wealth
-is multiplied by 1 + l x_i. With x_i >= -b and 0 < l < 1 / b it stays positive, and if the hypothesis holds, nobody
-expects to get richer: E_t is a nonnegative supermartingale from 1, so that (Ville's inequality)
+Hypothesis: the numbers x_1, x_2, ... have a mean of at most 0. Wealth starts at 1 and is multiplied by 1 + l x_i for
+each number. With x_i >= -b and 0 < l < 1 / b it stays positive, and under the hypothesis its expectation does not grow:
+E_t is a nonnegative supermartingale that starts at 1, so that (Ville's inequality)
 
     P(there is a t with E_t >= 1 / alpha) <= alpha,        E_t = sum_k w_k prod_(i <= t) (1 + l_k x_i),  sum_k w_k = 1
 
-however often one looks and whenever one stops. The mixture over fixed stakes needs no guess of how large the effect
-is. Most good edits change next to no answer, and then the largest stake grows fastest, so half of the first wealth is
-put on it, half of the rest on the next smaller one, and so on; the mixture is never behind bettor k by more than w_k.
-Nothing is assumed of the x_i but their bound and that they come in random order: one seeded permutation.
+for any number of looks and any rule for stopping. The mixture over fixed stakes l_k needs no guess of the effect size.
+Most good edits change next to no answer, and then the largest stake grows fastest. It gets half of the first wealth,
+the next smaller one half of the rest, and so on; the mixture is behind stake k by a factor of at most 1 / w_k. The
+numbers need only be bounded and in random order, which a seeded permutation provides.
 
-Items that share a source are no independent bets. The bettor stakes on whole clusters then, and the stakes must suit
-the largest: one cluster of two items among two hundred of one would halve every bet. So of each cluster at most `cap`
-items count, by the cluster's mean, and all others that may come are granted to the hypothesis, at their most extreme.
-With S items in all clusters, A of them counted, and no number above h,
+Items that share a source are not independent, so the stakes are on whole clusters, and must suit the largest one: one
+cluster of two items among two hundred of one would halve every stake. So at most `cap` items of each cluster count, by
+the cluster's mean, and all others are granted to the hypothesis at their most extreme value. With S items in all
+clusters, A of them counted, and no number above h,
 
     mean of all >= c   only if   mean of those counted >= (c S - h (S - A)) / A.
 
-The cap that promises most to an unchanged model is chosen before the first answer, from the sizes alone. That takes the
-sizes as given: those of the questions at hand are the ones that "items like these" have.
+The cap with the largest growth for an unchanged model is chosen before the first answer, from the sizes alone. This
+takes the cluster sizes as given: those of the items at hand are the sizes that "items like these" have.
 """
 
 import math
@@ -34,13 +34,13 @@ from audit.verdicts.intervals import Floats
 _BOLDEST = 0.95
 _STAKES = _BOLDEST * 0.7 ** np.arange(8)  # of 1 / b; the smallest suits a margin of a tenth of the discordance
 _SHARES = 0.5 ** np.minimum(np.arange(1, 9), 7)  # of the first wealth; they sum to 1
-_NARROWEST = 0.05  # a bound near 0 (a floor of 0) would allow stakes without limit; of those, none above 20 is needed
+_NARROWEST = 0.05  # a bound near 0 (a floor of 0) would allow stakes without limit; none above 20 is needed
 
 Order = NDArray[np.intp]
 
 
 class Wealth:
-    """The log-wealth of K bettors, each with a fixed stake, over one sequence or over many runs of it at once.
+    """The log-wealth of K fixed stakes, over one sequence or over many runs at once.
 
     wealth = Wealth(bound=1 - margin)
     wealth.bet(margin - drops)           # (..., t) further numbers, in [-bound, infinity)
@@ -70,9 +70,9 @@ class Wealth:
         self.highest = np.maximum(self.highest, mixed.max(axis=-1))
 
     def steps_to(self, enough: float, number: float | None, most: int) -> int:
-        """After how many further numbers log E is `enough`, if all are `number` (None: if each bettor fares as so far).
+        """The number of further numbers until log E is `enough`, if all are `number` (None: if growth stays as it is).
 
-        `most` if it takes more than that. Of a single run.
+        At most `most`. For a single run.
         """
         so_far = (self._logs - np.log(_SHARES)) / max(1, self._seen)
         growth = so_far if number is None else np.log1p(number * self._stakes)  # (K,)
@@ -81,7 +81,7 @@ class Wealth:
             return bool(np.logaddexp.reduce(self._logs + steps * growth) >= enough)
 
         few, many = 0, most
-        while reached(many) and many - few > 1:  # convex in the steps, so it is reached but once
+        while reached(many) and many - few > 1:  # convex in the steps, so it is reached once
             middle = (few + many) // 2
             few, many = (few, middle) if reached(middle) else (middle, many)
         return many
@@ -89,7 +89,7 @@ class Wealth:
 
 @dataclass(frozen=True)
 class Counted:
-    """How many items of a cluster count, and what that makes of a mean of all items (S and A as above)."""
+    """The cap on the counted items of a cluster, and the numbers of items S and counted items A (as above)."""
 
     cap: int
     items: int  # S
@@ -118,11 +118,11 @@ class Counted:
 
     @property
     def usual_weight(self) -> float:
-        """How much of a cluster of `cap` items one cluster is on average."""
+        """The mean number of counted items of a cluster, divided by `cap`."""
         return self.counted / (self.clusters * self.cap)
 
     def line(self, least: float, highest: float) -> float:
-        """The least mean of the items counted if that of all is at least `least`."""
+        """The least mean of the counted items if the mean of all items is at least `least`."""
         return (least * self.items - highest * (self.items - self.counted)) / self.counted
 
 
@@ -145,13 +145,13 @@ class Against:
         self.wealth.bet((self._line - sums / sizes) * weights / self._counted.cap)
 
     def clusters_to(self, enough: float, mean: float | None, most: int) -> int:
-        """After how many further clusters of this mean (None: as so far) log E is `enough`; `most` if it takes more."""
+        """The number of further clusters of this mean (None: as so far) until log E is `enough`; at most `most`."""
         number = None if mean is None else (self._line - mean) * self._counted.usual_weight
         return self.wealth.steps_to(enough, number, most)
 
 
 def anytime_upper(sums: Floats, sizes: Floats, counted: Counted, alpha: float, highest: float = 1.0) -> float:
-    """The upper limit of the mean of numbers in [-1, highest], at any time: the least mean that the bettors refute.
+    """The upper limit, valid at any time, of the mean of numbers in [-1, highest]: the least mean that is rejected.
 
     `sums` and `sizes` are (clusters,) sums and numbers of items. Every factor 1 + l (c - x) / (highest - c) rises with
     c, and with it the wealth, so bisection finds the limit.
@@ -166,14 +166,14 @@ def anytime_upper(sums: Floats, sizes: Floats, counted: Counted, alpha: float, h
 
 
 def visiting_order(clusters: Sequence[str], seed: int) -> list[Order]:
-    """The order in which items are asked: cluster by cluster, the items of each (`clusters` has one name an item).
+    """The items of each cluster, in the order of asking (`clusters` has one name an item).
 
-    A seeded permutation of the clusters, which depends on nothing but their number, their names and the seed.
+    A seeded permutation of the clusters, which depends only on their number, their names and the seed.
     """
     if not len(clusters):
         return []
     keys = np.unique(np.asarray(clusters, dtype=str), return_inverse=True)[1]
     order = np.random.default_rng(seed).permutation(int(keys.max()) + 1)
-    place = np.argsort(order)[keys]  # when each item's cluster comes
+    place = np.argsort(order)[keys]  # the position of each item's cluster
     items = np.argsort(place, kind="stable")
     return np.split(items, np.flatnonzero(np.diff(place[items])) + 1)

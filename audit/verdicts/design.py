@@ -4,11 +4,10 @@
     Design(200, 0.05, change=0.3, weights=gold_entities)
     drawn_changes(design, drop=0.02, generator)
 
-A changed item moves by `change` points (root mean square), evenly spread: where the pocket models' summaries and
-entities changed, the mean size was 0.8 to 1 of the root mean square; here it is 0.87. In a corpus metric entities
-change one by one, so a changed sentence moves the score by the root of its weight. Without a drop half of the changes
-are losses. At a drop more of them are, and where all are and that is not enough, more items change: 0/1 scores cannot
-do otherwise.
+A changed item moves by `change` points (root mean square), evenly spread: the mean size is 0.87 of the root mean
+square. (For changed summaries and entities of the pocket models it was 0.8 to 1.) In a corpus metric entities change
+one by one, so a changed sentence moves the score by the root of its weight. Without a drop half of the changes are
+losses. With a drop more of them are; if all are losses and the drop is larger still, more items change.
 """
 
 import math
@@ -30,7 +29,7 @@ class Design:
 
     items        how many
     discordance  the share of them that is expected to change, either way
-    change       by how many points they do: the root mean square, or what `power.observed_change` returns
+    change       the size of a change in points: the root mean square, or what `power.observed_change` returns
     binary       0/1 scores, which change by 1
     clusters     (items,) each item's source, as `judge` takes it
     alike        the correlation of two items of one source (ICC)
@@ -57,7 +56,7 @@ class Design:
         if self.weights is not None and not (min(self.weights) >= 0 and sum(self.weights) > 0):
             raise AuditError("no weights above 0 for a corpus metric; give the gold entities of each sentence")
         changes = np.abs(np.atleast_1d(self.change))
-        # What was seen may be above 1: a large item can move a corpus metric by more than 1 / n.
+        # Observed changes may be above 1: a large item can move a corpus metric by more than 1 / n.
         highest = math.inf if isinstance(self.change, tuple) else 1.0
         if not (changes.size and np.isfinite(changes).all() and 0 < changes.max() <= highest):
             raise AuditError(f"a change of {self.change} points; give one above 0, at most 1")
@@ -71,7 +70,7 @@ class Design:
 
 
 class ChangedClusters(NamedTuple):
-    """Changed clusters to draw from, and what is known of all of them."""
+    """A sample of changed clusters, and the sizes of all clusters."""
 
     share: float  # of the clusters that changes
     chance: Floats  # (drawn,) of each to be drawn
@@ -88,7 +87,7 @@ def drawn_changes(design: Design, drop: float, generator: np.random.Generator) -
     scale = np.ones(design.items) if isinstance(design.change, tuple) else np.sqrt(weights)
     points = np.ones(1) if design.binary else _sizes(design.change)
     discordance, mean = design.discordance, float(points.mean() * scale.mean())
-    if drop > discordance * mean:  # more items change; and if all do, by more
+    if drop > discordance * mean:  # more items change, and if all do, by more
         discordance, points = min(1.0, drop / mean), points * max(1.0, drop / mean)
     lean = drop / (discordance * float(points.mean() * scale.mean())) if drop > 0 else 0.0
 
@@ -107,9 +106,9 @@ def drawn_changes(design: Design, drop: float, generator: np.random.Generator) -
     table = np.zeros((len(sizes), largest))
     table[there] = scale[np.argsort(codes, kind="stable")]
 
-    # An item shares its source's fate with probability `bound`, so two of them do with its square, `alike`.
+    # An item changes as its source does with probability `bound`; two items both do with its square, `alike`.
     bound = math.sqrt(design.alike)
-    alone = (1 - bound) * (1 - discordance)  # an item with a fate of its own, which is to stay
+    alone = (1 - bound) * (1 - discordance)  # an item that does not follow its source, and stays
     stays = (1 - discordance) * (bound + alone) ** sizes + discordance * alone**sizes  # (clusters,)
     share = 1 - float(stays.mean())
     number = 1 + int(min(_DRAWN / max(share, 1e-9), _CELLS / largest))
@@ -122,7 +121,7 @@ def drawn_changes(design: Design, drop: float, generator: np.random.Generator) -
 
 
 def _changes(share: float, drop: float, moved: Floats, sizes: Floats, every: Floats) -> ChangedClusters:
-    """`moved`: (drawn, items) points. Those drawn too often by luck are less likely, so that their mean is the drop."""
+    """`moved`: (drawn, items) points. The chances are tilted so that the mean is exactly the drop."""
     if not (share > 0 and len(moved)):  # none changed: one that stays
         return ChangedClusters(0.0, np.ones(1), np.zeros(1), np.zeros(1), every[:1], every)
     sums = moved.sum(axis=1)
@@ -139,7 +138,7 @@ def _evenly(generator: np.random.Generator, clusters: int, number: int) -> Codes
 
 
 def _sizes(change: float | tuple[float, ...]) -> Floats:
-    """By how much changed items move: evenly from 0 on, or up to 1 where that is not enough for `change`."""
+    """The sizes of changes: evenly spread from 0, or up to 1 where that is not enough for `change`."""
     if isinstance(change, tuple):
         return np.abs(np.asarray(change, dtype=np.float64))
     low, high = 0.0, math.sqrt(3) * change

@@ -29,10 +29,10 @@ class Limits(NamedTuple):
 
 
 def resolution(n: float, alpha: float = 0.05) -> float:
-    """1 - alpha^(1/n): how large a change in n items may be of which not one changed (about 3 / n at 95 %).
+    """1 - alpha^(1/n): the upper limit of a share that none of n items shows (about 3 / n at 95 %).
 
     The exact binomial limit at 0 of n. The score limits there, Wilson's and Tango's, are z^2 / (n + z^2), about
-    2.7 / n, which is missed with probability 0.067; every other count keeps its error (at most 0.054).
+    2.7 / n, which has an error of 0.067; the errors at all other counts are at most 0.054.
     """
     return -math.expm1(math.log(alpha) / n)
 
@@ -70,8 +70,8 @@ def corrected_statistic(lost: ArrayLike, gained: ArrayLike, pairs: ArrayLike, dr
     """Tango's statistic with lost - gained moved towards its expectation, as it can only be a whole number.
 
     By 0.2 where it lies on the side of 0 (as for PASS, with a positive margin), else by 0.7. Summed exactly over n from
-    60 to 1000, discordances from 2 to 20 % and drops up to the discordance, the uncorrected limits miss their 5 % by up
-    to 1 point on the one side and 5 on the other, where the distribution leans; these miss them by 0.1 at most.
+    60 to 1000, discordances from 2 to 20 % and drops up to the discordance, the error of the uncorrected limits exceeds
+    5 % by up to 1 point on the one side and 5 on the other, where the distribution is skewed; that of these by 0.1.
     """
     lost, gained, pairs, drop = (np.asarray(value, dtype=np.float64) for value in (lost, gained, pairs, drop))
     distance = lost - gained - pairs * drop
@@ -130,12 +130,13 @@ def effective_clusters(sizes: ArrayLike) -> float:
 
 
 def design_effect(sums: ArrayLike, sizes: ArrayLike, squares: ArrayLike) -> Floats:
-    """How many times the variance of independent items the mean of clustered ones has; at least 1.
+    """The variance of the mean of clustered items, divided by that of independent items; at least 1.
 
     `sums` are (..., clusters) sums of the items' values, `sizes` (clusters,) their numbers, `squares` (...) the sum of
     the values' squares. The ratio of the cluster-robust to the naive sum of squares (Rao and Scott, Biometrics 48,
-    1992, 577-585). To both is added one more cluster, of the size that the average item lives in, that changed as a
-    whole: where few items changed, that no two of them share a cluster does not prove that clusters do not matter.
+    1992, 577-585). One more cluster, of the mean size that items have
+    theirs, is added to both as changed as a whole: if few items changed and no two of them share a cluster, this does
+    not prove that clusters do not matter.
     """
     totals, sizes = np.asarray(sums, dtype=np.float64), np.asarray(sizes, dtype=np.float64)
     clusters, n = len(sizes), float(sizes.sum())

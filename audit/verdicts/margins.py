@@ -1,17 +1,17 @@
-"""How much may be lost: points of score, or a share of what the base model has above the floor that must be retained.
+"""Margins: the largest acceptable drop, in score points, or the share above the floor that must be retained.
 
     parse_margin("0.03")   Points(0.03)
     parse_margin("3pp")    Points(0.03)
     parse_margin("90%")    Retained(0.9): edited - floor >= 0.9 (base - floor)
 
-A retained share s allows a drop of (1 - s) (base - floor), and base is only estimated, from the same items. Put into
-that formula, the estimate would make the margin lenient exactly when luck made the base look good. So nothing is put
-in: the hypothesis is rewritten as one about a single linear combination,
+A retained share s allows a drop of (1 - s) (base - floor), and base is only estimated, from the same items. With
+the estimate in that formula, the margin would be lenient exactly when the base score is high by chance. So the
+hypothesis is rewritten as one about a single linear combination,
 
     base - edited <= (1 - s) (base - floor)   if and only if   s base - edited + (1 - s) floor <= 0,
 
-whose limits come from the items' s base_i - edited_i, in which the base's error counts for what it is. The margin that
-a verdict shows beside it is the estimate, for reading.
+whose limits come from the items' s base_i - edited_i, which include the error of the base score. The margin that a
+verdict shows is the estimate, for information.
 """
 
 import math
@@ -89,10 +89,9 @@ def margin_of(margin: float | str | Margin) -> Margin:
 def parse_margin(text: str, said: str | None = None) -> Margin:
     """`0.03` and `3pp` are points, `90%` a share to be retained; raises `AuditError` that says how to write it.
 
-    `said` is how errors name what was read ("--margin 'ner=3'"), the text itself if left out.
+    `said` is the name of the text in errors ("--margin 'ner=3'"), by default the text itself.
 
-    A percent sign never means points: "3%" would be read as points by one reader and as a share by the next, so shares
-    below one half are refused.
+    A percent sign never means points. Shares below one half are refused, since "3%" could be meant as points.
     """
     named = f"margin {text!r}" if said is None else said
     written = text.strip()

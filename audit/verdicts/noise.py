@@ -1,8 +1,8 @@
-"""The noise floor: what the same weights lose against themselves, asked in other batches or another dtype (A/A).
+"""The noise floor: the drop between two runs of the same weights, in other batches or another dtype (A/A).
 
-A greedy answer near a tie can turn with the order of a sum. An audit asks its two models in the same batches where it
-can, but a base read from a store, an engine that schedules by itself, or another device, does not. What such a change
-can move by itself, no margin may be smaller than: the verdict would be about the arithmetic.
+Rounding can decide a greedy answer near a tie. An audit gives both models the same batches where it can; base answers
+from a store, an engine with its own schedule, or another device do not allow this. A margin below the drop that such a
+change can cause is refused, because the verdict would be about rounding.
 """
 
 from collections.abc import Sequence
@@ -26,9 +26,9 @@ from audit.verdicts.intervals import (
 
 @dataclass(frozen=True)
 class NoiseFloor:
-    """Of n scores of the same weights `flips` differ; `moved` is the drop if all do so one way, `floor` its limit.
+    """`flips` of n scores of the same weights differ; `moved` is the drop if all do so one way, `floor` its limit.
 
-    Both in score points.
+    Both are in score points.
     """
 
     n: int
@@ -59,14 +59,14 @@ def noise_floor(
     alpha: float = 0.05,
     counts: tuple[ArrayLike, ArrayLike] | None = None,
 ) -> NoiseFloor:
-    """The smallest margin that may be asked for, from (n,) scores of the same weights, asked twice.
+    """The smallest margin that is allowed, from two sets of (n,) scores of the same weights.
 
     The drop between two such runs is at most the mean of |once_i - again_i|, which happens if all changes go one way;
     its upper limit is Wilson's with the sum of the changes as the count (no variable in [0, 1] varies more than one
     that is 0 or 1), and never below `resolution`. Items that share a source count as one cluster that moved as a whole.
 
-    `counts` are those of both askings where the score is a corpus metric of their sums, (n, 3) or (n, 2 classes) as
-    `judge` takes them; one rare item may move it by more than 1 / n, so its limit is that of the bootstrap.
+    `counts` are those of both runs for a corpus metric, (n, 3) or (n, 2 classes) as `judge` takes them. One item may
+    move such a metric by more than 1 / n, so its limit is that of the bootstrap.
     """
     first, second = np.asarray(once, dtype=np.float64), np.asarray(again, dtype=np.float64)
     if first.shape != second.shape or first.ndim != 1:
@@ -92,7 +92,7 @@ def _of_counts(first: Floats, second: Floats, codes: Codes, alpha: float) -> tup
     one, other = as_ratios(first), as_ratios(second)  # (n, 2 ratios): numerators and denominators
     totals = (one + other).sum(axis=0) / 2
     above, below = totals[0::2], np.where(totals[1::2] > 0, totals[1::2], 1.0)
-    # How much an item adds to the metric by `one` and not by `other`: the linear part of the ratios, item by item.
+    # What an item adds to the metric with `one` rather than `other`, to first order.
     gain = ((one - other)[:, 0::2] / below - (one - other)[:, 1::2] * above / below**2).sum(axis=1)  # (n,)
     worse, better = np.where(gain[:, None] > 0, other, one), np.where(gain[:, None] > 0, one, other)
     moved = max(0.0, float(recall_by_class_of(better.sum(axis=0)) - recall_by_class_of(worse.sum(axis=0))))

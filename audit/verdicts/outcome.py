@@ -1,11 +1,11 @@
-"""The words of a verdict. Standard library only, so that reports, the plugin and the suites import it for free."""
+"""Outcome and verdict. Standard library only, so that importing it costs reports, the plugin and the suites nothing."""
 
 from dataclasses import dataclass
 from enum import StrEnum
 
 
 class Outcome(StrEnum):
-    """PASS: the drop is certainly within the margin. FAIL: it is harm beyond it. INCONCLUSIVE: this run cannot say."""
+    """PASS, FAIL or INCONCLUSIVE; `audit.verdicts.verdict` defines them."""
 
     PASS = "PASS"
     FAIL = "FAIL"
@@ -14,16 +14,16 @@ class Outcome(StrEnum):
 
 @dataclass(frozen=True)
 class Verdict:
-    """What the paired scores of one ability allow to be said. All scores, limits and margins are in [0, 1] points.
+    """The verdict on the paired scores of one ability. All scores, limits and margins are in score points.
 
     drop             base - edited, on the same items; negative when the edited model is better
-    lower, upper     the two one-sided limits of the drop, each at the confidence asked for (95 % by default)
-    floor            what a model that cannot do the task scores; `base_lower` must exceed it
+    lower, upper     the two one-sided limits of the drop, at 95 % each by default: together a 90 % interval
+    floor            the score of a model that cannot do the task; `base_lower` must exceed it
     clusters         number of groups of items that share a source; equal to `n` where none is shared
     method           "tango", "clustered tango" or "studentized bootstrap"; of a run that stopped early, "betting"
     right_to_wrong   items whose score fell (for 0/1 scores: right before, wrong after); `wrong_to_right`: rose
     base_lower       one-sided lower limit of the base score
-    more_items       about how many further items would settle an INCONCLUSIVE verdict, None where items would not help
+    more_items       about how many further items would settle an INCONCLUSIVE verdict; None if no number would
     """
 
     outcome: Outcome
@@ -48,7 +48,7 @@ class Verdict:
 class StoppingRule:
     """The sample of a run that may stop early, and how often it looks: fixed before the first item.
 
-    clusters_by_size   how many clusters of one item may be asked, how many of two items, and so on
+    clusters_by_size   the numbers of clusters of one item, of two items, and so on
     block              the fewest items between two looks, and before the first
     """
 

@@ -1,13 +1,14 @@
-"""Rehearsed runs: what the judge would make of items that change as a design expects. Plans are read from them.
+"""Rehearsal: simulated runs of items that change as a design expects, with the limits that `judge` would give them.
 
     runs = rehearse(Design(200, discordance=0.05), drop=0.0)
     runs.certify(0.03)       the probability of an upper limit within 0.03
     runs.see()               that of a lower limit above 0
 
-Only changed clusters move an estimate. Their number K is binomial (nearly so where sources differ in size) and its
-chances are counted, not drawn; for every likely K a few runs are drawn, and limited as `audit.verdicts.bootstrap` and
-`audit.verdicts.intervals` do it. The clusters that stay are never written out: a bootstrap over n clusters needs only
-how often it draws each of the K. Where many change, and evenly, Hall's expansion stands for the resamples.
+Only changed clusters move an estimate. Their number K is binomial (nearly so where sources differ in size), and its
+probabilities are computed, not simulated. For every likely K a few runs are drawn, and their limits are computed as in
+`audit.verdicts.bootstrap` and `audit.verdicts.intervals`. Unchanged clusters are not stored: a bootstrap over n
+clusters needs only the number of times that it draws each of the K. Where many change, and evenly, Hall's expansion
+replaces the resamples.
 """
 
 import math
@@ -25,8 +26,8 @@ from audit.verdicts.intervals import Codes, Floats, corrected_statistic, effecti
 RUNS = 6_000  # over all K: at most 0.7 points of Monte Carlo error, and less as K is counted exactly
 _AT_ONCE = 64  # runs that share their resamples
 _RESAMPLES = 999
-_MANY = 20  # changed clusters, from which on Hall's expansion stands for the resamples, within 1.3 points of power,
-_SKEWED = 0.25  # unless they are so skewed that it moves the quantiles farther
+_MANY = 20  # changed clusters; from here on Hall's expansion replaces the resamples (within 1.3 points of power),
+_SKEWED = 0.25  # unless skewness moves the quantiles by more than this
 
 
 class _Limits(NamedTuple):
@@ -70,9 +71,9 @@ class Rehearsal(NamedTuple):
 
 
 def rehearse(design: Design, drop: float = 0.0, alpha: float = 0.05, seed: int = 0, runs: int = RUNS) -> Rehearsal:
-    """About `runs` runs of a design whose true drop is `drop`; the same ones for the same seed.
+    """About `runs` runs of a design whose true drop is `drop`; the same seed gives the same runs.
 
-    Independent 0/1 scores: every outcome in place of runs, with its exact probability.
+    For independent 0/1 scores, every outcome with its exact probability.
     """
     if design.exact:
         return _outcomes(design.items, design.discordance, drop, alpha)
@@ -101,7 +102,7 @@ def rehearse(design: Design, drop: float = 0.0, alpha: float = 0.05, seed: int =
 
 
 def _numbers(clusters: int, share: float) -> Iterator[tuple[int, float]]:
-    """How many of the clusters may change, and how likely that is; all but a tail of 1e-4."""
+    """The possible numbers of changed clusters with their probabilities, all but a tail of 1e-4."""
     if not 0 < share < 1:
         yield round(clusters * share), 1.0
         return
@@ -114,7 +115,7 @@ def _numbers(clusters: int, share: float) -> Iterator[tuple[int, float]]:
 
 
 def _bootstrapped(changes: ChangedClusters, drawn: Codes, *, alpha: float, generator: np.random.Generator) -> _Limits:
-    """`paired_bootstrap` where the (K, runs) clusters `drawn` changed and all denominators stayed."""
+    """The limits of `paired_bootstrap` where the (K, runs) clusters `drawn` changed and no denominator did."""
     n, count, mean = len(changes.every), len(drawn), float(changes.every.mean())
     moves = (changes.lost[drawn] - changes.gained[drawn]) / mean  # the drop is their sum / n
     drop, squares = moves.sum(axis=0) / n, np.square(moves).sum(axis=0)
@@ -156,7 +157,7 @@ def _pivot_quantiles(times: Floats, moves: Floats, n: int, drop: Floats, alpha: 
 
 
 def _counted(changes: ChangedClusters, drawn: Codes, least: float) -> _Limits:
-    """`clustered_limits`: the items lost and gained in the (K, runs) clusters `drawn`, over their design effect."""
+    """The input of `clustered_limits` for the (K, runs) clusters `drawn`: changed items over the design effect."""
     clusters, n = len(changes.every), float(changes.every.sum())
     lost, gained, sizes = changes.lost[drawn], changes.gained[drawn], changes.sizes[drawn]
     sums, changed = lost - gained, (lost + gained).sum(axis=0)

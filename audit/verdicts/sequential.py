@@ -1,4 +1,4 @@
-"""A verdict as soon as the answers allow one, with the error of a verdict that waited for all of them.
+"""Verdicts of a run that may stop early, with the error control of a verdict on all items.
 
     rule = stopping_rule(clusters, block=32)
     judge = SequentialVerdict(margin=0.05, floor=0.5, rule=rule)
@@ -7,30 +7,30 @@
     judge.add(base[some], edited[some], [clusters[k] for k in some])
     verdict = judge.verdict()
 
-What is tested: that the drop is at least the margin (refuted: PASS), that it is at most the margin (refuted: FAIL), and
-that the base model is at its floor (not refuted: INCONCLUSIVE, whatever else).
+Three hypotheses are tested: that the drop is at least the margin (rejected: PASS), that it is at most the margin
+(rejected: FAIL), and that the base model is at its floor (not rejected: always INCONCLUSIVE).
 
-How the error is kept. alpha is split: half is spent on the looks, the rest on the interval of all items, which is
-drawn only if no look settled it. By the union bound a wrong PASS then has probability at most alpha, and so has a wrong
-FAIL, for however many looks. PASS needs two refutations, each at that error (of the drop and of the floor): wrong in
-either way has probability at most alpha, as in an intersection-union test, so alpha is not split between them.
+Error control. alpha is split: half is spent on the looks, the rest on the interval of all items, which is computed only
+if no look gives a verdict. By the union bound a wrong PASS has a probability of at most alpha, and so has a wrong FAIL,
+for any number of looks. PASS needs two rejections (of the drop and of the floor), each at that level: as in an
+intersection-union test, alpha is not split between them.
 
 - Scores that are means: betting (`audit.verdicts.betting`), valid at every look, exactly, for every sample size.
-- Corpus metrics (F1) are no means of items, and a bet on their linear part is no exact bet: their stake would rest on
-  totals that are known only at the end. They are looked at three times, after 1/8, 1/4 and 1/2 of the clusters, and
-  the looks share the looks' alpha, most of it late, where a PASS is possible: a studentized interval each, its error
-  added up, no independence needed.
+- Corpus metrics (F1) are not means of items, and a bet on their linear part is not exact: the stakes would depend on
+  totals that are known only at the end. They have three looks, after 1/8, 1/4 and 1/2 of the clusters, with a
+  studentized interval each. The looks share the looks' alpha, most of it late, where a PASS is possible; their errors
+  add up, and no independence is needed.
 
-An early FAIL says that the drop is beyond the margin. The other ground for FAIL, harm that is certain and estimated
-beyond the margin, is kept for the end, where it means what it means without early stopping.
+An early FAIL has only the first ground, a lower limit beyond the margin. The second ground, some certain harm and an
+estimate beyond the margin, applies only at the end, as without early stopping.
 
-What it costs: a run that no look settled ends with limits at 1 - alpha / 2, about a fifth wider than without stopping.
-Where the answer is plain it costs nothing; where it is close, up to 13 of 100 simulated runs end INCONCLUSIVE that all
-of alpha would have settled (benchmarks/results/verdict-error-rates.md, part cost).
+Cost: a run without an early verdict ends with limits at 1 - alpha / 2, about a fifth wider than without it. If the drop
+is far from the margin this changes no verdict; if it is close, up to 13 of 100 simulated runs end INCONCLUSIVE
+that would have a verdict at alpha (benchmarks/results/verdict-error-rates.md, part cost).
 
-The p-value of harm (`audit.verdicts.alarm`) is split in the same way. Of a run that bets settled it is one over the
-highest wealth of a bet that nothing was harmed, divided by the looks' share s; of one that a look settled, that look's
-p-value divided by its share; of one that asked everything, the usual p-value divided by 1 - s. Whichever comes out,
+The p-value of harm (`audit.verdicts.alarm`) is split in the same way. After an early verdict by bets it is one over the
+highest wealth of the bet against "no harm", divided by the looks' share s; after an early verdict of a corpus
+metric, the p-value of that look divided by its share; after all items, the usual p-value divided by 1 - s. In all cases
 
     P(p <= a) <= P(E reaches 1 / (s a)) + P(fixed p <= (1 - s) a) <= s a + (1 - s) a = a,    for every a.
 """
@@ -51,11 +51,11 @@ from audit.verdicts.outcome import Outcome, StoppingRule, Verdict
 from audit.verdicts.verdict import judge
 
 EARLY_SHARE = 0.5  # of alpha, spent before the last item
-# Of the clusters, for corpus metrics: each look's share of the looks' alpha. At 1/4 of 400 sentences and at 1/2 of 200
-# these suffice for a PASS with a margin of 0.05 if nothing changed; harm is found at any.
+# Looks at corpus metrics: the share of the clusters, and of the looks' alpha. With a margin of 0.05 and no change, a
+# PASS is possible at 1/4 of 400 sentences or 1/2 of 200; harm can be found at any look.
 LOOKS = {1 / 8: 0.1, 1 / 4: 0.3, 1 / 2: 0.6}
-LARGEST_STEP = 2  # before the next look at most so many times what was asked already: few looks, and none far off
-FEWEST = 50  # clusters at a look; a bootstrap of fewer is not asked about tails of 0.3 %
+LARGEST_STEP = 2  # before the next look, at most this many times the items asked so far
+FEWEST = 50  # clusters at a look; a bootstrap of fewer has no reliable tails of 0.3 %
 
 
 def stopping_rule(clusters: Sequence[str], block: int) -> StoppingRule:
@@ -65,7 +65,7 @@ def stopping_rule(clusters: Sequence[str], block: int) -> StoppingRule:
 
 
 def looks_of(clusters: int) -> list[tuple[float, float]]:
-    """(clusters seen, share of the looks' alpha) of each look at so many; one that comes too soon leaves its share."""
+    """(clusters seen, share of the looks' alpha) of each look; one that is too small leaves its share to the next."""
     looks, left = [], 0.0
     for part, share in LOOKS.items():
         left += share
@@ -76,12 +76,12 @@ def looks_of(clusters: int) -> list[tuple[float, float]]:
 
 
 class SequentialVerdict:
-    """Hand it blocks of whole clusters in the order of `visiting_order`; it answers as soon as it can.
+    """A verdict on blocks of whole clusters, added in the order of `visiting_order`.
 
     margin   score points, or a `Margin`
     floor    of all items that may be asked, known before the run
     rule     how many these are, and in which clusters
-    alpha    the probability of a wrong PASS, and of a wrong FAIL, however often one looks
+    alpha    the probability of a wrong PASS, and of a wrong FAIL, for any number of looks
     """
 
     def __init__(
@@ -112,9 +112,9 @@ class SequentialVerdict:
         base_counts: ArrayLike | None = None,
         edited_counts: ArrayLike | None = None,
     ) -> Outcome | None:
-        """Take the next block, arrays as `judge` takes them; PASS or FAIL if that is settled now, else None.
+        """Add the next block, arrays as `judge` takes them; return PASS or FAIL once there is a verdict, else None.
 
-        Raises `ValueError` for a cluster that an earlier block had, or one larger than announced.
+        Raises `ValueError` for a cluster that an earlier block had, or one larger than those of the rule.
         """
         before, after = np.asarray(base, dtype=np.float64), np.asarray(edited, dtype=np.float64)
         start = len(self._base)
@@ -123,10 +123,10 @@ class SequentialVerdict:
             raise ValueError(f"{len(before)} base scores, {len(after)} edited scores, {len(keys)} cluster keys")
         names, codes, sizes = np.unique(np.asarray(keys, dtype=str), return_inverse=True, return_counts=True)
         if again := self._seen.intersection(names.tolist()):
-            raise ValueError(f"cluster {min(again)!r} comes in two blocks; hand over whole clusters (visiting_order)")
+            raise ValueError(f"cluster {min(again)!r} is in two blocks; add whole clusters (visiting_order)")
         largest = len(self._rule.clusters_by_size)
         if len(before) and sizes.max() > largest:
-            raise ValueError(f"a cluster of {sizes.max()} items, larger than the largest announced ({largest})")
+            raise ValueError(f"a cluster of {sizes.max()} items; the largest of the stopping rule has {largest}")
         self._seen.update(names.tolist())
         self._base += before.tolist()
         self._edited += after.tolist()
@@ -140,11 +140,11 @@ class SequentialVerdict:
 
     @property
     def further(self) -> int:
-        """How many further items to ask before the next look; 0 if it is settled, or nothing is left to ask.
+        """How many further items to ask before the next look; 0 after a verdict, or if none are left.
 
-        Never fewer than a block; else the fewest that may settle it: PASS if no further answer changes, FAIL if things
-        go on as so far, though never more than `LARGEST_STEP` times those that were asked. It may rest on all answers
-        so far, as it knows nothing of those to come. A corpus metric is asked up to its next look.
+        At least a block, at most `LARGEST_STEP` times the items so far; in between, the fewest after which PASS is
+        possible if no further answer changes, or FAIL if the drop stays as it is. The number may depend on all answers
+        so far, since it is fixed before the next ones. For a corpus metric: up to its next look.
         """
         seen, left = len(self._base), self._rule.items - len(self._base)
         if self._settled is not None or not left:
@@ -165,9 +165,9 @@ class SequentialVerdict:
         return min(left, max(self._rule.block, items))
 
     def verdict(self) -> Verdict:
-        """The early verdict if a look settled it; else that of all items, at the alpha that is left.
+        """The early verdict if there is one; else that of all items, at the alpha that is left.
 
-        Where neither is there yet, INCONCLUSIVE: not all items were handed over, and those that were settle nothing.
+        INCONCLUSIVE if there is no early verdict and not all items were added.
         """
         if self._settled is not None:
             return self._settled
@@ -180,9 +180,9 @@ class SequentialVerdict:
         return self._early_verdict(Outcome.INCONCLUSIVE)
 
     def harm_p_value(self) -> float | None:
-        """The p-value of "the edited model is worse", valid although one may have stopped (as above).
+        """The p-value of "the edited model is worse", valid with early stopping (as above).
 
-        None for a corpus metric that was stopped between its looks.
+        None for a corpus metric that stopped between its looks.
         """
         if len(self._base) < self._rule.items and not self._counts[0]:
             return min(1.0, math.exp(-float(self._unharmed.wealth.highest)) / EARLY_SHARE)

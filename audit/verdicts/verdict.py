@@ -1,8 +1,13 @@
 """From paired scores to a verdict: non-inferiority within a margin fixed before the run.
 
 PASS          the upper limit of the drop is within the margin
-FAIL          the lower limit of the drop is beyond the margin; or the drop is, and harm is certain (lower limit > 0)
+FAIL          ground 1: the lower limit of the drop is beyond the margin
+              ground 2: the estimated drop is beyond the margin, and the lower limit is above 0
 INCONCLUSIVE  neither; or the base model is not clearly above the floor, so nothing could be lost (assay sensitivity)
+
+Error control, at alpha = 5 %: P(PASS | true drop > margin) and P(ground 1 | true drop <= margin) are at most alpha.
+Ground 2 controls only P(FAIL | true drop <= 0): some harm is certain, and the estimate is beyond the margin. With 200
+items, a discordance of 0.1, a true drop of 0.025 and a margin of 0.05, it applies in 11 % of runs.
 
 The estimand: the expected change on items like these, with greedy decoding and this prompt. An improvement never fails.
 Passing all abilities needs no correction for their number (intersection-union); each limit holds for its own ability.
@@ -32,7 +37,7 @@ from audit.verdicts.intervals import (
 from audit.verdicts.margins import Margin, Retained, margin_of
 from audit.verdicts.outcome import Outcome, Verdict
 
-_MANY = 1_000_000  # more further items than this is no advice
+_MANY = 1_000_000  # further items; a larger number is not suggested
 
 
 class _Evidence(NamedTuple):

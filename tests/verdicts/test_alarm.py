@@ -86,6 +86,6 @@ def test_an_alarm_names_what_was_harmed_among_all_that_was_asked():
     assert [alarm.adjusted for alarm in found] == pytest.approx([0.04, 0.003, 0.04])
 
 
-def test_no_p_value_is_refused():
-    with pytest.raises(ValueError, match=r"1\.2 is no p-value"):
+def test_a_number_above_one_is_refused_as_a_p_value():
+    with pytest.raises(ValueError, match=r"1\.2 is not a p-value"):
         holm([0.1, 1.2])

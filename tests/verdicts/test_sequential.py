@@ -229,9 +229,9 @@ def test_a_look_with_too_few_clusters_leaves_its_alpha_to_the_next():
 def test_a_callers_mistake_is_named():
     sequential = SequentialVerdict(0.05, 0.5, StoppingRule((10,), block=1))
     sequential.add([1.0], [1.0], ["a"])
-    with pytest.raises(ValueError, match="'a' comes in two blocks"):
+    with pytest.raises(ValueError, match="'a' is in two blocks"):
         sequential.add([1.0], [1.0], ["a"])
-    with pytest.raises(ValueError, match="a cluster of 2 items, larger"):
+    with pytest.raises(ValueError, match="a cluster of 2 items; the largest of the stopping rule has 1"):
         sequential.add([1.0, 1.0], [1.0, 1.0], ["b", "b"])
     with pytest.raises(ValueError, match="2 base scores, 1 edited"):
         sequential.add([1.0, 1.0], [1.0])
