@@ -8,8 +8,10 @@ from scipy.stats import bootstrap, norm
 
 from audit.verdicts.bootstrap import (
     FEW_CHANGES,
+    Changes,
     as_ratios,
     bounded_by_coins,
+    changes_of,
     contrast_of,
     influences,
     paired_bootstrap,
@@ -127,6 +129,33 @@ def test_a_change_that_most_resamples_miss_is_bounded_all_the_same():
     above = bounded_by_coins(base, edited, 0.05).upper
     assert paired_bootstrap(base, edited).limits.upper == pytest.approx(0.0005 + max(above, resolution(400)))
     assert above < 0.01
+
+
+def test_few_changes_say_nothing_about_those_that_are_not_seen():
+    base = mean_table(np.full(200, 0.5))
+    edited = base.copy()
+    edited[: FEW_CHANGES - 1, 0] -= 0.01
+    assert changes_of(base, edited) == (FEW_CHANGES - 1, pytest.approx(0.01), pytest.approx(0.5))
+    (lower, upper), _, _ = paired_bootstrap(base, edited)
+    drop = 0.01 * (FEW_CHANGES - 1) / 200
+    assert (lower, upper) == pytest.approx((drop - resolution(200), drop + resolution(200)))
+
+
+@pytest.mark.parametrize(
+    ("score", "size", "above", "below"),
+    [(0.9, 0.01, 0.5, 0.02), (0.2, 0.01, 0.2, 0.02), (0.9, 0.3, 0.6, 0.6), (0.9, 0.6, 1, 1)],
+)
+def test_the_distance_for_unseen_changes_follows_the_scores_and_the_largest_change(score, size, above, below):
+    least = Changes(FEW_CHANGES, size, score).unseen(200, 0.05)
+    assert least == pytest.approx((below * resolution(200), above * resolution(200)))
+
+
+@pytest.mark.parametrize("n", [100, 200])
+def test_small_changes_have_limits_a_third_as_wide_as_the_resolution(n):
+    generator = np.random.default_rng(n)
+    base = 0.5 + 0.3 * generator.random(n)
+    limits = paired_bootstrap(mean_table(base), mean_table(base - 0.02 * generator.standard_normal(n))).limits
+    assert limits.upper - limits.lower <= 2 * resolution(n) / 3
 
 
 def test_the_coins_bound_a_sparse_f1_in_units_of_its_largest_sentence():

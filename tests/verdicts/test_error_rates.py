@@ -62,6 +62,22 @@ def test_skewed_drops_with_many_zeros_keep_the_error(shape):
     assert np.mean(found.beyond) <= ALLOWED
 
 
+@pytest.mark.parametrize(
+    ("n", "rare", "loss"), [(100, 0.03, (0.3, 1.0)), (200, 0.02, (1.0, 1.0)), (200, 0.01, (0.5, 0.5))]
+)
+def test_small_changes_beside_rare_losses_keep_the_error(n, rare, loss):
+    drops = simulated.small_drops(generator(12, n), (RUNS, n), "normal", 0.0, rare, loss)
+    found = simulated.studentized_limits(simulated.mean_contrast(drops), rare * sum(loss) / 2, resamples=199)
+    assert np.mean(found.passed) <= ALLOWED
+
+
+def test_rare_losses_that_are_too_rare_for_the_sample_and_larger_than_half_a_point_pass_when_none_is_seen():
+    """The design without a guarantee: a change of the limits that repairs it, or makes it worse, should be noticed."""
+    drops = simulated.small_drops(generator(13), (RUNS, 100), "normal", 0.0, 0.02, (1.0, 1.0))
+    found = simulated.studentized_limits(simulated.mean_contrast(drops), 0.02, resamples=199)
+    assert np.mean(found.passed) == pytest.approx(0.98**100, abs=0.03)
+
+
 def test_corpus_f1_keeps_the_error_with_and_without_looks():
     runs = 600
     counts = simulated.entity_counts(generator(6), runs, 277, 0.2, 0.1)
