@@ -112,7 +112,7 @@ def test_a_wrong_value_is_one_sentence_and_exit_code_2(tmp_path: Path, typed: st
 
 
 def test_plan_only_loads_no_model_and_writes_nothing(fake: type[FakeRun], tmp_path: Path) -> None:
-    fake.result = None  # type: ignore[assignment]  # nobody may ask for it
+    fake.result = None  # type: ignore[assignment]  # no report is made
     typed = "run nli ner --plan-only --model owner/no-such-model --margin ner=0.01 --limit 50 --no-store"
     result = RUNNER.invoke(app, typed.split(), env={"HF_HUB_OFFLINE": "1", "COLUMNS": "120"})
     assert result.exit_code == 0, result.output

@@ -34,7 +34,7 @@ def test_an_editor_that_changes_nothing_passes(
     pytester.makepyfile(test_law=QUICK)
     result = real_suites.run(world, "--editor", "identity", "--edit-count", "1", "-rs", "--junitxml=out.xml")
     result.assert_outcomes(passed=2, skipped=1)  # the file tells of one relation only
-    result.stdout.fnmatch_lines(["*other relations: the edit requests and their file tell of none"])
+    result.stdout.fnmatch_lines(["*other relations: the edit requests and their file give no such prompts"])
     assert 'name="locality.unrelated text.disturbed" value="0.0"' in (pytester.path / "out.xml").read_text()
 
 
@@ -64,8 +64,8 @@ def test_a_violation_is_shrunk_and_its_pasted_example_is_asked_again(
     pytester.makepyfile(test_law=mended)
     again = real_suites.run(world, *options)
     again.assert_outcomes(failed=1)
-    told = text[text.index("no edit concerns") : text.index(line)]
-    assert told in again.stdout.str()
+    explanation = text[text.index("no edit concerns") : text.index(line)]
+    assert explanation in again.stdout.str()
 
     pytester.makepyfile(test_law=TOLERANT)
     real_suites.run(world, *options).assert_outcomes(passed=1)

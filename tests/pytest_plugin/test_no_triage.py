@@ -23,10 +23,10 @@ def test_a_collapse_fails_every_ability_and_the_run(suites: Suites) -> None:
     result.assert_outcomes(failed=2)
     assert result.ret == pytest.ExitCode.TESTS_FAILED
     text = result.stdout.str()
-    told = " ".join(text.split())
-    assert told.count(COLLAPSE) == 3  # under either test, and above the verdict line
-    assert "FAIL: collapsed on pocket-llama, 10 edits in one batch: collapsed, so no ability was asked" in told
-    assert "see what is left of each ability with --no-triage." in told
+    shown = " ".join(text.split())
+    assert shown.count(COLLAPSE) == 3  # under either test, and above the verdict line
+    assert "FAIL: collapsed on pocket-llama, 10 edits in one batch: collapsed, so no ability was asked" in shown
+    assert "see what is left of each ability with --no-triage." in shown
     assert "Traceback" not in text
     assert "degradation(" not in text  # the line that asked says nothing about why
     document = verdict(suites)

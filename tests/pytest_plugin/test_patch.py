@@ -32,9 +32,9 @@ def test_a_second_run_loads_the_patch_of_the_first(real_suites: RealSuites, worl
     patch = load_patch(Path("mine"))
     assert isinstance(patch, PatchSequence)
     assert len(patch.patches) == 4
-    told = json.loads(Path("mine/plan.json").read_text(encoding="utf-8"))
-    assert sorted(told["models"][0]["case_ids"]) == [f"case-{number}" for number in range(4)]
-    assert "torch" in told["versions"]
+    document = json.loads(Path("mine/plan.json").read_text(encoding="utf-8"))
+    assert sorted(document["models"][0]["case_ids"]) == [f"case-{number}" for number in range(4)]
+    assert "torch" in document["versions"]
     assert not Path("mine/steps").exists()
 
     second = real_suites.run(world, *SEQUENCE, "--reports", "second")

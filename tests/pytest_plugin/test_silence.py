@@ -13,7 +13,7 @@ pytest_plugins = ("pytester",)
 
 def test_an_unrelated_run_is_not_affected(suites: Suites) -> None:
     suites.pytester.makepyfile(test_other="def test_sum():\n    assert 1 + 1 == 2")
-    result = suites.run("", "--editor", "nobody")  # not even validated: nobody is asked to edit
+    result = suites.run("", "--editor", "nobody")  # the editor is not even checked
     assert result.ret == 0
     assert "audit" not in result.stdout.str()
     assert not (suites.path / "reports").exists()

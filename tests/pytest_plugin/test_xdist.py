@@ -187,5 +187,5 @@ def test_workers_divide_the_cores_unless_omp_num_threads_is_set(monkeypatch: pyt
 
 def worker_config(number: int = 0, count: int = 2) -> pytest.Config:
     """What a worker reads and writes of its configuration."""
-    told = {"workerid": f"gw{number}", "workercount": count}
-    return cast(pytest.Config, SimpleNamespace(workerinput=told, workeroutput={}))
+    given = {"workerid": f"gw{number}", "workercount": count}
+    return cast(pytest.Config, SimpleNamespace(workerinput=given, workeroutput={}))

@@ -80,7 +80,7 @@ def test_an_audit_of_the_same_model_and_data_reports_the_floor(world: SmallWorld
     assert row.noise_floor == resolution(ITEMS)
     assert row.noise_items == ITEMS
     other = Audit(settings(world, tmp_path, limit=4)).verdict("sentiment", max_drop=0.01)
-    assert other.noise_floor is None  # nobody has calibrated that ability
+    assert other.noise_floor is None  # no calibration of this ability
 
 
 def test_a_margin_below_the_floor_is_refused_before_editing(

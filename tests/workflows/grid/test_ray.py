@@ -43,18 +43,18 @@ def settings(tmp_path: Path) -> GridSettings:
 
 @pytest.mark.usefixtures("local_ray")
 def test_cells_on_ray_have_the_same_results(settings: GridSettings, monkeypatch: pytest.MonkeyPatch) -> None:
-    told: list[tuple[str, bool, int]] = []
+    cells: list[tuple[str, bool, int]] = []
 
     def finished(result: CellResult, kept: bool, done: int, total: int) -> None:
-        told.append((result.cell.editor, kept, done))
+        cells.append((result.cell.editor, kept, done))
 
     (failed,) = run_grid([IDENTITY, VANDAL, GREEDY], settings, finished)
     assert failed.cell == GREEDY
     assert f"--edit-count {REQUESTS + 1}" in failed.reason
-    assert sorted((editor, kept) for editor, kept, _ in told) == [("identity", False), ("vandal", False)]
-    told.clear()
+    assert sorted((editor, kept) for editor, kept, _ in cells) == [("identity", False), ("vandal", False)]
+    cells.clear()
     assert run_grid([IDENTITY, VANDAL], settings, finished) == ()
-    assert sorted(told) in (
+    assert sorted(cells) in (
         [("identity", True, 1), ("vandal", True, 2)],
         [("identity", True, 2), ("vandal", True, 1)],
     )

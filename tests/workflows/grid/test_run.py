@@ -22,15 +22,15 @@ def settings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> GridSettings:
     return GridSettings(tmp_path / "grid", limit=12, abilities=("sentiment",))
 
 
-class Told(list[tuple[str, bool, int, int]]):
-    """What a grid told while it ran."""
+class Finished(list[tuple[str, bool, int, int]]):
+    """The cells that a grid reported while it ran."""
 
     def __call__(self, result: CellResult, kept: bool, done: int, total: int) -> None:
         self.append((result.cell.editor, kept, done, total))
 
 
 def test_a_cell_runs_again_only_if_its_signature_changes(settings: GridSettings) -> None:
-    first, second, third = Told(), Told(), Told()
+    first, second, third = Finished(), Finished(), Finished()
     assert run_grid([IDENTITY, VANDAL], settings, first) == ()
     assert first == [("identity", False, 1, 2), ("vandal", False, 2, 2)]
     run_grid([IDENTITY, VANDAL], settings, second)
@@ -48,19 +48,19 @@ def test_a_damaged_cell_runs_again(settings: GridSettings) -> None:
     run_grid([IDENTITY], settings)
     (file,) = (settings.root / "cells").iterdir()
     file.write_text(file.read_text(encoding="utf-8")[:100], encoding="utf-8")
-    told = Told()
-    run_grid([IDENTITY], settings, told)
-    assert [kept for _, kept, _, _ in told] == [False]
+    finished = Finished()
+    run_grid([IDENTITY], settings, finished)
+    assert [kept for _, kept, _, _ in finished] == [False]
     assert len(read_grid(settings.root)) == 1
 
 
 def test_a_failed_cell_has_a_reason_and_does_not_stop_the_others(settings: GridSettings) -> None:
-    told = Told()
+    finished = Finished()
     greedy = replace(VANDAL, count=REQUESTS + 1, batch_size=REQUESTS + 1)
-    (failed,) = run_grid([greedy, IDENTITY], settings, told)
+    (failed,) = run_grid([greedy, IDENTITY], settings, finished)
     assert failed.cell == greedy
     assert f"--edit-count {REQUESTS + 1}" in failed.reason
-    assert [editor for editor, _, _, _ in told] == ["identity"]
+    assert [editor for editor, _, _, _ in finished] == ["identity"]
 
 
 def test_two_workers_give_the_results_of_one(settings: GridSettings) -> None:
