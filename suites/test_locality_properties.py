@@ -28,7 +28,7 @@ TOLERATED_SHARE = {"other subjects": 0.45, "other relations": 0.8, "unrelated te
 
 
 @pytest.mark.parametrize("kind", TOLERATED_SHARE)
-def test_unrelated_prompts_are_answered_as_before(locality, kind, record_property):
+def test_prompts_outside_the_edits_keep_their_answers(locality, kind, record_property):
     topics = locality.topics
     if not topics.cores[kind]:
         pytest.skip(f"{kind}: the edit requests and their file give no such prompts")
