@@ -18,10 +18,10 @@ from pathlib import Path
 from typing import Any
 
 from audit.abilities import ABILITIES
-from audit.abilities.chat import require_chat_template
 from audit.abilities.contract import Answers
-from audit.abilities.data.origin import Source
+from audit.abilities.data import Source
 from audit.abilities.data.sources import source_of_data
+from audit.abilities.presentation import require_chat_template
 from audit.answering.crew import Crew
 from audit.answering.interview import Interview
 from audit.answering.items import data_revisions, questions_of

@@ -1,4 +1,4 @@
-"""The eight abilities, one file each, under two protocols, and the tables that name them."""
+"""The table of the eight abilities, one file each, under two protocols."""
 
 from importlib import import_module
 
@@ -16,7 +16,7 @@ ABILITIES: dict[str, str] = {
     "sentiment": "audit.abilities.sentiment:Sentiment",
 }
 
-# How the abilities are asked and scored: ours, and that of Gu et al. (2024).
+# The prompts, parsers and metrics of each protocol: our own, and those of Gu et al. (2024).
 PROTOCOLS: dict[str, dict[str, str]] = {
     "standard": ABILITIES,
     "gu2024": {
@@ -33,7 +33,7 @@ PROTOCOLS: dict[str, dict[str, str]] = {
 
 
 def load_ability(name: str, protocol: str = "standard") -> Ability:
-    """A fresh ability object (it owns its caches), or `AuditError` that lists the names there are."""
+    """A new ability object. Raises `AuditError` for an unknown name or protocol, and lists the known ones."""
     if protocol not in PROTOCOLS:
         raise AuditError(f"there is no protocol {protocol!r}; choose from {', '.join(PROTOCOLS)}")
     table = PROTOCOLS[protocol]

@@ -1,4 +1,4 @@
-"""Closed-domain question answering: yes or no, from a passage (BoolQ). Metric: accuracy."""
+"""Closed-domain question answering: a yes/no question about a passage (BoolQ). Metric: accuracy."""
 
 from collections.abc import Sequence
 
@@ -9,9 +9,9 @@ from audit.engine import Decoding
 
 
 class ClosedQA:
-    """BoolQ, with its own column (`answer`, a truth value) or SuperGLUE's (`label`, 0 = no, 1 = yes).
+    """BoolQ, with its own column (`answer`, a boolean) or SuperGLUE's (`label`, 0 = no, 1 = yes).
 
-    Items that share a passage form a cluster.
+    Items with the same passage form a cluster.
     """
 
     name = "closed_qa"
@@ -27,7 +27,7 @@ class ClosedQA:
         value = row.get(column)
         truth = value if isinstance(value, bool) else columns.label(row, column, ("False", "True"), key) == "True"
         fields = {"passage": passage, "question": question, "answer": truth}
-        return Item(key, self.name, fields, ("yes" if truth else "no",), columns.source_of(passage))
+        return Item(key, self.name, fields, ("yes" if truth else "no",), columns.passage_key(passage))
 
     def prompt(self, item: Item) -> str:
         return f"{item.fields['passage']}\nQuestion: {item.fields['question']}\nAnswer:"
@@ -38,9 +38,9 @@ class ClosedQA:
     def score(self, item: Item, answer: Answer) -> Score:
         return is_gold(item, answer)
 
-    def worked(self, item: Item) -> str:
+    def gold_answer(self, item: Item) -> str:
         return item.gold[0]
 
     def floor(self, items: Sequence[Item]) -> float:
-        """The majority class of these items (BoolQ's own is about 0.62, not 0.5)."""
+        """The share of the majority class among these items (about 0.62 in BoolQ, not 0.5)."""
         return majority(items)

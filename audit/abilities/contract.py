@@ -1,4 +1,4 @@
-"""What an ability is: the words that data, engine, scores and verdicts share."""
+"""The contract of an ability, and the types that data, engine, scores and verdicts share: items, answers, scores."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -11,9 +11,10 @@ Row = Mapping[str, Any]
 
 @dataclass(frozen=True)
 class Item:
-    """One question. `fields` is the row in the real data set's columns; `cluster` groups items that share a source.
+    """One row of an ability as it is put to a model.
 
-    `choices` is empty for free text; else the engine ranks these continuations of the prompt by log-likelihood.
+    `fields` is the row in the columns of the real data set. `cluster` groups items that share a source. `choices` is
+    empty for free text; otherwise the engine ranks these continuations of the prompt by log-likelihood.
     """
 
     key: str
@@ -26,7 +27,7 @@ class Item:
 
 @dataclass(frozen=True)
 class Answer:
-    """What the model said. `value` is the parsed answer (JSON-able); `parseable` False counts as wrong."""
+    """The model's text and its parsed `value` (JSON-able). An answer that is not `parseable` counts as wrong."""
 
     text: str
     value: Any
@@ -35,11 +36,11 @@ class Answer:
 
 @dataclass(frozen=True)
 class Score:
-    """`value` in [0, 1]; corpus metrics also keep `counts`, which are summed over the items.
+    """`value` in [0, 1]. A corpus metric also has `counts`, which are summed over the items.
 
-    Three counts are (true positives, false positives, misses) of a corpus F1; an even number of them is a pair (found,
-    there to be found) for every class, of a recall by class.
-    `beside` holds further numbers worth showing (token F1, the three ROUGE values); no verdict reads them.
+    Three counts are the true positives, false positives and misses of a corpus F1. An even number of counts is a pair
+    (found, total) for each class, for recall by class. `beside` holds other numbers for the reports (token F1, the
+    three ROUGE values); verdicts do not read them.
     """
 
     value: float
@@ -48,54 +49,54 @@ class Score:
 
 
 class Ability(Protocol):
-    """One task, with prompt, decoding, parser, metric, chance floor and cluster key in view together in one file."""
+    """One task: its prompt, decoding, parser, metric, floor and cluster key, all in one file."""
 
     name: str
     title: str
     data_name: str
     metric: str
-    protocol: str  # how it is asked and scored: "standard" or "gu2024"
-    decoding: Decoding | None  # None: the items carry choices, to be ranked
+    protocol: str  # "standard" or "gu2024": which prompts and metrics are used
+    decoding: Decoding | None  # None: the items have choices, which are ranked
 
     def item(self, row: Row, key: str) -> Item:
-        """Turn a row into an item, or raise `AuditError` that names the missing or empty column."""
+        """The item of a row. Raises `AuditError` if a column is missing or empty, and names it."""
         ...
 
     def prompt(self, item: Item) -> str: ...
 
     def parse(self, text: str) -> Answer:
-        """Read an answer. For choices, `text` is the index of the best-ranked option, or "" when none is finite."""
+        """Parse an answer. For choices, `text` is the index of the best choice, or "" if a value is not finite."""
         ...
 
     def score(self, item: Item, answer: Answer) -> Score: ...
 
-    def worked(self, item: Item) -> str:
-        """A right answer as it would follow the prompt, without its leading blank: for worked examples."""
+    def gold_answer(self, item: Item) -> str:
+        """A right answer as it follows the prompt, without its leading space; used in worked examples."""
         ...
 
     def floor(self, items: Sequence[Item]) -> float:
-        """What a model that cannot do the task scores on these items (majority class, best constant, or 0)."""
+        """The score on these items of a model that cannot do the task (majority class, best constant, or 0)."""
         ...
 
 
 @runtime_checkable
-class AsksSeveral(Protocol):
-    """An ability that asks several questions about one row; they share the row's cluster."""
+class MultiItemAbility(Protocol):
+    """An ability that makes several items of one row; they share the row's cluster."""
 
-    def several(self, row: Row, key: str) -> tuple[Item, ...]: ...
+    def items(self, row: Row, key: str) -> tuple[Item, ...]: ...
 
 
-def questions(ability: Ability, row: Row, key: str) -> tuple[Item, ...]:
-    """The items that a row becomes: one, unless the ability asks several about it."""
-    return ability.several(row, key) if isinstance(ability, AsksSeveral) else (ability.item(row, key),)
+def items_of(ability: Ability, row: Row, key: str) -> tuple[Item, ...]:
+    """The items of a row: one, or several for a `MultiItemAbility`."""
+    return ability.items(row, key) if isinstance(ability, MultiItemAbility) else (ability.item(row, key),)
 
 
 @dataclass(frozen=True)
 class Answers:
-    """Items of one ability with answers and scores of one model state, in item order.
+    """The answers and scores of one model state to items of one ability, in the order of the items.
 
-    `raw` is what the engine gave for each: a text with its token ids, or the log-likelihood of every choice.
-    `from_store` counts the answers that an earlier run had given.
+    `raw` is the engine's output for each item: a text with its token ids, or the log-likelihood of every choice.
+    `from_store` is the number of answers that an earlier run stored.
     """
 
     ability: str

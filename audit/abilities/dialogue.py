@@ -1,4 +1,4 @@
-"""Dialogue: which of four utterances comes next (MuTual)? Metric: R4@1, by rank of log-likelihood."""
+"""Dialogue: choose the next of four utterances (MuTual). Metric: R4@1, by log-likelihood."""
 
 from collections.abc import Sequence
 
@@ -14,8 +14,8 @@ _LETTERS = "ABCD"
 class Dialogue:
     """MuTual (Cui et al. 2020): the options are continuations of the article, ranked by summed log-likelihood.
 
-    Items that share an article form a cluster. `audit.abilities.readings.choices.best_choice` turns
-    log-likelihoods into the text that `parse` reads: ties go against the model, and a number that is not finite makes
+    Items with the same article form a cluster. `audit.abilities.readings.choices.best_choice` turns the
+    log-likelihoods into the text that `parse` reads: ties go against the model, and a value that is not finite makes
     the answer unparseable.
     """
 
@@ -30,10 +30,10 @@ class Dialogue:
         article, options = columns.text(row, "article", key), columns.texts(row, "options", key)
         letter = columns.text(row, "answers", key).upper()
         if letter not in _LETTERS[: len(options)] or len(letter) != 1:
-            raise AuditError(f"row {key} has answer {letter!r} for {len(options)} options; use a letter from A")
+            raise AuditError(f"row {key} has answer {letter!r} for {len(options)} options; use the letter of one")
         fields = {"article": article, "options": list(options), "answers": letter}
         gold = str(_LETTERS.index(letter))
-        return Item(key, self.name, fields, (gold,), columns.source_of(article), choices=options)
+        return Item(key, self.name, fields, (gold,), columns.passage_key(article), choices=options)
 
     def prompt(self, item: Item) -> str:
         return str(item.fields["article"])
@@ -45,8 +45,8 @@ class Dialogue:
     def score(self, item: Item, answer: Answer) -> Score:
         return is_gold(item, answer)
 
-    def worked(self, item: Item) -> str:
-        """The right utterance itself: the article goes on with it."""
+    def gold_answer(self, item: Item) -> str:
+        """The right utterance itself, which continues the article."""
         return item.choices[int(item.gold[0])]
 
     def floor(self, items: Sequence[Item]) -> float:

@@ -1,4 +1,4 @@
-"""Named entities: people, organizations, locations, misc (CoNLL-2003). Metric: entity-level F1 over the corpus."""
+"""Named entity recognition: persons, organizations, locations, misc (CoNLL-2003). Metric: entity-level corpus F1."""
 
 import re
 from collections import Counter
@@ -19,11 +19,12 @@ _SPELLINGS = {
 
 
 class NER:
-    """CoNLL-2003, asked for all entities of a sentence in one line.
+    """CoNLL-2003; the prompt asks for all entities of a sentence in one line.
 
-    An entity is a (type, surface) pair; said and gold entities are matched as multisets, so a spurious, a missed and a
-    mistyped entity all cost. `counts` = (true positives, false positives, misses) of the sentence; the ability's score
-    is F1 = 2 TP / (2 TP + FP + FN) of the summed counts. `value` is the sentence's own F1, for flips and examples.
+    An entity is a (type, surface) pair. Predicted and gold entities are matched as multisets, so spurious, missed and
+    mistyped entities all lower the score. `counts` are the true positives, false positives and misses of the sentence;
+    the ability's score is F1 = 2 TP / (2 TP + FP + FN) of the summed counts. `value` is the F1 of the sentence, for
+    flips and examples.
     """
 
     name = "ner"
@@ -40,7 +41,7 @@ class NER:
             raise AuditError(f"row {key} has {len(tokens)} tokens and {len(tags)} ner_tags; give every token one tag")
         fields = {"tokens": list(tokens), "ner_tags": tags}
         gold = tuple(f"{kind}: {surface}" for kind, surface in entities(tokens, tags))
-        # CoNLL's sentences come in documents, but the hub's copy has no document column; use it where a copy does.
+        # Sentences of one document form a cluster where the copy has a document column (the hub's copy has none).
         cluster = f"document {row['document_id']}" if "document_id" in row else key
         return Item(key, self.name, fields, gold, cluster)
 
@@ -49,9 +50,9 @@ class NER:
         return f'Text: {text}\nEntities as "person: ...; organization: ...; location: ...; misc: ...", or none:'
 
     def parse(self, text: str) -> Answer:
-        """Entities as ["type: surface", ...]; "none" is the empty list; neither a pair nor "none" is unparseable.
+        """Entities as ["type: surface", ...]; "none" is the empty list. A text with neither is unparseable.
 
-        "person: A; person: B" and "person: A, B" say the same, so a surface that holds a comma cannot be said whole.
+        "person: A, B" is the same as "person: A; person: B", so a surface with a comma is split.
         """
         if re.fullmatch(r"none\W*", text.strip(), re.IGNORECASE):
             return Answer(text, [], True)
@@ -72,10 +73,10 @@ class NER:
         hits = sum((gold & said).values())
         counts = (hits, said.total() - hits, gold.total() - hits)
         if not gold and not said:
-            return Score(float(answer.parseable), counts)  # rightly said "none"
+            return Score(float(answer.parseable), counts)  # "none" is right
         return Score(2 * hits / (gold.total() + said.total()), counts)
 
-    def worked(self, item: Item) -> str:
+    def gold_answer(self, item: Item) -> str:
         """ "person: Ann Lee, Bo; location: Oslo": every type once, in the order of the sentence."""
         said: dict[str, list[str]] = {}
         for entity in item.gold:
@@ -84,12 +85,12 @@ class NER:
         return "; ".join(f"{kind}: {', '.join(surfaces)}" for kind, surfaces in said.items()) or "none"
 
     def floor(self, items: Sequence[Item]) -> float:
-        """0: no constant list of entities finds those of another sentence."""
+        """0: a constant list of entities does not match those of other sentences."""
         return 0.0
 
 
 def entities(tokens: Sequence[str], tags: Sequence[str]) -> list[tuple[str, str]]:
-    """(type, surface) of every entity, by conlleval's convention: an I- without its B- opens an entity too."""
+    """(type, surface) of every entity, as in conlleval: an I- tag without its B- tag starts an entity too."""
     found: list[tuple[str, list[str]]] = []
     previous = "O"
     for token, tag in zip(tokens, tags, strict=True):
@@ -108,6 +109,6 @@ def _is_said(surface: str) -> bool:
 
 
 def _normalized(entity: str) -> str:
-    # "Washington , D.C." in tokens is "Washington, D.C." in a model's mouth: only the words and their order count.
+    # The tokens "Washington , D.C." are written "Washington, D.C." in text, so only words and their order count.
     kind, _, surface = entity.partition(": ")
     return kind + ": " + " ".join(re.findall(r"\w+", surface.casefold()))

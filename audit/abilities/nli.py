@@ -1,4 +1,4 @@
-"""Natural language inference: does the first sentence entail the second (GLUE RTE)? Metric: accuracy."""
+"""Natural language inference: whether one sentence entails another (GLUE RTE). Metric: accuracy."""
 
 from collections.abc import Sequence
 
@@ -11,9 +11,9 @@ _SAID = {"entailment": "True", "not_entailment": "False"}
 
 
 class NLI:
-    """RTE; 0 is entailment and means True (a widely copied evaluation has the two swapped).
+    """RTE. Label 0 is entailment, answered with "True" (a widely copied evaluation swaps the two).
 
-    Items that share `sentence1` form a cluster.
+    Items with the same `sentence1` form a cluster.
     """
 
     name = "nli"
@@ -27,7 +27,7 @@ class NLI:
         premise, hypothesis = columns.text(row, "sentence1", key), columns.text(row, "sentence2", key)
         label = columns.label(row, "label", tuple(_SAID), key)
         fields = {"sentence1": premise, "sentence2": hypothesis, "label": label}
-        return Item(key, self.name, fields, (_SAID[label],), columns.source_of(premise))
+        return Item(key, self.name, fields, (_SAID[label],), columns.passage_key(premise))
 
     def prompt(self, item: Item) -> str:
         return f"{item.fields['sentence1']}\nQuestion: {item.fields['sentence2']} True or False?\nAnswer:"
@@ -38,9 +38,9 @@ class NLI:
     def score(self, item: Item, answer: Answer) -> Score:
         return is_gold(item, answer)
 
-    def worked(self, item: Item) -> str:
+    def gold_answer(self, item: Item) -> str:
         return item.gold[0]
 
     def floor(self, items: Sequence[Item]) -> float:
-        """The majority class of these items."""
+        """The share of the majority class among these items."""
         return majority(items)

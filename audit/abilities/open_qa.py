@@ -1,4 +1,4 @@
-"""Open-domain question answering, from memory (NQ-open). Metric: exact match over all golds, token F1 beside it."""
+"""Open-domain question answering without a passage (NQ-open). Metric: exact match with any gold; also token F1."""
 
 from collections.abc import Sequence
 
@@ -9,7 +9,7 @@ from audit.engine import Decoding
 
 
 class OpenQA:
-    """NQ-open. Decoding stops at the end of the line only: a stop at "." or "," could never give "U.S. Senate"."""
+    """NQ-open. Decoding stops only at the end of the line: a stop at "." or "," would cut "U.S. Senate"."""
 
     name = "open_qa"
     title = "Open-domain QA"
@@ -27,16 +27,16 @@ class OpenQA:
 
     def parse(self, text: str) -> Answer:
         said = text.strip()
-        # "..." or "the" say nothing once they are normalised.
+        # "..." and "the" are empty after normalisation.
         return Answer(text, said, True) if squad_normalized(said) else Answer(text, None, False)
 
     def score(self, item: Item, answer: Answer) -> Score:
         said = answer.value if answer.parseable else ""
         return Score(exact_match(said, item.gold), beside={"f1": token_f1(said, item.gold)})
 
-    def worked(self, item: Item) -> str:
+    def gold_answer(self, item: Item) -> str:
         return item.gold[0]
 
     def floor(self, items: Sequence[Item]) -> float:
-        """The share of the most common gold: a model that gives everybody the same answer."""
+        """The share of the most common gold: the score of a model that always gives this answer."""
         return majority(items)

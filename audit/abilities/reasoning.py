@@ -1,4 +1,4 @@
-"""Reasoning: multi-step arithmetic word problems (GSM8K). Metric: the share solved, by the final number."""
+"""Reasoning: arithmetic word problems of several steps (GSM8K). Metric: the share with the right final number."""
 
 import re
 from collections.abc import Sequence
@@ -10,16 +10,16 @@ from audit.abilities.readings.words import majority
 from audit.engine import Decoding
 from audit.errors import AuditError
 
-# A digit is required ("Thanks..." holds no number), and the minus of "10-7" is not a sign.
+# A digit is required (there is no number in "Thanks..."), and the minus in "10-7" is not a sign.
 _NUMBER = r"(?:(?<![\w)])[-\u2212])?\$?\d[\d,]*(?:\.\d+)?"
 _MARKED = re.compile(r"####\s*(" + _NUMBER + ")")
 
 
 class Reasoning:
-    """GSM8K, asked without the gold rationale; the model writes its own steps.
+    """GSM8K without the gold rationale in the prompt; the model writes its own steps.
 
-    The answer is the number after the first "####" (the data set's convention, Cobbe et al. 2021), else the last
-    number said. Numbers are compared as decimals, so "1,000", "$1000" and "1000.0" are one answer.
+    The answer is the number after the first "####" (the data set's convention, Cobbe et al. 2021), or the last number
+    in the text if there is none. Numbers are compared as decimals: "1,000", "$1000" and "1000.0" are equal.
     """
 
     name = "reasoning"
@@ -46,12 +46,12 @@ class Reasoning:
     def score(self, item: Item, answer: Answer) -> Score:
         return Score(float(answer.parseable and Decimal(answer.value) == Decimal(item.gold[0])))
 
-    def worked(self, item: Item) -> str:
-        """The rationale, and the number after "####"."""
+    def gold_answer(self, item: Item) -> str:
+        """The rationale and the number after "####"."""
         return str(item.fields["answer"])
 
     def floor(self, items: Sequence[Item]) -> float:
-        """The share of the most common gold: a model that always says one number."""
+        """The share of the most common gold: the score of a model that always answers this number."""
         return majority(items)
 
 

@@ -1,4 +1,4 @@
-"""Sentiment: is a sentence positive or negative (SST-2)? Metric: accuracy."""
+"""Sentiment of a sentence, positive or negative (SST-2). Metric: accuracy."""
 
 from collections.abc import Sequence
 
@@ -9,7 +9,7 @@ from audit.engine import Decoding
 
 
 class Sentiment:
-    """SST-2; 0 is negative, 1 is positive."""
+    """SST-2. Label 0 is negative, label 1 is positive."""
 
     name = "sentiment"
     title = "Sentiment"
@@ -31,9 +31,9 @@ class Sentiment:
     def score(self, item: Item, answer: Answer) -> Score:
         return is_gold(item, answer)
 
-    def worked(self, item: Item) -> str:
+    def gold_answer(self, item: Item) -> str:
         return item.gold[0]
 
     def floor(self, items: Sequence[Item]) -> float:
-        """The majority class of these items."""
+        """The share of the majority class among these items."""
         return majority(items)

@@ -12,9 +12,9 @@ _KINDS = ("rouge1", "rouge2", "rougeL")
 
 
 class Summarization:
-    """SAMSum. F-measures of `rouge-score` with Porter stems, per item, not bootstrapped and not rounded.
+    """SAMSum. F-measures of `rouge-score` with Porter stemming for each item, neither bootstrapped nor rounded.
 
-    ROUGE's tokenizer keeps a-z and 0-9 only: a text in another script scores 0 even against itself.
+    The tokenizer of ROUGE keeps only a-z and 0-9: a text in another script scores 0 even against itself.
     """
 
     name = "summarization"
@@ -42,22 +42,22 @@ class Summarization:
         parts = self._rouge(item.gold[0], str(answer.value))
         return Score(sum(parts.values()) / len(parts), beside=parts)
 
-    def worked(self, item: Item) -> str:
+    def gold_answer(self, item: Item) -> str:
         return item.gold[0]
 
     def floor(self, items: Sequence[Item]) -> float:
-        """The better of two ways to write a summary without summarizing, on these items.
+        """The better of two baselines that do not summarize, on these items.
 
-        (a) The summary of another dialogue (the next item's): right in style, blind to the dialogue; the counterpart of
-        a majority class. (b) The dialogue's first turn, copied: what a model does that only goes on repeating its
-        prompt. Stronger copying baselines (the three longest turns) do part of the task and are no floor.
+        (a) The gold summary of another dialogue (of the next item): the right style without the content, like a
+        majority class. (b) A copy of the dialogue's first turn, as from a model that only repeats its prompt. Stronger
+        copies (the three longest turns) do part of the task, so they are not a floor.
         """
         if not items:
             return 0.0
         others = [*items[1:], items[0]] if len(items) > 1 else []
-        blind = [self._mean_rouge(item, other.gold[0]) for item, other in zip(items, others, strict=False)]
-        copied = [self._mean_rouge(item, str(item.fields["dialogue"]).split("\n")[0]) for item in items]
-        return max(sum(blind), sum(copied)) / len(items)
+        other_summary = [self._mean_rouge(item, other.gold[0]) for item, other in zip(items, others, strict=False)]
+        first_turn = [self._mean_rouge(item, str(item.fields["dialogue"]).split("\n")[0]) for item in items]
+        return max(sum(other_summary), sum(first_turn)) / len(items)
 
     def _mean_rouge(self, item: Item, said: str) -> float:
         return sum(self._rouge(item.gold[0], said).values()) / len(_KINDS)
@@ -68,6 +68,6 @@ class Summarization:
 
     @cached_property
     def _scorer(self) -> Any:
-        from rouge_score.rouge_scorer import RougeScorer  # slow to import (nltk), so only when something is scored
+        from rouge_score.rouge_scorer import RougeScorer  # slow to import (nltk), so only when a summary is scored
 
         return RougeScorer(_KINDS, use_stemmer=True)

@@ -3,11 +3,10 @@
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
-from audit.abilities.chat import Tokenizer
 from audit.abilities.contract import Ability, Item
-from audit.abilities.data.origin import Source
+from audit.abilities.data import Source
 from audit.abilities.data.sources import items
-from audit.abilities.presentation import asked_ability
+from audit.abilities.presentation import Tokenizer, present_ability
 from audit.settings.options import AuditSettings
 
 if TYPE_CHECKING:
@@ -29,7 +28,7 @@ def drawn_questions(
     name: str, source: Source, wanted: AuditSettings, chat_tokenizer: Tokenizer | None = None
 ) -> tuple[Ability, Sequence[Item]]:
     """The same with no model at hand; without `chat_tokenizer` no chat template stands around the questions."""
-    ability = asked_ability(
+    ability = present_ability(
         name, wanted.protocol, source, shots=wanted.shots, seed=wanted.seed, chat_tokenizer=chat_tokenizer
     )
     return ability, items(ability, source, wanted.limit, wanted.seed)

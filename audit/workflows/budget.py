@@ -8,7 +8,7 @@ from contextlib import suppress
 from dataclasses import replace
 
 from audit.abilities import ABILITIES
-from audit.abilities.data.origin import Source
+from audit.abilities.data import Source
 from audit.errors import UnaskedError
 from audit.reports.rows import AbilityRow
 from audit.reports.workflows.budget import Budget, Look

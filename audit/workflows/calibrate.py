@@ -13,10 +13,10 @@ from itertools import cycle
 
 import torch
 
-from audit.abilities.chat import require_chat_template
 from audit.abilities.contract import Ability, Answers, Item
-from audit.abilities.data.origin import Source
+from audit.abilities.data import Source
 from audit.abilities.data.sources import seeded_order, source_of_data
+from audit.abilities.presentation import require_chat_template
 from audit.answering.answers import ask
 from audit.answering.items import questions_of
 from audit.answering.paired_answers import PairedAnswers

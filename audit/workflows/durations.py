@@ -67,7 +67,7 @@ def work_of(ability: Ability, items: Sequence[Item], tokens_of: Callable[[str], 
         return Work(len(items), read + choices, 0.0, 0.0)
     limit = ability.decoding.max_new_tokens
     written = times * sum(
-        min(limit, tokens_of(ability.worked(item)) + 1) for item in sample
+        min(limit, tokens_of(ability.gold_answer(item)) + 1) for item in sample
     )  # and the end of the answer
     return Work(len(items), read, written, float(len(items) * limit))
 

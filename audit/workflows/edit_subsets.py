@@ -17,7 +17,7 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 from audit.abilities.contract import Row
-from audit.abilities.data.origin import Origin, Source
+from audit.abilities.data import Origin, Source
 from audit.abilities.data.sources import seeded_order
 from audit.audit import Audit
 from audit.editing.changes import PlannedEdits, Told

@@ -17,8 +17,8 @@ import numpy as np
 
 from audit.abilities import ABILITIES
 from audit.abilities.contract import Ability, Item
-from audit.abilities.data.origin import Source
-from audit.abilities.data.sources import RememberedRows, source_of_data
+from audit.abilities.data import Source
+from audit.abilities.data.sources import RowCache, source_of_data
 from audit.answering.items import drawn_questions
 from audit.edits.plan import DEFAULT_COUNT
 from audit.errors import AuditError, UnaskedError
@@ -62,7 +62,9 @@ class Sample:
         """The sample of the drawn items; the weights come from the counts of their right answers."""
         if ability.decoding is None or ability.name in GRADED:
             return cls(ability, drawn, None)
-        counts = np.array([ability.score(one, ability.parse(ability.worked(one))).counts for one in drawn], dtype=float)
+        counts = np.array(
+            [ability.score(one, ability.parse(ability.gold_answer(one))).counts for one in drawn], dtype=float
+        )
         return cls(ability, drawn, _weights(counts) if counts.shape[1] else None)
 
     @property
@@ -140,7 +142,7 @@ class Preflight:
 
     def __init__(self, settings: AuditSettings, source: Source | None = None) -> None:
         self.settings = settings
-        self.source = RememberedRows(source or source_of_data(settings.data, _store(settings)))
+        self.source = RowCache(source or source_of_data(settings.data, _store(settings)))
         self.unasked: dict[str, str] = {}
         self._rows: dict[str, AbilityPreflight] = {}
         self._works: dict[str, Work] = {}

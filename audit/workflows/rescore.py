@@ -13,7 +13,7 @@ from datetime import UTC, datetime
 
 from audit.abilities import load_ability
 from audit.abilities.contract import Ability, Item
-from audit.abilities.shots import Around
+from audit.abilities.presentation import AbilityWrapper
 from audit.answering.paired_answers import PairedAnswers
 from audit.answering.scores import Raw, read_raw
 from audit.answering.settlement import Settled, from_all, resettled
@@ -24,7 +24,7 @@ from audit.store.versions import PACKAGE, versions
 from audit.verdicts.margins import Margin, margin_of
 
 
-class AsSaved(Around):
+class AsSaved(AbilityWrapper):
     """An ability with the prompts of a past run, which parses and scores as installed."""
 
     def __init__(self, ability: Ability, prompts: Mapping[str, str]) -> None:

@@ -1,4 +1,4 @@
-"""Numbers, matches and labels beside lm-evaluation-harness, by its own task files, filters and metrics."""
+"""Comparison with lm-evaluation-harness: numbers, matches and labels by its own task files, filters and metrics."""
 
 import random
 import re
@@ -17,7 +17,7 @@ from lm_eval.filters.extraction import RegexFilter
 
 from audit.abilities import load_ability
 from audit.abilities.data.sources import FolderSource
-from tests.abilities.data.test_real_slices import REAL, asked
+from tests.abilities.data.test_real_slices import REAL, real_items
 
 needs_slices = pytest.mark.skipif(not REAL.is_dir(), reason=f"no slices of the real data sets in {REAL}")
 
@@ -28,7 +28,7 @@ def task(path: str) -> dict[str, Any]:
 
 
 def same(settings_of: dict[str, Any], said: str, gold: str) -> bool:
-    """The task's own exact match of one answer and one gold."""
+    """Exact match of an answer and a gold as configured in the task."""
     (metric,) = settings_of["metric_list"]
     how = {key: metric[key] for key in ("regexes_to_ignore", "ignore_case", "ignore_punctuation")}
     return bool(exact_match_hf_evaluate([said], [gold], **how)["exact_match"])
@@ -38,7 +38,7 @@ GSM8K, NQ = task("gsm8k/gsm8k.yaml"), task("nq_open/nq_open.yaml")
 
 
 def number_right(which: str, said: str, solution: str) -> bool:
-    """lm-eval's verdict on an answer to GSM8K, through "strict-match" or "flexible-extract"."""
+    """Whether lm-eval counts an answer to GSM8K as right, with "strict-match" or "flexible-extract"."""
     (chosen,) = [one["filter"][0] for one in GSM8K["filter_list"] if one["name"] == which]
     options = {key: chosen[key] for key in ("regex_pattern", "group_select") if key in chosen}
     (((found,),)) = RegexFilter(**options).apply([[said]], [{}])
@@ -77,20 +77,20 @@ def test_an_unmarked_number_is_read_as_flexible_extract_reads_it(before: str, sa
         ("flexible-extract", "so 18 eggs. Thanks...", "18"),  # it extracts "..."
         ("flexible-extract", "so 18 eggs, $.", "18"),  # and "$."
         ("flexible-extract", "18 eggs..", "18"),
-        ("strict-match", "so she has $18\n#### $18", "18"),  # it wants a digit right after the mark
+        ("strict-match", "so she has $18\n#### $18", "18"),  # it needs a digit right after the mark
         ("strict-match", "so 18.0\n#### 18.0", "18"),  # one number, two spellings
-        ("flexible-extract", "from 28 take 10: 28-10=18", "18"),  # fine here ...
-        ("flexible-extract", "it is 28 and then 10-18", "18"),  # ... and here the minus is taken for a sign
+        ("flexible-extract", "from 28 take 10: 28-10=18", "18"),  # right here ...
+        ("flexible-extract", "it is 28 and then 10-18", "18"),  # ... but here the minus is taken for a sign
     ],
 )
-def test_where_lm_eval_loses_a_right_number_and_ours_does_not(which: str, said: str, gold: str) -> None:
+def test_right_numbers_that_lm_eval_misses(which: str, said: str, gold: str) -> None:
     assert our_number_right(said, f"#### {gold}")
     assert number_right(which, said, f"#### {gold}") == (said == "from 28 take 10: 28-10=18")
 
 
 @needs_slices
 def test_real_solutions_are_right_and_others_wrong_in_both() -> None:
-    solutions = [str(item.fields["answer"]) for item in asked("reasoning")]
+    solutions = [str(item.fields["answer"]) for item in real_items("reasoning")]
     for solution, other in zip(solutions, [*solutions[1:], solutions[0]], strict=True):
         assert our_number_right(solution, solution) and number_right("strict-match", solution, solution)
         assert our_number_right(other, solution) == number_right("strict-match", other, solution)
@@ -99,7 +99,7 @@ def test_real_solutions_are_right_and_others_wrong_in_both() -> None:
 
 
 def answer_right(said: str, golds: tuple[str, ...]) -> bool:
-    """lm-eval's verdict on an answer to NQ, cut where its task stops the model."""
+    """Whether lm-eval counts an answer to NQ as right, cut at the stops of its task."""
     cut = re.split("|".join(map(re.escape, NQ["generation_kwargs"]["until"])), said)[0].strip()
     return any(same(NQ, cut, gold) for gold in golds)
 
@@ -125,13 +125,13 @@ def test_answers_without_stops_match_as_in_lm_eval(said: str, golds: tuple[str, 
 @needs_slices
 def test_real_golds_match_in_both_unless_lm_eval_stops_within_them() -> None:
     lost = 0
-    for item in asked("open_qa"):
+    for item in real_items("open_qa"):
         for gold in item.gold:
             assert our_answer_right(f" {gold}", item.gold), gold
             stopped = "." in gold or "," in gold
             assert answer_right(f" {gold}", item.gold) or stopped, gold
         lost += not any(answer_right(f" {gold}", item.gold) for gold in item.gold)
-    assert lost >= 10  # questions that no answer can get right there, whatever the model knows
+    assert lost >= 10  # items on which no answer is right in lm-eval
 
 
 LABELED = {"nli": "glue/rte", "sentiment": "glue/sst2", "closed_qa": "super_glue/boolq"}

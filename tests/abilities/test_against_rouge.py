@@ -1,4 +1,4 @@
-"""Summarization beside rouge-score itself, and beside ROUGE as Lin (2004) defines it, written out."""
+"""Comparison with rouge-score and with ROUGE as defined by Lin (2004)."""
 
 import random
 from collections import Counter
@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from rouge_score.rouge_scorer import RougeScorer
 
 from audit.abilities.summarization import Summarization
-from tests.abilities.data.test_real_slices import REAL, asked
+from tests.abilities.data.test_real_slices import REAL, real_items
 
 ABILITY = Summarization()
 KINDS = ["rouge1", "rouge2", "rougeL"]
@@ -62,7 +62,7 @@ def test_the_three_values_are_those_of_the_definition(summary: list[str], said: 
 @pytest.mark.skipif(not REAL.is_dir(), reason=f"no slices of the real data sets in {REAL}")
 def test_real_summaries_score_what_rouge_score_gives_them() -> None:
     generator = random.Random(0)
-    items = asked("summarization")
+    items = real_items("summarization")
     for item in items[:60]:
         words = item.gold[0].split()
         shortened = " ".join(word for word in words if generator.random() < 0.7)

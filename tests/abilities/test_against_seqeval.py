@@ -1,4 +1,4 @@
-"""Entities read from tags, and the corpus F1 of answers, beside seqeval in its default mode (conlleval's rules)."""
+"""Comparison with seqeval in its default mode (conlleval): entities from tags, and the corpus F1 of answers."""
 
 import random
 import warnings
@@ -13,7 +13,7 @@ from seqeval.metrics.sequence_labeling import get_entities
 
 from audit.abilities.ner import NER, entities
 from audit.verdicts.intervals import f1_of
-from tests.abilities.data.test_real_slices import REAL, asked
+from tests.abilities.data.test_real_slices import REAL, real_items
 
 ABILITY = NER()
 TAGS = ["O", "B-PER", "I-PER", "B-ORG", "I-ORG", "B-LOC", "I-LOC", "B-MISC", "I-MISC"]
@@ -23,7 +23,7 @@ needs_slices = pytest.mark.skipif(not REAL.is_dir(), reason=f"no slices of the r
 
 
 def named(tags: Sequence[str]) -> list[str]:
-    """Tokens that are all different, so that a surface stands for one place, as it does for seqeval."""
+    """Distinct tokens, so that a surface identifies a place, as in seqeval."""
     return [f"t{k}" for k in range(len(tags))]
 
 
@@ -51,29 +51,29 @@ def seqeval_f1(gold: list[list[str]], said: list[list[str]]) -> float:
 
 @settings(max_examples=80, deadline=None)
 @given(st.lists(st.sampled_from(TAGS), max_size=10))
-def test_any_tags_hold_the_entities_that_seqeval_sees(tags: list[str]) -> None:
+def test_any_tags_give_the_entities_of_seqeval(tags: list[str]) -> None:
     assert entities(named(tags), tags) == spans(named(tags), tags)
 
 
 @settings(max_examples=60, deadline=None)
 @given(SENTENCES, st.randoms(use_true_random=False))
-def test_the_corpus_f1_of_any_answers_is_seqevals(gold: list[list[str]], generator: random.Random) -> None:
+def test_the_corpus_f1_of_any_answers_equals_seqeval(gold: list[list[str]], generator: random.Random) -> None:
     said = [[tag if generator.random() < 0.7 else generator.choice(TAGS) for tag in tags] for tags in gold]
     assert corpus_f1(gold, said) == pytest.approx(seqeval_f1(gold, said))
 
 
 @needs_slices
-def test_real_tags_hold_the_entities_that_seqeval_sees() -> None:
-    for item in asked("ner"):
+def test_real_tags_give_the_entities_of_seqeval() -> None:
+    for item in real_items("ner"):
         tokens, tags = item.fields["tokens"], item.fields["ner_tags"]
         assert entities(tokens, tags) == spans(tokens, tags)
 
 
 @needs_slices
 @pytest.mark.parametrize("kept", [1.0, 0.9, 0.5, 0.0])
-def test_the_corpus_f1_of_the_real_slice_is_seqevals(kept: float) -> None:
+def test_the_corpus_f1_of_the_real_slice_equals_seqeval(kept: float) -> None:
     generator = random.Random(kept)
-    gold = [list(item.fields["ner_tags"]) for item in asked("ner")]
+    gold = [list(item.fields["ner_tags"]) for item in real_items("ner")]
     said = [[tag if generator.random() < kept else generator.choice(TAGS) for tag in tags] for tags in gold]
     ours = corpus_f1(gold, said)
     assert ours == pytest.approx(seqeval_f1(gold, said))

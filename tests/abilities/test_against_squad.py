@@ -1,4 +1,4 @@
-"""Our normalisation and matching beside SQuAD's own, written out from its definition (evaluate-v1.1)."""
+"""Comparison with SQuAD v1.1: normalisation and matching, written out from its definition."""
 
 import re
 import string
@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from audit.abilities.readings.words import exact_match, squad_normalized, token_f1
-from tests.abilities.data.test_real_slices import REAL, asked
+from tests.abilities.data.test_real_slices import REAL, real_items
 
 WORDS = st.lists(st.sampled_from(["The", "a", "AN", "Velden", "u.s.", "D.C.,", "it's", "(owl)", "12", "é"]), max_size=6)
 TEXTS = st.text(max_size=30) | WORDS.map(" ".join)
@@ -41,7 +41,7 @@ def test_the_same_normalisation(text: str) -> None:
 @settings(max_examples=100, deadline=None)
 @given(TEXTS, st.lists(TEXTS, min_size=1, max_size=4))
 def test_the_same_matches_and_f1_over_all_golds(said: str, golds: list[str]) -> None:
-    # Where nothing is left of a text, official SQuAD takes it as equal to a gold of which nothing is left; we do not.
+    # In SQuAD an answer and a gold that are both empty after normalisation match; here they do not.
     expected = bool(normalize(said)) and any(normalize(said) == normalize(gold) for gold in golds)
     assert exact_match(said, golds) == expected
     assert token_f1(said, golds) == pytest.approx(max(f1(said, gold) for gold in golds))
@@ -49,7 +49,7 @@ def test_the_same_matches_and_f1_over_all_golds(said: str, golds: list[str]) -> 
 
 @pytest.mark.skipif(not REAL.is_dir(), reason=f"no slices of the real data sets in {REAL}")
 def test_real_golds_are_read_alike() -> None:
-    items = asked("open_qa")
+    items = real_items("open_qa")
     for item, other in zip(items, [*items[1:], items[0]], strict=True):
         for gold in item.gold:
             assert squad_normalized(gold) == normalize(gold)

@@ -6,10 +6,8 @@ import pytest
 import torch
 
 from audit.abilities import ABILITIES, load_ability
-from audit.abilities.chat import InChat, require_chat_template
 from audit.abilities.data.sources import PocketSource, items
-from audit.abilities.presentation import asked_ability
-from audit.abilities.shots import Shot
+from audit.abilities.presentation import ChatAbility, Shot, present_ability, require_chat_template
 from audit.engine.generation import end_tokens, generate
 from audit.errors import AuditError
 from audit.models.tokens import encode, join
@@ -33,19 +31,18 @@ def chatty(kind: TokenizerKind, template: str | None) -> Any:
 
 
 @pytest.mark.parametrize("name", ABILITIES)
-def test_the_question_is_one_turn_of_the_user(name: str) -> None:
+def test_the_prompt_is_one_turn_of_the_user(name: str) -> None:
     tokenizer, source, plain = chatty("plain", TURNS), PocketSource(), load_ability(name)
-    ability = asked_ability(name, "standard", source, chat_tokenizer=tokenizer)
+    ability = present_ability(name, "standard", source, chat_tokenizer=tokenizer)
     (item,) = items(ability, source, 1, 0)
-    question = plain.prompt(item)
-    assert ability.prompt(item) == f"<|im_start|>user\n{question}<|im_end|>\n<|im_start|>assistant\n"
+    assert ability.prompt(item) == f"<|im_start|>user\n{plain.prompt(item)}<|im_end|>\n<|im_start|>assistant\n"
     assert ability.decoding == plain.decoding
 
 
 def test_worked_examples_are_earlier_turns() -> None:
     shots = (Shot("A?", "yes"), Shot("B?", "no"))
     source = PocketSource()
-    ability = InChat(load_ability("closed_qa"), chatty("plain", TURNS), shots)
+    ability = ChatAbility(load_ability("closed_qa"), chatty("plain", TURNS), shots)
     (item,) = items(ability, source, 1, 0)
     turns = ability.prompt(item).split("<|im_start|>")
     assert turns[1:5] == [f"user\nA?{END}", f"assistant\nyes{END}", f"user\nB?{END}", f"assistant\nno{END}"]
@@ -56,16 +53,16 @@ def test_worked_examples_are_earlier_turns() -> None:
 @pytest.mark.parametrize(
     ("kind", "template", "count"),
     [
-        ("bos", WITH_BOS, 1),  # the template writes it, and the tokenizer adds it
+        ("bos", WITH_BOS, 1),  # the template writes it and the tokenizer adds it
         ("bos", TURNS, 1),
         ("metaspace", WITH_BOS, 1),
         ("plain", WITH_BOS, 1),
-        ("plain", TURNS, 0),  # a model that was made without one
+        ("plain", TURNS, 0),  # a model without BOS
     ],
 )
 def test_there_is_one_bos(kind: TokenizerKind, template: str, count: int) -> None:
     tokenizer = chatty(kind, template)
-    ability = InChat(load_ability("dialogue"), tokenizer)
+    ability = ChatAbility(load_ability("dialogue"), tokenizer)
     (item,) = items(ability, PocketSource(), 1, 0)
     prompt = ability.prompt(item)
     for ids in (encode(tokenizer, prompt), list(join(tokenizer, prompt, item.choices[0]).ids)):
@@ -76,15 +73,15 @@ def test_there_is_one_bos(kind: TokenizerKind, template: str, count: int) -> Non
 @pytest.mark.parametrize("template", [TURNS, CLOSED])
 def test_a_choice_begins_its_turn_without_a_space(template: str) -> None:
     tokenizer = chatty("plain", template)
-    ability = InChat(load_ability("dialogue"), tokenizer)
+    ability = ChatAbility(load_ability("dialogue"), tokenizer)
     (item,) = items(ability, PocketSource(), 1, 0)
     joined = join(tokenizer, ability.prompt(item), item.choices[0])
     assert tokenizer.decode(list(joined.target_ids)) == item.choices[0]
     assert list(joined.prompt_ids) == encode(tokenizer, ability.prompt(item))
 
 
-def test_a_template_that_can_think_is_told_not_to() -> None:
-    ability = InChat(load_ability("nli"), chatty("plain", THINKING))
+def test_thinking_is_switched_off() -> None:
+    ability = ChatAbility(load_ability("nli"), chatty("plain", THINKING))
     (item,) = items(ability, PocketSource(), 1, 0)
     assert ability.prompt(item).endswith("<|im_start|>assistant\n<think>\n\n</think>\n\n")
 
@@ -113,11 +110,13 @@ def test_the_token_that_closes_a_turn_ends_an_answer() -> None:
     ("template", "complaint"),
     [
         (None, "--chat-template: the tokenizer of tiny has no chat template; leave the option out, or choose"),
-        ("{{ raise_exception('roles must alternate') }}", "renders no question (roles must alternate); leave"),
-        ("{% if %}", "--chat-template: the chat template of tiny renders no question ("),
+        ("{{ raise_exception('roles must alternate') }}", "cannot render a prompt (roles must alternate); leave"),
+        ("{% if %}", "--chat-template: the chat template of tiny cannot render a prompt ("),
     ],
 )
-def test_a_tokenizer_that_cannot_chat_is_one_sentence(template: str | None, complaint: str) -> None:
+def test_a_tokenizer_without_a_valid_template_gives_an_error_of_one_sentence(
+    template: str | None, complaint: str
+) -> None:
     with pytest.raises(AuditError) as caught:
         require_chat_template(chatty("plain", template), "tiny")
     assert complaint in str(caught.value)

@@ -35,12 +35,12 @@ def test_the_most_likely_option_is_the_answer():
 
 def test_a_tie_goes_against_the_model():
     assert value([-9.0, -9.0, -7.0, -7.0]) == 0.0
-    # All equal: an argmax would score 1 wherever the answer stands first.
+    # All equal: an argmax would score 1 wherever the first choice is right.
     assert [value([-1.0] * 4, letter) for letter in "ABCD"] == [0.0] * 4
 
 
 @pytest.mark.parametrize("broken", [math.nan, math.inf, -math.inf])
-def test_what_is_not_finite_is_wrong_and_unparseable(broken):
+def test_values_that_are_not_finite_are_wrong_and_unparseable(broken):
     assert not ABILITY.parse(best_choice(item(), [broken] * 4)).parseable
     assert [value([broken] * 4, letter) for letter in "ABCD"] == [0.0] * 4
     assert value([-9.0, -9.0, broken, -9.0]) == 0.0

@@ -35,7 +35,10 @@ def test_the_gold_line_is_right():
 @pytest.mark.parametrize(
     ("said", "counts"),
     [
-        ("person: Mara Lind; organization: ORG; location: Velden", (3, 0, 1)),  # said once, there twice
+        (
+            "person: Mara Lind; organization: ORG; location: Velden",
+            (3, 0, 1),
+        ),  # once in the answer, twice in the sentence
         ("location: Velden; location: Velden", (1, 1, 3)),
         ("person: Mara Lind, Mara Lind; organization: ORG; location: Velden", (4, 0, 0)),
         ("person: Mara Lind; Mara Lind; organisation: ORG; Locations: velden", (4, 0, 0)),
@@ -66,7 +69,7 @@ def test_a_sentence_without_entities_wants_none():
     assert (right.value, right.counts) == (1.0, (0, 0, 0))
     spurious = score("person: It", **empty)
     assert (spurious.value, spurious.counts) == (0.0, (0, 1, 0))
-    assert score("It rained", **empty).value == 0.0  # unparseable is wrong, even where nothing was to be found
+    assert score("It rained", **empty).value == 0.0  # unparseable is wrong, even without gold entities
 
 
 @pytest.mark.parametrize(
@@ -89,7 +92,7 @@ def test_parsing(said, value):
     ("tags", "found"),
     [
         (["B-PER", "B-PER"], [("person", "a"), ("person", "b")]),
-        (["I-PER", "I-PER"], [("person", "a b")]),  # conlleval: an I- without its B- opens
+        (["I-PER", "I-PER"], [("person", "a b")]),  # conlleval: an I- tag without its B- tag starts an entity
         (["B-PER", "I-LOC"], [("person", "a"), ("location", "b")]),
         (["O", "B-MISC"], [("misc", "b")]),  # the last token counts
     ],
@@ -110,7 +113,7 @@ def test_tag_names_and_their_numbers_agree():
     assert item(tags=names) == item()
 
 
-def test_the_floor_is_nothing():
+def test_the_floor_is_0():
     assert ABILITY.floor([item()]) == 0.0
 
 

@@ -17,10 +17,10 @@ def score(said: str, *golds: str):
     return ABILITY.score(item(*golds), ABILITY.parse(said))
 
 
-def test_the_prompt_adds_one_question_mark_and_stops_at_the_line_only():
+def test_the_prompt_adds_one_question_mark_and_only_a_line_break_stops():
     assert ABILITY.prompt(item("x")) == "Question: who wrote it?\nAnswer:"
     assert ABILITY.decoding is not None
-    assert ABILITY.decoding.stop == ("\n",)  # golds such as "U.S. Senate" hold "." and ","
+    assert ABILITY.decoding.stop == ("\n",)  # golds such as "U.S. Senate" contain "." and ","
 
 
 @pytest.mark.parametrize(
@@ -45,13 +45,13 @@ def test_a_longer_answer_is_wrong_but_has_f1():
 
 
 def test_the_order_of_normalisation_is_squads():
-    # Punctuation goes before articles: "a." is an article then, and "it's" does not lose an "s" of its own.
+    # Punctuation is removed before articles, so "a." is an article, and the "s" of "Cat's" stays.
     assert squad_normalized("A. The  Cat's,an (owl)!") == "catsan owl"
     assert squad_normalized("theatre another") == "theatre another"
 
 
 @pytest.mark.parametrize("said", ["", "...", " the ", "a, an!"])
-def test_saying_nothing_matches_nothing(said):
+def test_an_empty_answer_matches_no_gold(said):
     assert not ABILITY.parse(said).parseable
     # SQuAD v1.1: no common token is 0, even when the gold is empty after normalisation too.
     got = score(said, "The")

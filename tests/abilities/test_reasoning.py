@@ -11,7 +11,7 @@ def problem(answer: str = "16 - 3 = 13\n#### 13"):
     return ABILITY.item({"question": " How many eggs? ", "answer": answer}, "reasoning/0")
 
 
-def test_the_prompt_holds_no_rationale_and_no_gold():
+def test_the_prompt_contains_neither_rationale_nor_gold():
     item = problem("She sells 1500 eggs.\n#### 1,500")
     assert ABILITY.prompt(item) == "Question: How many eggs?\nAnswer:"
     assert ABILITY.decoding == Decoding(256, stop=("\nQuestion:",))
@@ -25,16 +25,16 @@ def test_the_prompt_holds_no_rationale_and_no_gold():
         ("#### 13\nQuestion 2 has 7", "13"),  # the mark decides, not the last number
         ("#### 13 #### 14", "13"),  # the first mark, as in the official extraction
         ("It is $1,234.50.", "1234.50"),
-        ("so 18 eggs. Thanks... ", "18"),  # "..." is no number
+        ("so 18 eggs. Thanks... ", "18"),  # "..." is not a number
         ("he owes #### -5", "-5"),
         ("the result is \u22125", "-5"),
-        ("10-7", "7"),  # a minus between numbers is no sign
+        ("10-7", "7"),  # a minus between numbers is not a sign
         ("16-3=13.", "13"),
         ("#### $1,000", "1000"),
-        ("#### ... well, 8", "8"),  # a mark without a number falls back
+        ("#### ... well, 8", "8"),  # a mark without a number is ignored
     ],
 )
-def test_reads_the_final_number(said, value):
+def test_the_final_number_is_the_answer(said, value):
     answer = ABILITY.parse(said)
     assert answer.parseable
     assert answer.value == value
@@ -50,7 +50,7 @@ def test_without_a_digit_there_is_no_answer(said):
 @pytest.mark.parametrize(
     ("gold", "said", "right"),
     [
-        ("#### 5", "15", False),  # no substring match
+        ("#### 5", "15", False),  # not a substring match
         ("#### 1,000", "1000.00", True),
         ("#### 13", "$13", True),
         ("#### -3", "3", False),

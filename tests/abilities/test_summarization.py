@@ -29,23 +29,23 @@ def test_words_are_stemmed():
     assert value("Ann bought two radio") == 1.0
 
 
-def test_an_empty_summary_is_unparseable_and_scores_nothing():
+def test_an_empty_summary_is_unparseable_and_scores_0():
     assert not ABILITY.parse("  ").parseable
     assert value("  ") == 0.0
 
 
-def test_the_tokenizer_knows_latin_letters_only():
+def test_the_tokenizer_keeps_only_latin_letters():
     assert value("\u041f\u0440\u0438\u0432\u0435\u0442", "\u041f\u0440\u0438\u0432\u0435\u0442") == 0.0
 
 
-def test_the_scorer_belongs_to_the_object():
+def test_every_ability_object_has_its_own_scorer():
     first, second = Summarization(), Summarization()
     assert first._scorer is first._scorer
     assert first._scorer is not second._scorer
 
 
-def test_the_floor_is_the_better_of_a_blind_and_a_copied_summary():
-    alike = [item(), item()]  # the next item's summary fits perfectly: a style that never varies earns nothing
+def test_the_floor_is_the_better_of_another_summary_and_a_copied_turn():
+    alike = [item(), item()]  # the next item's summary is equal, so a constant summary scores 1
     assert ABILITY.floor(alike) == 1.0
     copied = item(dialogue="Ann bought two radios.\nBob: nice!")
     assert ABILITY.floor([copied]) == 1.0

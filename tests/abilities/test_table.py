@@ -10,7 +10,7 @@ from audit.abilities.data.sources import PocketSource, items
 from audit.errors import AuditError
 
 
-def test_the_eight_in_their_order():
+def test_the_eight_abilities_in_their_order():
     assert list(ABILITIES) == [
         "reasoning",
         "nli",
@@ -24,11 +24,11 @@ def test_the_eight_in_their_order():
 
 
 @pytest.mark.parametrize("name", ABILITIES)
-def test_every_ability_says_what_it_is(name):
+def test_every_ability_has_its_names(name):
     ability = load_ability(name)
     assert ability.name == name
     assert ability.title and ability.data_name and ability.metric
-    assert load_ability(name) is not ability  # what it caches is its own
+    assert load_ability(name) is not ability  # every object has its own caches
 
 
 @pytest.mark.parametrize("name", ABILITIES)
@@ -46,7 +46,7 @@ def test_an_unknown_name_lists_the_known_ones():
         load_ability("maths")
 
 
-def test_the_table_and_the_words_of_a_verdict_cost_nothing_to_import():
+def test_the_table_and_the_verdicts_import_nothing_heavy():
     program = (
         "import sys; import audit.abilities, audit.abilities.contract, audit.verdicts; "
         "heavy = {'numpy', 'scipy', 'torch', 'transformers', 'datasets', 'rouge_score', 'nltk'} & set(sys.modules); "

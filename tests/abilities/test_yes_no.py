@@ -1,4 +1,4 @@
-"""NLI, closed QA and sentiment: one word out of two."""
+"""NLI, closed QA and sentiment: one of two words."""
 
 import pytest
 
@@ -51,7 +51,7 @@ def test_boolq_and_superglue_columns_agree(row, gold):
 
 
 @pytest.mark.parametrize("label", [-1, 2, None, True, "neutral", 0.0])
-def test_a_label_that_is_none_of_the_classes_is_refused(label):
+def test_an_unknown_label_is_refused(label):
     with pytest.raises(AuditError, match=r"row r3 has .* in column 'label'"):
         NLI().item({**NLI_ROW, "label": label}, "r3")
 
@@ -76,11 +76,11 @@ def test_an_empty_text_is_refused(empty):
         (" No.", "no"),
         ("YES, of course, no doubt", "yes"),
         ("Oskar lives in Kelm. no", "no"),
-        ("I know nothing. It is not. yes", "yes"),  # "know", "nothing" and "not" hold no standalone "no"
-        ("No one lives there. yes", "no"),  # an answer that opens with the word is read as that word
+        ("I know nothing. It is not. yes", "yes"),  # "know", "nothing" and "not" do not count as "no"
+        ("No one lives there. yes", "no"),  # the first word decides
     ],
 )
-def test_yes_or_no_is_the_first_standalone_word(said, value):
+def test_the_first_whole_word_is_the_answer(said, value):
     answer = ClosedQA().parse(said)
     assert (answer.value, answer.parseable) == (value, True)
 

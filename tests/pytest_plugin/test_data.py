@@ -61,7 +61,7 @@ def test_a_missing_data_set_fails_only_its_own_test(runs: DataSuites, folder: Pa
     result = runs.run("nli sentiment closed_qa", "--data", str(folder))
     result.assert_outcomes(failed=1, skipped=2)  # a random model is not above chance: INCONCLUSIVE
     assert result.ret == pytest.ExitCode.TESTS_FAILED
-    reason = f"{folder} holds no sst2.jsonl or sst2.parquet for sentiment; put one there"
+    reason = f"{folder} has no sst2.jsonl or sst2.parquet for sentiment; put one there"
     text = " ".join(result.stdout.str().split())
     assert text.count(f"sentiment was not asked: {reason}") == 1
     assert "Traceback" not in text
@@ -101,7 +101,7 @@ def test_a_run_that_could_ask_nothing_writes_a_report(runs: DataSuites, folder: 
     [
         ("--data nowhere", "--data nowhere: there is no such folder; give pocket, hub or a folder of data files."),
         ("--data test_nli.py", "--data test_nli.py: that is a file; give pocket, hub or a folder of data files."),
-        ("--data reports", "--data reports: the folder holds none of gsm8k, rte, *"),
+        ("--data reports", "--data reports: the folder contains no .jsonl or .parquet file named gsm8k, rte, *"),
     ],
 )
 def test_a_folder_without_data_ends_the_run_before_a_model_is_loaded(
@@ -119,7 +119,7 @@ def test_hub_data_is_read_from_the_cache_at_its_commits(
     cache = HubCache(tmp_path, monkeypatch)
     result = runs.run("nli", "--data", "hub")
     assert result.ret == pytest.ExitCode.USAGE_ERROR
-    result.stderr.fnmatch_lines(["ERROR: --data hub: the hub is switched off * none of the eight data sets is in *"])
+    result.stderr.fnmatch_lines(["ERROR: --data hub: the hub is offline * none of the eight data sets is in *"])
 
     cache.put("rte")
     result = runs.run("nli sentiment", "--data", "hub")

@@ -106,7 +106,7 @@ def test_missing_data_of_one_ability_does_not_stop_the_others(preflight: Preflig
     result = preflight.run("nli sentiment", "--data", str(tmp_path), *NOT_HERE)
     assert result.ret == pytest.ExitCode.OK
     said = " ".join(result.stdout.str().split())
-    assert f"preflight only: sentiment cannot be asked: {tmp_path} holds no sst2.jsonl or sst2.parquet" in said
+    assert f"preflight only: sentiment cannot be asked: {tmp_path} has no sst2.jsonl or sst2.parquet" in said
     assert "0 of 1 margin can be certified, not to be asked: sentiment" in said
     assert "but the data has no more than 12." in said
 

@@ -35,7 +35,7 @@ class Spelling:
     def prompt(self, item: Item) -> str:
         return f"Spell it: {item.gold[0]}"
 
-    def worked(self, item: Item) -> str:
+    def gold_answer(self, item: Item) -> str:
         return item.gold[0]
 
     def item(self, row: object, key: str) -> Item:

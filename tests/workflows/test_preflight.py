@@ -10,7 +10,7 @@ import pytest
 from audit.abilities import ABILITIES, PROTOCOLS
 from audit.abilities.contract import Item
 from audit.abilities.data.sources import FolderSource, PocketSource, items
-from audit.abilities.presentation import asked_ability
+from audit.abilities.presentation import present_ability
 from audit.answering.items import drawn_questions
 from audit.errors import AuditError, UnaskedError
 from audit.reports.reuse import TakenOver
@@ -66,12 +66,12 @@ def test_the_items_are_those_of_an_audit(tmp_path: Path) -> None:
 @pytest.mark.parametrize("name", ABILITIES)
 def test_graded_abilities_are_named(name: str, protocol: str, tmp_path: Path) -> None:
     write_lines(tmp_path / "nq_open.jsonl", [row | {"passage": "p"} for row in small_abilities()["nq_open"]])
-    ability = asked_ability(name, protocol, PocketSource())
+    ability = present_ability(name, protocol, PocketSource())
     source = FolderSource(tmp_path) if name == "open_qa" else PocketSource()
     sample = Sample.of(ability, items(ability, source, 12, 0))
     if ability.decoding is None:
         return
-    rights = [ability.worked(item) for item in sample.items]
+    rights = [ability.gold_answer(item) for item in sample.items]
     scores = [
         [ability.score(item, ability.parse(text[:end])) for end in (None, len(text) // 2)]
         for item, text in zip(sample.items, rights, strict=True)
@@ -290,7 +290,7 @@ def test_abilities_without_data_do_not_stop_the_others(tmp_path: Path) -> None:
     flight = preflight(tmp_path / "reports", data=str(tmp_path))
     flight.check()
     flight.assess("nli")
-    with pytest.raises(UnaskedError, match=r"sentiment cannot be asked: .* holds no sst2\.jsonl"):
+    with pytest.raises(UnaskedError, match=r"sentiment cannot be asked: .* has no sst2\.jsonl"):
         flight.assess("sentiment")
     assert set(flight.report().unasked) == {"sentiment"}
     assert [one.ability for one in flight.report().abilities] == ["nli"]
@@ -305,5 +305,5 @@ def test_a_prompt_longer_than_the_context_is_reported(tmp_path: Path) -> None:
 
 
 def test_a_folder_without_any_data_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(AuditError, match="the folder holds none of"):
+    with pytest.raises(AuditError, match="the folder contains no .jsonl or .parquet file named"):
         preflight(tmp_path / "reports", data=str(tmp_path)).check()

@@ -1,11 +1,11 @@
-"""The eight real data sets on the Hugging Face hub: which data set, split and commit the questions are taken from.
+"""The eight real data sets on the Hugging Face hub: data set, split and commit of each ability.
 
     source = HubSource(store)
     source.rows("nli")                  # RTE's validation split, labels by name
-    source.origin("nli").revision       # the commit that the rows are of
+    source.origin("nli").revision       # the commit of these rows
 
-A data set is loaded at its pinned commit. Where none could be established for this table, the first load takes what the
-hub has, and the store remembers its commit: every later run that uses the store asks that one.
+A data set is loaded at its pinned commit. A data set without one in the table is loaded at its newest commit, which
+the store keeps: later runs with the same store load that commit.
 """
 
 from collections.abc import Sequence
@@ -15,31 +15,31 @@ from typing import Any
 
 from audit.abilities import load_ability
 from audit.abilities.contract import Row
-from audit.abilities.data.label_names import with_label_names
-from audit.abilities.data.origin import Origin
+from audit.abilities.data import Origin
+from audit.abilities.data.columns import with_label_names
 from audit.errors import AuditError
 from audit.store.content import Store
 
 
 @dataclass(frozen=True)
 class HubDataSet:
-    """Where one data set lives. `asked` is the split whose labels are public, `training` the one shots come from."""
+    """One data set of the hub: the split that is evaluated, and the split that worked examples come from."""
 
     hub_id: str
     config: str | None
-    asked: str
+    test: str
     training: str = "train"
-    revision: str | None = None  # the pinned commit; None: the first one that is loaded
+    revision: str | None = None  # the pinned commit; None: the newest one at the first load
 
     def place(self, split: str) -> str:
-        """The data set and split in words: "nyu-mll/glue rte, validation"."""
+        """Data set, config and split in words: "nyu-mll/glue rte, validation"."""
         return f"{self.hub_id}{f' {self.config}' if self.config else ''}, {split}"
 
 
 GLUE = "bcdcba79d07bc864c1c254ccfcedcce55bcc9a8c"
 
-# By data name. The hub's scripts no longer load, so MuTual, SAMSum and CoNLL-2003 are copies in Parquet or CSV. RTE's
-# and SST-2's test labels are hidden and MuTual's are blank: their validation splits are asked.
+# By data name. `datasets` no longer runs loading scripts, so MuTual, SAMSum and CoNLL-2003 are Parquet or CSV copies.
+# The test labels of RTE and SST-2 are hidden and those of MuTual are blank, so their validation splits are used.
 HUB_DATA: dict[str, HubDataSet] = {
     "gsm8k": HubDataSet("openai/gsm8k", "main", "test", revision="740312add88f781978c0658806c59bc2815b9866"),
     "rte": HubDataSet("nyu-mll/glue", "rte", "validation", revision=GLUE),
@@ -51,31 +51,31 @@ HUB_DATA: dict[str, HubDataSet] = {
     ),
     "boolq": HubDataSet("google/boolq", None, "validation", revision="35b264d03638db9f4ce671b711558bf7ff0f80d5"),
     "mutual": HubDataSet("lighteval/mutual_harness", "mutual", "validation"),
-    # The 818 dialogues that Gu et al. (2024) ask.
+    # The 818 dialogues of Gu et al. (2024).
     "samsum": HubDataSet("knkarthick/samsum", None, "validation", revision="6b929ff10edec703164e3ddb2e94aae058c9ab5f"),
-    "conll2003": HubDataSet("lhoestq/conll2003", None, "test"),  # the split that published F1 values are of
+    "conll2003": HubDataSet("lhoestq/conll2003", None, "test"),  # the split of published F1 values
     "sst2": HubDataSet("nyu-mll/glue", "sst2", "validation", revision=GLUE),
 }
 
 
 class HubSource:
-    """Rows of the hub's data sets, through `datasets` and its cache; after the first load no connection is needed.
+    """Rows of the hub's data sets, loaded with `datasets` and its cache; later loads need no connection.
 
-    `store` remembers the commit of a data set that has none in the table; without a store each run takes the newest.
+    `store` keeps the commits of data sets that have none in the table; without a store each run loads the newest.
     """
 
     name = "hub"
 
     def __init__(self, store: Store | None = None) -> None:
         self._store = store
-        self._commits: dict[str, str] = {}  # by hub id: what was loaded in this run
-        self._asked: dict[str, Sequence[Row]] = {}  # by ability
+        self._commits: dict[str, str] = {}  # by hub id: the commits loaded in this run
+        self._test_rows: dict[str, Sequence[Row]] = {}  # by ability
 
     def rows(self, ability_name: str) -> Sequence[Row]:
-        if ability_name not in self._asked:
+        if ability_name not in self._test_rows:
             data_set = _data_set(ability_name)
-            self._asked[ability_name] = self._load(data_set, data_set.asked)
-        return self._asked[ability_name]
+            self._test_rows[ability_name] = self._load(data_set, data_set.test)
+        return self._test_rows[ability_name]
 
     def training_rows(self, ability_name: str) -> Sequence[Row]:
         data_set = _data_set(ability_name)
@@ -83,23 +83,23 @@ class HubSource:
 
     def origin(self, ability_name: str) -> Origin:
         data_set = _data_set(ability_name)
-        return Origin(data_set.place(data_set.asked), self._commit(data_set))
+        return Origin(data_set.place(data_set.test), self._commit(data_set))
 
     def check(self) -> None:
-        """Refuse a run that can load nothing: offline, with none of the data sets in the cache."""
+        """Raise `AuditError` offline if none of the data sets is in the cache."""
         from datasets import config
 
         if config.HF_HUB_OFFLINE and not any(_cache_of(data_set).is_dir() for data_set in HUB_DATA.values()):
             raise AuditError(
-                "--data hub: the hub is switched off (HF_HUB_OFFLINE or HF_DATASETS_OFFLINE) and none of the eight "
+                "--data hub: the hub is offline (HF_HUB_OFFLINE or HF_DATASETS_OFFLINE is set) and none of the eight "
                 f"data sets is in {config.HF_DATASETS_CACHE}; load them once with a connection, or give a folder."
             )
 
     def _commit(self, data_set: HubDataSet) -> str | None:
-        """The commit to load: pinned, loaded before in this run, or remembered from an earlier one."""
+        """The commit to load: pinned, loaded before in this run, or stored by an earlier run."""
         known = data_set.revision or self._commits.get(data_set.hub_id)
         if known is None and self._store is not None:
-            known = self._store.get(_remembered(data_set))
+            known = self._store.get(_commit_key(data_set))
         return known
 
     def _load(self, data_set: HubDataSet, split: str) -> list[Row]:
@@ -109,14 +109,14 @@ class HubSource:
             dataset = _loaded(data_set, split, wanted)
         commit = _commit_of(dataset)
         if wanted is not None and commit != wanted:
-            # Without a connection `datasets` takes what is newest in its cache, whichever commit was asked for.
+            # Offline, `datasets` ignores the requested commit and takes the newest one in its cache.
             raise AuditError(
-                f"{data_set.place(split)} is wanted at commit {wanted}, but the local cache holds {commit}; connect to "
+                f"{data_set.place(split)} is needed at commit {wanted}, but the local cache has {commit}; connect to "
                 "the hub once (without HF_HUB_OFFLINE) to load that commit."
             )
         if wanted is None and self._store is not None:
-            remembered = self._store.get_or_compute(_remembered(data_set), lambda: commit)
-            if remembered != commit:  # another run was first
+            stored = self._store.get_or_compute(_commit_key(data_set), lambda: commit)
+            if stored != commit:  # another run was first
                 return self._load(data_set, split)
         self._commits[data_set.hub_id] = commit
         return with_label_names(dataset.to_list(), dataset.features)
@@ -126,19 +126,19 @@ def _data_set(ability_name: str) -> HubDataSet:
     return HUB_DATA[load_ability(ability_name).data_name]
 
 
-def _remembered(data_set: HubDataSet) -> str:
+def _commit_key(data_set: HubDataSet) -> str:
     return f"commit of the hub's data set {data_set.hub_id}"
 
 
 def _cache_of(data_set: HubDataSet) -> Path:
-    """Where `datasets` keeps what it prepared of the data set: folders config/version/commit."""
-    from datasets import config  # slow to import, so only when rows are wanted
+    """The folder in which `datasets` keeps its prepared files of the data set: config/version/commit."""
+    from datasets import config  # slow to import, so only when rows are needed
 
     return Path(config.HF_DATASETS_CACHE).expanduser() / data_set.hub_id.replace("/", "___")
 
 
 def _prepared(data_set: HubDataSet, split: str, commit: str) -> Any | None:
-    """The split at this very commit, from the local cache and without a word to the hub; None if it is not there."""
+    """The split at exactly this commit from the local cache, without a connection; None if it is not there."""
     from datasets import Dataset, concatenate_datasets
 
     folders = sorted(_cache_of(data_set).glob(f"{data_set.config or '*'}/*/{commit}"))
@@ -155,7 +155,7 @@ def _loaded(data_set: HubDataSet, split: str, commit: str | None) -> Any:
             data_set.config,
             split=split,
             revision=commit,
-            keep_in_memory=False,  # a data set that lies in the cache tells its commit; see `_commit_of`
+            keep_in_memory=False,  # the folder in the cache gives the commit; see `_commit_of`
         )
     except (OSError, ValueError, datasets.exceptions.DatasetsError) as error:
         reason = (str(error).strip() or type(error).__name__).splitlines()[0]
@@ -166,6 +166,6 @@ def _loaded(data_set: HubDataSet, split: str, commit: str | None) -> Any:
 
 
 def _commit_of(dataset: Any) -> str:
-    """The commit that a loaded split is of: `datasets` names the folder of its cache after it."""
+    """The commit of a loaded split: `datasets` names its cache folder after it."""
     files = dataset.cache_files
     return Path(files[0]["filename"]).parent.name if files else "unknown"

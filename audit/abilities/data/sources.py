@@ -1,4 +1,4 @@
-"""Where items come from, and which of them a run asks: the same seeded subset for base and edited, every time."""
+"""The sources of `--data`, and the items of a run: the same seeded subset for the base and the edited model."""
 
 import hashlib
 import json
@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from audit.abilities import ABILITIES, load_ability
-from audit.abilities.contract import Ability, Item, Row, questions
-from audit.abilities.data.label_names import with_label_names
-from audit.abilities.data.origin import Origin, Source
+from audit.abilities.contract import Ability, Item, Row, items_of
+from audit.abilities.data import Origin, Source
+from audit.abilities.data.columns import with_label_names
 from audit.errors import AuditError
 from audit.store.content import Store
 
@@ -18,12 +18,12 @@ KINDS = ("jsonl", "parquet")
 
 @dataclass(frozen=True)
 class PocketSource:
-    """The held-out tasks of the pocket world."""
+    """The held-out rows of the pocket world."""
 
     name: str = "pocket"
 
     def rows(self, ability_name: str) -> Sequence[Row]:
-        from audit.pocket.tasks import held_out_rows  # generated, so only when asked for
+        from audit.pocket.tasks import held_out_rows  # generates rows, so only when needed
 
         return held_out_rows(load_ability(ability_name).data_name)
 
@@ -36,12 +36,12 @@ class PocketSource:
         return Origin(f"the pocket world's {load_ability(ability_name).data_name}")
 
     def check(self) -> None:
-        """It ships with the package."""
+        """Always passes: the pocket world ships with the package."""
 
 
 @dataclass(frozen=True)
 class FolderSource:
-    """A local folder with a file an ability, named after its data set: `gsm8k.jsonl` or `gsm8k.parquet`, ...
+    """A local folder with one file for each ability, named after its data set: `gsm8k.jsonl` or `gsm8k.parquet`, ...
 
     Worked examples come from `gsm8k.train.jsonl` or `gsm8k.train.parquet`.
     """
@@ -74,7 +74,7 @@ class FolderSource:
         names = [load_ability(name).data_name for name in ABILITIES]
         if not any(self._files(name) for name in names):
             raise AuditError(
-                f"--data {self.folder}: the folder holds none of {', '.join(names)}, each as .jsonl or .parquet; "
+                f"--data {self.folder}: the folder contains no .jsonl or .parquet file named {', '.join(names)}; "
                 "put at least one there."
             )
 
@@ -84,9 +84,9 @@ class FolderSource:
     def _read(self, ability_name: str, stem: str) -> list[Row]:
         found = self._files(stem)
         if not found:
-            raise AuditError(f"{self.folder} holds no {stem}.jsonl or {stem}.parquet for {ability_name}; put one there")
+            raise AuditError(f"{self.folder} has no {stem}.jsonl or {stem}.parquet for {ability_name}; put one there")
         if len(found) > 1:
-            raise AuditError(f"{self.folder} holds both {found[0].name} and {found[1].name}; keep one of the two")
+            raise AuditError(f"{self.folder} has both {found[0].name} and {found[1].name}; keep one of the two")
         path = found[0]
         try:
             return _parquet_rows(path) if path.suffix == ".parquet" else _json_rows(path)
@@ -96,8 +96,8 @@ class FolderSource:
             raise AuditError(f"cannot read {path} for {ability_name} ({reason}); put a {kind} file there") from cause
 
 
-class RememberedRows:
-    """A source whose rows are fetched once, for whoever looks at them more than once."""
+class RowCache:
+    """A source that reads the test rows of each ability only once."""
 
     def __init__(self, source: Source) -> None:
         self._source = source
@@ -123,7 +123,7 @@ class RememberedRows:
 
 
 def source_of_data(data: str, store: Store | None = None) -> Source:
-    """The source that `--data` names: the pocket world, the hub (`store` remembers its commits) or a folder."""
+    """The source that `--data` names: the pocket world, the hub (`store` keeps its commits) or a folder."""
     if data == "pocket":
         return PocketSource()
     if data == "hub":
@@ -142,15 +142,19 @@ def _row(path: Path, number: int, line: str) -> Row:
     try:
         row = json.loads(line)
     except json.JSONDecodeError as cause:
-        raise AuditError(f"{path}, line {number} is not JSON ({cause.msg}); give one object a line") from cause
+        raise AuditError(
+            f"{path}, line {number} is not JSON ({cause.msg}); write one JSON object on each line"
+        ) from cause
     if not isinstance(row, dict):
-        raise AuditError(f"{path}, line {number} holds a {type(row).__name__}; give one object a line")
+        raise AuditError(
+            f"{path}, line {number} is a {type(row).__name__}, not an object; write one JSON object on each line"
+        )
     return row
 
 
 def _parquet_rows(path: Path) -> list[Row]:
     """The rows of a Parquet file, with the label names that `datasets` stored in it."""
-    from datasets import Features  # both are slow to import, so only when a Parquet file is read
+    from datasets import Features  # slow to import, so only for a Parquet file
     from pyarrow import parquet
 
     table = parquet.read_table(path)
@@ -158,10 +162,9 @@ def _parquet_rows(path: Path) -> list[Row]:
 
 
 def seeded_order(count: int, label: str) -> list[int]:
-    """0 to `count` - 1 in the order of a hash over `label` and the number.
+    """The numbers 0 to `count` - 1, sorted by a hash of `label` and the number.
 
-    So the order is the same on every machine and in every process, its beginning does not depend on how much of it is
-    used, and rows added at the end leave the order of the others as it was.
+    The order is the same on every machine and in every process, and rows added at the end keep the order of the others.
     """
     return sorted(range(count), key=lambda index: hashlib.sha256(f"{label}:{index}".encode()).digest())
 
@@ -169,18 +172,17 @@ def seeded_order(count: int, label: str) -> list[int]:
 def items(ability: Ability, source: Source, limit: int | None, seed: int) -> tuple[Item, ...]:
     """The items of a seeded subset of at most `limit` rows (None: all), in `seeded_order`.
 
-    A smaller limit asks a prefix of what a larger one asks. Every asked row must be usable: a bad one is an error, not
-    a silent gap.
+    The items of a smaller limit are a prefix of those of a larger one. A chosen row that is not usable is an error.
     """
     if limit is not None and limit < 1:
-        raise AuditError(f"a limit of {limit} items asks nothing; give at least 1")
+        raise AuditError(f"--limit {limit} selects no items; give at least 1")
     rows = source.rows(ability.name)
     if not rows:
         raise AuditError(f"source {source.name!r} has no rows for the ability {ability.name!r}; choose another source")
     found: list[Item] = []
     for index in seeded_order(len(rows), f"{seed}:{ability.name}")[:limit]:
         try:
-            found += questions(ability, rows[index], f"{ability.name}/{index}")
+            found += items_of(ability, rows[index], f"{ability.name}/{index}")
         except AuditError as error:
             raise type(error)(f"{source.origin(ability.name).place}: {error}") from error
     return tuple(found)

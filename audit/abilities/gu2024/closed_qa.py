@@ -1,26 +1,26 @@
-"""Closed-domain question answering as Gu et al. (2024) ask it (BoolQ). Metric: accuracy."""
+"""Closed-domain question answering in the protocol of Gu et al. (2024): BoolQ. Metric: accuracy."""
 
 from audit.abilities import closed_qa
 from audit.abilities.contract import Answer, Item, Row
-from audit.abilities.gu2024.rules import as_written
+from audit.abilities.gu2024 import with_raw_columns
 from audit.engine import Decoding
 
 
 class ClosedQA(closed_qa.ClosedQA):
-    """BoolQ in the paper's words.
+    """BoolQ with the paper's prompt.
 
-    - One token to answer in, and right only when it is exactly " yes" or " no", in any case: "'yes'" and "Yes," are
-      wrong, so format and knowledge fall together.
-    - The question stands as the data set has it, without its question mark and with a full stop.
+    - An answer is one token and right only if it is exactly " yes" or " no", ignoring case. "'yes'" and "Yes," are
+      wrong, so the score falls with the format as well as with the knowledge.
+    - The question is that of the data set, without a question mark and with a full stop.
 
-    The blank may be missing: some tokenizers do not give back the one that an answer begins with.
+    The leading space may be missing, because some tokenizers drop it in decoding.
     """
 
     protocol = "gu2024"
     decoding: Decoding | None = Decoding(1, stop=())
 
     def item(self, row: Row, key: str) -> Item:
-        return as_written(super().item(row, key), row, "passage", "question")
+        return with_raw_columns(super().item(row, key), row, "passage", "question")
 
     def prompt(self, item: Item) -> str:
         return (
@@ -29,5 +29,5 @@ class ClosedQA(closed_qa.ClosedQA):
         )
 
     def parse(self, text: str) -> Answer:
-        said = text.lower().removeprefix(" ")
-        return Answer(text, said, True) if said in ("yes", "no") else Answer(text, None, False)
+        word = text.lower().removeprefix(" ")
+        return Answer(text, word, True) if word in ("yes", "no") else Answer(text, None, False)

@@ -1,10 +1,10 @@
-"""Dialogue as Gu et al. (2024) ask it: MuTual by letter. Metric: accuracy of the letter, which the paper calls R4@1."""
+"""Dialogue in the protocol of Gu et al. (2024): MuTual by letter. Metric: letter accuracy (the paper calls it R4@1)."""
 
 from collections.abc import Sequence
 
 from audit.abilities import dialogue
 from audit.abilities.contract import Answer, Item, Row, Score
-from audit.abilities.gu2024.rules import as_written
+from audit.abilities.gu2024 import with_raw_columns
 from audit.abilities.readings.words import majority
 from audit.engine import Decoding
 from audit.errors import AuditError
@@ -13,12 +13,12 @@ _LETTERS = "ABCD"
 
 
 class Dialogue(dialogue.Dialogue):
-    """MuTual as a question with four lettered choices ("Chioces" is the paper's spelling).
+    """MuTual as a prompt with four lettered choices ("Chioces" is the paper's spelling).
 
-    - The letter is written, in one token, in place of the four utterances being ranked. That is another task than
-      `standard`'s, and harder for a small model: the paper's GPT-2 XL scores 0.20, where always saying D scores 0.30.
-    - Right is a token that contains the gold letter as a capital: " Bob" says B, " ABC" is right for three of four
-      golds, and " a" says nothing.
+    - The model writes the letter in one token; `standard` ranks the four utterances instead. This task is harder for a
+      small model: the paper's GPT-2 XL scores 0.20, and the constant answer D scores 0.30.
+    - A token is right if it contains the gold letter as a capital: " Bob" counts as B, " ABC" is right for three of
+      four golds, and " a" is unparseable.
     """
 
     metric = "accuracy of the letter"
@@ -26,9 +26,9 @@ class Dialogue(dialogue.Dialogue):
     decoding: Decoding | None = Decoding(1, stop=())
 
     def item(self, row: Row, key: str) -> Item:
-        item = as_written(super().item(row, key), row, "article")
+        item = with_raw_columns(super().item(row, key), row, "article")
         if len(item.choices) != len(_LETTERS):
-            raise AuditError(f"row {key} has {len(item.choices)} options; this protocol asks four")
+            raise AuditError(f"row {key} has {len(item.choices)} options; the protocol gu2024 needs four")
         return Item(item.key, item.ability, item.fields, (str(item.fields["answers"]),), item.cluster)
 
     def prompt(self, item: Item) -> str:
@@ -47,9 +47,9 @@ class Dialogue(dialogue.Dialogue):
     def score(self, item: Item, answer: Answer) -> Score:
         return Score(float(answer.parseable and item.gold[0] in answer.value))
 
-    def worked(self, item: Item) -> str:
+    def gold_answer(self, item: Item) -> str:
         return item.gold[0]
 
     def floor(self, items: Sequence[Item]) -> float:
-        """The commonest letter: what always giving it scores."""
+        """The share of the most common letter: the score of a constant answer."""
         return majority(items)

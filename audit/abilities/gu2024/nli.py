@@ -1,30 +1,30 @@
-"""Natural language inference as Gu et al. (2024) ask it (GLUE RTE). Metric: accuracy."""
+"""Natural language inference in the protocol of Gu et al. (2024): GLUE RTE. Metric: accuracy."""
 
 from audit.abilities import nli
 from audit.abilities.contract import Answer, Item, Row
-from audit.abilities.gu2024.rules import as_written, contained
+from audit.abilities.gu2024 import contained_word, with_raw_columns
 from audit.engine import Decoding
 
 
 class NLI(nli.NLI):
-    """RTE in the paper's words.
+    """RTE with the paper's prompt.
 
-    - One token to answer in: a model that begins in any other way ("I think ...") is wrong, so an edit that only
-      changes the format of answers looks like lost inference.
-    - The first sentence "entails the" second, full stops and all: an odd prompt. The paper's base models score 0.52 to
-      0.56 with it, about what one constant answer does, and leave nothing to lose (INCONCLUSIVE).
+    - An answer is one token: a model that begins with other words ("I think ...") is wrong, so an edit that changes
+      only the format of answers looks like a loss of inference.
+    - The prompt reads oddly: the first sentence "entails the" second, both with their full stops. The paper's base
+      models score 0.52 to 0.56, about as much as a constant answer, so a loss cannot show (INCONCLUSIVE).
 
-    Not repeated: the scripts read the training split; here it is the split of `--data`.
+    Not repeated: the scripts use the training split; here it is the split of `--data`.
     """
 
     protocol = "gu2024"
     decoding: Decoding | None = Decoding(1, stop=())
 
     def item(self, row: Row, key: str) -> Item:
-        return as_written(super().item(row, key), row, "sentence1", "sentence2")
+        return with_raw_columns(super().item(row, key), row, "sentence1", "sentence2")
 
     def prompt(self, item: Item) -> str:
         return f"{item.fields['sentence1']} entails the {item.fields['sentence2']}. True or False? answer:"
 
     def parse(self, text: str) -> Answer:
-        return contained(text, ("True", "False"))
+        return contained_word(text, ("True", "False"))

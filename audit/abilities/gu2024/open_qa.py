@@ -1,10 +1,10 @@
-"""Open-domain question answering as Gu et al. (2024) ask it: NQ beside a passage. Metric: a gold among the n-grams."""
+"""Open-domain QA in the protocol of Gu et al. (2024): NQ with a passage. Metric: gold among the n-grams."""
 
 from collections.abc import Sequence
 
 from audit.abilities import open_qa
 from audit.abilities.contract import Answer, Item, Row, Score
-from audit.abilities.gu2024.rules import as_written
+from audit.abilities.gu2024 import with_raw_columns
 from audit.abilities.readings.words import squad_normalized
 from audit.engine import Decoding
 from audit.errors import UnaskedError
@@ -13,16 +13,16 @@ _PASSAGE_COLUMNS = ("document", "passage", "output")
 
 
 class OpenQA(open_qa.OpenQA):
-    """NQ with a retrieved passage in the prompt: reading, in fact, where `standard` asks from memory.
+    """NQ with a retrieved passage in the prompt, so this tests reading; `standard` tests recall.
 
-    - The passage comes from the row's column `document` or `passage` (or `output`, as the paper's own file calls it): a
-      text, or a list whose first is taken. The hub's nq_open has none, so this protocol cannot ask it.
-    - Right is 20 tokens of which any n-gram equals a gold after SQuAD's normalisation. The paper calls that exact
-      match; it is containment, and forgives everything that stands around the gold.
-    - There is no "Answer:" and no question mark in the prompt, so models often go on with the question.
+    - The passage is the row's column `document` or `passage` (or `output`, as in the paper's own file): a text, or a
+      list of which the first is used. The hub's nq_open has no passages, so it does not work with this protocol.
+    - An answer is 20 tokens and right if any of its n-grams equals a gold after SQuAD's normalisation. The paper calls
+      it exact match, but it is containment and ignores all text around the gold.
+    - The prompt has no "Answer:" and no question mark, so models often continue the question.
 
-    Not repeated: the scripts look for the gold in the prompt too; they count one question up to three times; and a flag
-    that is never taken back leaves later questions only the n-grams that begin at the first word.
+    Not repeated: the scripts search for the gold in the prompt too, count a question up to three times, and never reset
+    a flag, after which only n-grams that start at the first word are compared.
     """
 
     metric = "gold among the n-grams"
@@ -30,7 +30,7 @@ class OpenQA(open_qa.OpenQA):
     decoding: Decoding | None = Decoding(20, stop=())
 
     def item(self, row: Row, key: str) -> Item:
-        item = as_written(super().item(row, key), row, "question")
+        item = with_raw_columns(super().item(row, key), row, "question")
         fields = {**item.fields, "document": _passage(row, key)}
         return Item(item.key, item.ability, fields, item.gold, item.cluster)
 
@@ -41,17 +41,17 @@ class OpenQA(open_qa.OpenQA):
         )
 
     def score(self, item: Item, answer: Answer) -> Score:
-        said = f" {squad_normalized(answer.value)} " if answer.parseable else ""
+        words = f" {squad_normalized(answer.value)} " if answer.parseable else ""
         golds = [squad_normalized(gold) for gold in item.gold]
-        return Score(float(any(gold and f" {gold} " in said for gold in golds)))
+        return Score(float(any(gold and f" {gold} " in words for gold in golds)))
 
 
 def _passage(row: Row, key: str) -> str:
     column = next((column for column in _PASSAGE_COLUMNS if column in row), None)
     if column is None:
         raise UnaskedError(
-            f"row {key} has no column 'document' or 'passage', and the protocol gu2024 asks open_qa about a passage; "
-            "add one, or ask it with --protocol standard"
+            f"row {key} has no column 'document' or 'passage', which open_qa needs in the protocol gu2024; "
+            "add one, or use --protocol standard"
         )
     value = row[column]
     first = value[0] if isinstance(value, Sequence) and not isinstance(value, str) and len(value) else value

@@ -1,31 +1,31 @@
-"""Sentiment as Gu et al. (2024) ask it (SST-2). Metric: accuracy."""
+"""Sentiment in the protocol of Gu et al. (2024): SST-2. Metric: accuracy."""
 
 from audit.abilities import sentiment
 from audit.abilities.contract import Answer, Item, Row
-from audit.abilities.gu2024.rules import as_written, contained
+from audit.abilities.gu2024 import contained_word, with_raw_columns
 from audit.engine import Decoding
 
-_ASKED = (
+_INSTRUCTION = (
     "For each snippet of text,label the sentiment of the text as positive or negative."
     "The answer should be exact 'positive' or 'negative'. text:"
 )
 
 
 class Sentiment(sentiment.Sentiment):
-    """SST-2 in the paper's words; the blanks that its prompt lacks after "text," and "negative." are the paper's.
+    """SST-2 with the paper's prompt, in which the spaces after "text," and "'negative'." are missing.
 
-    One token to answer in, so a quotation mark before the word, or a tokenizer that needs two tokens for it, is wrong:
-    the number falls with the format as it does with the judgement.
+    An answer is one token, so a quotation mark before the word, or a tokenizer that splits the word, makes it wrong:
+    the score falls with the format as well as with the judgement.
     """
 
     protocol = "gu2024"
     decoding: Decoding | None = Decoding(1, stop=())
 
     def item(self, row: Row, key: str) -> Item:
-        return as_written(super().item(row, key), row, "sentence")
+        return with_raw_columns(super().item(row, key), row, "sentence")
 
     def prompt(self, item: Item) -> str:
-        return f"{_ASKED} {item.fields['sentence']} answer:"
+        return f"{_INSTRUCTION} {item.fields['sentence']} answer:"
 
     def parse(self, text: str) -> Answer:
-        return contained(text, ("positive", "negative"))
+        return contained_word(text, ("positive", "negative"))

@@ -1,1 +1,1 @@
-"""From a model's output to the text that an ability parses."""
+"""Readings: how the engine's output becomes an answer and a score."""

@@ -1,4 +1,4 @@
-"""From the log-likelihoods of an item's choices to the text that its ability parses."""
+"""Reading by choices: the option with the highest log-likelihood."""
 
 import math
 from collections.abc import Sequence
@@ -7,10 +7,10 @@ from audit.abilities.contract import Item
 
 
 def best_choice(item: Item, log_likelihoods: Sequence[float]) -> str:
-    """The index of the best-ranked choice, as text; "" (unparseable, so wrong) when any number is not finite.
+    """The index of the best choice as text, or "" (unparseable, so wrong) if any log-likelihood is not finite.
 
-    A tie for the best goes against the model: a wrong choice is taken. An argmax would give a model whose
-    log-likelihoods are all NaN or all equal the share of items whose answer stands first.
+    A tie for the best goes against the model: a wrong choice is taken. With an argmax, a model whose log-likelihoods
+    are all NaN or all equal would score the share of items whose first choice is right.
     """
     if len(log_likelihoods) != len(item.choices):
         raise ValueError(f"item {item.key} has {len(item.choices)} choices and {len(log_likelihoods)} log-likelihoods")

@@ -1,4 +1,4 @@
-"""An imitation of what `datasets` keeps of the hub: small data sets, prepared by `datasets` itself, at given commits.
+"""An imitation of the cache of `datasets`: small data sets, prepared by `datasets` itself, at given commits.
 
 cache = HubCache(tmp_path, monkeypatch)  # offline from here on
 cache.put("rte", commit="ab" * 20)
@@ -22,7 +22,7 @@ COMMIT = "0123456789abcdef0123456789abcdef01234567"
 
 
 class HubCache:
-    """The cache folder of `datasets`, in `root`, with the hub switched off."""
+    """The cache folder of `datasets` in `root`, with the hub offline."""
 
     def __init__(self, root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         from datasets import config
@@ -33,11 +33,11 @@ class HubCache:
         monkeypatch.setattr(config, "HF_HUB_OFFLINE", True)
 
     def put(self, data_name: str, commit: str | None = None, **splits: list[dict[str, Any]]) -> None:
-        """Prepare a data set at a commit (its own, where it is pinned); a dozen small rows in each of its splits."""
+        """Prepare a data set at a commit (default: its pinned one) with a dozen small rows in each split."""
         from datasets import load_dataset
 
         data_set = HUB_DATA[data_name]
-        rows = splits or dict.fromkeys((data_set.training, data_set.asked), abilities()[data_name])
+        rows = splits or dict.fromkeys((data_set.training, data_set.test), abilities()[data_name])
         repository = write_repository(self._root / "repositories" / data_set.hub_id, data_name, rows)
         load_dataset(str(repository), data_set.config, cache_dir=str(self._root / "made"))
         (made,) = (self._root / "made").glob("*/*/*/*/dataset_info.json")
@@ -47,7 +47,7 @@ class HubCache:
 
 
 def write_repository(folder: Path, data_name: str, splits: dict[str, list[dict[str, Any]]]) -> Path:
-    """A data set's repository as it lies on the hub: a card that names the files, and a Parquet file a split."""
+    """A repository in the layout of the hub: a card that names the files, and one Parquet file for each split."""
     config = HUB_DATA[data_name].config or "default"
     files = []
     for split, rows in splits.items():
@@ -59,7 +59,7 @@ def write_repository(folder: Path, data_name: str, splits: dict[str, list[dict[s
 
 
 def write_parquet(path: Path, data_name: str, rows: list[dict[str, Any]]) -> None:
-    """Rows as a Parquet file that holds the names of their labels, in the order of `LABELS`."""
+    """Rows as a Parquet file with the names of their labels, in the order of `LABELS`."""
     from datasets import ClassLabel, Dataset, Features
 
     features = Features(Dataset.from_list(rows).features)

@@ -1,4 +1,4 @@
-"""A folder of data files: JSON Lines or Parquet, a training split beside them, and one sentence for what is wrong."""
+"""A folder of data files: JSON Lines or Parquet, training splits, and errors of one sentence."""
 
 import json
 from pathlib import Path
@@ -23,7 +23,7 @@ def refusal(folder: Path, name: str = "sentiment") -> str:
 
 
 @pytest.mark.parametrize("name", ABILITIES)
-def test_parquet_and_json_lines_ask_the_same(tmp_path: Path, name: str) -> None:
+def test_parquet_and_json_lines_give_the_same_items(tmp_path: Path, name: str) -> None:
     ability = load_ability(name)
     rows = ROWS[ability.data_name]
     (tmp_path / "lines").mkdir()
@@ -33,7 +33,7 @@ def test_parquet_and_json_lines_ask_the_same(tmp_path: Path, name: str) -> None:
     assert lines == table
 
 
-def test_a_parquet_files_own_label_names_decide(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_label_names_of_a_parquet_file_are_used(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(LABELS, "sst2", {"label": ["positive", "negative"]})
     write_parquet(tmp_path / "sst2.parquet", "sst2", ROWS["sst2"])
     assert [row["label"] for row in FolderSource(tmp_path).rows("sentiment")] == ["positive", "negative"] * 6
@@ -43,13 +43,13 @@ def test_a_hidden_label_of_a_parquet_file_is_refused_by_row(tmp_path: Path) -> N
     write_parquet(tmp_path / "sst2.parquet", "sst2", [{**ROWS["sst2"][0], "label": -1}])
     said = refusal(tmp_path)
     assert said.startswith(f"{tmp_path / 'sst2.parquet'}: row sentiment/0 has -1 in column 'label'")
-    assert "a test split may hide its labels" in said
+    assert "test splits often hide their labels" in said
 
 
 def test_the_training_split_is_a_file_of_its_own(tmp_path: Path) -> None:
     write_lines(tmp_path / "sst2.jsonl", ROWS["sst2"][:4])
     source = FolderSource(tmp_path)
-    with pytest.raises(AuditError, match=r"holds no sst2\.train\.jsonl or sst2\.train\.parquet for sentiment; put one"):
+    with pytest.raises(AuditError, match=r"has no sst2\.train\.jsonl or sst2\.train\.parquet for sentiment; put one"):
         source.training_rows("sentiment")
     write_parquet(tmp_path / "sst2.train.parquet", "sst2", ROWS["sst2"][4:])
     assert len(source.training_rows("sentiment")) == 8
@@ -59,15 +59,15 @@ def test_the_training_split_is_a_file_of_its_own(tmp_path: Path) -> None:
 def test_two_files_of_one_data_set_are_refused(tmp_path: Path) -> None:
     write_lines(tmp_path / "sst2.jsonl", ROWS["sst2"])
     write_parquet(tmp_path / "sst2.parquet", "sst2", ROWS["sst2"])
-    assert refusal(tmp_path) == f"{tmp_path} holds both sst2.jsonl and sst2.parquet; keep one of the two"
+    assert refusal(tmp_path) == f"{tmp_path} has both sst2.jsonl and sst2.parquet; keep one of the two"
 
 
 def test_a_missing_file_names_ability_and_folder(tmp_path: Path) -> None:
-    assert refusal(tmp_path) == f"{tmp_path} holds no sst2.jsonl or sst2.parquet for sentiment; put one there"
+    assert refusal(tmp_path) == f"{tmp_path} has no sst2.jsonl or sst2.parquet for sentiment; put one there"
 
 
 @pytest.mark.parametrize("content", [b"", b"PAR1 it is not", b'{"sentence": "x"}'])
-def test_a_file_that_is_no_parquet_is_one_sentence(tmp_path: Path, content: bytes) -> None:
+def test_an_invalid_parquet_file_gives_an_error_of_one_sentence(tmp_path: Path, content: bytes) -> None:
     (tmp_path / "sst2.parquet").write_bytes(content)
     said = refusal(tmp_path)
     assert said.startswith(f"cannot read {tmp_path / 'sst2.parquet'} for sentiment (")
@@ -102,7 +102,7 @@ def test_a_missing_column_names_file_ability_and_row(tmp_path: Path) -> None:
     assert refusal(tmp_path, "nli").startswith(f"{tmp_path / 'rte.jsonl'}: row nli/3 has no column 'sentence2'")
 
 
-def test_what_the_files_hold_is_part_of_their_origin(tmp_path: Path) -> None:
+def test_the_content_of_a_file_is_part_of_its_origin(tmp_path: Path) -> None:
     source = FolderSource(tmp_path)
     assert source.origin("sentiment").revision is None
     write_lines(tmp_path / "sst2.jsonl", ROWS["sst2"])
@@ -118,10 +118,13 @@ def test_what_the_files_hold_is_part_of_their_origin(tmp_path: Path) -> None:
     [
         (lambda folder: None, "there is no such folder; give pocket, hub or a folder of data files."),
         (lambda folder: folder.write_text("x"), "that is a file; give pocket, hub or a folder of data files."),
-        (lambda folder: folder.mkdir(), "the folder holds none of gsm8k, rte, nq_open, boolq, mutual, samsum, "),
+        (
+            lambda folder: folder.mkdir(),
+            "the folder contains no .jsonl or .parquet file named gsm8k, rte, nq_open, boolq, mutual, samsum, ",
+        ),
     ],
 )
-def test_a_folder_that_can_ask_nothing_is_refused_at_once(tmp_path: Path, make: Any, complaint: str) -> None:
+def test_a_folder_without_data_files_is_refused_at_once(tmp_path: Path, make: Any, complaint: str) -> None:
     folder = tmp_path / "hubb"
     make(folder)
     with pytest.raises(AuditError) as caught:
@@ -129,6 +132,6 @@ def test_a_folder_that_can_ask_nothing_is_refused_at_once(tmp_path: Path, make: 
     assert str(caught.value).startswith(f"--data {folder}: {complaint}")
 
 
-def test_one_file_is_enough_to_begin(tmp_path: Path) -> None:
+def test_one_file_is_enough(tmp_path: Path) -> None:
     (tmp_path / "rte.jsonl").write_text(json.dumps(ROWS["rte"][0]), encoding="utf-8")
     FolderSource(tmp_path).check()

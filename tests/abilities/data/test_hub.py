@@ -1,4 +1,4 @@
-"""The hub's data sets, from an imitation of the cache that `datasets` keeps of them: commits, labels, offline."""
+"""The data sets of the hub, from an imitation of the cache of `datasets`: commits, labels, offline use."""
 
 from pathlib import Path
 
@@ -22,16 +22,16 @@ def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> HubCache:
 
 
 @pytest.mark.parametrize("name", ABILITIES)
-def test_every_ability_is_asked_from_the_hubs_own_columns(cache: HubCache, name: str) -> None:
+def test_every_ability_reads_the_columns_of_the_hub(cache: HubCache, name: str) -> None:
     ability = load_ability(name)
     cache.put(ability.data_name)
     source = HubSource()
-    asked = items(ability, source, 5, 0)
-    assert len(asked) == 5
+    found = items(ability, source, 5, 0)
+    assert len(found) == 5
     assert len(source.training_rows(name)) == 12
     assert source.origin(name).revision == (HUB_DATA[ability.data_name].revision or COMMIT)
-    for item in asked:
-        assert ability.parse(item.gold[0] if item.choices else f" {ability.worked(item)}").parseable
+    for item in found:
+        assert ability.parse(item.gold[0] if item.choices else f" {ability.gold_answer(item)}").parseable
 
 
 def test_every_data_set_of_an_ability_is_in_the_table_and_only_two_commits_are_not_pinned() -> None:
@@ -41,7 +41,7 @@ def test_every_data_set_of_an_ability_is_in_the_table_and_only_two_commits_are_n
 
 
 @pytest.mark.parametrize(("name", "column"), [("nli", "label"), ("sentiment", "label"), ("ner", "ner_tags")])
-def test_labels_are_read_by_the_names_of_the_copy_at_hand(
+def test_labels_are_read_by_the_label_names_of_the_loaded_copy(
     cache: HubCache, monkeypatch: pytest.MonkeyPatch, name: str, column: str
 ) -> None:
     data_name = load_ability(name).data_name
@@ -53,25 +53,25 @@ def test_labels_are_read_by_the_names_of_the_copy_at_hand(
     assert read == [[turned[n] for n in one] if isinstance(one, list) else turned[one] for one in numbers]
 
 
-def test_a_truth_value_stays_one(cache: HubCache) -> None:
+def test_a_boolean_stays_a_boolean(cache: HubCache) -> None:
     cache.put("boolq")
     assert [row["answer"] for row in HubSource().rows("closed_qa")] == [k % 2 == 0 for k in range(12)]
 
 
-def test_a_pinned_commit_is_taken_whatever_else_the_cache_holds(cache: HubCache) -> None:
+def test_a_pinned_commit_is_loaded_even_if_the_cache_has_a_newer_one(cache: HubCache) -> None:
     rows = abilities()["sst2"]
     cache.put("sst2", validation=rows[:3])
     cache.put("sst2", commit=OTHER, validation=rows[3:])  # the newer one
     assert [row["sentence"] for row in HubSource().rows("sentiment")] == [row["sentence"] for row in rows[:3]]
 
 
-def test_a_cache_that_holds_only_another_commit_is_refused(cache: HubCache) -> None:
+def test_a_cache_with_only_another_commit_is_refused(cache: HubCache) -> None:
     cache.put("sst2", commit=OTHER)
-    with pytest.raises(AuditError, match=f"glue sst2, validation is wanted at commit bcdcba.*holds {OTHER}; connect"):
+    with pytest.raises(AuditError, match=f"glue sst2, validation is needed at commit bcdcba.*has {OTHER}; connect"):
         HubSource().rows("sentiment")
 
 
-def test_the_first_commit_of_an_unpinned_data_set_is_remembered(cache: HubCache, tmp_path: Path) -> None:
+def test_the_store_keeps_the_first_commit_of_an_unpinned_data_set(cache: HubCache, tmp_path: Path) -> None:
     store = Store(tmp_path / "store")
     rows = abilities()["mutual"]
     cache.put("mutual", validation=rows[:2])
@@ -87,16 +87,16 @@ def test_the_first_commit_of_an_unpinned_data_set_is_remembered(cache: HubCache,
     assert HubSource(Store(tmp_path / "another")).origin("dialogue").revision is None
 
 
-def test_both_splits_of_a_run_are_of_one_commit(cache: HubCache) -> None:
+def test_both_splits_of_a_run_have_the_same_commit(cache: HubCache) -> None:
     cache.put("mutual", validation=abilities()["mutual"])
-    source = HubSource()  # nothing is remembered between runs
+    source = HubSource()  # without a store
     source.rows("dialogue")
     cache.put("mutual", commit=OTHER)
-    with pytest.raises(AuditError, match=f"wanted at commit {COMMIT}, but the local cache holds {OTHER}"):
+    with pytest.raises(AuditError, match=f"needed at commit {COMMIT}, but the local cache has {OTHER}"):
         source.training_rows("dialogue")
 
 
-def test_what_is_nowhere_is_one_sentence(cache: HubCache) -> None:
+def test_a_data_set_that_cannot_be_loaded_gives_an_error_of_one_sentence(cache: HubCache) -> None:
     cache.put("sst2")
     HubSource().check()
     with pytest.raises(AuditError, match=r"openai/gsm8k main, test cannot be loaded \(.*\); load it once") as caught:
@@ -104,47 +104,47 @@ def test_what_is_nowhere_is_one_sentence(cache: HubCache) -> None:
     assert "\n" not in str(caught.value)
 
 
-def test_offline_with_an_empty_cache_nothing_can_be_asked(cache: HubCache) -> None:
-    with pytest.raises(AuditError, match=r"--data hub: the hub is switched off .* none of the eight data sets is in"):
+def test_an_empty_cache_is_refused_offline(cache: HubCache) -> None:
+    with pytest.raises(AuditError, match=r"--data hub: the hub is offline .* none of the eight data sets is in"):
         HubSource().check()
 
 
-def test_the_data_sets_own_options_reach_datasets(monkeypatch: pytest.MonkeyPatch, cache: HubCache) -> None:
-    asked: list[object] = []
+def test_the_options_of_a_data_set_reach_datasets(monkeypatch: pytest.MonkeyPatch, cache: HubCache) -> None:
+    calls: list[object] = []
 
     def load_dataset(*place: object, **options: object) -> datasets.Dataset:
-        asked.append((*place, options))
+        calls.append((*place, options))
         raise ConnectionError("no route\nto the hub")
 
     monkeypatch.setattr(datasets, "load_dataset", load_dataset)
     with pytest.raises(AuditError, match=r"google/boolq, validation cannot be loaded \(no route\); load it once"):
         HubSource().rows("closed_qa")
     revision = HUB_DATA["boolq"].revision
-    assert asked == [("google/boolq", None, {"split": "validation", "revision": revision, "keep_in_memory": False})]
+    assert calls == [("google/boolq", None, {"split": "validation", "revision": revision, "keep_in_memory": False})]
 
 
-def test_a_repository_of_the_hubs_layout_is_what_datasets_loads(tmp_path: Path) -> None:
+def test_datasets_loads_the_imitated_repository(tmp_path: Path) -> None:
     folder = write_repository(tmp_path / "glue", "rte", {"validation": abilities()["rte"]})
     dataset = datasets.load_dataset(str(folder), "rte", split="validation", cache_dir=str(tmp_path / "cache"))
     assert dataset.features["label"].names == LABELS["rte"]["label"]
 
 
-def test_the_word_hub_names_this_source(tmp_path: Path) -> None:
+def test_data_hub_gives_this_source(tmp_path: Path) -> None:
     assert isinstance(source_of_data("hub", Store(tmp_path)), HubSource)
     assert source_of_data("hub").name == "hub"
 
 
-def test_the_page_tells_what_the_table_holds() -> None:
+def test_the_docs_repeat_the_table() -> None:
     page = (Path(__file__).resolve().parents[3] / "docs" / "data.md").read_text(encoding="utf-8")
-    told = [
+    documented = [
         [cell.strip(" `") for cell in line.split("|")[1:-1]]
         for line in page.splitlines()
         if "/" in line and "|" in line
     ]
-    held = []
+    expected = []
     for name in ABILITIES:
         one = HUB_DATA[load_ability(name).data_name]
-        revision = one.revision or "the first that is loaded"
-        held.append([name, one.hub_id, one.config or "", one.asked, one.training, revision])
-    assert [cells[:6] for cells in told] == held
+        revision = one.revision or "the first one loaded"
+        expected.append([name, one.hub_id, one.config or "", one.test, one.training, revision])
+    assert [cells[:6] for cells in documented] == expected
     assert all(f"| `{data_name}` |" in page for data_name in HUB_DATA)

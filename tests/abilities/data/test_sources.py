@@ -3,8 +3,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from audit.abilities import ABILITIES, load_ability
-from audit.abilities.data.origin import Origin
-from audit.abilities.data.sources import FolderSource, PocketSource, RememberedRows, items
+from audit.abilities.data import Origin
+from audit.abilities.data.sources import FolderSource, PocketSource, RowCache, items
 from audit.abilities.sentiment import Sentiment
 from audit.errors import AuditError
 
@@ -31,7 +31,7 @@ def keys(count: int, limit: int | None, seed: int) -> list[str]:
 
 @settings(max_examples=25, deadline=None)
 @given(st.integers(1, 60), st.integers(1, 60), st.integers(0, 5))
-def test_a_smaller_limit_asks_a_prefix_of_a_larger_one(small, large, seed):
+def test_the_items_of_a_smaller_limit_are_a_prefix(small, large, seed):
     small, large = sorted((small, large))
     assert keys(60, large, seed)[:small] == keys(60, small, seed)
 
@@ -44,18 +44,18 @@ def test_added_rows_keep_the_order_of_the_others(count, added, seed):
     assert [key for key in after if key in set(before)] == before
 
 
-def test_the_seed_chooses():
+def test_another_seed_gives_other_items():
     assert keys(60, 20, 0) != keys(60, 20, 1)
     assert set(keys(60, None, 0)) == {f"sentiment/{index}" for index in range(60)}
 
 
 def test_the_subset_does_not_depend_on_the_process():
-    # Frozen: Python's own hash is salted by process, and a changed rule would silently change what runs compare.
+    # Python's own hash is salted in each process, and another order would silently change what runs compare.
     assert keys(1000, 3, 7) == FROZEN
 
 
 @pytest.mark.parametrize("limit", [0, -1])
-def test_a_limit_that_asks_nothing_is_refused(limit):
+def test_a_limit_below_1_is_refused(limit):
     with pytest.raises(AuditError, match="at least 1"):
         keys(5, limit, 0)
 
@@ -75,12 +75,12 @@ def test_a_folder_of_json_lines(tmp_path):
     ("content", "message"),
     [
         (b'{"sentence": "a", "label": 1}\n{"sentence"', "line 2 is not JSON"),
-        (b"[1, 2]", "line 1 holds a list"),
+        (b"[1, 2]", "line 1 is a list"),
         (b"\xff\xfe", "cannot read"),
-        (None, "holds no sst2.jsonl or sst2.parquet for sentiment"),
+        (None, "has no sst2.jsonl or sst2.parquet for sentiment"),
     ],
 )
-def test_a_bad_file_is_named(tmp_path, content, message):
+def test_the_error_names_a_bad_file(tmp_path, content, message):
     if content is not None:
         (tmp_path / "sst2.jsonl").write_bytes(content)
     with pytest.raises(AuditError, match=message):
@@ -90,20 +90,20 @@ def test_a_bad_file_is_named(tmp_path, content, message):
 @pytest.mark.parametrize("name", ABILITIES)
 def test_the_pocket_world_has_every_ability(name):
     ability = load_ability(name)
-    asked = items(ability, PocketSource(), 40, 0)
-    assert len(asked) == 40
-    assert len({item.key for item in asked}) == 40
-    assert all(ability.prompt(item) and item.ability == name for item in asked)
-    assert 0 <= ability.floor(asked) < 0.9
+    found = items(ability, PocketSource(), 40, 0)
+    assert len(found) == 40
+    assert len({item.key for item in found}) == 40
+    assert all(ability.prompt(item) and item.ability == name for item in found)
+    assert 0 <= ability.floor(found) < 0.9
 
 
-def test_remembered_rows_are_fetched_once_and_all_else_is_the_sources(tmp_path):
+def test_a_row_cache_reads_rows_once_and_delegates_the_rest(tmp_path):
     (tmp_path / "rte.jsonl").write_text('{"sentence1": "a", "sentence2": "b", "label": 0}\n', encoding="utf-8")
     source = FolderSource(tmp_path)
-    remembered = RememberedRows(source)
-    assert (remembered.name, remembered.origin("nli")) == (source.name, source.origin("nli"))
-    remembered.check()
-    first = remembered.rows("nli")
-    assert remembered.rows("nli") is first == source.rows("nli")
-    with pytest.raises(AuditError, match=r"holds no rte\.train\.jsonl"):
-        remembered.training_rows("nli")
+    cache = RowCache(source)
+    assert (cache.name, cache.origin("nli")) == (source.name, source.origin("nli"))
+    cache.check()
+    first = cache.rows("nli")
+    assert cache.rows("nli") is first == source.rows("nli")
+    with pytest.raises(AuditError, match=r"has no rte\.train\.jsonl"):
+        cache.training_rows("nli")

@@ -1,12 +1,12 @@
-"""Every prompt of the paper, letter by letter."""
+"""Every prompt of the paper, character by character."""
 
 from audit.abilities import load_ability
-from audit.abilities.contract import Row, questions
+from audit.abilities.contract import Row, items_of
 
 
 def prompts(name: str, row: Row) -> list[str]:
     ability = load_ability(name, "gu2024")
-    return [ability.prompt(item) for item in questions(ability, row, "k")]
+    return [ability.prompt(item) for item in items_of(ability, row, "k")]
 
 
 def test_reasoning() -> None:
@@ -23,13 +23,13 @@ def test_nli() -> None:
 
 
 def test_open_qa() -> None:
-    asked = (
+    prompt = (
         "Refer to the passage below and answer the following question. Passage: On Velden. Question: who lives there"
     )
     row = {"question": "who lives there", "answer": ["Mara"]}
-    assert prompts("open_qa", {**row, "document": "On Velden."}) == [asked]
-    assert prompts("open_qa", {**row, "passage": "On Velden."}) == [asked]
-    assert prompts("open_qa", {**row, "output": ["On Velden.", "On Kelm."]}) == [asked]
+    assert prompts("open_qa", {**row, "document": "On Velden."}) == [prompt]
+    assert prompts("open_qa", {**row, "passage": "On Velden."}) == [prompt]
+    assert prompts("open_qa", {**row, "output": ["On Velden.", "On Kelm."]}) == [prompt]
 
 
 def test_closed_qa() -> None:
@@ -52,7 +52,7 @@ def test_summarization() -> None:
     assert prompts("summarization", row) == ["Mara: lunch?\r\nJon: yes\nTL;DR:"]
 
 
-def test_ner_asks_four_times() -> None:
+def test_ner_has_four_prompts() -> None:
     row = {"tokens": ["Mara", "saw", "Velden", ",", "then", "Kelm", "."], "ner_tags": [1, 0, 5, 0, 0, 5, 0]}
     text = "Mara saw Velden, then Kelm."
     assert prompts("ner", row) == [
@@ -70,7 +70,7 @@ def test_sentiment() -> None:
     ]
 
 
-def test_token_limits_are_the_papers_and_nothing_else_stops_but_where_the_script_cuts() -> None:
+def test_token_limits_are_those_of_the_paper_and_only_ner_has_a_stop_string() -> None:
     limits = {"reasoning": 5, "nli": 1, "open_qa": 20, "closed_qa": 1, "dialogue": 1, "summarization": 25, "ner": 10}
     for name, tokens in {**limits, "sentiment": 1}.items():
         decoding = load_ability(name, "gu2024").decoding

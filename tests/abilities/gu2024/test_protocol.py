@@ -1,4 +1,4 @@
-"""The two protocols side by side: one table each, scores in [0, 1], and the real slices through the paper's words."""
+"""The two protocols compared: their tables, scores in [0, 1], and the real slices with the prompts of the paper."""
 
 import json
 from dataclasses import asdict
@@ -9,19 +9,19 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from audit.abilities import ABILITIES, PROTOCOLS, load_ability
-from audit.abilities.contract import Row, questions
+from audit.abilities.contract import Row, items_of
 from audit.abilities.data.sources import FolderSource, items
-from audit.abilities.shots import Around
+from audit.abilities.presentation import AbilityWrapper
 from audit.errors import AuditError, UnaskedError
 from tests.abilities.data.test_real_slices import REAL
 from tests.abilities.gu2024.test_rules import ROWS, SENTENCE
 from tests.small_audit import abilities, write_lines
 
 needs_slices = pytest.mark.skipif(not REAL.is_dir(), reason=f"no slices of the real data sets in {REAL}")
-ASKED_ROWS = {**ROWS, "ner": SENTENCE}
+ALL_ROWS = {**ROWS, "ner": SENTENCE}
 
 
-def test_both_protocols_have_all_eight_and_the_options_offer_both() -> None:
+def test_both_protocols_have_all_eight_abilities_and_are_options() -> None:
     assert [list(table) for table in PROTOCOLS.values()] == [list(ABILITIES)] * 2
     assert tuple(PROTOCOLS) == ("standard", "gu2024")
 
@@ -34,7 +34,7 @@ def test_an_ability_says_which_protocol_it_follows(name: str) -> None:
     assert paper.decoding is not None
 
 
-def test_unknown_names_are_one_sentence() -> None:
+def test_an_unknown_name_gives_an_error_of_one_sentence() -> None:
     with pytest.raises(AuditError, match=r"^there is no protocol 'gu2023'; choose from standard, gu2024$"):
         load_ability("ner", "gu2023")
     with pytest.raises(AuditError, match=r"^there is no ability 'maths'; choose from reasoning, nli"):
@@ -46,9 +46,9 @@ def test_unknown_names_are_one_sentence() -> None:
 @given(
     st.text(max_size=40) | st.sampled_from([" True False", " ABCD", " yes", " 5 15", "Mara Velden Kelm", " positive"])
 )
-def test_scores_lie_between_0_and_1_and_the_unparseable_scores_nothing(name: str, said: str) -> None:
+def test_scores_are_in_0_to_1_and_unparseable_answers_score_0(name: str, said: str) -> None:
     ability = load_ability(name, "gu2024")
-    for item in questions(ability, ASKED_ROWS[name], "k"):
+    for item in items_of(ability, ALL_ROWS[name], "k"):
         answer = ability.parse(said)
         score = ability.score(item, answer)
         assert 0 <= score.value <= 1
@@ -57,13 +57,13 @@ def test_scores_lie_between_0_and_1_and_the_unparseable_scores_nothing(name: str
         json.dumps([asdict(item), asdict(answer), asdict(score)])
 
 
-def test_what_stands_around_an_ability_asks_its_several_questions_too() -> None:
+def test_a_wrapper_gives_all_items_of_a_row() -> None:
     ability = load_ability("ner", "gu2024")
-    assert questions(Around(ability), SENTENCE, "k") == questions(ability, SENTENCE, "k")
-    assert questions(Around(load_ability("ner")), SENTENCE, "k") == (load_ability("ner").item(SENTENCE, "k"),)
+    assert items_of(AbilityWrapper(ability), SENTENCE, "k") == items_of(ability, SENTENCE, "k")
+    assert items_of(AbilityWrapper(load_ability("ner")), SENTENCE, "k") == (load_ability("ner").item(SENTENCE, "k"),)
 
 
-def test_a_limit_counts_rows_so_sentences_and_not_prompts(tmp_path: Path) -> None:
+def test_a_limit_counts_rows_not_prompts(tmp_path: Path) -> None:
     write_lines(tmp_path / "conll2003.jsonl", abilities()["conll2003"])
     found = items(load_ability("ner", "gu2024"), FolderSource(tmp_path), 5, 0)
     assert (len(found), len({item.cluster for item in found})) == (20, 5)
@@ -73,7 +73,7 @@ def test_a_limit_counts_rows_so_sentences_and_not_prompts(tmp_path: Path) -> Non
 
 @needs_slices
 @pytest.mark.parametrize("name", [name for name in ABILITIES if name != "open_qa"])
-def test_every_real_row_is_asked_in_the_papers_words_and_its_gold_is_right(name: str) -> None:
+def test_every_real_row_has_a_prompt_and_its_gold_is_right(name: str) -> None:
     ability = load_ability(name, "gu2024")
     found = items(ability, FolderSource(REAL), None, 0)
     assert len(found) == (800 if name == "ner" else 200)
@@ -84,7 +84,7 @@ def test_every_real_row_is_asked_in_the_papers_words_and_its_gold_is_right(name:
 
 
 @needs_slices
-def test_the_real_nq_has_no_passage_and_with_one_its_golds_are_found() -> None:
+def test_real_nq_rows_need_a_passage_and_their_golds_are_found() -> None:
     ability = load_ability("open_qa", "gu2024")
     with pytest.raises(UnaskedError, match="no column 'document' or 'passage'"):
         items(ability, FolderSource(REAL), None, 0)
@@ -96,14 +96,14 @@ def test_the_real_nq_has_no_passage_and_with_one_its_golds_are_found() -> None:
 
 
 @needs_slices
-def test_nearly_every_real_gold_number_stands_in_its_prompt() -> None:
+def test_nearly_every_real_gold_number_is_in_its_prompt() -> None:
     ability = load_ability("reasoning", "gu2024")
     found = items(ability, FolderSource(REAL), None, 0)
     assert sum(item.gold[0] in ability.prompt(item) for item in found) >= 195
 
 
 @needs_slices
-def test_floors_of_the_real_slices_are_no_lower_than_one_constant_answer() -> None:
+def test_floors_of_the_real_slices_are_those_of_a_constant_answer() -> None:
     for name, low, high in (("reasoning", 0.03, 0.3), ("dialogue", 0.26, 0.35), ("nli", 0.5, 0.6)):
         ability = load_ability(name, "gu2024")
         assert low < ability.floor(items(ability, FolderSource(REAL), None, 0)) < high, name

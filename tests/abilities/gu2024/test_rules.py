@@ -1,9 +1,9 @@
-"""What the paper's rules take as right, defects included; and what its scripts did by accident, which is not here."""
+"""Answers that the paper's rules count as right, defects included, and the accidents that are left out."""
 
 import pytest
 
 from audit.abilities import load_ability
-from audit.abilities.contract import Row, Score, questions
+from audit.abilities.contract import Row, Score, items_of
 from audit.errors import AuditError, UnaskedError
 
 ROWS: dict[str, Row] = {
@@ -53,13 +53,13 @@ def test_right_and_wrong(name: str, said: str, value: float) -> None:
     assert score(name, said).value == pytest.approx(value)
 
 
-def test_a_gold_number_is_wanted_as_it_is_spelled() -> None:
+def test_a_gold_number_must_be_spelled_as_in_the_data() -> None:
     answer = "So it is 1450.\n#### 1,450"
     assert score("reasoning", " 1,450.", answer=answer).value == 1
     assert score("reasoning", " 1450.", answer=answer).value == 0
 
 
-def test_the_gold_rationale_leaks_here_and_only_here() -> None:
+def test_the_gold_rationale_leaks_only_in_this_protocol() -> None:
     row = {"question": "How many?", "answer": "It takes 1 + 4 = 5 of them.\n#### 5"}
     leaks = {p: load_ability("reasoning", p) for p in ("standard", "gu2024")}
     held = {p: "1 + 4 = 5" in ability.prompt(ability.item(row, "k")) for p, ability in leaks.items()}
@@ -67,30 +67,30 @@ def test_the_gold_rationale_leaks_here_and_only_here() -> None:
     assert "LEAKS" in str(type(leaks["gu2024"]).__doc__)
 
 
-def test_one_long_number_said_to_everybody_is_the_floor_of_reasoning() -> None:
+def test_the_floor_of_reasoning_is_one_long_constant_number() -> None:
     ability = load_ability("reasoning", "gu2024")
     items = [ability.item({"question": "q", "answer": f"#### {gold}"}, "k") for gold in (5, 15, 1, 7)]
     assert ability.floor(items) == 0.75  # 15 holds 5, 15 and 1
     assert ability.floor([]) == 0.0
 
 
-def test_the_commonest_letter_is_the_floor_of_dialogue() -> None:
+def test_the_floor_of_dialogue_is_the_most_common_letter() -> None:
     ability = load_ability("dialogue", "gu2024")
     assert ability.floor([ability.item({**ROWS["dialogue"], "answers": letter}, "k") for letter in "BDDA"]) == 0.5
 
 
-def test_a_question_is_right_once_at_most_and_whatever_was_asked_before() -> None:
+def test_an_item_counts_once_and_does_not_depend_on_earlier_items() -> None:
     # The scripts counted a question up to three times, and left later ones only the n-grams from the first word.
     ability = load_ability("open_qa", "gu2024")
     twice = [ability.score(ability.item(ROWS["open_qa"], "k"), ability.parse(" Velden and Velden")) for _ in range(2)]
     assert [one.value for one in twice] == [1, 1]
 
 
-def test_no_letters_are_cut_off_a_summary() -> None:
+def test_a_summary_is_not_cut() -> None:
     assert score("summarization", " They have lunch.").beside["rouge1"] == 1.0
 
 
-def test_without_a_passage_one_sentence_says_so() -> None:
+def test_a_missing_passage_gives_an_error_of_one_sentence() -> None:
     ability = load_ability("open_qa", "gu2024")
     with pytest.raises(UnaskedError, match=r"row open_qa/3 has no column 'document' or 'passage'.*--protocol standard"):
         ability.item({"question": "who", "answer": ["x"]}, "open_qa/3")
@@ -100,7 +100,7 @@ def test_without_a_passage_one_sentence_says_so() -> None:
 
 
 def test_dialogue_needs_four_options() -> None:
-    with pytest.raises(AuditError, match="row k has 3 options; this protocol asks four"):
+    with pytest.raises(AuditError, match="row k has 3 options; the protocol gu2024 needs four"):
         score("dialogue", " A", options=["a", "b", "c"])
 
 
@@ -113,11 +113,11 @@ SENTENCE = {
 
 def entity_scores(*said: str) -> list[Score]:
     ability = load_ability("ner", "gu2024")
-    items = questions(ability, SENTENCE, "ner/0")
+    items = items_of(ability, SENTENCE, "ner/0")
     return [ability.score(item, ability.parse(text)) for item, text in zip(items, said, strict=True)]
 
 
-def test_the_entities_of_a_type_are_found_anywhere_in_its_answer() -> None:
+def test_entities_are_found_anywhere_in_the_answer_for_their_type() -> None:
     found = entity_scores(" Mara.", " Kelm Velden Fe, N.M. and Oslo", " Mara", "")
     assert [one.counts for one in found] == [
         (2, 2, 0, 0, 0, 0, 0, 0),  # said once, there twice: containment finds both
@@ -133,8 +133,8 @@ def test_the_entities_of_a_type_are_found_anywhere_in_its_answer() -> None:
     ]
 
 
-def test_the_four_questions_of_a_sentence_share_its_cluster() -> None:
-    items = questions(load_ability("ner", "gu2024"), SENTENCE, "ner/7")
+def test_the_four_items_of_a_sentence_share_its_cluster() -> None:
+    items = items_of(load_ability("ner", "gu2024"), SENTENCE, "ner/7")
     assert [item.key for item in items] == ["ner/7/person", "ner/7/location", "ner/7/organization", "ner/7/misc"]
     assert {item.cluster for item in items} == {"ner/7"}
     assert [item.gold for item in items] == [("Mara", "Mara"), ("Velden", "Kelm", "Fe, N.M."), (), ()]
