@@ -305,5 +305,5 @@ def test_a_prompt_longer_than_the_context_is_reported(tmp_path: Path) -> None:
 
 
 def test_a_folder_without_any_data_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(AuditError, match="the folder contains no .jsonl or .parquet file named"):
+    with pytest.raises(AuditError, match=r"the folder contains no \.jsonl or \.parquet file named"):
         preflight(tmp_path / "reports", data=str(tmp_path)).check()
