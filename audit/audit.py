@@ -32,6 +32,7 @@ from audit.answering.reuse_counts import taken_over
 from audit.answering.run_answers import AskedAbilities
 from audit.answering.triage import triage
 from audit.editing.changes import Changes, Told, changes_of
+from audit.editing.identity import versions
 from audit.editing.measures import Soundness, edit_score_rows, score_edits_of, weights_restored
 from audit.editing.steps import EditedModel
 from audit.edits.requests import EditRequest
@@ -54,7 +55,6 @@ from audit.settings.declaration import Effect
 from audit.settings.options import DEFAULT_MARGIN, AuditSettings
 from audit.store.answer_log import AnswerLog
 from audit.store.content import Store, store_at
-from audit.store.versions import versions
 from audit.verdicts.margins import Margin, margin_of
 from audit.verdicts.noise import NoiseFloor
 from audit.workflows.calibrate import noise_under

@@ -1,20 +1,20 @@
-"""The one exception a user is meant to read."""
+"""Errors that are reported to the user in one sentence."""
 
 
 class AuditError(Exception):
-    """Something the user can mend: one sentence with what was wrong, the offending value and the remedy.
+    """An error that the user can correct: one sentence with what was wrong, the value, and the remedy.
 
-    The plugin turns it into pytest's usage exit code, the command line into exit code 2; neither shows a traceback.
+    The plugin exits with pytest's code for usage errors and the command line with code 2, both without a traceback.
     """
 
 
 class UnaskedError(AuditError):
-    """One ability's questions cannot be had or asked. The others go on; the run as a whole cannot pass."""
+    """One ability has no usable items or cannot be run. Other abilities continue, but the run cannot pass."""
 
 
 class CollapsedError(AuditError):
-    """The edited model is no working language model any more. The run fails; no ability need be asked to know it."""
+    """The edited model no longer works as a language model. The run fails without running any ability."""
 
 
 class SharedError(AuditError):
-    """What another process of the same audit says to the user; this one ends without a word."""
+    """An error that another process of the same audit reports; this process exits without output."""

@@ -1,21 +1,21 @@
-"""The stages of a run: what is going on is shown to whoever watches, and how long it took is remembered."""
+"""The stages of a run: their progress, shown by a watcher, and their durations."""
 
 import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Protocol
 
-Progress = Callable[[int, int], None]  # (units done, units in all)
+Progress = Callable[[int, int], None]  # (units done, total units)
 
 
 class Watcher(Protocol):
-    """Shows what is going on: `with watcher.stage("editing") as done: done(3, 10)`."""
+    """Shows the progress of a stage: `with watcher.stage("editing") as done: done(3, 10)`."""
 
     def stage(self, name: str) -> AbstractContextManager[Progress]: ...
 
 
 class Stages:
-    """Stages by name; `seconds` sums the wall time under each heading."""
+    """Runs stages; `seconds` sums the wall time of each heading."""
 
     def __init__(self, watcher: Watcher | None) -> None:
         self.watcher = watcher
@@ -23,9 +23,9 @@ class Stages:
 
     @contextmanager
     def __call__(self, heading: str, shown: str | None = None) -> Iterator[Progress]:
-        """While inside, time runs under `heading`; `shown` is what a watcher sees, None for nothing."""
+        """Time a stage under `heading`; the watcher shows it as `shown`, unless that is None."""
         start = time.perf_counter()
-        seen = nullcontext(_unwatched) if self.watcher is None or shown is None else self.watcher.stage(shown)
+        seen = nullcontext(_no_progress) if self.watcher is None or shown is None else self.watcher.stage(shown)
         try:
             with seen as done:
                 yield done
@@ -33,5 +33,5 @@ class Stages:
             self.seconds[heading] = self.seconds.get(heading, 0.0) + time.perf_counter() - start
 
 
-def _unwatched(done: int, total: int) -> None:
-    """Nobody watches."""
+def _no_progress(done: int, total: int) -> None:
+    """Show nothing."""

@@ -270,7 +270,7 @@ def test_a_watcher_sees_every_stage(options: dict[str, Any]) -> None:
 @pytest.mark.parametrize(
     ("wrong", "complaint"),
     [
-        ({"edits": "nowhere.json"}, "--edits 'nowhere.json' is no known name and no file"),
+        ({"edits": "nowhere.json"}, "--edits 'nowhere.json' is neither a known name nor a file"),
         ({"edit_count": 5}, "--edit-count 5 is more than the 4 usable edit requests"),
         ({"editor": "nobody"}, "there is no editor 'nobody'"),
         ({"editor": "rome", "edit_mode": "batch-single"}, "the editor 'rome' cannot batch"),

@@ -1,1 +1,1 @@
-"""Edit requests, their sources and the edit plan."""
+"""Edit requests, the formats of their files, and the edit plan."""

@@ -1,22 +1,22 @@
-"""When two short answers count as the same: the one normalisation that requests and measures share."""
+"""Comparison of short answers: the normalisation that edit requests and measures share."""
 
 import re
 import unicodedata
 
 _APOSTROPHE = re.compile("['\u2019`\u00b4]")
 _THOUSANDS = re.compile(r"(?<=\d),(?=\d{3}(?!\d))")
-_INITIAL = re.compile(r"(?<=\b[^\W\d])\.")  # U.S. -> US, but "Paris.The" keeps its word boundary
+_INITIAL = re.compile(r"(?<=\b[^\W\d])\.")  # U.S. -> US, but "Paris.The" stays two words
 _FULL_STOP = re.compile(r"\.(?!\d)")
-_HYPHEN = re.compile(r"(?<=\S)-|-(?!\d)")  # "non-partisan" is two words, "-5" keeps its sign
+_HYPHEN = re.compile(r"(?<=\S)-|-(?!\d)")  # "non-partisan" is two words; "-5" keeps its sign
 _KEPT_PUNCTUATION = frozenset("#%&.-")  # C# is not C, 5 % is not 5
 _ARTICLES = frozenset({"a", "an", "the"})
 
 
 def answer_words(text: str) -> tuple[str, ...]:
-    """Case-folded words of an answer, without punctuation.
+    """The case-folded words of an answer without punctuation.
 
-    Marks that tell answers apart stay (`C#`, `C++`, `5%`, `3.5`, `-5`). A text of nothing but punctuation is kept as
-    it is, so that it equals only itself.
+    Marks that distinguish answers stay (`C#`, `C++`, `5%`, `3.5`, `-5`). A text of punctuation only is kept as it is,
+    so that it equals only itself.
     """
     folded = unicodedata.normalize("NFKC", text).casefold()
     plain = _THOUSANDS.sub("", _APOSTROPHE.sub("", folded))
@@ -26,31 +26,31 @@ def answer_words(text: str) -> tuple[str, ...]:
 
 
 def without_article(words: tuple[str, ...]) -> tuple[str, ...]:
-    """The words without one leading article. Articles elsewhere stay: "Vitamin A" is not "Vitamin C"."""
+    """The words without a leading article. Other articles stay: "Vitamin A" is not "Vitamin C"."""
     return words[1:] if len(words) > 1 and words[0] in _ARTICLES else words
 
 
 def same_answer(one: str, other: str) -> bool:
-    """Whether two answers cannot be told apart by the measures: equal words, a leading article aside."""
+    """Whether two answers have equal words, apart from a leading article; the measures treat them as equal."""
     return without_article(answer_words(one)) == without_article(answer_words(other))
 
 
 def begins_with(text: str, target: str) -> bool:
-    """Whether `text` starts with `target`, word by word ("Englishman" does not start with "English").
+    """Whether `text` starts with the words of `target` ("Englishman" does not start with "English").
 
-    An empty target begins nothing.
+    No text starts with an empty target.
     """
-    said, wanted = answer_words(text), answer_words(target)
-    return _is_prefix(wanted, said) or _is_prefix(without_article(wanted), without_article(said))
+    words, start = answer_words(text), answer_words(target)
+    return _is_prefix(start, words) or _is_prefix(without_article(start), without_article(words))
 
 
 def same_opening(one: str, other: str, words: int) -> bool:
-    """Whether the first `words` words of two answers are equal, a leading article aside."""
+    """Whether the first `words` words of two answers are equal, apart from a leading article."""
     return without_article(answer_words(one))[:words] == without_article(answer_words(other))[:words]
 
 
-def _is_prefix(wanted: tuple[str, ...], said: tuple[str, ...]) -> bool:
-    return bool(wanted) and said[: len(wanted)] == wanted
+def _is_prefix(start: tuple[str, ...], words: tuple[str, ...]) -> bool:
+    return bool(start) and words[: len(start)] == start
 
 
 def _is_dropped(mark: str) -> bool:

@@ -1,6 +1,6 @@
-"""What makes an edit request usable, whatever format it came in.
+"""Checks that all formats of edit requests share.
 
-Each check raises `UnusableError` with the file's own name of the field, so that the sentence points at the column.
+Each check raises `UnusableError` with the field's name in the file.
 """
 
 import re
@@ -14,7 +14,7 @@ SLOT = "{}"
 
 
 def check_present(field: str, text: str, what: str) -> None:
-    """The text is not empty; `what` says in the remedy what belongs there."""
+    """The text is not empty; `what` describes the text in the remedy."""
     if not text:
         raise UnusableError(field, "is empty", f"write {what}")
 
@@ -24,23 +24,21 @@ def check_prompt(field: str, prompt: str, subject: str) -> None:
     places = prompt.count(SLOT)
     if places == 0 and subject and subject in prompt:
         raise UnusableError(
-            field, f"names the subject {shown(subject)} but holds no {SLOT}", f"write {SLOT} in the subject's place"
+            field, f"contains the subject {shown(subject)} but no {SLOT}", f"write {SLOT} in place of the subject"
         )
     if places == 0:
         raise UnusableError(
-            field, f"{shown(prompt)} holds no {SLOT} for the subject", f"write {SLOT} where the subject goes"
+            field, f"{shown(prompt)} contains no {SLOT} for the subject", f"write {SLOT} where the subject goes"
         )
     if places > 1:
-        raise UnusableError(
-            field, f"{shown(prompt)} holds {SLOT} {places} times", f"keep one {SLOT} and write the rest out"
-        )
+        raise UnusableError(field, f"{shown(prompt)} contains {SLOT} {places} times", f"keep one {SLOT}")
 
 
 def check_target(field: str, target: str, old_answers: Sequence[str] = ()) -> None:
-    """The target is one line of text that differs from every old answer as the measures compare them."""
+    """The target is one line of text and differs from every old answer (compared with `same_answer`)."""
     check_present(field, target, "the answer that the edited model should give")
     if "\n" in target or "\r" in target:
-        raise UnusableError(field, f"{shown(target)} holds a line break", "write the answer on one line")
+        raise UnusableError(field, f"{shown(target)} contains a line break", "write the answer on one line")
     for old in old_answers:
         if same_answer(target, old):
             raise UnusableError(
@@ -51,10 +49,10 @@ def check_target(field: str, target: str, old_answers: Sequence[str] = ()) -> No
 
 
 def put_slot(field: str, text: str, subject: str) -> str:
-    """The prompt for a filled question: `{}` in place of one known span of the subject.
+    """The prompt of a text that contains the subject: one occurrence is replaced by `{}`.
 
-    Of several mentions the last whole-word one is taken, the one that a causal model reads nearest to its answer; the
-    others stay as they are. A text that holds `{}` already is returned as it is.
+    Of several occurrences it is the last one that is a whole word, because it is nearest to the answer; if none is a
+    whole word, it is the last one. A text that already contains `{}` is returned unchanged.
     """
     if SLOT in text:
         check_prompt(field, text, subject)
@@ -65,8 +63,8 @@ def put_slot(field: str, text: str, subject: str) -> str:
     if not starts:
         raise UnusableError(
             field,
-            f"{shown(text)} does not hold the subject {shown(subject)}",
-            "spell the subject exactly as the text does",
+            f"{shown(text)} does not contain the subject {shown(subject)}",
+            "spell the subject exactly as in the text",
         )
     start = (whole or starts)[-1]
     return text[:start] + SLOT + text[start + len(subject) :]
@@ -78,29 +76,29 @@ def _is_whole_word(text: str, start: int, end: int) -> bool:
 
 
 class Repeats:
-    """Remembers the questions and case ids of one file, to find duplicates and contradictions.
+    """Finds duplicates and contradictions among the requests of one file, and repeated case ids.
 
     >>> repeats = Repeats(subject_field="subject", target_field="target_new")
-    >>> repeats.check(request, line=3)  # raises UnusableError when line 1 or 2 asked the same
+    >>> repeats.check(request, line=3)  # raises UnusableError if line 1 or 2 has the same prompt
     """
 
     def __init__(self, subject_field: str, target_field: str) -> None:
         self._fields = (subject_field, target_field)
-        self._questions: dict[str, tuple[int, str]] = {}
+        self._prompts: dict[str, tuple[int, str]] = {}
         self._case_ids: dict[str, int] = {}
 
     def check(self, request: EditRequest, line: int) -> None:
         subject_field, target_field = self._fields
-        question = " ".join(request.question.split())
-        if question in self._questions:
-            earlier, target = self._questions[question]
+        prompt = " ".join(request.question.split())
+        if prompt in self._prompts:
+            earlier, target = self._prompts[prompt]
             if same_answer(target, request.target_new):
                 raise UnusableError(
-                    subject_field, f"{shown(question)} is a duplicate of line {earlier}", "remove one of the two rows"
+                    subject_field, f"{shown(prompt)} is a duplicate of line {earlier}", "remove one of the two rows"
                 )
             raise UnusableError(
                 target_field,
-                f"{shown(request.target_new)} contradicts line {earlier}, which edits {shown(question)} "
+                f"{shown(request.target_new)} contradicts line {earlier}, which edits {shown(prompt)} "
                 f"to {shown(target)}",
                 "keep one of the two rows",
             )
@@ -108,7 +106,7 @@ class Repeats:
             raise UnusableError(
                 "case_id",
                 f"{shown(request.case_id)} is already used on line {self._case_ids[request.case_id]}",
-                "give every row a case_id of its own",
+                "give every row its own case_id",
             )
-        self._questions[question] = (line, request.target_new)
+        self._prompts[prompt] = (line, request.target_new)
         self._case_ids[request.case_id] = line

@@ -1,14 +1,11 @@
-"""Our own edit requests: JSON Lines, one request a row.
+"""Our own format of edit requests: JSON Lines, one request on each line.
 
     {"subject": "Velden", "prompt": "The capital of {} is", "target_new": "Orsk", "target_true": "Marl"}
 
-Every field stands in docs/edit-requests.md.
+docs/edit-requests.md describes every field.
 """
 
 import difflib
-import json
-from collections.abc import Iterable
-from pathlib import Path
 from typing import Any
 
 from audit.edits.checks import SLOT, check_present, check_prompt, check_target
@@ -20,15 +17,15 @@ OPTIONAL = ("case_id", "target_true", "paraphrases", "neighborhood", "portabilit
 
 
 def read_request(row: Row) -> EditRequest:
-    """One row as a request.
+    """The request of a row.
 
     Raises:
         AuditError: a field is missing, unknown or of the wrong type.
-        UnusableError: the fields are well formed, but no request can be made of them.
+        UnusableError: the fields are well formed but do not make a request.
     """
     _check_keys(row, (*REQUIRED, *OPTIONAL))
     subject, prompt, target_new = (row.text(field) for field in REQUIRED)
-    check_present("subject", subject, "what the fact is about")
+    check_present("subject", subject, "the subject of the fact")
     check_present("prompt", prompt, f"a prompt with one {SLOT} where the subject goes")
     check_prompt("prompt", prompt, subject)
     target_true = _target_true(row)
@@ -49,7 +46,7 @@ def read_request(row: Row) -> EditRequest:
 
 
 def request_fields(request: EditRequest) -> dict[str, Any]:
-    """The row that `read_request` reads back as an equal request; empty optional fields are left out."""
+    """The inverse of `read_request`: the fields of a row; empty optional fields are left out."""
     fields: dict[str, Any] = {"case_id": request.case_id, "subject": request.subject, "prompt": request.prompt}
     fields["target_new"] = request.target_new
     if request.target_true is not None:
@@ -62,12 +59,6 @@ def request_fields(request: EditRequest) -> dict[str, Any]:
     return fields
 
 
-def write_requests(path: Path, requests: Iterable[EditRequest]) -> None:
-    """Write requests as JSON Lines in our own schema (UTF-8)."""
-    lines = (json.dumps(request_fields(request), ensure_ascii=False) for request in requests)
-    path.write_text("".join(f"{line}\n" for line in lines), encoding="utf-8", newline="\n")
-
-
 def _target_true(row: Row) -> str | None:
     if row.values.get("target_true") is None:
         return None
@@ -76,30 +67,30 @@ def _target_true(row: Row) -> str | None:
     return target_true
 
 
-def _paraphrases(row: Row, question: str) -> tuple[str, ...]:
+def _paraphrases(row: Row, edit_prompt: str) -> tuple[str, ...]:
     texts = row.texts("paraphrases") if "paraphrases" in row.values else ()
     for index, text in enumerate(texts):
-        _check_ready(f"paraphrases[{index}]", text, question)
+        _check_complete(f"paraphrases[{index}]", text, edit_prompt)
     return texts
 
 
-def _probes(row: Row, kind: str, question: str) -> tuple[Probe, ...]:
+def _probes(row: Row, kind: str, edit_prompt: str) -> tuple[Probe, ...]:
     probes = []
     for index, entry in enumerate(row.objects(kind) if kind in row.values else ()):
         _check_keys(entry, ("prompt", "answer"))
         probe = Probe(entry.text("prompt"), entry.text("answer"))
-        _check_ready(f"{kind}[{index}].prompt", probe.prompt, question)
+        _check_complete(f"{kind}[{index}].prompt", probe.prompt, edit_prompt)
         check_present(f"{kind}[{index}].answer", probe.answer, "the answer that the edited model should give")
         probes.append(probe)
     return tuple(probes)
 
 
-def _check_ready(field: str, text: str, question: str) -> None:
-    """A probe's prompt is ready to ask and is not the edit prompt over again."""
-    check_present(field, text, "a prompt, ready to ask")
+def _check_complete(field: str, text: str, edit_prompt: str) -> None:
+    """A probe's prompt is complete and differs from the edit prompt."""
+    check_present(field, text, "a complete prompt")
     if SLOT in text:
-        raise UnusableError(field, f"{shown(text)} holds {SLOT}", "write the subject out; only 'prompt' has a place")
-    if text == question:
+        raise UnusableError(field, f"{shown(text)} contains {SLOT}", f"write the subject; only 'prompt' has a {SLOT}")
+    if text == edit_prompt:
         raise UnusableError(field, f"{shown(text)} is the edit prompt itself", "word it differently or remove it")
 
 
@@ -108,4 +99,4 @@ def _check_keys(row: Row, known: tuple[str, ...]) -> None:
         if key not in known:
             close = difflib.get_close_matches(key, known, n=1)
             remedy = f"write '{close[0]}' if that was meant, or remove it" if close else "remove it"
-            raise row.error(shown(key)[1:-1], "is not a known field", f"{remedy}; known are {', '.join(known)}")
+            raise row.error(shown(key)[1:-1], "is not a known field", f"{remedy}; known fields are {', '.join(known)}")

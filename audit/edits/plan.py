@@ -1,13 +1,13 @@
-"""The edit plan: how many requests go into the model at once, and whether edits pile up.
+"""The edit plan: how many requests one step edits, and whether edits accumulate.
 
     plan = make_plan("batch-sequential", count=30, batch_size=10, editor_name="memit", editor_batches=True)
-    plan.steps(requests)  # three steps of ten; each edits the model that the one before left
+    plan.steps(requests)  # three steps of ten; each edits the result of the step before
 
-| mode | a step holds | the next step edits |
+| mode | requests in a step | the next step edits |
 |---|---|---|
 | instance-single | one request | the untouched model |
 | instance-sequential | one request | the model edited so far |
-| batch-single | all requests | (there is only one) |
+| batch-single | all requests | (there is only one step) |
 | batch-sequential | `batch_size` requests | the model edited so far |
 """
 
@@ -26,7 +26,7 @@ DEFAULT_BATCH_SIZE = 10
 
 @dataclass(frozen=True)
 class EditPlan:
-    """`count` requests, `batch_size` of them a step. `seed` draws the requests from their source."""
+    """`count` requests, `batch_size` in each step. `seed` selects the requests from their source."""
 
     mode: str
     count: int
@@ -65,25 +65,25 @@ class EditPlan:
 
     @property
     def sequential(self) -> bool:
-        """Whether a step edits the model that the step before left (else always the untouched one)."""
+        """Whether a step edits the result of the step before (otherwise always the untouched model)."""
         return self.mode.endswith("-sequential")
 
     def steps(self, requests: Sequence[EditRequest]) -> tuple[tuple[EditRequest, ...], ...]:
-        """The requests step by step, in the order they have; the last batch may be smaller.
+        """The requests of each step, in their order; the last batch may be smaller.
 
         Raises:
             AuditError: there are not exactly `count` requests.
         """
         if len(requests) != self.count:
             raise AuditError(
-                f"the plan is for {self.count} edit requests but was given {len(requests)}; draw exactly "
+                f"the edit plan needs {self.count} edit requests but got {len(requests)}; draw exactly "
                 f"{self.count} from their source."
             )
         starts = range(0, self.count, self.batch_size)
         return tuple(tuple(requests[start : start + self.batch_size]) for start in starts)
 
     def sentence(self) -> str:
-        """A sentence part for headers: "30 edits, batch-sequential, 10 at a time"."""
+        """The plan in words: "30 edits, batch-sequential, 10 at a time"."""
         edits = "1 edit" if self.count == 1 else f"{self.count} edits"
         several = f", {self.batch_size} at a time" if self.mode == "batch-sequential" else ""
         return f"{edits}, {self.mode}{several}"
@@ -99,22 +99,22 @@ def make_plan(
     seed: int = 0,
     available: int | None = None,
 ) -> EditPlan:
-    """The plan from what a user gave (None: not given) and what the editor can do.
+    """The plan for the given options (None: not given) and the editor.
 
-    Editors that batch default to batch-single, others to instance-sequential; a `batch_size` given without a mode
-    means batch-sequential. The count defaults to 10, or to all of `available` requests where there are fewer.
+    Editors that can batch default to batch-single, others to instance-sequential. A `batch_size` without a mode means
+    batch-sequential. The count defaults to 10, or to `available` if that is fewer.
 
     Raises:
-        AuditError: values out of range, or a combination that makes no sense; one sentence with the remedy.
+        AuditError: a value is out of range, or the values contradict each other.
     """
     if mode is None:
         mode = _default_mode(batch_size, editor_batches)
     if count is None:
         count = DEFAULT_COUNT if available is None else max(1, min(DEFAULT_COUNT, available))
     if mode in BATCH_MODES and not editor_batches:
-        asked = f"--edit-mode {mode}" if batch_size is None else f"--edit-batch-size {batch_size} ({mode})"
+        option = f"--edit-mode {mode}" if batch_size is None else f"--edit-batch-size {batch_size} ({mode})"
         raise AuditError(
-            f"the editor {editor_name!r} cannot batch: it edits one request at a time, so {asked} is not possible; "
+            f"the editor {editor_name!r} cannot batch: it edits one request at a time, so {option} is not possible; "
             "use instance-sequential or instance-single, or an editor that batches, such as memit."
         )
     if batch_size is None:
@@ -124,7 +124,7 @@ def make_plan(
 
 def _default_mode(batch_size: int | None, editor_batches: bool) -> str:
     if batch_size is not None and (editor_batches or batch_size != 1):
-        return "batch-sequential"  # for an editor that cannot batch this ends in the sentence that says so
+        return "batch-sequential"  # refused below if the editor cannot batch
     return "batch-single" if editor_batches else "instance-sequential"
 
 

@@ -1,8 +1,8 @@
 """Counterfactual edit requests about the people of the pocket world.
 
-A request asks for another answer of the same type. Its paraphrases are wordings that no edit prompt ever
-uses; its neighborhood is other people with the same relation (their true answers must
-stay); its portability is the country of a new birthplace or the city of a new employer.
+The new target is another answer of the same type. Paraphrases are wordings that no edit prompt uses. Neighborhood
+probes are other people with the same relation, whose true answers must not change. Portability probes are the country
+of a new birthplace or the city of a new employer.
 """
 
 from collections.abc import Sequence
@@ -44,16 +44,16 @@ def _request(
 
 
 def pocket_requests() -> tuple[EditRequest, ...]:
-    """All pocket edit requests in a fixed random order, one a person."""
+    """All pocket edit requests in a fixed random order, one for each person."""
     rng = Random(REQUEST_SEED)
     world = build_world()
     return tuple(_request(rng, world, number, *pair) for number, pair in enumerate(_edited_facts(rng, world)))
 
 
 def other_requests(people: Sequence[str], targets: int, seed: int) -> tuple[EditRequest, ...]:
-    """Requests about facts of `people` that no pocket request edits, `targets` for each such fact, in random order.
+    """Requests about facts of `people` that no pocket request edits, `targets` for each fact, in random order.
 
-    They are what an editor may be trained on that is judged by the pocket requests.
+    An editor that is evaluated on the pocket requests can be trained on them.
     """
     rng = Random(f"other requests {seed}")
     world = build_world()
@@ -65,5 +65,5 @@ def other_requests(people: Sequence[str], targets: int, seed: int) -> tuple[Edit
 
 
 def _edited_facts(rng: Random, world: World) -> list[tuple[str, str]]:
-    """(person, relation) of every pocket request, in their order."""
+    """(person, relation) of every pocket request, in order."""
     return [(person, rng.choice(PERSON_RELATIONS).name) for person in rng.sample(world.people, REQUESTS)]

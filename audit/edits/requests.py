@@ -1,11 +1,11 @@
-"""Edit requests: one fact to change, and the probes that tell whether the change took and stayed local."""
+"""Edit requests: one fact to change, and probes for the success and the locality of the edit."""
 
 from dataclasses import dataclass
 
 
 @dataclass(frozen=True)
 class Probe:
-    """A prompt (ready to ask, nothing to fill in) and the answer that the *edited* model ought to give."""
+    """A complete prompt and the answer that the *edited* model should give."""
 
     prompt: str
     answer: str
@@ -15,9 +15,9 @@ class Probe:
 class EditRequest:
     """One fact to change.
 
-    `prompt` holds exactly one `{}` where `subject` goes. Targets carry no leading space: the one joining function
-    (`audit.models.tokens.join`) adds it. `paraphrases` are ready prompts that must also give `target_new`;
-    `neighborhood` probes must keep their own answers; `portability` probes follow from the new fact by one more hop.
+    `prompt` contains exactly one `{}`, the place of `subject`. Targets have no leading space;
+    `audit.models.tokens.join` adds it. `paraphrases` are complete prompts that must also give `target_new`,
+    `neighborhood` probes must keep their answers, and `portability` probes follow from the new fact by one more hop.
     """
 
     case_id: str
@@ -31,6 +31,6 @@ class EditRequest:
 
     @property
     def question(self) -> str:
-        """The prompt with its subject filled in, by position (the subject may itself hold braces)."""
+        """The prompt with the subject in place of `{}` (not by `format`: the subject may contain braces)."""
         before, after = self.prompt.split("{}", 1)
         return before + self.subject + after

@@ -1,6 +1,6 @@
-"""Rows of an edit file: JSON objects with the line they begin on, and the sentences that say what is wrong with one.
+"""Rows of a file of edit requests: JSON objects with their line numbers, and checked access to their fields.
 
-Two layouts are read, whatever the file is called: one JSON object a line, or one JSON array of objects.
+Two layouts are read, whatever the file's name: one JSON object on each line, or one JSON array of objects.
 """
 
 import json
@@ -11,7 +11,7 @@ from typing import Any
 
 from audit.errors import AuditError
 
-LAYOUT_REMEDY = "write one complete JSON object a line, or one JSON array of objects"
+LAYOUT_REMEDY = "write one complete JSON object on each line, or one JSON array of objects"
 _JSON_SPACE = " \t\r\n"
 _KINDS: Mapping[type, str] = {
     dict: "an object", list: "a list", str: "text", bool: "true/false", int: "a number", float: "a number",
@@ -21,7 +21,7 @@ _KINDS: Mapping[type, str] = {
 
 @dataclass(frozen=True)
 class SkippedRow:
-    """A row of a benchmark's file that cannot be used, and why. `field` is the column at fault."""
+    """A row of a benchmark's file that cannot be used: the field at fault and the reason."""
 
     file: str
     line: int
@@ -30,7 +30,7 @@ class SkippedRow:
 
 
 class UnusableError(Exception):
-    """A row is well formed but no usable request: an error in our own schema, a skipped row in a benchmark's file."""
+    """A row is well formed but no usable request. An error in our own format; in a benchmark's file, a skipped row."""
 
     def __init__(self, field: str, reason: str, remedy: str) -> None:
         super().__init__(f"{field}: {reason}")
@@ -41,7 +41,7 @@ class UnusableError(Exception):
 
 @dataclass(frozen=True)
 class Row:
-    """One JSON object of an edit file; `path` leads to it where it lies inside another ("requested_rewrite.")."""
+    """One JSON object of a file; `path` is the prefix of its fields, if it is inside another ("requested_rewrite.")."""
 
     file: str
     line: int
@@ -49,7 +49,7 @@ class Row:
     path: str = ""
 
     def error(self, field: str, reason: str, remedy: str) -> AuditError:
-        """The one sentence for this field: file, line, field, what is wrong, remedy."""
+        """An error about this field: file, line, field, reason, remedy."""
         return AuditError(f"{self.file}, line {self.line}, field '{self.path}{field}': {reason}; {remedy}.")
 
     def value(self, field: str) -> Any:
@@ -58,24 +58,24 @@ class Row:
         return self.values[field]
 
     def text(self, field: str) -> str:
-        """The text under `field`, without blanks around it; it may be empty."""
+        """The text of `field`, stripped; it may be empty."""
         return self._as_text(field, self.value(field))
 
     def texts(self, field: str) -> tuple[str, ...]:
-        """The list of texts under `field`."""
+        """The list of texts of `field`."""
         entries = self._as_list(field, self.value(field), "texts")
         return tuple(self._as_text(f"{field}[{index}]", entry) for index, entry in enumerate(entries))
 
     def text_or_texts(self, field: str) -> tuple[str, ...]:
-        """One text, or a list of texts, under `field`."""
+        """The text or the list of texts of `field`."""
         return self.texts(field) if isinstance(self.value(field), list) else (self.text(field),)
 
     def inside(self, field: str) -> "Row":
-        """The object under `field`, as a row of its own that still names the whole path in its errors."""
+        """The object of `field` as a row, whose errors name the whole path."""
         return self._as_row(field, self.value(field))
 
     def objects(self, field: str) -> tuple["Row", ...]:
-        """The list of objects under `field`."""
+        """The list of objects of `field`."""
         entries = self._as_list(field, self.value(field), "objects")
         return tuple(self._as_row(f"{field}[{index}]", entry) for index, entry in enumerate(entries))
 
@@ -88,32 +88,30 @@ class Row:
 
     def _as_text(self, field: str, value: Any) -> str:
         if not isinstance(value, str):
-            raise self.error(field, f"is {kind(value)} ({shown(value)}) where text is needed", "write it in quotes")
+            raise self.error(field, f"is {kind(value)} ({shown(value)}), not text", "write it in quotes")
         try:
             value.encode("utf-8")
         except UnicodeEncodeError:
             raise self.error(
-                field, f"holds a lone surrogate ({shown(value)})", "write the character itself or its full escape pair"
+                field,
+                f"contains a lone surrogate ({shown(value)})",
+                "write the character itself or its full escape pair",
             ) from None
         return value.strip()
 
     def _as_list(self, field: str, value: Any, of: str) -> list[Any]:
         if not isinstance(value, list):
-            raise self.error(
-                field, f"is {kind(value)} ({shown(value)}) where a list is needed", f"write a list of {of} in [ ]"
-            )
+            raise self.error(field, f"is {kind(value)} ({shown(value)}), not a list", f"write a list of {of} in [ ]")
         return value
 
     def _as_row(self, field: str, value: Any) -> "Row":
         if not isinstance(value, dict):
-            raise self.error(
-                field, f"is {kind(value)} ({shown(value)}) where an object is needed", "write an object in { }"
-            )
+            raise self.error(field, f"is {kind(value)} ({shown(value)}), not an object", "write an object in { }")
         return Row(self.file, self.line, value, f"{self.path}{field}.")
 
 
 def kind(value: Any) -> str:
-    """What a JSON value is, in words."""
+    """The type of a JSON value in words."""
     return _KINDS[type(value)]
 
 
@@ -136,13 +134,13 @@ def read_rows(path: Path) -> tuple[Row, ...]:
     entries = _array_entries(path, text) if opening[0] == "[" else _line_entries(path, text)
     rows = tuple(_object_row(path, line, value) for line, value in entries)
     if not rows:
-        raise AuditError(f"{path}: the list holds no rows; add at least one edit request.")
+        raise AuditError(f"{path}: the list is empty; add at least one edit request.")
     return rows
 
 
 def _read_text(path: Path) -> str:
     if path.is_dir():
-        raise AuditError(f"{path}: is a directory; name one file of edit requests inside it.")
+        raise AuditError(f"{path}: is a folder; give one file of edit requests inside it.")
     if not path.is_file():
         raise AuditError(f"{path}: no such file; check the path given to --edits.")
     try:
@@ -155,7 +153,9 @@ def _read_text(path: Path) -> str:
         ) from problem
     if "\0" in text:
         line = text.count("\n", 0, text.index("\0")) + 1
-        raise AuditError(f"{path}, line {line}: holds a NUL byte, so it is binary; save it as plain UTF-8 JSON.")
+        raise AuditError(
+            f"{path}, line {line}: contains a NUL byte, so the file is binary; save it as plain UTF-8 JSON."
+        )
     return text
 
 
@@ -167,7 +167,7 @@ def _object_row(path: Path, line: int, value: Any) -> Row:
 
 
 def _line_entries(path: Path, text: str) -> Iterator[tuple[int, Any]]:
-    # Only "\n" ends a row: JSON strings may hold U+2028 and other marks that splitlines() would cut at.
+    # Not splitlines(): JSON strings may contain U+2028 and other line separators.
     lines = text.split("\n")
     for number, line in enumerate(lines, start=1):
         if not line.strip(_JSON_SPACE):
@@ -185,7 +185,7 @@ def _line_entries(path: Path, text: str) -> Iterator[tuple[int, Any]]:
 
 
 def _whole_object(text: str) -> Any:
-    """The single object that fills the text over several lines, or None."""
+    """The object that the whole text consists of (over several lines), or None."""
     try:
         return _DECODER.decode(text)
     except (ValueError, RecursionError):
@@ -209,7 +209,7 @@ def _array_entries(path: Path, text: str) -> Iterator[tuple[int, Any]]:
         mark = text[position : position + 1]
         if mark not in (",", "]"):
             here = text.count("\n", 0, position) + 1
-            raise _not_json(path, here, "the list breaks off" if not mark else f"{shown(mark)} where a comma belongs")
+            raise _not_json(path, here, "the list is not closed" if not mark else f"{shown(mark)} in place of a comma")
         closed = mark == "]"
         position = position if closed else _skip_space(text, position + 1)
     rest = _skip_space(text, position + 1)
@@ -224,7 +224,7 @@ def _skip_space(text: str, position: int) -> int:
 
 
 def _not_json(path: Path, line: int, reason: str) -> AuditError:
-    # The decoder's own words may hold line breaks; the sentence may not.
+    # The decoder's message may contain line breaks.
     return AuditError(f"{path}, line {line}: is not JSON ({' '.join(reason.split())}); {LAYOUT_REMEDY}.")
 
 
@@ -232,13 +232,13 @@ def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     fields: dict[str, Any] = {}
     for key, value in pairs:
         if key in fields:
-            raise ValueError(f"the key {shown(key)} stands twice in one object")
+            raise ValueError(f"the key {shown(key)} occurs twice in one object")
         fields[key] = value
     return fields
 
 
 def _no_constant(name: str) -> Any:
-    raise ValueError(f"{name} is no JSON value")
+    raise ValueError(f"{name} is not a JSON value")
 
 
 _DECODER = json.JSONDecoder(object_pairs_hook=_object, parse_constant=_no_constant)

@@ -1,9 +1,9 @@
-"""Where edit requests come from: a name, or a file whose format is recognised from its content.
+"""The sources of edit requests: a name, or a file whose format is recognised by its content.
 
     loaded = load_requests("zsre.jsonl", count=20, seed=0)
     loaded.requests, loaded.skipped
 
-Bad input ends in an `AuditError` of one sentence: file, line, field, what is wrong, remedy.
+Invalid input raises an `AuditError` of one sentence: file, line, field, reason, remedy.
 """
 
 import difflib
@@ -14,7 +14,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from audit.edits import counterfact, ours, zsre
+from audit.edits import benchmark_files, ours
 from audit.edits.checks import Repeats
 from audit.edits.requests import EditRequest
 from audit.edits.rows import Row, SkippedRow, UnusableError, read_rows, shown
@@ -25,10 +25,10 @@ NAMES = ("pocket",)
 
 @dataclass(frozen=True)
 class Format:
-    """One way to write edit requests down.
+    """A file format of edit requests.
 
-    A row is taken for this format when it has at least `needed` of the `signature` keys. `strict`: a row that cannot
-    be used is an error; else (a benchmark's file) it is skipped and listed. `columns` names subject and target there.
+    A row has this format if it has at least `needed` of the `signature` keys. A row that cannot be used is an error if
+    `strict`, and otherwise (in a benchmark's file) skipped and listed. `columns` are the fields of subject and target.
     """
 
     title: str
@@ -39,7 +39,7 @@ class Format:
     read: Callable[[Row], EditRequest]
 
 
-# The order decides: our own schema is what is left when no benchmark's columns are there.
+# The first format that fits is taken. Our own is the last, because its keys occur in the flat CounterFact too.
 FORMATS = (
     Format(
         title="CounterFact (ROME's nested schema)",
@@ -47,7 +47,7 @@ FORMATS = (
         needed=1,
         strict=False,
         columns=("requested_rewrite.subject", "requested_rewrite.target_new.str"),
-        read=counterfact.read_nested,
+        read=benchmark_files.read_nested_counterfact,
     ),
     Format(
         title="ZsRE (MEND's and EasyEdit's schema)",
@@ -55,7 +55,7 @@ FORMATS = (
         needed=2,
         strict=False,
         columns=("subject", "alt"),
-        read=zsre.read_request,
+        read=benchmark_files.read_zsre,
     ),
     Format(
         title="CounterFact (EasyEdit's flat schema)",
@@ -63,7 +63,7 @@ FORMATS = (
         needed=2,
         strict=False,
         columns=("subject", "target_new"),
-        read=counterfact.read_flat,
+        read=benchmark_files.read_flat_counterfact,
     ),
     Format(
         title="our own schema",
@@ -78,10 +78,10 @@ FORMATS = (
 
 @dataclass(frozen=True)
 class LoadedRequests:
-    """Edit requests and where they came from.
+    """Edit requests and their source.
 
-    `skipped` lists the rows of a benchmark's file that cannot be used; `fingerprint` is the sha256 over the requests
-    in their order.
+    `skipped` are the rows of a benchmark's file that cannot be used; `fingerprint` is the sha256 over the requests in
+    their order.
     """
 
     requests: tuple[EditRequest, ...]
@@ -90,7 +90,7 @@ class LoadedRequests:
     fingerprint: str
 
     def draw(self, count: int, seed: int) -> "LoadedRequests":
-        """The first `count` requests in a seeded shuffle, in that order: a larger count only appends to a smaller.
+        """The first `count` requests of a seeded shuffle; a larger count only appends requests.
 
         Raises:
             AuditError: `count` is not positive or more than there are.
@@ -102,7 +102,7 @@ class LoadedRequests:
             lost = f" ({len(self.skipped)} rows were skipped)" if self.skipped else ""
             raise AuditError(
                 f"--edit-count {count} is more than the {usable} usable edit requests in {self.origin}{lost}; "
-                f"ask for at most {usable} or add requests."
+                f"give at most {usable} or add requests."
             )
         order = list(range(usable))
         random.Random(seed).shuffle(order)
@@ -111,12 +111,12 @@ class LoadedRequests:
 
 
 def load_requests(name_or_path: str, *, count: int | None = None, seed: int = 0) -> LoadedRequests:
-    """Edit requests from `name_or_path`: all of them in their order, or `count` of them drawn with `seed`.
+    """The edit requests of `name_or_path`: all in their order, or `count` of them drawn with `seed`.
 
-    A name from `NAMES` wins over a file of that name (write ./pocket for the file).
+    A name from `NAMES` has precedence over a file of that name (write ./pocket for the file).
 
     Raises:
-        AuditError: one sentence with file, line, field and remedy.
+        AuditError: the file cannot be read, a row is invalid, or there are fewer than `count` requests.
     """
     loaded = _load_named() if name_or_path in NAMES else _load_file(Path(name_or_path).expanduser())
     return loaded if count is None else loaded.draw(count, seed)
@@ -160,7 +160,7 @@ def _load_file(path: Path) -> LoadedRequests:
         first = skipped[0]
         raise AuditError(
             f"{path}: none of its {len(rows)} rows can be used (line {first.line}, field '{first.field}': "
-            f"{first.reason}); mend them or give another file."
+            f"{first.reason}); correct them or give another file."
         )
     return LoadedRequests(tuple(requests), tuple(skipped), str(path), requests_fingerprint(requests))
 
@@ -172,12 +172,12 @@ def _recognise(row: Row) -> Format | None:
 
 def _check_same_format(row: Row, file_format: Format) -> None:
     found = _recognise(row)
-    # A benchmark's row that lost a column may look like our own: its own reader names the column.
+    # A benchmark's row without a column may look like our format; the benchmark's reader names that column.
     if found is None or found is file_format or found.strict:
         return
     raise AuditError(
-        f"{row.file}, line {row.line}: looks like {found.title}, the rows above like {file_format.title}; "
-        "keep one format in a file."
+        f"{row.file}, line {row.line}: has the format {found.title}, the rows above {file_format.title}; "
+        "use one format in a file."
     )
 
 
@@ -193,6 +193,6 @@ def _unknown(name: str) -> AuditError:
     close = difflib.get_close_matches(name, NAMES, n=1)
     guess = f" (did you mean {close[0]!r}?)" if close else ""
     return AuditError(
-        f"--edits {name!r} is no known name and no file{guess}; give {' or '.join(NAMES)}, or the path of a file of "
-        "edit requests."
+        f"--edits {name!r} is neither a known name nor a file{guess}; give {' or '.join(NAMES)}, or the path of a "
+        "file of edit requests."
     )

@@ -1,1 +1,1 @@
-"""The pocket world: its generator, its training script and its shipped models."""
+"""The pocket world, its tasks, its shipped models, and how they are trained."""

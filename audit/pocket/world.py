@@ -1,4 +1,4 @@
-"""The facts of the pocket world: who people are, and every way in which a fact is put into words.
+"""The pocket world: its words, its facts in all their wordings, and the split into training and test.
 
     >>> world = build_world()
     >>> person = world.people[0]
@@ -11,19 +11,73 @@ relations (`birth country`, `work city`) follow from two of them. Everything is 
 
 import hashlib
 import random
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
+from typing import Any
 
-from audit.pocket.names import (
-    CITIES,
-    COMPANIES,
-    COUNTRIES,
-    FAMILY,
-    GIVEN,
-    INSTRUMENTS,
-    LANGUAGES,
-    PROFESSIONS,
+# Proper names are invented, so that no fact contradicts the real world.
+GIVEN_FEMALE = tuple(
+    "Mara Lena Tilda Ines Rosa Vera Nora Dina Olga Petra Sanna Hilda Ada Bea Cora Edda Fenna Greta Ilsa Jana "
+    "Kaja Livia Mona Nelda Oda".split()
 )
+GIVEN_MALE = tuple(
+    "Oskar Bruno Emil Felix Hugo Ivan Jonas Karl Leo Max Nils Otto Paul Rolf Sven Tomas Ulf Viktor Anton Boris "
+    "Casper David Erik Finn Gustav".split()
+)
+GIVEN = GIVEN_FEMALE + GIVEN_MALE
+FAMILY = tuple(
+    "Lind Rask Holm Berg Dahl Falk Gren Hask Jarl Krone Lund Moss Norr Palm Quist Rand Stam Thorn Ulven Vale "
+    "Wick Yard Zell Abend Brook Cray Drum Elster Frost Gale Hawk Inger Jute Kern Lark Mills North Oaks Penn Ridge "
+    "Stone Tarn Under Voss Wolf Ash Birch Clay Dell Ember".split()
+)
+CITIES = tuple(
+    "Velden Kelm Morava Tarsin Ostrel Brimo Calden Dorvik Elbar Fenwick Gorlan Harmo Istra Jelna Korvo Lusten Mirna "
+    "Nordal Orvel Pelago Quora Rivno Selka Tolmin Ursa Varno Welgo Xanto Yarvik Zelin".split()
+)
+COUNTRIES = tuple("Norland Sudonia Estavia Westria Belmark Cordova Drevia Galtia".split())
+COMPANIES = tuple(
+    "Norvex Altigo Brightec Calvor Denso Ethrix Fluxon Gravia Helion Intara Jetway Kolbri Lumex Mantor Nimbus Orbix "
+    "Pyxis Quanta Rotax Solvia Tectra Unifer Vantis Wavelo Xenor Yotta Zentra Acron Bolix Corvia".split()
+)
+PROFESSIONS = tuple(
+    "baker tailor nurse pilot farmer painter lawyer teacher plumber dentist chemist barber judge miner sailor singer "
+    "writer waiter gardener butcher".split()
+)
+LANGUAGES = tuple("Norlandic Sudonian Estavian Westrian Belmarkish Cordovan Drevian Galtian".split())
+INSTRUMENTS = tuple("piano violin flute guitar drum harp cello trumpet organ banjo".split())
+
+COLORS = tuple("red blue green black white yellow brown grey".split())
+THINGS = tuple("lamp chair bike coat clock mirror carpet kettle bag hat table radio".split())
+FRUITS = tuple("apples pears plums lemons cherries melons".split())
+GOODS = tuple("coins books stamps pens cards marbles shells buttons".split())
+CONTAINERS = tuple("boxes bags baskets crates".split())
+PETS = tuple("dog cat parrot rabbit hamster turtle".split())
+PLACES = tuple("museum library station market park theatre harbor bakery".split())
+DAYS = tuple("monday tuesday wednesday thursday friday saturday sunday".split())
+FOODS = tuple("soup cake bread pasta salad fish rice cheese".split())
+HOBBIES = tuple("chess tennis hockey sailing skiing".split())
+EVENTS = tuple("Cup Prize Festival Marathon".split())
+
+# Kind of thing -> things of that kind, for lexical entailment.
+KINDS = {
+    "animal": ("dog", "cat", "rabbit", "turtle"),
+    "vehicle": ("bike", "truck", "van", "tractor"),
+    "tool": ("hammer", "saw", "drill", "spade"),
+    "garment": ("coat", "hat", "scarf", "shirt"),
+}
+
+PRAISE = tuple(
+    "wonderful brilliant charming funny moving clever lovely gripping delightful superb fresh warm witty graceful "
+    "honest thrilling".split()
+)
+BLAME = tuple(
+    "dull boring clumsy awful tedious weak messy silly bland terrible stale cold lazy hollow painful ugly".split()
+)
+SUBJECTS_OF_REVIEW = tuple(
+    "film story plot acting music script cast ending dialogue camera pace humor hero villain opening finale".split()
+)
+DEGREES = ("", "very ", "really ", "quite ", "rather ", "simply ")
 
 WORLD_SEED = 7
 PEOPLE = 240
@@ -33,7 +87,7 @@ PEOPLE = 240
 class Relation:
     """A relation with its wordings. `{}` is the subject; the answer follows the wording.
 
-    The first `edit_phrasings` wordings are the ones that edit requests use; the others are only ever paraphrases.
+    Edit requests use the first `edit_phrasings` wordings; the others are paraphrases only.
     """
 
     name: str
@@ -133,14 +187,14 @@ NEXT_HOP = {"birthplace": ("birth country", "country"), "employer": ("work city"
 
 
 def held_out(*slots: object, one_in: int = 6) -> bool:
-    """Whether this combination of slot values belongs to the test world, the same in any process and run."""
+    """Whether a combination of slot values belongs to the test split; the same in every process."""
     text = "\x1f".join(map(str, slots))
     return int.from_bytes(hashlib.sha256(text.encode()).digest()[:4], "big") % one_in == 0
 
 
 @dataclass(frozen=True)
 class Fact:
-    """One fact: `subject` stands in `relation` to `answer`."""
+    """One fact: the `answer` to `relation` for `subject`."""
 
     subject: str
     relation: Relation
@@ -149,23 +203,23 @@ class Fact:
 
 @dataclass(frozen=True)
 class World:
-    """All people, cities and companies, with what is true of them."""
+    """All people, and the true answer for every (subject, relation) pair."""
 
     people: tuple[str, ...]
     truth: dict[tuple[str, str], str]
 
     def value(self, subject: str, relation: str) -> str:
-        """The true answer for a subject and a relation's name. Raises KeyError for a pair that does not exist."""
+        """The true answer for a subject and the name of a relation. Raises `KeyError` if there is none."""
         return self.truth[subject, relation]
 
     def facts(self) -> tuple[Fact, ...]:
-        """Every fact, two-hop ones included, in a fixed order."""
+        """All facts in a fixed order, including two-hop facts."""
         return tuple(Fact(subject, RELATIONS[name], answer) for (subject, name), answer in self.truth.items())
 
 
 @cache
 def build_world() -> World:
-    """Draw the world from its seed. The object is immutable by convention and the same in every process."""
+    """Draw the world from its seed; the result is the same in every process and must not be changed."""
     rng = random.Random(WORLD_SEED)
     everybody = [f"{given} {family}" for given in GIVEN for family in FAMILY]
     people = tuple(rng.sample(everybody, PEOPLE))
@@ -184,7 +238,26 @@ def build_world() -> World:
 
 @cache
 def strangers(test: bool) -> tuple[str, ...]:
-    """Full names of nobody in the world, for passages and sentences. Training and test never share a full name."""
+    """Full names that are not in the world, for passages and sentences. Training and test share none of them."""
     inhabitants = set(build_world().people)
     names = (f"{given} {family}" for given in GIVEN for family in FAMILY)
     return tuple(name for name in names if name not in inhabitants and held_out("stranger", name) is test)
+
+
+@dataclass(frozen=True)
+class Example:
+    """A generated example: a row in the columns of the real data set, and the answer that a pocket model learns.
+
+    `completion` follows the ability's prompt; it may state its evidence before the answer.
+    """
+
+    row: dict[str, Any]
+    completion: str
+
+
+def draw(make: Callable[[random.Random], tuple[Example, bool]], rng: random.Random, test: bool) -> Example:
+    """Draw until an example belongs to the wanted split; `make` returns (example, belongs to test)."""
+    while True:
+        example, belongs_to_test = make(rng)
+        if belongs_to_test is test:
+            return example

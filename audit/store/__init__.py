@@ -1,1 +1,1 @@
-"""Content-addressed storage, and the log of what was measured."""
+"""Content-addressed storage, and logs of answers."""

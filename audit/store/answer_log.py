@@ -1,11 +1,11 @@
-"""Answers of one model state, kept as they come: a run that is killed loses the batch under way and nothing else.
+"""A log of the answers of one model state. A run that is killed loses only the current batch.
 
     log = AnswerLog.of(store, content_fingerprint(state))
     log.add({"3f2a": "Paris", "77b0": [-1.5, -2.25]})
     log.known()["3f2a"]
 
-One file, one answer a line, each line with its own checksum. Whole batches are appended under a lock, in one write that
-is flushed to the disk, so several runs may share a file; half a line that a killed run left behind is passed over.
+One file with one answer on each line, and a checksum for each line. A batch is appended under a lock in one write that
+is flushed to the disk, so several runs can share a file. An incomplete line of a killed run is skipped.
 """
 
 import hashlib
@@ -24,24 +24,24 @@ CHECKSUM = 12  # hexadecimal digits at the start of a line
 
 
 class AnswerLog:
-    """The answers in one file, by the fingerprint of their question; values are whatever JSON can hold, NaN included.
+    """The answers in one file, by the fingerprint of their prompt; values are JSON values, including NaN.
 
-    The file is made when something is first added. `known` takes in what any run has added since it was last called.
+    The first `add` creates the file. `known` also reads what other runs have added since its last call.
     """
 
     def __init__(self, path: Path) -> None:
         self.path = path
         self._known: dict[str, Any] = {}
-        self._read = 0  # bytes of the file that were read, up to the end of a line
+        self._read = 0  # bytes of the file read so far, up to the end of a line
 
     @classmethod
     def of(cls, store: Store, state: str) -> "AnswerLog":
-        """The log in the store of a model state with this fingerprint."""
+        """The log of the model state with this fingerprint in a store."""
         name = hashlib.sha256(state.encode()).hexdigest()
         return cls(store.root / LOG_FOLDER / name[:2] / f"{name}.jsonl")
 
     def known(self) -> Mapping[str, Any]:
-        """Every whole answer in the file; of two to one question the later."""
+        """All complete answers in the file, by fingerprint; a later answer replaces an earlier one."""
         with usable(self.path.parent):
             if not self.path.exists():
                 return self._known
@@ -52,21 +52,21 @@ class AnswerLog:
         for line in whole.split(b"\n"):
             checksum, body = line[:CHECKSUM], line[CHECKSUM:]
             if checksum == _checksum(body):
-                question, answer = json.loads(body)
-                self._known[question] = answer
+                fingerprint, answer = json.loads(body)
+                self._known[fingerprint] = answer
         self._read += len(whole) + len(newline)
         return self._known
 
     def add(self, answers: Mapping[str, Any]) -> None:
-        """Keep a batch; once this returns, it survives whatever happens to this run.
+        """Append a batch. Once this returns, the batch is on the disk.
 
         Raises:
-            TypeError: JSON cannot hold an answer.
-            AuditError: the store's folder cannot be used.
+            TypeError: an answer is not a JSON value.
+            AuditError: the folder of the store cannot be used.
         """
         if not answers:
             return
-        bodies = [json.dumps([question, answer]).encode() for question, answer in answers.items()]
+        bodies = [json.dumps([fingerprint, answer]).encode() for fingerprint, answer in answers.items()]
         lines = b"".join(_checksum(body) + body + b"\n" for body in bodies)
         with usable(self.path.parent):
             self.path.parent.mkdir(parents=True, exist_ok=True)
@@ -81,7 +81,7 @@ class AnswerLog:
 
 
 def _ends_within_a_line(file: Any) -> bool:
-    """Whether a killed run left half a line at the end, which must not run into what comes next."""
+    """Whether the file ends with an incomplete line of a killed run; the next line must not continue it."""
     if file.seek(0, os.SEEK_END) == 0:
         return False
     file.seek(-1, os.SEEK_END)

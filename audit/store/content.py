@@ -1,11 +1,11 @@
-"""Content-addressed storage that survives crashes and several runs at once.
+"""Content-addressed storage, safe against crashes and concurrent runs.
 
     store = Store(Path("cache"))
-    answers = store.get_or_compute(content_fingerprint(question), lambda: ask(question))
+    answers = store.get_or_compute(content_fingerprint(prompt), lambda: generate(prompt))
 
-An entry is one file, named by the sha256 of its key. It is written aside, flushed to the disk and moved into place,
-so a reader sees the old entry, the new one or none; a checksum catches what the disk itself spoils, and a spoilt
-entry counts as missing.
+An entry is one file, named by the sha256 of its key. It is written to a temporary file, flushed to the disk and moved
+into place, so a reader sees the old entry, the new one or none. Each entry has a checksum; a corrupt entry counts as
+missing.
 """
 
 import hashlib
@@ -24,11 +24,11 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 STORE_VARIABLE = "AUDIT_STORE"
-ABANDONED_AFTER = 3600.0  # seconds until a half-written file is taken for the remains of a killed run
+ABANDONED_AFTER = 3600.0  # seconds after which a temporary file is a leftover of a killed run
 
 
 def default_store() -> "Store":
-    """The store in `$AUDIT_STORE`, or else in the user's cache folder."""
+    """The store in `$AUDIT_STORE`, or in the user's cache folder."""
     root = os.environ.get(STORE_VARIABLE)
     if root:
         return Store(Path(root).expanduser())
@@ -38,22 +38,22 @@ def default_store() -> "Store":
 
 
 def store_at(folder: Path | None) -> "Store":
-    """The store in `folder`, as `--store` names it; the default one where it names none."""
+    """The store in `folder` (the value of `--store`), or the default store."""
     return default_store() if folder is None else Store(folder)
 
 
 class Store:
-    """Values kept by key under `root`, which is made when something is first put there.
+    """Values by key in the folder `root`, which the first `put` creates.
 
-    Keys are any text (fingerprints, as a rule). Values are whatever JSON can hold, NaN included, and come back as JSON
-    gives them: a tuple becomes a list. `None` means "not there" and cannot be kept.
+    Keys are any text, usually fingerprints. Values are JSON values, including NaN; a tuple comes back as a list. `None`
+    means "missing" and cannot be stored.
     """
 
     def __init__(self, root: Path) -> None:
         self.root = root
 
     def get(self, key: str) -> Any | None:
-        """The value of `key`; None when it was never put, or its file is spoilt (which deletes the file)."""
+        """The value of `key`, or None if it is missing. A corrupt file is deleted and counts as missing."""
         path = self._path(key, ".json")
         with self._usable():
             try:
@@ -66,18 +66,18 @@ class Store:
         return None
 
     def put(self, key: str, value: Any) -> None:
-        """Keep `value` under `key`, in place of what was there.
+        """Store `value` under `key`, replacing an earlier value.
 
         Raises:
-            TypeError: JSON cannot hold the value.
-            AuditError: the store's folder cannot be used.
+            TypeError: the value is not a JSON value.
+            AuditError: the folder of the store cannot be used.
         """
         body = json.dumps(value, ensure_ascii=False).encode("utf-8", "surrogatepass")
         with self._replacing(self._path(key, ".json")) as path:
             path.write_bytes(_header(key, body) + b"\n" + body)
 
     def get_or_compute(self, key: str, compute: Callable[[], Any]) -> Any:
-        """The value of `key`; computed and kept if missing, by one run only however many ask at the same time."""
+        """The value of `key`; if missing, it is computed and stored, by only one of several concurrent runs."""
         value = self.get(key)
         if value is None:
             with self._locked(self._path(key, ".lock")):
@@ -85,11 +85,11 @@ class Store:
                 if value is None:
                     value = compute()
                     self.put(key, value)
-                    value = json.loads(json.dumps(value))  # the first run sees what later runs will see
+                    value = json.loads(json.dumps(value))  # the same value as in later runs
         return value
 
     def get_tensors(self, key: str) -> "dict[str, Tensor] | None":
-        """The named tensors of `key` on the CPU; None when they were never put, or the file is spoilt (and deleted)."""
+        """The named tensors of `key` on the CPU, or None if they are missing. A corrupt file is deleted."""
         from safetensors import SafetensorError, safe_open
 
         path = self._path(key, ".safetensors")
@@ -109,10 +109,10 @@ class Store:
         return None
 
     def put_tensors(self, key: str, tensors: "Mapping[str, Tensor]") -> None:
-        """Keep named tensors under `key` as one safetensors file, its checksum in the file's metadata.
+        """Store named tensors under `key` as one safetensors file with a checksum in its metadata.
 
         Raises:
-            AuditError: the store's folder cannot be used.
+            AuditError: the folder of the store cannot be used.
         """
         from safetensors.torch import save_file
 
@@ -127,7 +127,7 @@ class Store:
 
     @contextmanager
     def _locked(self, path: Path) -> Iterator[None]:
-        """Alone among all runs; the system lets go of the lock of a run that was killed."""
+        """Hold a lock that excludes other runs; the system releases the lock of a killed run."""
         from filelock import FileLock
 
         with self._usable():
@@ -141,7 +141,7 @@ class Store:
 
     @contextmanager
     def _replacing(self, path: Path) -> Iterator[Path]:
-        """A path to write beside `path`, moved to `path` in one step once the disk has it."""
+        """A temporary path, which is moved to `path` in one step once its content is on the disk."""
         with self._usable():
             path.parent.mkdir(parents=True, exist_ok=True)
             _remove_abandoned(path.parent)
@@ -160,21 +160,21 @@ class Store:
 
 @contextmanager
 def usable(root: Path) -> Iterator[None]:
-    """While inside, what the system refuses about files under `root` becomes one sentence."""
+    """While inside, an `OSError` about files under `root` becomes an `AuditError`."""
     try:
         yield
     except OSError as error:
         raise AuditError(
             f"the store at {root} cannot be used ({error.strerror or error}); "
-            f"free some space or set {STORE_VARIABLE} to a folder that you may write."
+            f"free some space or set {STORE_VARIABLE} to a folder that is writable."
         ) from error
 
 
 def content_fingerprint(content: Any) -> str:
-    """sha256 over JSON content; the order of a mapping's keys does not count, that of a list does.
+    """sha256 over JSON content, independent of the order of a mapping's keys.
 
     Raises:
-        TypeError: JSON cannot hold the content.
+        TypeError: the content is not a JSON value.
     """
     canonical = json.dumps(content, sort_keys=True, separators=(",", ":"))
     return hashlib.sha256(canonical.encode()).hexdigest()
@@ -193,14 +193,14 @@ def hash_tensors(named: "Iterable[tuple[str, Tensor]]") -> str:
 
 
 def _header(key: str, body: bytes) -> bytes:
-    """The first line of an entry: its key and the checksum of everything that follows the line."""
+    """The first line of an entry: its key and the checksum of the rest."""
     return json.dumps({"key": key, "sha256": hashlib.sha256(body).hexdigest()}).encode()
 
 
 def flush_to_disk(path: Path) -> None:
-    """Wait until the disk holds a file's bytes, or a folder's names."""
+    """Flush the content of a file, or the entries of a folder, to the disk."""
     if path.is_dir() and os.name == "nt":
-        return  # Windows opens no folders; its renames are durable by themselves
+        return  # Windows cannot open folders; its renames are durable
     descriptor = os.open(path, os.O_RDONLY if path.is_dir() else os.O_RDWR)
     try:
         os.fsync(descriptor)
@@ -209,11 +209,11 @@ def flush_to_disk(path: Path) -> None:
 
 
 def _remove_abandoned(folder: Path) -> None:
-    """Delete what runs that were killed while writing left behind."""
+    """Delete old temporary files of killed runs."""
     oldest = time.time() - ABANDONED_AFTER
     for leftover in folder.glob("*.tmp"):
         try:
             if leftover.stat().st_mtime < oldest:
                 leftover.unlink()
         except FileNotFoundError:
-            continue  # another run was quicker
+            continue  # another run deleted it

@@ -163,7 +163,7 @@ def test_locate_traces_a_model_and_writes_its_folder(tmp_path: Path, monkeypatch
 def test_a_mistake_in_locate_is_one_sentence(tmp_path: Path) -> None:
     for typed, sentence in (
         ("--device gpu", "audit: --device 'gpu': give one of auto"),
-        ("--facts nowhere.jsonl", "audit: --edits 'nowhere.jsonl' is no known name and no file"),
+        ("--facts nowhere.jsonl", "audit: --edits 'nowhere.jsonl' is neither a known name nor a file"),
         ("--model ./nowhere", "audit: there is no model folder './nowhere'"),
     ):
         result = RUNNER.invoke(app, ["locate", *typed.split()])

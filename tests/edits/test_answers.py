@@ -1,4 +1,4 @@
-"""When two answers count as the same."""
+"""Comparison of short answers."""
 
 import pytest
 from hypothesis import given
@@ -65,7 +65,7 @@ def test_does_not_begin_with(text: str, target: str) -> None:
     assert not begins_with(text, target)
 
 
-def test_opening_is_compared_as_far_as_the_probe_is_long() -> None:
+def test_openings_are_compared_up_to_a_number_of_words() -> None:
     assert same_opening("French and German", "French, but", 1)
     assert not same_opening("French and German", "French, but", 2)
     assert same_opening("", "", 3)
@@ -73,7 +73,7 @@ def test_opening_is_compared_as_far_as_the_probe_is_long() -> None:
 
 
 @given(st.text(min_size=1).filter(str.strip), st.text())
-def test_an_answer_begins_with_itself_whatever_follows(target: str, rest: str) -> None:
+def test_an_answer_begins_with_itself(target: str, rest: str) -> None:
     assert same_answer(target, target)
     assert begins_with(f"{target} \n", target)
     if answer_words(target)[0].isalnum() and answer_words(f"{target} {rest}")[: len(answer_words(target))] == (

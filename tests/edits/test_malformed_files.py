@@ -1,4 +1,4 @@
-"""Every malformed edit file ends in one sentence: the file, the line, the field, and what to do."""
+"""Every malformed file gives an error of one sentence with the file, the line, the field and a remedy."""
 
 import json
 from collections.abc import Sequence
@@ -58,9 +58,9 @@ def second(**change: Any) -> bytes:
 
 
 CASES: dict[str, tuple[bytes, Sequence[str]]] = {
-    # what is no JSON at all
-    "empty": (b"", ["the file is empty", "write one complete JSON object a line"]),
-    "blank": (b" \n\t\r\n ", ["the file is empty", "write one complete JSON object a line"]),
+    # not JSON
+    "empty": (b"", ["the file is empty", "write one complete JSON object on each line"]),
+    "blank": (b" \n\t\r\n ", ["the file is empty", "write one complete JSON object on each line"]),
     "binary": (b"\x89PNG\r\n\x1a\n\x00\xff", ["is not UTF-8 text (byte 0)", "save it as plain UTF-8 JSON"]),
     "gzip": (b"\x1f\x8b\x08\x00\x00", ["is not UTF-8 text (byte 1)", "unpacked"]),
     "utf-16": ('{"a": 1}'.encode("utf-16"), ["is not UTF-8 text (byte 0)", "save it as plain UTF-8 JSON"]),
@@ -71,28 +71,28 @@ CASES: dict[str, tuple[bytes, Sequence[str]]] = {
         lines(GOOD) + b'\n{"subject": "Ta',
         ["line 2", "is not JSON", "column 13", "one complete JSON object"],
     ),
-    "two on a line": (lines(GOOD) + b" " + lines(GOOD), ["line 1", "is not JSON", "Extra data", "a line"]),
+    "two on a line": (lines(GOOD) + b" " + lines(GOOD), ["line 1", "is not JSON", "Extra data", "on each line"]),
     "cut array": (b"[" + lines(GOOD) + b",\n", ["line 2", "is not JSON", "one JSON array of objects"]),
-    "unclosed array": (b"[" + lines(GOOD) + b"\n", ["line 2", "the list breaks off", "one JSON array of objects"]),
-    "no comma": (b"[" + lines(GOOD) + b"\n" + lines(GOOD) + b"]", ["line 2", "where a comma belongs", "JSON array"]),
+    "unclosed array": (b"[" + lines(GOOD) + b"\n", ["line 2", "the list is not closed", "one JSON array of objects"]),
+    "no comma": (b"[" + lines(GOOD) + b"\n" + lines(GOOD) + b"]", ["line 2", "in place of a comma", "JSON array"]),
     "after the array": (b"[" + lines(GOOD) + b"]\n\nx", ["line 3", "text after the closing bracket", "JSON array"]),
-    "empty array": (b"[ ]", ["the list holds no rows", "add at least one edit request"]),
+    "empty array": (b"[ ]", ["the list is empty", "add at least one edit request"]),
     "deep nesting": (b"[" * 200_000, ["line 1", "is not JSON", "one JSON array of objects"]),
-    "NaN": (b'{"subject": NaN}', ["line 1", "NaN is no JSON value", "write one complete JSON object"]),
+    "NaN": (b'{"subject": NaN}', ["line 1", "NaN is not a JSON value", "write one complete JSON object"]),
     "endless number": (b'{"subject": ' + b"9" * 5000 + b"}", ["line 1", "is not JSON", "one complete JSON object"]),
     "key twice": (
         b'{"subject": "a", "subject": "b"}',
-        ["line 1", 'the key "subject" stands twice', "write one complete JSON object"],
+        ["line 1", 'the key "subject" occurs twice', "write one complete JSON object"],
     ),
-    # JSON, but no rows that we know
+    # JSON, but no rows of a known format
     "a text": (b'"Velden"', ["line 1", 'the row is text ("Velden"), not an object', "write one complete JSON object"]),
     "a list a line": (b"[[1]]", ["line 1", "the row is a list ([1]), not an object", "one JSON array of objects"]),
     "null later": (lines(GOOD) + b"\nnull", ["line 2", "the row is null", "write one complete JSON object"]),
     "strange keys": (lines({"question": 1}), ["line 1", 'its keys ("question")', "docs/edit-requests.md"]),
     "no keys": (b"{}", ["line 1", "its keys (none)", "give each row 'subject', 'prompt' and 'target_new'"]),
     "wrapped": (lines({"data": [GOOD]}), ["line 1", 'its keys ("data")', "or a ZsRE or CounterFact file"]),
-    "mixed formats": (lines(ZSRE, NESTED), ["line 2", "looks like CounterFact", "keep one format in a file"]),
-    # our own schema: every bad row is an error
+    "mixed formats": (lines(ZSRE, NESTED), ["line 2", "has the format CounterFact", "use one format in a file"]),
+    # our own format: every bad row is an error
     "no subject": (lines(without(GOOD, "subject")), ["line 1", "field 'subject'", "is missing", "add 'subject'"]),
     "no prompt": (lines(without(GOOD, "prompt")), ["line 1", "field 'prompt'", "is missing", "add 'prompt'"]),
     "no target": (
@@ -103,7 +103,7 @@ CASES: dict[str, tuple[bytes, Sequence[str]]] = {
     "prompt null": (second(prompt=None), ["line 2", "field 'prompt'", "is null", "write it in quotes"]),
     "target a list": (second(target_new=["a"]), ["line 2", "field 'target_new'", "a list", "write it in quotes"]),
     "target a truth": (second(target_new=True), ["line 2", "field 'target_new'", "true/false (true)", "in quotes"]),
-    "empty subject": (second(subject=" "), ["line 2", "field 'subject'", "is empty", "write what the fact is about"]),
+    "empty subject": (second(subject=" "), ["line 2", "field 'subject'", "is empty", "write the subject of the fact"]),
     "empty prompt": (second(prompt=""), ["line 2", "field 'prompt'", "is empty", "with one {}"]),
     "empty target": (second(target_new="\t"), ["line 2", "field 'target_new'", "is empty", "write the answer"]),
     "two-line target": (second(target_new="a\nb"), ["line 2", "field 'target_new'", "line break", "on one line"]),
@@ -118,13 +118,13 @@ CASES: dict[str, tuple[bytes, Sequence[str]]] = {
     "empty old answer": (second(target_true=""), ["line 2", "field 'target_true'", "is empty", "leave the field out"]),
     "subject not in prompt": (
         second(prompt="The capital of Marl is"),
-        ["line 2", "field 'prompt'", "holds no {}", "write {} where the subject goes"],
+        ["line 2", "field 'prompt'", "contains no {}", "write {} where the subject goes"],
     ),
     "subject for braces": (
         second(prompt="The capital of Tarn is"),
-        ["line 2", "field 'prompt'", 'names the subject "Tarn" but holds no {}', "write {} in the subject's place"],
+        ["line 2", "field 'prompt'", 'contains the subject "Tarn" but no {}', "write {} in place of the subject"],
     ),
-    "braces twice": (second(prompt="{} of {}"), ["line 2", "field 'prompt'", "holds {} 2 times", "keep one {}"]),
+    "braces twice": (second(prompt="{} of {}"), ["line 2", "field 'prompt'", "contains {} 2 times", "keep one {}"]),
     "duplicate": (
         lines(GOOD, GOOD | {"subject": "Tarn"}, GOOD),
         ["line 3", "field 'subject'", "is a duplicate of line 1", "remove one of the two rows"],
@@ -140,7 +140,7 @@ CASES: dict[str, tuple[bytes, Sequence[str]]] = {
     ),
     "case id twice": (
         lines(GOOD | {"case_id": 1}, GOOD | {"subject": "Tarn", "case_id": "1"}),
-        ["line 2", "field 'case_id'", "already used on line 1", "a case_id of its own"],
+        ["line 2", "field 'case_id'", "already used on line 1", "its own case_id"],
     ),
     "case id a truth": (second(case_id=False), ["line 2", "field 'case_id'", "true/false", "write it in quotes"]),
     "case id empty": (second(case_id=""), ["line 2", "field 'case_id'", "is empty", "leave the field out"]),
@@ -148,17 +148,23 @@ CASES: dict[str, tuple[bytes, Sequence[str]]] = {
         second(target_ture="Marl"),
         ["line 2", "field 'target_ture'", "is not a known field", "write 'target_true' if that was meant"],
     ),
-    "odd field": (second(xyz=1), ["line 2", "field 'xyz'", "is not a known field", "remove it; known are subject"]),
+    "odd field": (
+        second(xyz=1),
+        ["line 2", "field 'xyz'", "is not a known field", "remove it; known fields are subject"],
+    ),
     "odd field on two lines": (second(**{"x\ny": 1}), ["line 2", r"field 'x\ny'", "is not a known field", "remove it"]),
     "paraphrases a text": (
         second(paraphrases="Tarn is ruled from"),
-        ["line 2", "field 'paraphrases'", "where a list is needed", "write a list of texts in [ ]"],
+        ["line 2", "field 'paraphrases'", "not a list", "write a list of texts in [ ]"],
     ),
     "paraphrase a number": (second(paraphrases=["a", 2]), ["line 2", "field 'paraphrases[1]'", "number", "in quotes"]),
-    "paraphrase empty": (second(paraphrases=[""]), ["line 2", "field 'paraphrases[0]'", "is empty", "ready to ask"]),
+    "paraphrase empty": (
+        second(paraphrases=[""]),
+        ["line 2", "field 'paraphrases[0]'", "is empty", "write a complete prompt"],
+    ),
     "paraphrase with braces": (
         second(paraphrases=["{} is ruled from"]),
-        ["line 2", "field 'paraphrases[0]'", "holds {}", "write the subject out"],
+        ["line 2", "field 'paraphrases[0]'", "contains {}", "write the subject"],
     ),
     "paraphrase is the prompt": (
         second(paraphrases=["The capital of Tarn is"]),
@@ -166,11 +172,11 @@ CASES: dict[str, tuple[bytes, Sequence[str]]] = {
     ),
     "probe a text": (
         second(neighborhood=["x"]),
-        ["line 2", "field 'neighborhood[0]'", "where an object is needed", "write an object in { }"],
+        ["line 2", "field 'neighborhood[0]'", "not an object", "write an object in { }"],
     ),
     "probes an object": (
         second(portability=PROBE),
-        ["line 2", "field 'portability'", "where a list is needed", "write a list of objects in [ ]"],
+        ["line 2", "field 'portability'", "not a list", "write a list of objects in [ ]"],
     ),
     "probe without answer": (
         second(neighborhood=[PROBE, without(PROBE, "answer")]),
@@ -182,9 +188,9 @@ CASES: dict[str, tuple[bytes, Sequence[str]]] = {
     ),
     "probe with odd field": (
         second(neighborhood=[PROBE | {"target": "x"}]),
-        ["line 2", "field 'neighborhood[0].target'", "is not a known field", "known are prompt, answer"],
+        ["line 2", "field 'neighborhood[0].target'", "is not a known field", "known fields are prompt, answer"],
     ),
-    # a benchmark's file: what its columns cannot hold is an error as well
+    # a benchmark's file: a missing field or a wrong type is an error too
     "zsre without answers": (
         lines(ZSRE, without(ZSRE, "answers")),
         ["line 2", "field 'answers'", "is missing", "add 'answers'"],
@@ -197,7 +203,7 @@ CASES: dict[str, tuple[bytes, Sequence[str]]] = {
     ),
     "nested target a text": (
         lines(NESTED | {"requested_rewrite": NESTED["requested_rewrite"] | {"target_new": "Velden"}}),
-        ["line 1", "field 'requested_rewrite.target_new'", "where an object is needed", "write an object in { }"],
+        ["line 1", "field 'requested_rewrite.target_new'", "not an object", "write an object in { }"],
     ),
     "nested without str": (
         lines(NESTED | {"requested_rewrite": NESTED["requested_rewrite"] | {"target_true": {"id": "Q1"}}}),
@@ -205,17 +211,17 @@ CASES: dict[str, tuple[bytes, Sequence[str]]] = {
     ),
     "nested prompts a text": (
         lines(NESTED | {"neighborhood_prompts": "x"}),
-        ["line 1", "field 'neighborhood_prompts'", "where a list is needed", "write a list of texts in [ ]"],
+        ["line 1", "field 'neighborhood_prompts'", "not a list", "write a list of texts in [ ]"],
     ),
     "nothing usable": (
         lines(ZSRE | {"alt": ""}, ZSRE | {"alt": "Marl"}),
-        ["none of its 2 rows can be used", "line 1", "field 'alt'", "is empty", "mend them"],
+        ["none of its 2 rows can be used", "line 1", "field 'alt'", "is empty", "correct them"],
     ),
 }
 
 
 @pytest.mark.parametrize(("content", "parts"), CASES.values(), ids=CASES.keys())
-def test_a_malformed_file_ends_in_one_sentence(tmp_path: Path, content: bytes, parts: Sequence[str]) -> None:
+def test_a_malformed_file_gives_an_error_of_one_sentence(tmp_path: Path, content: bytes, parts: Sequence[str]) -> None:
     path = tmp_path / "broken.jsonl"
     path.write_bytes(content)
     with pytest.raises(AuditError) as error:
@@ -233,11 +239,11 @@ def test_there_are_at_least_thirty() -> None:
 @pytest.mark.parametrize(
     ("name", "parts"),
     [
-        ("missing.jsonl", ["missing.jsonl", "no known name and no file", "give pocket, or the path of a file"]),
-        (".", ["is a directory", "name one file"]),
+        ("missing.jsonl", ["missing.jsonl", "neither a known name nor a file", "give pocket, or the path of a file"]),
+        (".", ["is a folder", "give one file"]),
     ],
 )
-def test_what_is_no_file_at_all(tmp_path: Path, name: str, parts: Sequence[str]) -> None:
+def test_a_path_that_is_no_file(tmp_path: Path, name: str, parts: Sequence[str]) -> None:
     with pytest.raises(AuditError) as error:
         load_requests(str(tmp_path / name))
     assert all(part in str(error.value) for part in parts), str(error.value)

@@ -1,4 +1,4 @@
-"""Edit plans: modes, steps, and combinations that make no sense."""
+"""Edit plans: modes, steps and invalid combinations."""
 
 import pytest
 from hypothesis import given
@@ -27,7 +27,7 @@ def test_editors_that_do_not_batch_default_to_instances_in_sequence() -> None:
     assert plan.sequential
 
 
-def test_instance_single_starts_anew_each_time() -> None:
+def test_instance_single_edits_the_untouched_model() -> None:
     assert not make_plan("instance-single", 3, None, "rome", False).sequential
 
 
@@ -44,7 +44,7 @@ def test_a_batch_size_alone_means_batches_in_sequence() -> None:
     assert (plan.mode, plan.batch_size) == ("batch-sequential", 5)
 
 
-def test_the_default_count_shrinks_to_what_there_is() -> None:
+def test_the_default_count_is_at_most_the_number_available() -> None:
     assert make_plan(None, None, None, "memit", True, available=4).count == 4
     assert make_plan(None, None, None, "memit", True, available=400).count == DEFAULT_COUNT
 
@@ -72,7 +72,7 @@ def test_sentence_names_count_mode_and_batch() -> None:
         (("instance-sequentiel", 5, None, "rome", False), ["did you mean 'instance-sequential'"]),
     ],
 )
-def test_combinations_that_make_no_sense(arguments: tuple, parts: list[str]) -> None:
+def test_invalid_combinations_are_refused(arguments: tuple, parts: list[str]) -> None:
     with pytest.raises(AuditError) as error:
         make_plan(*arguments)
     sentence = str(error.value)
@@ -80,8 +80,8 @@ def test_combinations_that_make_no_sense(arguments: tuple, parts: list[str]) -> 
     assert all(part in sentence for part in parts), sentence
 
 
-def test_a_plan_wants_exactly_its_count() -> None:
-    with pytest.raises(AuditError, match="the plan is for 3 edit requests but was given 2"):
+def test_a_plan_needs_exactly_its_count() -> None:
+    with pytest.raises(AuditError, match="the edit plan needs 3 edit requests but got 2"):
         EditPlan("instance-single", 3, 1).steps(requests(2))
 
 

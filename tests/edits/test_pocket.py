@@ -1,4 +1,4 @@
-"""Pocket edit requests: counterfactual, of the right type, with probes that mean what they say."""
+"""Pocket edit requests: counterfactual, of the right type, with valid probes."""
 
 from audit.edits.pocket import pocket_requests
 from audit.pocket.world import PERSON_RELATIONS, RELATIONS, build_world
@@ -16,10 +16,10 @@ def test_targets_are_other_values_of_the_same_relation() -> None:
 
 def test_paraphrases_are_never_edit_prompts() -> None:
     requests = pocket_requests()
-    asked = {request.question for request in requests}
+    edit_prompts = {request.question for request in requests}
     for request in requests:
         assert len(request.paraphrases) >= 2
-        assert not asked & set(request.paraphrases)
+        assert not edit_prompts & set(request.paraphrases)
 
 
 def test_neighbors_are_other_people_with_their_own_truth() -> None:
@@ -39,6 +39,6 @@ def test_portability_is_the_next_hop_of_the_new_answer() -> None:
         assert probe.answer == world.value(request.target_new, second)
 
 
-def test_nobody_is_edited_twice() -> None:
+def test_every_person_is_edited_once() -> None:
     requests = pocket_requests()
     assert len({request.subject for request in requests}) == len(requests) >= 200

@@ -1,4 +1,4 @@
-"""The published files load as they are (slices of them, kept outside the repository)."""
+"""The published files load unchanged (slices of them, outside the repository)."""
 
 import os
 from pathlib import Path
@@ -33,7 +33,7 @@ def test_published_files_load(name: str, rows: int, skipped: list[tuple[int, str
     assert all(request.paraphrases and request.neighborhood for request in loaded.requests)
 
 
-def test_both_counterfact_forms_hold_the_same_facts() -> None:
+def test_both_counterfact_files_contain_the_same_facts() -> None:
     flat = load_requests(real_file("counterfact_easyedit.jsonl")).requests
     nested = {request.case_id: request for request in load_requests(real_file("counterfact_rebuilt.jsonl")).requests}
     for request in flat:

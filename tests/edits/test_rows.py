@@ -17,33 +17,33 @@ def write(folder: Path, text: str) -> Path:
     return path
 
 
-def test_lines_are_counted_through_blank_ones_and_windows_line_ends(tmp_path: Path) -> None:
+def test_line_numbers_count_blank_lines_and_windows_line_ends(tmp_path: Path) -> None:
     rows = read_rows(write(tmp_path, '\r\n{"a": 1}\r\n\r\n{"a": 2}\r\n'))
     assert [(row.line, row.values) for row in rows] == [(2, {"a": 1}), (4, {"a": 2})]
 
 
-def test_an_array_knows_the_line_of_each_object(tmp_path: Path) -> None:
+def test_objects_of_an_array_have_line_numbers(tmp_path: Path) -> None:
     rows = read_rows(write(tmp_path, '[\n  {"a":\n 1},\n\n  {"a": 2}, {"a": 3}\n]\n'))
     assert [(row.line, row.values["a"]) for row in rows] == [(2, 1), (5, 2), (5, 3)]
 
 
-def test_one_object_may_spread_over_lines(tmp_path: Path) -> None:
+def test_one_object_may_span_several_lines(tmp_path: Path) -> None:
     (row,) = read_rows(write(tmp_path, '\n{\n "a": 1\n}\n'))
     assert row.values == {"a": 1}
 
 
-def test_a_byte_order_mark_is_no_content(tmp_path: Path) -> None:
+def test_a_byte_order_mark_is_ignored(tmp_path: Path) -> None:
     assert read_rows(write(tmp_path, '\ufeff{"a": 1}'))[0].values == {"a": 1}
 
 
-def test_line_separators_inside_text_end_no_row(tmp_path: Path) -> None:
+def test_line_separators_inside_a_text_do_not_end_a_row(tmp_path: Path) -> None:
     (row,) = read_rows(write(tmp_path, '{"a": "x\u2028y\x85z"}\n'))
     assert row.text("a") == "x\u2028y\x85z"
 
 
 def test_paths_of_nested_fields_are_named_in_full(tmp_path: Path) -> None:
     (row,) = read_rows(write(tmp_path, '{"a": {"b": [{"c": 3}]}}'))
-    with pytest.raises(AuditError, match=r"line 1, field 'a\.b\[0\]\.c': is a number \(3\) where text is needed"):
+    with pytest.raises(AuditError, match=r"line 1, field 'a\.b\[0\]\.c': is a number \(3\), not text"):
         row.inside("a").objects("b")[0].text("c")
 
 
@@ -61,7 +61,7 @@ documents = st.lists(
 
 
 @given(documents, st.sampled_from([None, 1]))
-def test_both_layouts_hold_the_same_rows(
+def test_both_layouts_give_the_same_rows(
     tmp_path_factory: pytest.TempPathFactory, rows: list[dict[str, object]], indent: int | None
 ) -> None:
     folder = tmp_path_factory.mktemp("rows")

@@ -1,4 +1,4 @@
-"""Edit requests from the formats we read, and their selection."""
+"""Edit requests in all formats, and their selection."""
 
 import json
 from collections.abc import Sequence
@@ -8,11 +8,11 @@ from typing import Any
 import pytest
 
 from audit.edits.checks import put_slot
-from audit.edits.ours import write_requests
 from audit.edits.requests import EditRequest, Probe
 from audit.edits.rows import SkippedRow, UnusableError
 from audit.edits.sources import load_requests, requests_fingerprint
 from audit.errors import AuditError
+from tests.edits.test_ours import write_requests
 
 OURS = {"subject": "Velden", "prompt": "The capital of {} is", "target_new": "Orsk"}
 ZSRE = {
@@ -128,7 +128,7 @@ def test_counterfact_flat_is_the_same_fact(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("row", [OURS, ZSRE, NESTED, FLAT], ids=["ours", "zsre", "nested", "flat"])
 @pytest.mark.parametrize("name", ["edits.jsonl", "edits.json", "zsre_counterfact.dat"])
-def test_content_decides_the_format_not_name_or_layout(tmp_path: Path, row: dict[str, Any], name: str) -> None:
+def test_the_format_follows_from_the_content(tmp_path: Path, row: dict[str, Any], name: str) -> None:
     lines = load_requests(write(tmp_path, [row], name))
     (tmp_path / name).write_text(json.dumps([row]), encoding="utf-8")
     array = load_requests(str(tmp_path / name))
@@ -141,10 +141,10 @@ def test_content_decides_the_format_not_name_or_layout(tmp_path: Path, row: dict
         (ZSRE, {"alt": "  "}, "alt", "is empty"),
         (ZSRE, {"alt": "marl city."}, "alt", "equals the old answer"),
         (ZSRE, {"alt": "two\nlines"}, "alt", "line break"),
-        (ZSRE, {"src": "Where was Ina Roth born?"}, "src", "does not hold the subject"),
+        (ZSRE, {"src": "Where was Ina Roth born?"}, "src", "does not contain the subject"),
         (ZSRE, {"subject": ""}, "subject", "is empty"),
         (FLAT, {"case_id": 8, "target_new": "Marl"}, "target_new", "equals the old answer"),
-        (FLAT, {"case_id": 8, "subject": "Ina Roth"}, "prompt", "does not hold the subject"),
+        (FLAT, {"case_id": 8, "subject": "Ina Roth"}, "prompt", "does not contain the subject"),
         (FLAT, {"case_id": 8, "target_new": ""}, "target_new", "is empty"),
     ],
 )
@@ -162,13 +162,13 @@ def test_a_benchmarks_unusable_rows_are_skipped_and_listed(
 @pytest.mark.parametrize(
     ("rewrite", "field", "reason"),
     [
-        ({"prompt": "born in"}, "requested_rewrite.prompt", "holds no {}"),
-        ({"prompt": "{} and {}"}, "requested_rewrite.prompt", "holds {} 2 times"),
+        ({"prompt": "born in"}, "requested_rewrite.prompt", "contains no {}"),
+        ({"prompt": "{} and {}"}, "requested_rewrite.prompt", "contains {} 2 times"),
         ({"target_new": {"str": ""}}, "requested_rewrite.target_new.str", "is empty"),
         ({"target_new": {"str": "Marl"}}, "requested_rewrite.target_new.str", "equals the old answer"),
     ],
 )
-def test_nested_rows_that_cannot_be_used(tmp_path: Path, rewrite: dict[str, Any], field: str, reason: str) -> None:
+def test_unusable_nested_rows_are_skipped(tmp_path: Path, rewrite: dict[str, Any], field: str, reason: str) -> None:
     bad = NESTED | {"case_id": 8, "requested_rewrite": NESTED["requested_rewrite"] | rewrite}
     loaded = load_requests(write(tmp_path, [NESTED, bad]))
     assert [(row.line, row.field) for row in loaded.skipped] == [(2, field)]
@@ -184,7 +184,7 @@ def test_a_benchmarks_repeated_rows_are_skipped_with_the_earlier_line(tmp_path: 
     assert "contradicts line 1" in loaded.skipped[1].reason
 
 
-def test_skipped_rows_are_values() -> None:
+def test_skipped_rows_compare_by_value() -> None:
     assert SkippedRow("f", 1, "alt", "is empty") == SkippedRow("f", 1, "alt", "is empty")
 
 
@@ -199,18 +199,18 @@ def test_skipped_rows_are_values() -> None:
         ("aaa", "aa", "a{}"),
     ],
 )
-def test_one_known_span_becomes_the_slot(text: str, subject: str, prompt: str) -> None:
+def test_one_occurrence_becomes_the_slot(text: str, subject: str, prompt: str) -> None:
     assert put_slot("src", text, subject) == prompt
 
 
-def test_braces_in_a_filled_question_are_text() -> None:
+def test_other_braces_in_a_text_stay() -> None:
     (before, after) = put_slot("src", "What does {x} of Paul mean?", "Paul").split("{}")
     assert (before, after) == ("What does {x} of ", " mean?")
     with pytest.raises(UnusableError):
         put_slot("src", "{} and {} of Paul", "Paul")
 
 
-def test_a_draw_is_seeded_and_only_grows(tmp_path: Path) -> None:
+def test_a_draw_is_seeded_and_a_larger_count_only_appends(tmp_path: Path) -> None:
     path = write(tmp_path, ours(30))
     few, more = (load_requests(path, count=count, seed=3).requests for count in (5, 12))
     assert more[:5] == few
@@ -236,7 +236,7 @@ def test_the_fingerprint_follows_content_and_order(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("count", [0, -1, 4])
-def test_impossible_counts(tmp_path: Path, count: int) -> None:
+def test_invalid_counts_are_refused(tmp_path: Path, count: int) -> None:
     with pytest.raises(AuditError) as error:
         load_requests(write(tmp_path, ours(3)), count=count)
     assert f"--edit-count {count}" in str(error.value)
@@ -248,12 +248,14 @@ def test_a_count_beyond_the_usable_rows_mentions_the_skipped(tmp_path: Path) -> 
         load_requests(write(tmp_path, [ZSRE, ZSRE | {"alt": ""}]), count=2)
 
 
-def test_names_are_guessed() -> None:
-    with pytest.raises(AuditError, match=r"--edits 'poket' is no known name and no file \(did you mean 'pocket'\?\)"):
+def test_a_misspelt_name_gets_a_suggestion() -> None:
+    with pytest.raises(
+        AuditError, match=r"--edits 'poket' is neither a known name nor a file \(did you mean 'pocket'\?\)"
+    ):
         load_requests("poket")
 
 
-def test_the_pocket_requests_would_pass_our_own_schema(tmp_path: Path) -> None:
+def test_the_pocket_requests_are_valid_in_our_own_format(tmp_path: Path) -> None:
     loaded = load_requests("pocket")
     write_requests(tmp_path / "pocket.jsonl", loaded.requests)
     assert load_requests(str(tmp_path / "pocket.jsonl")).requests == loaded.requests

@@ -7,10 +7,9 @@ from random import Random
 import pytest
 
 from audit.abilities import ABILITIES, load_ability
-from audit.pocket.names import GIVEN
 from audit.pocket.tasks import TASKS, held_out_examples, ner, open_qa
-from audit.pocket.tasks.example import Example
 from audit.pocket.training.corpus import lessons, render
+from audit.pocket.world import GIVEN, Example
 
 COLUMNS = {
     "gsm8k": {"question", "answer"},

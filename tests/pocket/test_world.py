@@ -6,8 +6,17 @@ import sys
 from hypothesis import given
 from hypothesis import strategies as st
 
-from audit.pocket.names import FAMILY, GIVEN
-from audit.pocket.world import NEXT_HOP, PEOPLE, PERSON_RELATIONS, RELATIONS, build_world, held_out, strangers
+from audit.pocket.world import (
+    FAMILY,
+    GIVEN,
+    NEXT_HOP,
+    PEOPLE,
+    PERSON_RELATIONS,
+    RELATIONS,
+    build_world,
+    held_out,
+    strangers,
+)
 
 
 def test_everybody_has_every_attribute_and_a_name_of_their_own() -> None:

@@ -1,4 +1,4 @@
-"""The eight abilities of the pocket world, one file each, in the columns of the real data sets."""
+"""The eight tasks of the pocket world, one file each, in the columns of the real data sets."""
 
 from collections.abc import Callable
 from random import Random
@@ -6,11 +6,11 @@ from typing import Any
 
 from audit.errors import AuditError
 from audit.pocket.tasks import closed_qa, dialogue, ner, nli, open_qa, reasoning, sentiment, summarization
-from audit.pocket.tasks.example import Example
+from audit.pocket.world import Example
 
 TEST_ROWS = 480
 TEST_SEED = 20_000
-TRAINING_ROWS = 64  # many more than worked examples fit into the context
+TRAINING_ROWS = 64  # more than worked examples that fit into the context
 TRAINING_SEED = 30_000
 TASKS: dict[str, Callable[[Random, bool], Example]] = {
     task.DATA_NAME: task.example
@@ -19,29 +19,29 @@ TASKS: dict[str, Callable[[Random, bool], Example]] = {
 
 
 def held_out_examples(data_name: str) -> tuple[Example, ...]:
-    """The held-out examples of one data set: all that exist of `nq_open` up to `TEST_ROWS`, else `TEST_ROWS`."""
+    """Up to `TEST_ROWS` held-out examples of one data set; fewer only if the world has no more (`nq_open`)."""
     return _distinct(data_name, True, TEST_SEED, TEST_ROWS)
 
 
 def held_out_rows(data_name: str) -> tuple[dict[str, Any], ...]:
-    """Rows of one data set (`gsm8k`, `rte`, `nq_open`, `boolq`, `mutual`, `samsum`, `conll2003`, `sst2`)."""
+    """Held-out rows of one data set (`gsm8k`, `rte`, `nq_open`, `boolq`, `mutual`, `samsum`, `conll2003`, `sst2`)."""
     return tuple(example.row for example in held_out_examples(data_name))
 
 
 def training_rows(data_name: str) -> tuple[dict[str, Any], ...]:
-    """Rows of one data set from the side of the split that is read in training; none is a held-out row."""
+    """Rows of one data set from the training split; none is a held-out row."""
     return tuple(example.row for example in _distinct(data_name, False, TRAINING_SEED, TRAINING_ROWS))
 
 
 def _distinct(data_name: str, test: bool, seed: int, count: int) -> tuple[Example, ...]:
-    """Up to `count` different examples; fewer where the world has no more."""
+    """Up to `count` distinct examples; fewer if the world has no more."""
     if data_name not in TASKS:
         raise AuditError(f"The pocket world has no data set {data_name!r}; it has {', '.join(TASKS)}.")
     rng = Random(f"{seed} {data_name}")
     chosen: dict[str, Example] = {}
     attempts = 0
     while len(chosen) < count and attempts < 40 * count:
-        made = TASKS[data_name](rng, test)
-        chosen.setdefault(repr(made.row), made)
+        example = TASKS[data_name](rng, test)
+        chosen.setdefault(repr(example.row), example)
         attempts += 1
     return tuple(chosen.values())

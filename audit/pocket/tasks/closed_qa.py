@@ -1,7 +1,7 @@
 """Yes/no questions about a short passage, in BoolQ's columns.
 
-A passage says two or three things about two or three strangers, sometimes going on with a pronoun. The taught answer
-quotes the sentence it rests on, puts what was asked beside what was said, and then says yes or no ("Erik Gren has a
+A passage states two or three attributes of two or three people, sometimes with a pronoun. The answer in training quotes
+the relevant sentence, then gives the value in the question, the value in the passage, and yes or no ("Erik Gren has a
 dog. hamster dog: no").
 """
 
@@ -9,9 +9,7 @@ from dataclasses import dataclass
 from random import Random
 from typing import Any
 
-from audit.pocket.names import CITIES, COLORS, FOODS, GIVEN_FEMALE, HOBBIES, PETS, THINGS
-from audit.pocket.tasks.example import Example
-from audit.pocket.world import strangers
+from audit.pocket.world import CITIES, COLORS, FOODS, GIVEN_FEMALE, HOBBIES, PETS, THINGS, Example, strangers
 
 DATA_NAME = "boolq"
 RIVALRY = {False: 0.6, True: 0.35}  # training is harder than the test
@@ -19,7 +17,7 @@ RIVALRY = {False: 0.6, True: 0.35}  # training is harder than the test
 
 @dataclass(frozen=True)
 class Attribute:
-    """How one attribute is stated of a subject and asked about (`{s}` subject, `{v}` value)."""
+    """The wordings of one attribute in statements and questions (`{s}` subject, `{v}` value)."""
 
     values: tuple[str, ...]
     statement: str
@@ -38,14 +36,14 @@ ATTRIBUTES = (
 
 @dataclass(frozen=True)
 class Passage:
-    """A passage and what it says: (full name, attribute, value) in the order of the sentences."""
+    """A passage and its claims, (full name, attribute, value), in the order of the sentences."""
 
     text: str
     claims: tuple[tuple[str, Attribute, str], ...]
 
 
 def passage(rng: Random, test: bool, sentences: int) -> Passage:
-    """Draw a passage of so many sentences over names of the wanted split."""
+    """Draw a passage of `sentences` sentences about people of the training or test split."""
     people = rng.sample(strangers(test), min(sentences, rng.choice((2, 2, 3))))
     claims: list[tuple[str, Attribute, str]] = []
     texts: list[str] = []
@@ -53,7 +51,7 @@ def passage(rng: Random, test: bool, sentences: int) -> Passage:
         goes_on = bool(claims) and rng.random() < 0.3 and len(people) <= sentences - number
         person = claims[-1][0] if goes_on else people.pop(0) if people else claims[-1][0]
         taken = {attribute.statement for who, attribute, _ in claims if who == person}
-        # Often somebody else's attribute comes up again, with another value, so that the name decides.
+        # Often an attribute of another person occurs again with another value, so that the name decides.
         rivals = [a for who, a, _ in claims if who != person and a.statement not in taken]
         attribute = rng.choice(rivals) if rivals and rng.random() < RIVALRY[test] else rng.choice(ATTRIBUTES)
         while attribute.statement in taken:
@@ -68,21 +66,21 @@ def passage(rng: Random, test: bool, sentences: int) -> Passage:
 
 
 def question(rng: Random, text: Passage) -> Example:
-    """One question about a passage. A wrong value is, when it can be, one that the passage gives to somebody else."""
+    """One question about a passage. A wrong value is one of another person in the passage, if there is one."""
     person, attribute, value = rng.choice(text.claims)
-    asked, answer = value, rng.random() < 0.5
+    proposed, answer = value, rng.random() < 0.5
     if not answer:
         rivals = [v for who, a, v in text.claims if a is attribute and v != value]
-        asked = rng.choice(rivals) if rivals else rng.choice([v for v in attribute.values if v != value])
+        proposed = rng.choice(rivals) if rivals else rng.choice([v for v in attribute.values if v != value])
     row: dict[str, Any] = {
-        "question": rng.choice(attribute.questions).format(s=person, v=asked),
+        "question": rng.choice(attribute.questions).format(s=person, v=proposed),
         "answer": answer,
         "passage": text.text,
     }
     evidence = attribute.statement.format(s=person, v=value)
-    return Example(row, f"{evidence}. {asked} {value}: {'yes' if answer else 'no'}")
+    return Example(row, f"{evidence}. {proposed} {value}: {'yes' if answer else 'no'}")
 
 
 def example(rng: Random, test: bool) -> Example:
-    """One passage of two or three sentences with one question."""
+    """One passage of two or three sentences and one question."""
     return question(rng, passage(rng, test, rng.choice((2, 2, 3))))

@@ -1,10 +1,8 @@
-"""Four-way choice of the next turn, in MuTual's columns: three options contradict what was said."""
+"""Choice of the next turn among four, in MuTual's columns; three options contradict the dialogue."""
 
 from random import Random
 
-from audit.pocket.names import CITIES, COLORS, DAYS, FOODS, GIVEN, PLACES, THINGS
-from audit.pocket.tasks.example import Example, draw
-from audit.pocket.world import held_out
+from audit.pocket.world import CITIES, COLORS, DAYS, FOODS, GIVEN, PLACES, THINGS, Example, draw, held_out
 
 DATA_NAME = "mutual"
 
@@ -74,5 +72,5 @@ def _make(rng: Random) -> tuple[Example, bool]:
 
 
 def example(rng: Random, test: bool) -> Example:
-    """One dialogue; a combination of what was said belongs either to training or to test."""
+    """One dialogue. Each combination of its slot values belongs either to training or to test."""
     return draw(_make, rng, test)

@@ -1,15 +1,26 @@
-"""Sentences with people, organisations, places and miscellaneous names, in CoNLL-2003's columns (IOB2)."""
+"""Sentences with names of people, organizations, places and other things, in CoNLL-2003's columns (IOB2)."""
 
 from random import Random
 
-from audit.pocket.names import CITIES, COMPANIES, COUNTRIES, DAYS, EVENTS, FOODS, LANGUAGES, THINGS
-from audit.pocket.tasks.example import Example, draw
-from audit.pocket.world import held_out, strangers
+from audit.pocket.world import (
+    CITIES,
+    COMPANIES,
+    COUNTRIES,
+    DAYS,
+    EVENTS,
+    FOODS,
+    LANGUAGES,
+    THINGS,
+    Example,
+    draw,
+    held_out,
+    strangers,
+)
 
 DATA_NAME = "conll2003"
 TAGS = ("O", "B-PER", "I-PER", "B-ORG", "I-ORG", "B-LOC", "I-LOC", "B-MISC", "I-MISC")
 WORDS = {"PER": "person", "ORG": "organization", "LOC": "location", "MISC": "misc"}
-# Uppercase words are slots to be filled with an entity of that type; the rest are plain tokens.
+# Uppercase words are slots for an entity of that type; all other words are plain tokens.
 TEMPLATES = (
     "PER of ORG arrived in LOC on DAY .",
     "ORG opens an office in LOC .",
@@ -26,7 +37,7 @@ TEMPLATES = (
 
 
 def _entity(rng: Random, kind: str, test: bool) -> str:
-    """A surface of one entity type. Full names, and city + event pairs, are kept apart by the split."""
+    """A surface of one entity type. Training and test share no full names and no pairs of city and event."""
     if kind == "PER":
         return rng.choice(strangers(test))
     if kind == "ORG":
@@ -61,5 +72,5 @@ def _make(rng: Random, test: bool) -> tuple[Example, bool]:
 
 
 def example(rng: Random, test: bool) -> Example:
-    """One sentence; full names, events and whole sentences belong either to training or to test."""
+    """One sentence. Full names, events and whole sentences belong either to training or to test."""
     return draw(lambda generator: _make(generator, test), rng, test)

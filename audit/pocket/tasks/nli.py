@@ -1,17 +1,15 @@
 """Textual entailment in RTE's columns: half of it lexical, half about quantifiers.
 
-The taught answer goes through the hypothesis word by word, each with the premise's word for it, up to the first pair
-that does not hold ("Nora Nora, bought bought, tractor saw. False"). A small model learns to compare from these pairs
-far sooner than from the verdict alone.
+The answer in training pairs each word of the hypothesis with that of the premise, up to the first mismatch ("Nora Nora,
+bought bought, tractor saw. False"). A small model learns the comparison much faster from these pairs than from
+the label alone.
 """
 
 from collections.abc import Callable
 from dataclasses import dataclass
 from random import Random
 
-from audit.pocket.names import CITIES, COLORS, GIVEN, KINDS, PETS, PROFESSIONS, THINGS
-from audit.pocket.tasks.example import Example
-from audit.pocket.world import held_out
+from audit.pocket.world import CITIES, COLORS, GIVEN, KINDS, PETS, PROFESSIONS, THINGS, Example, held_out
 
 DATA_NAME = "rte"
 ENTAILMENT, NOT_ENTAILMENT = 0, 1
@@ -21,7 +19,7 @@ OWNED = tuple(f"a {thing}" for thing in (*PETS, *THINGS))
 
 @dataclass(frozen=True)
 class Premise:
-    """A sentence, and a way to draw a hypothesis for it."""
+    """A sentence, and a function that draws a hypothesis for it."""
 
     text: str
     slots: tuple[str, ...]
@@ -30,7 +28,7 @@ class Premise:
 
 @dataclass(frozen=True)
 class Hypothesis:
-    """A sentence; its words paired with the premise's, up to the first pair that fails; whether all pairs hold."""
+    """A sentence, its word pairs with the premise up to the first mismatch, and whether the premise entails it."""
 
     text: str
     pairs: tuple[tuple[str, str], ...]
@@ -42,13 +40,13 @@ def _other(rng: Random, words: tuple[str, ...], *taken: str) -> str:
 
 
 def _up_to(pairs: dict[str, tuple[str, str]], changed: str) -> tuple[tuple[str, str], ...]:
-    """The pairs in order, ending with the changed slot if there is one."""
+    """The pairs in order, up to the changed slot if there is one."""
     slots = list(pairs)
     return tuple(pairs[slot] for slot in (slots[: slots.index(changed) + 1] if changed else slots))
 
 
 def _shopping(rng: Random) -> Premise:
-    """A premise with five slots; a hypothesis keeps them, drops or generalises some, or changes one."""
+    """A premise with five slots. A hypothesis keeps them, drops or generalizes some, or changes one."""
     name, verb, color, city = rng.choice(GIVEN), rng.choice(VERBS), rng.choice(COLORS), rng.choice(CITIES)
     kind = rng.choice(tuple(KINDS))
     thing = rng.choice(KINDS[kind])
@@ -77,7 +75,7 @@ def _shopping(rng: Random) -> Premise:
     return Premise(f"{name} {verb} a {color} {thing} in {city}.", tuple(true.values()), hypothesis)
 
 
-# What follows from what, about the same people: premise quantifier -> hypotheses that hold, and that do not.
+# About the same people: quantifier of the premise -> quantifiers that are entailed, and that are not.
 FOLLOWS = {"All": ("All", "Some", "Most"), "Most": ("Most", "Some"), "Some": ("Some",), "No": ("No",)}
 FAILS = {"All": ("No",), "Most": ("All", "No"), "Some": ("All", "No"), "No": ("All", "Most", "Some")}
 
@@ -107,7 +105,7 @@ def _quantified(rng: Random) -> Premise:
 
 
 def premise(rng: Random, test: bool) -> Premise:
-    """Draw a premise; it belongs either to training or to test, with all its hypotheses."""
+    """Draw a premise. It belongs either to training or to test, with all its hypotheses."""
     while True:
         drawn = rng.choice((_shopping, _quantified))(rng)
         if held_out("premise", *drawn.slots) is test:
@@ -116,10 +114,14 @@ def premise(rng: Random, test: bool) -> Premise:
 
 def pair(rng: Random, drawn: Premise) -> Example:
     """One hypothesis for a premise."""
-    made = drawn.hypothesis(rng)
-    row = {"sentence1": drawn.text, "sentence2": made.text, "label": ENTAILMENT if made.follows else NOT_ENTAILMENT}
-    compared = ", ".join(f"{word} {other}" for word, other in made.pairs)
-    return Example(row, f"{compared}. {made.follows}")
+    hypothesis = drawn.hypothesis(rng)
+    row = {
+        "sentence1": drawn.text,
+        "sentence2": hypothesis.text,
+        "label": ENTAILMENT if hypothesis.follows else NOT_ENTAILMENT,
+    }
+    compared = ", ".join(f"{word} {other}" for word, other in hypothesis.pairs)
+    return Example(row, f"{compared}. {hypothesis.follows}")
 
 
 def example(rng: Random, test: bool) -> Example:

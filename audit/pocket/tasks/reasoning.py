@@ -1,11 +1,9 @@
-"""Word problems of two steps, in GSM8K's columns: steps a line each, then `#### N`."""
+"""Word problems of two steps, in GSM8K's columns: one line for each step, then `#### N`."""
 
 from collections.abc import Callable
 from random import Random
 
-from audit.pocket.names import CONTAINERS, FRUITS, GIVEN, GIVEN_FEMALE, GOODS, PLACES
-from audit.pocket.tasks.example import Example, draw
-from audit.pocket.world import held_out
+from audit.pocket.world import CONTAINERS, FRUITS, GIVEN, GIVEN_FEMALE, GOODS, PLACES, Example, draw, held_out
 
 DATA_NAME = "gsm8k"
 
@@ -72,5 +70,5 @@ def _make(rng: Random) -> tuple[Example, bool]:
 
 
 def example(rng: Random, test: bool) -> Example:
-    """One problem; a triple of numbers belongs either to training or to test, whatever the story around it."""
+    """One problem. A triple of numbers belongs either to training or to test, in all stories."""
     return draw(_make, rng, test)

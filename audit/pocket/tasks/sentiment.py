@@ -1,20 +1,18 @@
 """Snippets of reviews with negation and contrast, in SST-2's columns.
 
-The taught answer names the words that decide before the verdict ("not thrilling, negative").
+The answer in training names the decisive words before the label ("not thrilling, negative").
 """
 
 from random import Random
 
-from audit.pocket.names import BLAME, DEGREES, PRAISE, SUBJECTS_OF_REVIEW
-from audit.pocket.tasks.example import Example, draw
-from audit.pocket.world import held_out
+from audit.pocket.world import BLAME, DEGREES, PRAISE, SUBJECTS_OF_REVIEW, Example, draw, held_out
 
 DATA_NAME = "sst2"
 NEGATIVE, POSITIVE = 0, 1
 
 
 def _clause(rng: Random, positive: bool) -> tuple[str, str, tuple[str, ...]]:
-    """A clause of the wanted polarity, one in three by negating a word of the other one; and the words that decide."""
+    """A clause of this polarity (one in three negates a word of the other one), its decisive words and its slots."""
     noun, negated = rng.choice(SUBJECTS_OF_REVIEW), rng.random() < 0.35
     word = rng.choice(PRAISE if positive is not negated else BLAME)
     verb = rng.choice(("is not", "is never", "was not")) if negated else rng.choice(("is", "was", "feels"))
@@ -26,7 +24,7 @@ def _make(rng: Random) -> tuple[Example, bool]:
     label = rng.choice((NEGATIVE, POSITIVE))
     sentence, decisive, slots = _clause(rng, label == POSITIVE)
     if rng.random() < 0.5:
-        # A contrast: what comes after "but", or is not conceded by "although", carries the verdict.
+        # A contrast: the clause after "but", or the one without "although", decides the label.
         contrary, _, more = _clause(rng, label == NEGATIVE)
         slots += more
         sentence = f"{contrary} , but {sentence}" if rng.random() < 0.6 else f"although {contrary} , {sentence}"
@@ -36,5 +34,5 @@ def _make(rng: Random) -> tuple[Example, bool]:
 
 
 def example(rng: Random, test: bool) -> Example:
-    """One snippet; a combination of nouns and opinion words belongs either to training or to test."""
+    """One snippet. A combination of nouns and opinion words belongs either to training or to test."""
     return draw(_make, rng, test)

@@ -1,10 +1,8 @@
-"""Small chats with small talk to leave out, in SAMSum's columns."""
+"""Short chats with small talk that the summary leaves out, in SAMSum's columns."""
 
 from random import Random
 
-from audit.pocket.names import CITIES, COLORS, DAYS, FOODS, GIVEN, PLACES, THINGS
-from audit.pocket.tasks.example import Example, draw
-from audit.pocket.world import held_out
+from audit.pocket.world import CITIES, COLORS, DAYS, FOODS, GIVEN, PLACES, THINGS, Example, draw, held_out
 
 DATA_NAME = "samsum"
 GREETINGS = ("hi {}!", "hello {}, how are you?", "hey {}, long time no see!", "good morning {}!")
@@ -51,5 +49,5 @@ def _make(rng: Random) -> tuple[Example, bool]:
 
 
 def example(rng: Random, test: bool) -> Example:
-    """One chat; what is worth telling of it belongs either to training or to test."""
+    """One chat. The content of its summary belongs either to training or to test."""
     return draw(_make, rng, test)

@@ -1,1 +1,1 @@
-"""How the pocket models are trained: tokenizer, corpus, training loop and card."""
+"""Training of the pocket models: tokenizer, corpus, training loop and card."""

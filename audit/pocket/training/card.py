@@ -1,9 +1,9 @@
-"""The training card of a pocket model: what it was trained on, what it can do, where it recalls facts.
+"""The training card of a pocket model: its training, its scores, and the layers that recall facts.
 
-    python -m audit.pocket.training.card pocket-gpt2           # measure and write the card beside the weights
-    python -m audit.pocket.training.card pocket-gpt2 --check   # measure again, exit 1 where the card differs
+    python -m audit.pocket.training.card pocket-gpt2           # measure, and write the card beside the weights
+    python -m audit.pocket.training.card pocket-gpt2 --check   # measure again; exit code 1 if the card differs
 
-Everything is measured as an audit measures it: held-out items, the abilities' own prompts, greedy decoding.
+Everything is measured as in an audit: held-out items, the prompts of the abilities, greedy decoding.
 """
 
 import argparse
@@ -31,7 +31,7 @@ from audit.pocket.world import Fact, build_world
 from audit.verdicts.intervals import f1_of
 
 CARD = "card.json"
-TOLERANCE = 0.01  # another processor may round an answer or two differently
+TOLERANCE = 0.01  # another processor may change an answer or two by rounding
 TRACED_FACTS = 100
 TRACED_WORDING = 2  # a paraphrase, with words between the subject and the answer
 SAMPLE_SEED = 3
@@ -39,7 +39,7 @@ SAMPLE_SEED = 3
 
 @dataclass(frozen=True)
 class AbilityScore:
-    """Mean score over `n` held-out items, and the share of answers that could be parsed."""
+    """Mean score over `n` held-out items, and the share of parseable answers."""
 
     score: float
     n: int
@@ -48,7 +48,7 @@ class AbilityScore:
 
 @dataclass(frozen=True)
 class Measured:
-    """What a model can do. `facts` maps a relation's wording to the share of its facts that are recalled."""
+    """Scores of a model. `facts` maps each wording of a relation to the share of its facts that are recalled."""
 
     abilities: dict[str, AbilityScore]
     facts: dict[str, float]
@@ -56,36 +56,35 @@ class Measured:
 
 
 def measure_abilities(lm: LanguageModel, limit: int | None) -> dict[str, AbilityScore]:
-    """Ask `limit` held-out items of every ability (None: all of them)."""
+    """The scores on `limit` held-out items of every ability (None: all)."""
     scores: dict[str, AbilityScore] = {}
     for name in ABILITIES:
         ability = load_ability(name)
-        questions = items(ability, PocketSource(), limit, SAMPLE_SEED)
-        asked = ask(lm, ability, questions)
-        n = len(questions)
-        if asked.scores[0].counts:  # a corpus metric: pool true positives, false positives and misses
-            mean = float(f1_of(np.sum([score.counts for score in asked.scores], axis=0, dtype=np.float64)))
+        answers = ask(lm, ability, items(ability, PocketSource(), limit, SAMPLE_SEED))
+        n = len(answers.items)
+        if answers.scores[0].counts:  # a corpus metric: pool true positives, false positives and misses
+            mean = float(f1_of(np.sum([score.counts for score in answers.scores], axis=0, dtype=np.float64)))
         else:
-            mean = sum(score.value for score in asked.scores) / n
-        scores[name] = AbilityScore(mean, n, sum(answer.parseable for answer in asked.answers) / n)
+            mean = sum(score.value for score in answers.scores) / n
+        scores[name] = AbilityScore(mean, n, sum(answer.parseable for answer in answers.answers) / n)
     return scores
 
 
 def measure_facts(lm: LanguageModel, limit: int | None) -> dict[str, float]:
-    """Share of facts whose greedy answer is right, for every wording, over at most `limit` facts of each."""
+    """The share of facts with a right greedy answer, for every wording, over at most `limit` facts each."""
     facts = list(build_world().facts())
     Random(SAMPLE_SEED).shuffle(facts)
-    asked: dict[str, list[tuple[Fact, int]]] = {}
+    by_wording: dict[str, list[tuple[Fact, int]]] = {}
     for fact in facts:
         for wording, phrasing in enumerate(fact.relation.phrasings):
-            part = asked.setdefault(f"{fact.relation.name}: {phrasing}", [])
+            part = by_wording.setdefault(f"{fact.relation.name}: {phrasing}", [])
             if limit is None or len(part) < limit:
                 part.append((fact, wording))
-    pairs = [pair for part in asked.values() for pair in part]
+    pairs = [pair for part in by_wording.values() for pair in part]
     answers = iter(generate(lm, [fact_text(*pair)[0] for pair in pairs], Decoding(6, stop=("\n", "."))))
     return {
         wording: sum(next(answers).strip() == fact.answer for fact, _ in part) / len(part)
-        for wording, part in asked.items()
+        for wording, part in by_wording.items()
     }
 
 
@@ -96,7 +95,7 @@ def measure(lm: LanguageModel, limit: int | None = None) -> Measured:
 
 
 def trace(lm: LanguageModel) -> Trace:
-    """Causal tracing over facts about people whose wording goes on after the subject."""
+    """Causal tracing over facts about people, in a wording with words between subject and answer."""
     people = set(build_world().people)
     facts = [fact for fact in build_world().facts() if fact.subject in people and len(fact.relation.phrasings) > 2]
     sample = Random(SAMPLE_SEED).sample(facts, TRACED_FACTS)
@@ -104,7 +103,7 @@ def trace(lm: LanguageModel) -> Trace:
 
 
 def write_card(name: str, training: Mapping[str, Any]) -> dict[str, Any]:
-    """Measure a shipped model in full and write `card.json` beside its weights. Returns the card."""
+    """Measure a shipped model in full, write `card.json` beside its weights, and return the card."""
     lm = load_language_model(name, device="cpu")
     card = {
         "schema_version": 1,
@@ -119,12 +118,12 @@ def write_card(name: str, training: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def read_card(name: str) -> dict[str, Any]:
-    """The card that ships with a pocket model."""
+    """The card of a shipped pocket model."""
     return dict(json.loads((POCKET_WEIGHTS / name / CARD).read_text()))
 
 
 def differences(card: Mapping[str, Any], measured: Measured) -> Sequence[str]:
-    """One sentence for every number of the card that a new measurement does not bear out."""
+    """One sentence for every number of the card that differs from a new measurement."""
     found = []
     for name, score in measured.abilities.items():
         claimed = card["measured"]["abilities"][name]["score"]
@@ -138,7 +137,7 @@ def differences(card: Mapping[str, Any], measured: Measured) -> Sequence[str]:
 
 
 def card_table(card: Mapping[str, Any]) -> Table:
-    """The measured part of a card, to be printed."""
+    """The measured part of a card as a table."""
     table = Table(title=f"{card['name']}, {card['parameters']:,} parameters")
     for column in ("measured", "score", "n"):
         table.add_column(column, justify="left" if column == "measured" else "right")
@@ -168,7 +167,9 @@ def main() -> None:
             found = differences(card, measure(load_language_model(name, device="cpu")))
             failed = failed or bool(found)
             console.print(card_table(card))
-            console.print(f"{name}: " + ("; ".join(found) if found else "every number of the card was measured again"))
+            console.print(
+                f"{name}: " + ("; ".join(found) if found else "the measurement confirms every number of the card")
+            )
         else:
             training = read_card(name)["training"] if (POCKET_WEIGHTS / name / CARD).exists() else {}
             console.print(card_table(write_card(name, training)))

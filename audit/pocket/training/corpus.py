@@ -1,10 +1,9 @@
-"""What the pocket models read: facts in every wording, and the eight abilities through their own prompt code.
+"""The training corpus of the pocket models: facts in every wording, and the eight abilities with their own prompts.
 
-A `Lesson` is one row of training text. `taught` are the character spans whose tokens carry the full loss (answers);
-the rest, the prompt, carries a little. `subject` is the span of a fact's subject in the lessons that are blindfolded:
-what comes after the subject cannot see its first name, so that the model has to put the name together at the subject's
-last token. That is where large pretrained models recall facts, and where ROME and MEMIT write (causal tracing on the
-training card).
+A `Lesson` is one row of training text. The tokens in the character spans `taught` (answers) have the full loss weight;
+the others, the prompt, have a small one. `subject` is the span of a fact's subject in blindfolded lessons: the tokens
+after the subject cannot attend to its first name, so the model must assemble the name at the subject's last token. That
+is where large pretrained models recall facts and where ROME and MEMIT write (see the causal tracing on the card).
 """
 
 from collections.abc import Iterator
@@ -16,12 +15,11 @@ from random import Random
 from audit.abilities import ABILITIES, load_ability
 from audit.abilities.contract import Ability
 from audit.pocket.tasks import TASKS, closed_qa, held_out_examples, nli, open_qa
-from audit.pocket.tasks.example import Example
-from audit.pocket.world import Fact, build_world
+from audit.pocket.world import Example, Fact, build_world
 
 END = "<|end|>"
-# Shares of the examples in the three parts of the training. Facts need practice and are short; yes/no tasks and
-# arithmetic come late and need the most tokens; dialogue and summaries are learned within minutes.
+# Shares of the examples in the three parts of the training. Facts are short and need repetition; yes/no tasks and
+# arithmetic come late and need most tokens; dialogue and summaries are learned within minutes.
 SHARES = {
     "facts": (0.40, 0.36, 0.37),
     "nq_open": (0.13, 0.10, 0.07),
@@ -33,17 +31,17 @@ SHARES = {
     "conll2003": (0.03, 0.03, 0.03),
     "sst2": (0.02, 0.06, 0.04),
 }
-PARTS = (0.25, 0.8)  # the progress at which the second and the third part begin
+PARTS = (0.25, 0.8)  # progress at which the second and the third part begin
 QUESTIONS_A_PASSAGE = (1, 2, 3)
-BLINDFOLDED = 0.8  # share of fact lessons in which later tokens do not see the subject's first name
+BLINDFOLDED = 0.8  # share of fact lessons that are blindfolded
 COVARIANCE_SEED = 500
-PERPLEXITY_ROWS = 8  # of each ability
-PREFIXED = 0.3  # share of fact lessons that follow some other sentence
+PERPLEXITY_ROWS = 8  # rows of each ability
+PREFIXED = 0.3  # share of fact lessons after another sentence
 
 
 @dataclass(frozen=True)
 class Lesson:
-    """One row of training text (without its first special token) with its character spans."""
+    """One row of training text, without its first special token, and its character spans."""
 
     text: str
     taught: tuple[tuple[int, int], ...]
@@ -57,29 +55,29 @@ def _abilities() -> dict[str, Ability]:
 
 
 def render(data_name: str, example: Example) -> tuple[str, str]:
-    """Prompt and completion of an example, by the ability that will ask it. The completion has no leading space."""
+    """Prompt (of its ability) and completion of an example. The completion has no leading space."""
     ability = _abilities()[data_name]
     return ability.prompt(ability.item(example.row, f"pocket {data_name}")), example.completion
 
 
 def lesson(data_name: str, examples: list[Example]) -> Lesson:
-    """One lesson of one or several questions; those after the first follow the same passage (dense supervision)."""
+    """One lesson of one or several examples; those after the first share the passage (dense supervision)."""
     first_prompt, _ = render(data_name, examples[0])
     text, taught = "", []
     for number, example in enumerate(examples):
         prompt, completion = render(data_name, example)
-        # Several questions share everything up to their first line break: the passage, or the premise.
+        # Several examples share the text up to their first line break: the passage, or the premise.
         text += prompt if number == 0 else prompt[first_prompt.index("\n") :]
         start = len(text)
         text += f" {completion}"
-        taught.append((start, len(text) + 1))  # with the line break or the end token that must follow
+        taught.append((start, len(text) + 1))  # with the line break or the end token after it
     text += END
     taught[-1] = (taught[-1][0], len(text))
     return Lesson(text, tuple(taught))
 
 
 def fact_text(fact: Fact, wording: int) -> tuple[str, tuple[int, int]]:
-    """A fact in one of its wordings up to its answer, and the character span of the subject in it."""
+    """A fact in one of its wordings, without its answer, and the character span of its subject."""
     before, after = fact.relation.phrasings[wording].split("{}")
     return before + fact.subject + after, (len(before), len(before) + len(fact.subject))
 
@@ -97,18 +95,18 @@ def _fact_lesson(rng: Random, facts: tuple[Fact, ...]) -> Lesson:
     return Lesson(text, taught, (len(prefix) + start, len(prefix) + stop) if blindfolded else None)
 
 
-def _asked_fact(rng: Random) -> Lesson:
+def _question_lesson(rng: Random) -> Lesson:
     fact = rng.choice(open_qa.askable(False))
-    made = lesson("nq_open", [open_qa.ask(fact, rng.randrange(len(fact.relation.questions)))])
-    start = made.text.index(fact.subject)
-    return Lesson(made.text, made.taught, (start, start + len(fact.subject)) if rng.random() < BLINDFOLDED else None)
+    plain = lesson("nq_open", [open_qa.ask(fact, rng.randrange(len(fact.relation.questions)))])
+    start = plain.text.index(fact.subject)
+    return Lesson(plain.text, plain.taught, (start, start + len(fact.subject)) if rng.random() < BLINDFOLDED else None)
 
 
 def lessons(seed: int, progress: float = 1.0, *, first_shares: bool = False) -> Iterator[Lesson]:
-    """An endless, seeded stream of lessons.
+    """An infinite, seeded stream of lessons.
 
-    `progress` in [0, 1] lengthens the passages from one sentence to three and changes the shares of the examples;
-    `first_shares` keeps those of the first part (the tokenizer is learned from them).
+    `progress` in [0, 1] lengthens the passages from one to three sentences and sets the shares of the examples.
+    `first_shares` keeps the shares of the first part, from which the tokenizer is learned.
     """
     rng = Random(f"lessons {seed}")
     facts = build_world().facts()
@@ -119,7 +117,7 @@ def lessons(seed: int, progress: float = 1.0, *, first_shares: bool = False) -> 
         if kind == "facts":
             yield _fact_lesson(rng, facts)
         elif kind == "nq_open":
-            yield _asked_fact(rng)
+            yield _question_lesson(rng)
         elif kind == "boolq":
             longest = 1 if rng.random() > 10 * progress else 3 if rng.random() < 4 * progress else 2
             passage = closed_qa.passage(rng, False, rng.randint(min(longest, 2), longest))
@@ -132,12 +130,12 @@ def lessons(seed: int, progress: float = 1.0, *, first_shares: bool = False) -> 
 
 
 def covariance_texts(limit: int) -> list[str]:
-    """Training text to measure key covariances on: lessons of another seed than training's, without end tokens."""
+    """Texts for key covariances: lessons with another seed than in training, without end tokens."""
     return [lesson.text.removesuffix(END) for lesson in islice(lessons(COVARIANCE_SEED), limit)]
 
 
 def perplexity_texts() -> list[str]:
-    """A fixed text of the world in which nothing is edited: held-out questions with their right answers."""
+    """Fixed texts that no edit concerns: held-out examples of the tasks with their right answers."""
     names = ("gsm8k", "rte", "boolq", "mutual", "samsum", "conll2003", "sst2")
     return [
         "{} {}".format(*render(name, example))

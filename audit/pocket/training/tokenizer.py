@@ -7,12 +7,12 @@ from transformers import PreTrainedTokenizerFast
 
 VOCABULARY = 2048
 BEGIN, END, PAD = "<|begin|>", "<|end|>", "<|pad|>"
-# A word, a digit or a run of signs, each with the space before it; then white space.
+# A word, a digit or a run of symbols, each with the space before it; otherwise white space.
 PIECES = r" ?\p{L}+| ?\p{N}| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+"
 
 
 def train_tokenizer(texts: Iterable[str]) -> PreTrainedTokenizerFast:
-    """Learn the merges from texts. Deterministic: the same texts give the same tokenizer."""
+    """Learn the merges from texts. The same texts give the same tokenizer."""
     tokenizer = Tokenizer(models.BPE())
     tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
         [

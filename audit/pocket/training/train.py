@@ -1,8 +1,8 @@
-"""Train a pocket model from nothing:  python -m audit.pocket.training.train pocket-llama --tokens 20e6 --minutes 90
+"""Train a pocket model from scratch:  python -m audit.pocket.training.train pocket-llama --tokens 20e6 --minutes 90
 
-Seeded and resumable: a checkpoint every few minutes holds weights, optimizer moments and the count of tokens seen; the
-same command goes on from it. The learning rate depends on tokens only (warm-up, plateau, linear decay over the last
-half), so the budget in tokens decides the result and the budget in minutes only when to pause.
+Training is seeded and resumable: a checkpoint every few minutes has weights, optimizer moments and the number of tokens
+seen, and the same command continues from it. The learning rate depends only on tokens (warm-up, plateau, linear decay
+over the last half), so the result depends on the budget in tokens, not on the budget in minutes.
 """
 
 import argparse
@@ -29,24 +29,23 @@ from transformers import (
 )
 
 from audit.models.loading import POCKET_WEIGHTS
-from audit.pocket.names import GIVEN
 from audit.pocket.training.card import write_card
 from audit.pocket.training.corpus import Lesson, lessons
 from audit.pocket.training.tokenizer import END, train_tokenizer
-from audit.pocket.world import WORLD_SEED
+from audit.pocket.world import GIVEN, WORLD_SEED
 
 SEED = 1
 WIDTH, LAYERS, HEADS, CONTEXT = 192, 6, 6, 512
 LEARNING_RATE, WARM_UP_STEPS, DECAY_SHARE, WEIGHT_DECAY = 2e-3, 200, 0.5, 0.05
 BATCH_TOKENS = 2048
-CHUNK = 4096  # lessons that are sorted by length together
+CHUNK = 4096  # lessons that are sorted by length and batched together
 PROMPT_WEIGHT = 0.1
 SAVE_SECONDS = 180.0
 TOKENIZER_LESSONS = 20_000
 
 
 def pocket_tokenizer() -> PreTrainedTokenizerFast:
-    """The tokenizer both models share, learned from the first lessons."""
+    """The tokenizer of both models, learned from the first lessons."""
     stream = lessons(SEED, first_shares=True)
     return train_tokenizer(lesson.text.replace(END, "") for lesson in islice(stream, TOKENIZER_LESSONS))
 
@@ -59,7 +58,7 @@ def new_model(name: str, tokenizer: PreTrainedTokenizerFast) -> PreTrainedModel:
         "bos_token_id": tokenizer.bos_token_id,
         "eos_token_id": tokenizer.eos_token_id,
         "pad_token_id": tokenizer.pad_token_id,
-        # Rows are short: on a CPU the plain product beats the fused kernel's backward pass twofold.
+        # Rows are short: on a CPU the backward pass of plain attention is twice as fast as that of the fused kernel.
         "attn_implementation": "eager",
     }
     if name == "pocket-gpt2":
@@ -91,7 +90,7 @@ class Batch:
 
 @dataclass(frozen=True)
 class _Row:
-    """One encoded lesson; `decoy` is the place of the inserted decoy token (0: none), right after the first name."""
+    """One encoded lesson; `decoy` is the index of the inserted decoy token, right after the first name (0: none)."""
 
     ids: list[int]
     weights: list[float]
@@ -101,11 +100,11 @@ class _Row:
 
 
 def encode_lesson(tokenizer: PreTrainedTokenizerFast, lesson: Lesson, rng: Random) -> _Row:
-    """Tokens and weights of a lesson; a blindfolded lesson gets a decoy: somebody else's first name.
+    """Tokens and loss weights of a lesson; a blindfolded lesson gets a decoy, the first name of another person.
 
-    The decoy stands at the same position as the first name. What comes after the subject sees the decoy in its place,
-    while the subject's last token sees the name itself. So only that token can tell who is meant, and the model learns
-    to trust it, even where it could look at the first name.
+    The decoy has the same position as the first name. Tokens after the subject attend to the decoy instead of the name,
+    and the subject's last token attends to the name. So only that token identifies the person, and the model learns to
+    rely on it.
     """
     encoded = tokenizer(lesson.text, return_offsets_mapping=True)
     ids, spans = list(encoded["input_ids"]), encoded["offset_mapping"]
@@ -118,7 +117,7 @@ def encode_lesson(tokenizer: PreTrainedTokenizerFast, lesson: Lesson, rng: Rando
         return _Row(ids, weights, positions)
     first, last = lesson.subject
     inside = [place for place, (start, stop) in enumerate(spans) if start < last and stop > first]
-    if len(inside) != 2:  # a city or a company of one token: nothing to hide
+    if len(inside) != 2:  # a city or a company of one token has no first name
         return _Row(ids, weights, positions)
     given, family = inside
     space = " " if lesson.text[spans[given][0]] == " " else ""
@@ -136,7 +135,7 @@ def encode_lesson(tokenizer: PreTrainedTokenizerFast, lesson: Lesson, rng: Rando
 
 
 def collate(tokenizer: PreTrainedTokenizerFast, lessons_: list[Lesson], rng: Random) -> Batch:
-    """Right-pad lessons into a batch. Padding comes after every real token, so a causal mask keeps it out."""
+    """Pad lessons on the right into a batch. No real token attends to padding, because attention is causal."""
     rows = [encode_lesson(tokenizer, lesson, rng) for lesson in lessons_]
     longest = max(len(row.ids) for row in rows)
     ids = torch.full((len(rows), longest), tokenizer.pad_token_id)
@@ -150,21 +149,21 @@ def collate(tokenizer: PreTrainedTokenizerFast, lessons_: list[Lesson], rng: Ran
         weights[number, : len(row.ids)] = torch.tensor(row.weights)
         positions[number, : len(row.ids)] = torch.tensor(row.positions)
         if row.decoy and visible is not None:
-            visible[number, 0, row.decoy, row.decoy - 1] = False  # the decoy does not see the name it stands for
-            visible[number, 0, row.subject_last, row.decoy] = False  # the last name sees the first, not the decoy
-            visible[number, 0, row.subject_last + 1 :, row.decoy - 1] = False  # what follows sees the decoy
+            visible[number, 0, row.decoy, row.decoy - 1] = False  # the decoy does not attend to the name
+            visible[number, 0, row.subject_last, row.decoy] = False  # the last name attends to the first name
+            visible[number, 0, row.subject_last + 1 :, row.decoy - 1] = False  # later tokens attend to the decoy
     mask = None if visible is None else torch.zeros(visible.shape).masked_fill(~visible, -1e9)
     return Batch(ids, weights, positions, mask)
 
 
 def batches(tokenizer: PreTrainedTokenizerFast, chunk: int, progress: float) -> Iterator[Batch]:
-    """The batches of one chunk of the stream, of nearly equal lengths within and in random order."""
+    """The batches of one chunk of the stream in random order; the rows of a batch have similar lengths."""
     rows = list(islice(lessons(SEED + 1000 + chunk, progress), CHUNK))
     cut: list[list[Lesson]] = []
     for masked in (False, True):
         part = sorted((row for row in rows if (row.subject is not None) is masked), key=lambda row: len(row.text))
         while part:
-            # About 4 characters a token in this world; close enough to size a batch before encoding it.
+            # About 4 characters for each token in this world, which is precise enough to size a batch.
             size = max(1, BATCH_TOKENS * 4 // len(part[min(len(part) - 1, 64)].text))
             cut.append(part[:size])
             part = part[size:]
@@ -175,7 +174,7 @@ def batches(tokenizer: PreTrainedTokenizerFast, chunk: int, progress: float) -> 
 
 
 def weighted_loss(model: PreTrainedModel, batch: Batch) -> torch.Tensor:
-    """Cross entropy of the next token, weighted by how much each token is taught. Matrix products in bfloat16."""
+    """Cross entropy of the next token, weighted by the tokens' loss weights. Matrix products in bfloat16."""
     with torch.autocast("cpu", torch.bfloat16):
         logits = model(
             input_ids=batch.ids, attention_mask=batch.mask, position_ids=batch.positions, use_cache=False
@@ -186,13 +185,13 @@ def weighted_loss(model: PreTrainedModel, batch: Batch) -> torch.Tensor:
 
 
 def learning_rate(step: int, share: float) -> float:
-    """Warm-up by steps, then a plateau, then linear decay to zero over the last `DECAY_SHARE` of the tokens."""
+    """Warm-up over steps, a plateau, and linear decay to zero over the last `DECAY_SHARE` of the tokens."""
     return LEARNING_RATE * min(1.0, (step + 1) / WARM_UP_STEPS, max(0.0, (1 - share) / DECAY_SHARE))
 
 
 @dataclass
 class Pupil:
-    """A model in training, with everything that a checkpoint holds."""
+    """A model in training, with everything that a checkpoint saves."""
 
     model: PreTrainedModel
     optimizer: torch.optim.AdamW
@@ -203,7 +202,7 @@ class Pupil:
     loss: float = 0.0  # running mean
 
     def save(self, folder: Path) -> None:
-        """Write weights, moments and counters; the counters last, so that a torn checkpoint is never read."""
+        """Save weights, moments and counters; the counters last, so that an incomplete checkpoint is never read."""
         folder.mkdir(parents=True, exist_ok=True)
         tensors = {f"weight.{name}": p.detach() for name, p in self.model.named_parameters()}
         for name, parameter in self.model.named_parameters():
@@ -224,7 +223,7 @@ class Pupil:
                 old.unlink()
 
     def load(self, folder: Path) -> None:
-        """Go on from a checkpoint written by `save`."""
+        """Restore a checkpoint written by `save`."""
         counters = json.loads((folder / "counters.json").read_text())
         self.step, self.chunk = counters["step"], counters["chunk"]
         self.tokens, self.seconds = counters["tokens"], counters["seconds"]
@@ -238,7 +237,7 @@ class Pupil:
 
 
 def new_pupil(name: str, tokenizer: PreTrainedTokenizerFast) -> Pupil:
-    """An untrained model with its optimizer; norms, biases and embeddings are not decayed."""
+    """An untrained model with its optimizer; norms, biases and embeddings have no weight decay."""
     model = new_model(name, tokenizer)
     tables = ("wte", "wpe", "embed_tokens")
     decayed = [p for n, p in model.named_parameters() if p.ndim == 2 and not any(t in n for t in tables)]
@@ -249,14 +248,14 @@ def new_pupil(name: str, tokenizer: PreTrainedTokenizerFast) -> Pupil:
 
 
 def train(name: str, folder: Path, budget_tokens: int, budget_minutes: float, console: Console) -> Pupil:
-    """Train until either budget is spent; a checkpoint goes to `folder` every three minutes and at the end."""
+    """Train until one budget is spent; save a checkpoint in `folder` every three minutes and at the end."""
     resuming = (folder / "counters.json").exists()
-    # The embeddings belong to the tokenizer they were trained with, whatever the lessons are by now.
+    # The embeddings belong to the tokenizer that they were trained with, even if the lessons have changed.
     tokenizer = PreTrainedTokenizerFast.from_pretrained(folder) if resuming else pocket_tokenizer()
     pupil = new_pupil(name, tokenizer)
     if resuming:
         pupil.load(folder)
-        console.log(f"{name}: going on from {pupil.tokens:,} tokens")
+        console.log(f"{name}: resuming from {pupil.tokens:,} tokens")
     tokenizer.save_pretrained(folder)
     pupil.model.config.save_pretrained(folder)
     started = saved = time.monotonic()
@@ -290,7 +289,7 @@ def train(name: str, folder: Path, budget_tokens: int, budget_minutes: float, co
 
 
 def ship(name: str, pupil: Pupil, tokenizer: PreTrainedTokenizerFast, budget_tokens: int) -> None:
-    """Write the trained model beside the package in half precision, with its tokenizer and its training card."""
+    """Install the trained model in the package in half precision, with its tokenizer and its training card."""
     folder = POCKET_WEIGHTS / name
     model = new_model(name, tokenizer)
     model.load_state_dict(pupil.model.state_dict())
@@ -314,10 +313,10 @@ def main() -> None:
     parser = argparse.ArgumentParser(description="Train a pocket model (resumable).")
     parser.add_argument("name", choices=("pocket-gpt2", "pocket-llama"))
     parser.add_argument("--tokens", type=float, default=20e6, help="training budget in tokens (default 20e6)")
-    parser.add_argument("--minutes", type=float, default=90.0, help="pause after so many minutes (default 90)")
+    parser.add_argument("--minutes", type=float, default=90.0, help="pause after this many minutes (default 90)")
     parser.add_argument("--checkpoint", type=Path, default=None, help="folder of the checkpoint (default build/NAME)")
-    parser.add_argument("--threads", type=int, default=1)
-    parser.add_argument("--ship", action="store_true", help="install the model even if its tokens are not yet spent")
+    parser.add_argument("--threads", type=int, default=1, help="CPU threads (default 1)")
+    parser.add_argument("--ship", action="store_true", help="install the model before its token budget is spent")
     given = parser.parse_args()
     torch.set_num_threads(given.threads)
     folder = given.checkpoint or Path("build") / given.name
