@@ -143,7 +143,7 @@ def test_the_size_of_changes_of_a_corpus_metric_comes_from_the_counts_of_the_sav
     ability, drawn = drawn_questions("ner", PocketSource(), AuditSettings(limit=200))
 
     def record(k: int, item: Item) -> ItemRecord:
-        base, after = ability.worked(item), "" if k < 40 else ability.worked(item)
+        base, after = ability.gold_answer(item), "" if k < 40 else ability.gold_answer(item)
         both = [AnswerRecord(text, None, True, float(text != "")) for text in (base, after)]
         given = (item.ability, item.key, item.cluster, "p", item.choices, item.gold, both[0], (both[1],))
         return ItemRecord(*given, fields=item.fields)
