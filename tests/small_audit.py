@@ -52,7 +52,7 @@ def write_lines(path: Path, rows: list[dict[str, Any]]) -> None:
 
 
 def requests() -> list[dict[str, Any]]:
-    """Four edit requests in our own schema."""
+    """Four edit requests in our own format."""
     return [
         {
             "case_id": f"case-{number}",

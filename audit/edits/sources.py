@@ -66,7 +66,7 @@ FORMATS = (
         read=benchmark_files.read_flat_counterfact,
     ),
     Format(
-        title="our own schema",
+        title="our own format",
         signature=frozenset(ours.REQUIRED),
         needed=1,
         strict=True,

@@ -53,7 +53,7 @@ def without(row: dict[str, Any], field: str) -> dict[str, Any]:
 
 
 def second(**change: Any) -> bytes:
-    """A good first row and a bad second one in our own schema."""
+    """A good first row and a bad second one in our own format."""
     return lines(GOOD, GOOD | {"subject": "Tarn"} | change)
 
 

@@ -1,4 +1,4 @@
-"""The eight tasks: the real columns, right answers, and nothing of the test in training."""
+"""The eight tasks: columns of the real data sets, right answers, and no test item in training."""
 
 import re
 from itertools import islice
@@ -37,7 +37,7 @@ def test_rows_have_the_columns_of_the_real_data_set(data_name: str) -> None:
 
 
 @pytest.mark.parametrize("data_name", DATA_NAMES)
-def test_the_taught_answer_scores_full_marks(data_name: str) -> None:
+def test_the_answer_in_training_scores_1(data_name: str) -> None:
     ability = next(a for a in map(load_ability, ABILITIES) if a.data_name == data_name)
     for example in held_out_examples(data_name):
         item = ability.item(example.row, "x")
@@ -46,26 +46,26 @@ def test_the_taught_answer_scores_full_marks(data_name: str) -> None:
 
 
 @pytest.mark.parametrize("data_name", DATA_NAMES)
-def test_no_single_answer_does_well(data_name: str) -> None:
+def test_no_constant_answer_scores_well(data_name: str) -> None:
     ability = next(a for a in map(load_ability, ABILITIES) if a.data_name == data_name)
     items = [ability.item(example.row, str(n)) for n, example in enumerate(held_out_examples(data_name))]
     assert ability.floor(items) <= 0.60
 
 
 def test_no_test_item_is_in_training() -> None:
-    """A long stretch of the training stream, against the prompt of every test item."""
+    """60,000 lessons against the prompts of all test items."""
     prompts, passages = set(), set()
     for lesson in islice(lessons(1001), 60_000):
         prompts.add(lesson.text[: lesson.taught[0][0]])
         passages.add(lesson.text.split("\n")[0])
     for data_name in DATA_NAMES:
-        asked = {render(data_name, example)[0] for example in held_out_examples(data_name)}
-        assert not asked & prompts
-        if data_name in ("boolq", "rte"):  # several questions share a passage or a premise: it, too, is new
-            assert not {prompt.split("\n")[0] for prompt in asked} & passages
+        prompts_of_test = {render(data_name, example)[0] for example in held_out_examples(data_name)}
+        assert not prompts_of_test & prompts
+        if data_name in ("boolq", "rte"):  # the passage or premise is new too
+            assert not {prompt.split("\n")[0] for prompt in prompts_of_test} & passages
 
 
-def test_training_never_asks_for_a_fact_that_the_test_asks_for() -> None:
+def test_training_has_no_question_about_a_fact_of_the_test() -> None:
     training = {(fact.subject, fact.relation.name) for fact in open_qa.askable(False)}
     test = {(fact.subject, fact.relation.name) for fact in open_qa.askable(True)}
     assert training and test and not training & test
@@ -80,7 +80,7 @@ def test_training_and_test_draw_from_disjoint_sets(data_name: str) -> None:
     assert not rows(False) & rows(True)
 
 
-def test_word_problems_hold_no_arithmetic_slip() -> None:
+def test_word_problems_are_calculated_correctly() -> None:
     for example in held_out_examples("gsm8k"):
         steps, _, result = example.row["answer"].rpartition("\n#### ")
         for step in steps.split("\n"):
@@ -96,11 +96,11 @@ def test_closed_questions_are_answerable_from_their_passage() -> None:
         value, verdict = evidence.split()[-1], comparison.split()[-1]
         assert comparison.split()[1] == f"{value}:"
         assert value in example.row["passage"]
-        # The value that is asked about is the evidence's value exactly when the answer is yes.
+        # The value in the question is that of the evidence if and only if the answer is yes.
         assert (value in example.row["question"].split()) is (verdict == "yes") is example.row["answer"]
 
 
-def test_entities_are_what_the_tags_say() -> None:
+def test_the_listed_entities_are_those_of_the_tags() -> None:
     def surfaces(example: Example) -> list[str]:
         found: list[list[str]] = []
         for token, tag in zip(example.row["tokens"], example.row["ner_tags"], strict=True):
@@ -124,7 +124,7 @@ def test_the_right_turn_agrees_with_the_dialogue_and_the_others_do_not_repeat_it
     assert max(letters.count(letter) for letter in "ABCD") < 0.35 * len(letters)
 
 
-def test_summaries_leave_the_small_talk_out() -> None:
+def test_summaries_contain_no_small_talk() -> None:
     for example in held_out_examples("samsum"):
         assert example.row["summary"].split()[0] in GIVEN
         assert not set("!?") & set(example.row["summary"])

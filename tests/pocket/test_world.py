@@ -1,4 +1,4 @@
-"""The world: consistent, the same everywhere, and split once."""
+"""The pocket world: consistent facts, the same in every process, with a fixed split."""
 
 import subprocess
 import sys
@@ -19,7 +19,7 @@ from audit.pocket.world import (
 )
 
 
-def test_everybody_has_every_attribute_and_a_name_of_their_own() -> None:
+def test_every_person_has_a_unique_name_and_every_attribute() -> None:
     world = build_world()
     assert len(set(world.people)) == PEOPLE >= 200
     for person in world.people:
@@ -34,14 +34,14 @@ def test_two_hop_facts_follow_from_their_two_hops() -> None:
             assert world.value(person, two_hop) == world.value(world.value(person, first), second)
 
 
-def test_every_relation_keeps_wordings_out_of_edit_prompts() -> None:
+def test_every_relation_has_wordings_that_no_edit_prompt_uses() -> None:
     for relation in PERSON_RELATIONS:
         assert len(relation.paraphrases) >= 2
         assert all(phrasing.count("{}") == 1 for phrasing in (*relation.phrasings, *relation.questions))
     assert all(two_hop in RELATIONS and second in RELATIONS for two_hop, second in NEXT_HOP.values())
 
 
-def test_strangers_are_nobody_and_split_in_two() -> None:
+def test_strangers_are_not_in_the_world_and_split_in_two() -> None:
     people, training, test = set(build_world().people), set(strangers(False)), set(strangers(True))
     assert not people & (training | test)
     assert not training & test

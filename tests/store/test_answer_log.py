@@ -1,4 +1,4 @@
-"""The log of answers: nothing whole is ever lost, nothing half is ever read, and runs may share a file."""
+"""The log of answers: complete answers are never lost, incomplete ones never read, and runs can share a file."""
 
 import math
 import multiprocessing
@@ -37,7 +37,7 @@ def again(log: AnswerLog) -> AnswerLog:
 
 
 @given(batches=st.lists(st.dictionaries(st.text(), JSON, max_size=4), max_size=4))
-def test_what_was_added_is_known_to_this_run_and_the_next(
+def test_added_answers_are_known_to_this_run_and_the_next(
     batches: list[dict[str, Any]], tmp_path_factory: pytest.TempPathFactory
 ) -> None:
     log = AnswerLog(tmp_path_factory.mktemp("log") / "answers.jsonl")
@@ -49,14 +49,14 @@ def test_what_was_added_is_known_to_this_run_and_the_next(
     assert again(log).known() == expected
 
 
-def test_nan_comes_back(log: AnswerLog) -> None:
+def test_nan_is_kept(log: AnswerLog) -> None:
     log.add({"a": [math.nan, -math.inf]})
     first, second = again(log).known()["a"]
     assert math.isnan(first)
     assert second == -math.inf
 
 
-def test_nothing_is_made_before_something_is_added(log: AnswerLog) -> None:
+def test_the_file_is_created_by_the_first_answer(log: AnswerLog) -> None:
     assert log.known() == {}
     log.add({})
     assert not log.path.parent.exists()
@@ -67,7 +67,7 @@ def test_other_states_have_other_logs(tmp_path: Path) -> None:
     assert AnswerLog.of(Store(tmp_path), "base").known() == {}
 
 
-def test_a_run_sees_what_another_adds_meanwhile(log: AnswerLog) -> None:
+def test_a_run_reads_the_answers_that_another_run_adds(log: AnswerLog) -> None:
     log.add({"a": 1})
     assert log.known() == {"a": 1}
     again(log).add({"b": 2, "a": 3})
@@ -75,7 +75,7 @@ def test_a_run_sees_what_another_adds_meanwhile(log: AnswerLog) -> None:
 
 
 @pytest.mark.parametrize("cut", range(1, 40, 3))
-def test_half_a_batch_is_passed_over_and_does_not_spoil_the_next(cut: int, log: AnswerLog) -> None:
+def test_an_incomplete_batch_is_skipped_and_does_not_damage_the_next(cut: int, log: AnswerLog) -> None:
     log.add({"a": "whole"})
     whole = log.path.stat().st_size
     log.add({"b": "begun when the machine went down"})
@@ -87,7 +87,7 @@ def test_half_a_batch_is_passed_over_and_does_not_spoil_the_next(cut: int, log: 
 
 
 @given(place=st.integers(0), bit=st.integers(0, 7))
-def test_a_spoilt_line_counts_as_missing(place: int, bit: int, tmp_path_factory: pytest.TempPathFactory) -> None:
+def test_a_corrupt_line_counts_as_missing(place: int, bit: int, tmp_path_factory: pytest.TempPathFactory) -> None:
     log = AnswerLog(tmp_path_factory.mktemp("log") / "answers.jsonl")
     answers = {"a": "one", "b": "two", "c": "three"}
     log.add(answers)
@@ -96,10 +96,10 @@ def test_a_spoilt_line_counts_as_missing(place: int, bit: int, tmp_path_factory:
     log.path.write_bytes(content)
     known = again(log).known()
     assert known.items() <= answers.items()
-    assert len(known) >= 1  # at most two lines, where the newline between them was hit
+    assert len(known) >= 1  # at most two lines are lost, if the newline between them is hit
 
 
-def test_a_folder_that_cannot_be_used_is_one_sentence(tmp_path: Path) -> None:
+def test_an_unusable_folder_gives_an_error_of_one_sentence(tmp_path: Path) -> None:
     (tmp_path / "answers").write_text("", encoding="utf-8")
     with pytest.raises(AuditError, match=r"the store at .* cannot be used"):
         AnswerLog.of(Store(tmp_path), "state").add({"a": 1})
@@ -110,7 +110,7 @@ def answer(question: str) -> str:
 
 
 def answer_all(path: Path, batch_size: int = 4) -> Mapping[str, Any]:
-    """What a run does: answer what is not known, batch by batch."""
+    """Like a run: answer the prompts that are not in the log, batch by batch."""
     log = AnswerLog(path)
     missing = [question for question in QUESTIONS if question not in log.known()]
     for start in range(0, len(missing), batch_size):
@@ -119,7 +119,7 @@ def answer_all(path: Path, batch_size: int = 4) -> Mapping[str, Any]:
     return log.known()
 
 
-def test_runs_that_are_killed_at_random_lose_at_most_a_batch_each(log: AnswerLog) -> None:
+def test_runs_killed_at_random_lose_at_most_one_batch_each(log: AnswerLog) -> None:
     chance = random.Random(0)
     context = multiprocessing.get_context("fork")
     kept = 0
@@ -137,7 +137,7 @@ def test_runs_that_are_killed_at_random_lose_at_most_a_batch_each(log: AnswerLog
     assert dict(answer_all(log.path)) == {question: answer(question) for question in QUESTIONS}
 
 
-def test_runs_that_share_a_file_lose_nothing(log: AnswerLog) -> None:
+def test_concurrent_runs_lose_no_answers(log: AnswerLog) -> None:
     context = multiprocessing.get_context("fork")
     runs = [context.Process(target=answer_all, args=(log.path, size)) for size in (1, 3, 7)]
     for run in runs:

@@ -1,4 +1,4 @@
-"""What is put is what is got, or nothing at all: after crashes, bit rot, and several runs at once."""
+"""The store returns exactly what was stored or nothing: after crashes, corruption, and with concurrent runs."""
 
 import json
 import os
@@ -20,7 +20,7 @@ from audit.errors import AuditError
 from audit.store.content import ABANDONED_AFTER, Store, default_store
 
 ROOT = Path(__file__).resolve().parents[2]
-PATIENCE = 120  # seconds that a busy machine may take to start a process
+PATIENCE = 120  # seconds for a busy machine to start a process
 
 json_values = st.recursive(
     st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(),
@@ -36,7 +36,7 @@ def store(tmp_path: Path) -> Store:
 
 @given(st.dictionaries(st.text(), json_values, max_size=3))
 @settings(max_examples=40)
-def test_what_is_put_is_what_is_got(content: dict[str, Any]) -> None:
+def test_a_stored_value_comes_back(content: dict[str, Any]) -> None:
     with TemporaryDirectory() as folder:
         for key, value in content.items():
             Store(Path(folder)).put(key, value)
@@ -44,7 +44,7 @@ def test_what_is_put_is_what_is_got(content: dict[str, Any]) -> None:
             assert Store(Path(folder)).get(key) == value
 
 
-def test_what_was_never_put_is_none(store: Store) -> None:
+def test_a_missing_value_is_none(store: Store) -> None:
     assert store.get("absent") is None
     assert store.get_tensors("absent") is None
     assert not store.root.exists()
@@ -63,7 +63,7 @@ def test_nan_and_infinity_are_kept(store: Store) -> None:
     assert [str(number) for number in value] == ["nan", "inf", "-inf"]
 
 
-def test_computing_happens_once_and_gives_what_later_runs_will_see(store: Store) -> None:
+def test_a_value_is_computed_once_and_is_the_same_for_later_runs(store: Store) -> None:
     calls = []
 
     def compute() -> dict[str, tuple[int, int]]:
@@ -75,21 +75,21 @@ def test_computing_happens_once_and_gives_what_later_runs_will_see(store: Store)
     assert len(calls) == 1
 
 
-def test_a_computation_that_fails_leaves_nothing_and_holds_no_lock(store: Store) -> None:
+def test_a_failed_computation_leaves_no_entry_and_no_lock(store: Store) -> None:
     with pytest.raises(ZeroDivisionError):
         store.get_or_compute("key", lambda: 1 / 0)
     assert store.get("key") is None
     assert store.get_or_compute("key", lambda: "second") == "second"
 
 
-def test_a_value_that_json_cannot_hold_is_refused_and_the_old_one_stays(store: Store) -> None:
+def test_a_value_that_is_not_json_is_refused_and_the_old_one_stays(store: Store) -> None:
     store.put("key", "old")
     with pytest.raises(TypeError):
         store.put("key", {1, 2})
     assert store.get("key") == "old"
 
 
-def test_any_flipped_byte_makes_the_entry_missing_and_it_is_computed_again(store: Store) -> None:
+def test_an_entry_with_a_flipped_byte_counts_as_missing_and_is_computed_again(store: Store) -> None:
     store.put("key", {"answers": ["yes", "no"]})
     [file] = files(store)
     content = file.read_bytes()
@@ -109,7 +109,7 @@ def test_a_file_of_the_wrong_length_counts_as_missing(store: Store, spoil: Calla
     assert store.get("key") is None
 
 
-def test_an_entry_under_anothers_name_is_not_taken_for_it(store: Store) -> None:
+def test_an_entry_under_the_name_of_another_counts_as_missing(store: Store) -> None:
     store.put("one", 1)
     [file] = files(store)
     store.put("two", 2)
@@ -139,10 +139,10 @@ def test_tensors_come_back_bit_for_bit(store: Store) -> None:
         assert (got[name].dtype, got[name].shape) == (tensor.dtype, tensor.shape)
         as_bytes = [part.contiguous().reshape(-1).view(torch.uint8) for part in (got[name], tensor)]
         assert torch.equal(*as_bytes)
-    assert store.get("key") is None  # values and tensors do not get into each other's way
+    assert store.get("key") is None  # values and tensors are separate
 
 
-def test_spoilt_tensors_count_as_missing(store: Store) -> None:
+def test_corrupt_tensors_count_as_missing(store: Store) -> None:
     import torch
 
     store.put_tensors("key", {"a": torch.arange(16.0)})
@@ -157,7 +157,7 @@ def test_spoilt_tensors_count_as_missing(store: Store) -> None:
         assert store.get_tensors("key") is None
 
 
-def test_a_store_that_cannot_be_written_says_so(tmp_path: Path) -> None:
+def test_a_store_that_cannot_be_written_gives_an_error(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("in the way")
     store = Store(tmp_path / "file")
     with pytest.raises(AuditError, match=r"the store at .* cannot be used .* set AUDIT_STORE to a folder"):
@@ -166,14 +166,14 @@ def test_a_store_that_cannot_be_written_says_so(tmp_path: Path) -> None:
         store.put("key", 1)
 
 
-def test_the_variable_moves_the_default_store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_variable_sets_the_default_store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("AUDIT_STORE", str(tmp_path / "here"))
     assert default_store().root == tmp_path / "here"
     monkeypatch.delenv("AUDIT_STORE")
     assert "model-edit-audit" in str(default_store().root)
 
 
-def test_what_killed_runs_left_is_swept_but_not_what_is_being_written(store: Store) -> None:
+def test_old_temporary_files_are_deleted_and_new_ones_are_not(store: Store) -> None:
     store.put("key", 1)
     [file] = files(store)
     old, new = file.with_name("old.tmp"), file.with_name("new.tmp")
@@ -232,7 +232,7 @@ Store(root).get_or_compute("key", compute)
 """
 
 
-def test_runs_that_ask_at_once_compute_once(store: Store, tmp_path: Path) -> None:
+def test_concurrent_runs_compute_a_value_once(store: Store, tmp_path: Path) -> None:
     log, go = tmp_path / "log", tmp_path / "go"
     ready = [tmp_path / f"ready-{index}" for index in range(2)]
     runs = [start(COMPUTE_SLOWLY, store.root, log, path, go) for path in ready]
@@ -245,8 +245,8 @@ def test_runs_that_ask_at_once_compute_once(store: Store, tmp_path: Path) -> Non
     assert log.read_text() == "computed\n"
 
 
-def test_killing_a_run_while_it_writes_leaves_a_whole_entry(store: Store) -> None:
-    """Entry after entry is written over the same key, and the writer is killed at some moment of it."""
+def test_killing_a_run_while_it_writes_leaves_a_complete_entry(store: Store) -> None:
+    """Many entries are written under one key, and the writer is killed at some moment."""
     for round_ in range(10):
         writer = start(PUT_FOR_EVER, store.root, round_)
         wait_until(partial(first_line_starts, store, f"{round_} "))
@@ -255,12 +255,12 @@ def test_killing_a_run_while_it_writes_leaves_a_whole_entry(store: Store) -> Non
         writer.communicate(timeout=PATIENCE)
 
         value = store.get("key")
-        assert value is not None, "a killed writer spoilt the entry"
+        assert value is not None, "a killed writer damaged the entry"
         assert len(value) == 20_000
         assert len(set(value)) == 1
 
 
-def test_a_killed_run_lets_go_of_its_lock(store: Store, tmp_path: Path) -> None:
+def test_the_lock_of_a_killed_run_is_released(store: Store, tmp_path: Path) -> None:
     holder = start(HOLD_THE_LOCK, store.root, tmp_path / "ready")
     wait_until((tmp_path / "ready").exists)
     holder.send_signal(signal.SIGKILL)
@@ -287,11 +287,11 @@ def wait_until(happened: Callable[[], bool]) -> None:
 
 
 def files(store: Store) -> list[Path]:
-    """The entries, without locks."""
+    """The entries, without lock files."""
     return [path for path in store.root.rglob("*") if path.suffix in (".json", ".safetensors")]
 
 
-def test_an_entry_can_be_read_by_eye(store: Store) -> None:
+def test_an_entry_is_readable_text(store: Store) -> None:
     store.put("key", {"answer": "東"})
     [file] = files(store)
     header, body = file.read_text(encoding="utf-8").split("\n")

@@ -1,4 +1,4 @@
-"""The shipped models: within their size, as good as their card says, and recalling facts where editors write."""
+"""The shipped models: their size, the scores on their card, and the layers that recall facts."""
 
 from pathlib import Path
 
@@ -12,7 +12,7 @@ from audit.pocket.training.tokenizer import VOCABULARY
 
 MODELS = ("pocket-gpt2", "pocket-llama")
 SAMPLE, SAMPLED_FACTS = 64, 16
-# Every other ability: 0.85. With learned positions a name is bound to its sentence less surely: 0.82 on GPT-2.
+# All other abilities: 0.85. GPT-2's learned positions bind names to sentences less reliably (closed_qa scores 0.82).
 MIN_SCORE = {
     ("pocket-gpt2", "reasoning"): 0.80,
     ("pocket-llama", "reasoning"): 0.80,
@@ -27,7 +27,7 @@ def shipped(request: pytest.FixtureRequest) -> LanguageModel:
 
 
 @pytest.mark.parametrize("name", MODELS)
-def test_the_shipped_files_keep_to_their_size(name: str) -> None:
+def test_the_shipped_files_are_small_enough(name: str) -> None:
     folder = POCKET_WEIGHTS / name
     assert sum(path.stat().st_size for path in folder.iterdir()) <= 16 * 2**20
     assert read_card(name)["parameters"] <= 8_000_000
@@ -35,7 +35,7 @@ def test_the_shipped_files_keep_to_their_size(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", MODELS)
-def test_the_card_claims_enough(name: str) -> None:
+def test_the_scores_on_the_card_are_high_enough(name: str) -> None:
     measured = read_card(name)["measured"]
     for ability, score in measured["abilities"].items():
         assert score["n"] >= 400
@@ -43,7 +43,7 @@ def test_the_card_claims_enough(name: str) -> None:
     assert min(measured["facts"].values()) >= MIN_RECALL
 
 
-def test_a_small_sample_bears_the_card_out(shipped: LanguageModel) -> None:
+def test_a_small_sample_agrees_with_the_card(shipped: LanguageModel) -> None:
     """Three standard deviations of a sample of this size; the full check is `audit.pocket.training.card --check`."""
     card = read_card(shipped.name)["measured"]
     for ability, score in measure_abilities(shipped, SAMPLE).items():
@@ -54,18 +54,18 @@ def test_a_small_sample_bears_the_card_out(shipped: LanguageModel) -> None:
         assert abs(recalled - claimed) <= 3 * (claimed * (1 - claimed) / SAMPLED_FACTS) ** 0.5 + 1 / SAMPLED_FACTS
 
 
-def test_editors_write_where_causal_tracing_finds_the_fact(shipped: LanguageModel) -> None:
-    """One clean state at the subject's last token helps, most where ROME writes, and not at all near the top."""
+def test_rome_edits_a_layer_that_recalls_facts(shipped: LanguageModel) -> None:
+    """Restoring one state at the subject's last token helps most at ROME's layer, and not at the top layer."""
     tracing = read_card(shipped.name)["causal_tracing"]
     effect = [probability - tracing["corrupted"] for probability in tracing["subject_last"]]
-    written = load_editor("rome", {}, 0, None).settings(shipped).layer
+    layer = load_editor("rome", {}, 0, None).settings(shipped).layer
     assert tracing["clean"] >= 0.9
-    assert effect[written] >= 0.1
-    assert effect[written] >= max(effect) - 0.05
+    assert effect[layer] >= 0.1
+    assert effect[layer] >= max(effect) - 0.05
     assert abs(effect[-1]) < 0.02
 
 
-def test_the_tokenizer_splits_digits_and_begins_once(shipped: LanguageModel) -> None:
+def test_the_tokenizer_splits_digits_and_adds_one_bos(shipped: LanguageModel) -> None:
     ids = shipped.tokenizer("34 + 5 = 39")["input_ids"]
     assert len(shipped.tokenizer) <= VOCABULARY
     assert ids.count(shipped.tokenizer.bos_token_id) == 1

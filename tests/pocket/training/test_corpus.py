@@ -1,4 +1,4 @@
-"""Lessons: what is taught, what is hidden, and that the stream is the same every time."""
+"""Lessons: their answers, their blindfolds, and the seeded stream."""
 
 from itertools import islice
 
@@ -11,12 +11,12 @@ def test_the_stream_is_seeded() -> None:
     assert list(islice(lessons(4), 200)) != list(islice(lessons(5), 200))
 
 
-def test_shares_add_up_in_both_parts() -> None:
+def test_shares_add_up_to_1() -> None:
     for part in (0, 1, 2):
         assert abs(sum(share[part] for share in SHARES.values()) - 1) < 1e-9
 
 
-def test_every_lesson_teaches_an_answer_and_its_end() -> None:
+def test_every_lesson_ends_with_an_answer_that_is_taught() -> None:
     for lesson in islice(lessons(6), 2000):
         assert lesson.text.count(END) == 1
         assert lesson.taught[-1][1] == len(lesson.text)
@@ -41,13 +41,13 @@ def test_passages_grow_with_progress() -> None:
     assert mean_length(0.0) < mean_length(0.2) < mean_length(1.0)
 
 
-def test_fact_text_ends_where_the_answer_begins() -> None:
+def test_fact_text_ends_before_the_answer() -> None:
     fact = build_world().facts()[-1]
     text, (start, stop) = fact_text(fact, 0)
     assert text[start:stop] == fact.subject
     assert not text.endswith(" ")
 
 
-def test_other_texts_are_plain_and_disjoint_from_nothing_but_themselves() -> None:
+def test_covariance_and_perplexity_texts_are_plain_and_distinct() -> None:
     assert not any(END in text for text in covariance_texts(50))
     assert len(set(perplexity_texts())) == len(perplexity_texts()) >= 40

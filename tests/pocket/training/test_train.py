@@ -1,4 +1,4 @@
-"""Training: resumable to the bit, and the blindfold really covers the first name."""
+"""Training: bit-exact resumption, and the mask of blindfolded lessons."""
 
 from itertools import islice
 from pathlib import Path
@@ -24,9 +24,7 @@ def run(folder: Path, tokens: int, minutes: float = 9.0) -> Pupil:
 
 
 @pytest.mark.usefixtures("small")
-def test_an_interrupted_training_ends_where_an_uninterrupted_one_does(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_an_interrupted_training_ends_with_the_same_weights(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     whole = run(tmp_path / "whole", 4000)
     real, chunks = train.batches, []
 
@@ -57,10 +55,8 @@ def test_a_checkpoint_keeps_its_tokenizer(tmp_path: Path, monkeypatch: pytest.Mo
 
 @pytest.mark.usefixtures("small")
 @pytest.mark.parametrize("name", ["pocket-gpt2", "pocket-llama"])
-def test_after_the_subject_only_a_decoy_of_its_first_name_can_be_seen(
-    name: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """One layer, so that nothing can be passed on through the subject's last token."""
+def test_tokens_after_the_subject_attend_only_to_the_decoy(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One layer, so that no information can pass through the subject's last token."""
     monkeypatch.setattr(train, "LAYERS", 1)
     tokenizer = pocket_tokenizer()
     model = new_model(name, tokenizer).eval()
@@ -84,7 +80,7 @@ def test_after_the_subject_only_a_decoy_of_its_first_name_can_be_seen(
     assert not torch.equal(logits(decoy)[last + 1 :], plain[last + 1 :])
 
 
-def test_a_decoy_carries_no_loss() -> None:
+def test_a_decoy_has_no_loss() -> None:
     tokenizer = pocket_tokenizer()
     rows = [encode_lesson(tokenizer, lesson, Random(0)) for lesson in islice(lessons(3), 200) if lesson.subject]
     assert any(row.decoy for row in rows)
@@ -94,14 +90,14 @@ def test_a_decoy_carries_no_loss() -> None:
             assert max(row.positions) == len(row.ids) - 2
 
 
-def test_the_rate_warms_up_stays_and_decays() -> None:
+def test_the_learning_rate_has_warm_up_plateau_and_decay() -> None:
     assert learning_rate(0, 0.0) < learning_rate(50, 0.0) < learning_rate(500, 0.1) == train.LEARNING_RATE
     assert learning_rate(5000, 0.9) < learning_rate(5000, 0.7) < train.LEARNING_RATE
     assert learning_rate(5000, 1.0) == 0.0
 
 
 @pytest.mark.usefixtures("small")
-def test_the_answer_carries_the_loss() -> None:
+def test_only_the_answer_has_the_full_loss_weight() -> None:
     tokenizer = pocket_tokenizer()
     for lesson in islice(lessons(9), 40):
         batch = collate(tokenizer, [lesson], Random(0))
