@@ -32,7 +32,6 @@ from audit.answering.reuse_counts import taken_over
 from audit.answering.run_answers import AskedAbilities
 from audit.answering.triage import triage
 from audit.editing.changes import Changes, Told, changes_of
-from audit.editing.identity import versions
 from audit.editing.measures import Soundness, edit_score_rows, score_edits_of, weights_restored
 from audit.editing.steps import EditedModel
 from audit.edits.requests import EditRequest
@@ -53,6 +52,7 @@ from audit.reports.rows import AbilityRow, EditScore, IntegrityRow, RunHeader, R
 from audit.run_header import run_header
 from audit.settings.declaration import Effect
 from audit.settings.options import DEFAULT_MARGIN, AuditSettings
+from audit.store import versions
 from audit.store.answer_log import AnswerLog
 from audit.store.content import Store, store_at
 from audit.verdicts.margins import Margin, margin_of

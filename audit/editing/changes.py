@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any, Protocol
 
-from audit.editing.identity import plan_identity, source_fingerprint, versions
+from audit.editing.identity import plan_identity, source_fingerprint
 from audit.editing.plan_folder import KeptStep, PlanFolder
 from audit.editing.steps import EditedModel, RestrainedEditor, carry_out, edited_models
 from audit.editors import EDITORS, load_editor
@@ -23,6 +23,7 @@ from audit.edits.sources import LoadedRequests, load_requests, requests_fingerpr
 from audit.engine.known_model import KnownModel
 from audit.progress import Progress
 from audit.settings.options import AuditSettings
+from audit.store import versions
 from audit.store.content import Store
 
 DEFAULT_EDITS = "pocket"

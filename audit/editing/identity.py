@@ -1,7 +1,6 @@
 """What makes a plan the same plan, and a run the same run: everything that a patch depends on, by name."""
 
 import hashlib
-import importlib.metadata
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -10,9 +9,7 @@ from audit.editors.contract import Editor
 from audit.edits.plan import EditPlan
 from audit.models.language_model import LanguageModel
 from audit.settings.options import AuditSettings
-
-PACKAGE = "model-edit-audit"
-PACKAGES = ("torch", "transformers", "numpy", "scipy", "rouge-score", PACKAGE)
+from audit.store import PACKAGE, versions
 
 
 def plan_identity(
@@ -52,14 +49,3 @@ def source_fingerprint() -> str:
         digest.update(f"{path.relative_to(package)}\n".encode())
         digest.update(path.read_bytes())
     return digest.hexdigest()
-
-
-def versions() -> dict[str, str]:
-    """The versions of the packages that results depend on; a clone that is not installed has no version."""
-    found: dict[str, str] = {}
-    for package in PACKAGES:
-        try:
-            found[package] = importlib.metadata.version(package)
-        except importlib.metadata.PackageNotFoundError:
-            continue
-    return found

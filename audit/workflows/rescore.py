@@ -17,10 +17,10 @@ from audit.abilities.presentation import AbilityWrapper
 from audit.answering.paired_answers import PairedAnswers
 from audit.answering.scores import Raw, read_raw
 from audit.answering.settlement import Settled, from_all, resettled
-from audit.editing.identity import PACKAGE, versions
 from audit.errors import AuditError
 from audit.reports.ability_rows import records, row_of
 from audit.reports.rows import AbilityRow, AnswerRecord, ItemRecord, RunReport
+from audit.store import PACKAGE, versions
 from audit.verdicts.margins import Margin, margin_of
 
 

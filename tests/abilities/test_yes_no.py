@@ -107,17 +107,17 @@ def test_scores_are_one_or_zero():
     assert ability.score(item, ability.parse(" negative, not positive")).value == 0.0
 
 
-def test_one_question_mark_whatever_the_data_say():
+def test_a_question_ends_with_exactly_one_question_mark():
     ability = ClosedQA()
     prompts = {
         ability.prompt(ability.item({**BOOLQ_ROW, "question": q}, "k")) for q in ("is it", "is it?", "is it ?? ")
     }
     assert prompts == {"Oskar lives in Kelm.\nQuestion: is it?\nAnswer:"}
-    with pytest.raises(AuditError, match="asks nothing"):
+    with pytest.raises(AuditError, match="only question marks"):
         ability.item({**BOOLQ_ROW, "question": "?"}, "k")
 
 
-def test_items_of_one_source_share_a_cluster():
+def test_items_with_one_source_share_a_cluster():
     first, second = (ClosedQA().item({**BOOLQ_ROW, "question": q}, q) for q in ("is it", "was it"))
     other = ClosedQA().item({**BOOLQ_ROW, "passage": "Another."}, "k")
     assert first.cluster == second.cluster != other.cluster

@@ -139,7 +139,7 @@ def test_shots_need_a_training_split(runs: DataSuites, folder: Path) -> None:
     result.assert_outcomes(failed=1, skipped=1)
     text = " ".join(result.stdout.str().split())
     assert "protocol standard, 2 shots" in text
-    assert f"closed_qa was not asked with --shots 2: {folder} holds no boolq.train.jsonl or" in text
+    assert f"closed_qa was not asked with --shots 2: {folder} has no boolq.train.jsonl or" in text
     (prompt, *_) = (row["prompt"] for row in items_of(runs))
     assert prompt.count("True or False?\nAnswer: ") == 2
     assert prompt.count("Then ") == 2
