@@ -1,9 +1,9 @@
 """Does editing a language model hurt what it could already do?
 
-    from audit import Audit
+    from audit import Audit, summary
 
     report = Audit(model="pocket-gpt2", editor="memit").run()
-    print(report.table())
+    print(summary(report))
 
 Nothing heavy is imported until a name is used.
 """
@@ -13,16 +13,32 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from audit.audit import Audit
     from audit.errors import AuditError
+    from audit.reports.folder import read_report, write_report
+    from audit.reports.markdown import markdown
     from audit.reports.rows import RunReport
+    from audit.reports.terminal import summary
     from audit.settings.options import AuditSettings
 
-__all__ = ["Audit", "AuditError", "AuditSettings", "RunReport"]
+__all__ = [
+    "Audit",
+    "AuditError",
+    "AuditSettings",
+    "RunReport",
+    "markdown",
+    "read_report",
+    "summary",
+    "write_report",
+]
 
 _HOMES = {
     "Audit": "audit.audit",
     "AuditError": "audit.errors",
     "AuditSettings": "audit.settings.options",
     "RunReport": "audit.reports.rows",
+    "markdown": "audit.reports.markdown",
+    "read_report": "audit.reports.folder",
+    "summary": "audit.reports.terminal",
+    "write_report": "audit.reports.folder",
 }
 
 

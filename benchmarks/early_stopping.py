@@ -86,7 +86,8 @@ def measure(model: str, editor: str, limit: int, patch: Path) -> Cell:
     full, seconds_full = rows(model, editor, limit, patch, early=False)
     early, seconds_early = rows(model, editor, limit, patch, early=True)
     asked = tuple(
-        Asked(one.ability, one.outcome, other.outcome, one.n, other.n) for one, other in zip(full, early, strict=True)
+        Asked(one.ability, one.outcome, other.outcome, one.verdict.n, other.verdict.n)
+        for one, other in zip(full, early, strict=True)
     )
     return Cell(
         model=model,

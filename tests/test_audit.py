@@ -16,7 +16,8 @@ from audit.engine.generation import write_answers
 from audit.errors import AuditError
 from audit.models.fingerprints import weights_fingerprint
 from audit.models.patches import DenseDelta, WeightPatch
-from audit.reports.folder import read_report
+from audit.reports.folder import read_report, write_report
+from audit.reports.reuse import reuse_sentences
 from audit.reports.rows import RunReport
 from audit.settings.options import AuditSettings
 from tests.small_audit import SmallWorld, build, teach
@@ -64,7 +65,7 @@ def answers(report: RunReport) -> list[list[str]]:
 def test_nothing_edited_nothing_changed(options: dict[str, Any]) -> None:
     report = Audit(**options | {"limit": 6}).run()
     assert [row.ability for row in report.abilities] == list(ABILITIES)
-    assert {row.drop for row in report.abilities} == {0.0}
+    assert {row.verdict.drop for row in report.abilities} == {0.0}
     assert {row.changed for row in report.abilities} == {0}
     assert len(report.items) == 6 * len(ABILITIES)
     assert all(base == edited for base, edited in answers(report))
@@ -83,15 +84,15 @@ def test_an_ability_passes_untouched_and_fails_under_noise(options: dict[str, An
 
 def test_the_margin_of_the_settings_wins_over_the_suites(options: dict[str, Any]) -> None:
     audit = Audit(**options | {"margins": {"open_qa": 0.02}})
-    assert audit.verdict("open_qa", max_drop=0.05).margin == 0.02
+    assert audit.verdict("open_qa", max_drop=0.05).verdict.margin == 0.02
     assert audit.verdict("open_qa").outcome == "INCONCLUSIVE"  # 60 items cannot certify 2 points
-    assert Audit(**options).verdict("open_qa", max_drop=0.07).margin == 0.07
+    assert Audit(**options).verdict("open_qa", max_drop=0.07).verdict.margin == 0.07
 
 
 def test_a_run_keeps_the_margins_that_were_asked_for_before(options: dict[str, Any]) -> None:
     audit = Audit(**options)
     audit.verdict("open_qa", max_drop=0.4)
-    assert audit.run(["open_qa"]).abilities[0].margin == 0.4
+    assert audit.run(["open_qa"]).abilities[0].verdict.margin == 0.4
 
 
 @pytest.mark.parametrize(
@@ -121,7 +122,7 @@ def test_edits_one_at_a_time_ask_every_item_of_each_model(options: dict[str, Any
     report = Audit(**options | wanted).run(["open_qa"])
     (row,) = report.abilities
     assert {len(item.edited) for item in report.items} == {3}
-    assert row.edited == pytest.approx(sum(item.edited_score for item in report.items) / 5)
+    assert row.verdict.edited == pytest.approx(sum(item.edited_score for item in report.items) / 5)
     assert {score.n for score in report.edit_scores if score.measure == "efficacy"} == {3}
     assert "immediate efficacy" not in {score.measure for score in report.edit_scores}
 
@@ -139,7 +140,7 @@ def test_base_answers_are_asked_once_for_the_same_weights(options: dict[str, Any
     second = Audit(**options | {"editor": "vandal"})
     assert first.verdict("open_qa").base_from_store is False
     assert second.verdict("open_qa").base_from_store is True
-    assert second.verdict("open_qa").base == 1.0
+    assert second.verdict("open_qa").verdict.base == 1.0
     assert first.verdict("open_qa").items_fingerprint == second.verdict("open_qa").items_fingerprint
 
 
@@ -166,7 +167,7 @@ def test_only_what_was_never_asked_is_asked(options: dict[str, Any], monkeypatch
     report = Audit(**options).run(["open_qa"])
     assert asked == [53, 53]  # base and edited
     assert answers(report) == answers(undisturbed)
-    assert "answers: 14 of 120 had been given in earlier runs" in report.taken_over.sentences()
+    assert "answers: 14 of 120 come from earlier runs" in reuse_sentences(report.taken_over)
 
 
 @pytest.mark.parametrize("other", [{"use_store": False}, {"dtype": "bfloat16"}], ids=lambda other: next(iter(other)))
@@ -212,7 +213,7 @@ def test_a_spoilt_entry_of_the_store_is_asked_again(options: dict[str, Any], tmp
     for entry in (tmp_path / "store").rglob("*.jsonl"):
         entry.write_bytes(entry.read_bytes().replace(b'"text": "', b'"text": "not '))
     after = Audit(**options).verdict("open_qa")
-    assert (after.base_from_store, after.base) == (False, before.base)
+    assert (after.base_from_store, after.verdict.base) == (False, before.verdict.base)
 
 
 def test_not_a_number_is_caught_by_integrity_and_abilities(options: dict[str, Any]) -> None:
@@ -220,8 +221,8 @@ def test_not_a_number_is_caught_by_integrity_and_abilities(options: dict[str, An
     unsound = {row.check for row in report.integrity if row.sound is False}
     assert {"finite weights", "finite logits", "relative update norm", "perplexity ratio"} <= unsound
     assert report.outcome == "FAIL"
-    assert [row.edited for row in report.abilities] == [0.0, 0.0]  # no free points for an index 0
-    json.loads((report.save(options["store"].parent) / "verdict.json").read_text(encoding="utf-8"))
+    assert [row.verdict.edited for row in report.abilities] == [0.0, 0.0]  # no free points for an index 0
+    json.loads((write_report(report, options["store"].parent) / "verdict.json").read_text(encoding="utf-8"))
 
 
 def test_an_editor_that_breaks_leaves_the_weights_alone(options: dict[str, Any]) -> None:
@@ -248,7 +249,7 @@ def test_the_report_holds_what_it_takes_to_repeat_the_run(options: dict[str, Any
     assert {"python", "torch", "transformers"} <= set(report.versions)
     assert report.settings["model"] == options["model"]
     assert {"loading", "editing", "base answers", "edited answers", "edit scores", "integrity"} == set(report.seconds)
-    folder = report.save(tmp_path / "reports")
+    folder = write_report(report, tmp_path / "reports")
     assert read_report(folder, with_items=True).items == report.items
 
 

@@ -21,9 +21,9 @@ def test_flips_on_items_that_mention_an_edit_and_elsewhere_add_up(report: RunRep
     for row in report.abilities:
         assert row.flips is not None
         inside, outside = row.flips.mentioning, row.flips.elsewhere
-        assert inside.items + outside.items == row.n
-        assert inside.right_to_wrong + outside.right_to_wrong == row.right_to_wrong
-        assert inside.wrong_to_right + outside.wrong_to_right == row.wrong_to_right
+        assert inside.items + outside.items == row.verdict.n
+        assert inside.right_to_wrong + outside.right_to_wrong == row.verdict.right_to_wrong
+        assert inside.wrong_to_right + outside.wrong_to_right == row.verdict.wrong_to_right
         assert inside.parsed_to_unparseable + outside.parsed_to_unparseable == row.parsed_to_unparseable
     (asked,) = [row for row in report.abilities if row.ability == "open_qa"]
     assert asked.flips is not None and asked.flips.mentioning.items > 0 and asked.flips.elsewhere.items > 0

@@ -22,7 +22,7 @@ def test_seven_abilities_are_asked_in_the_papers_words_and_the_eighth_says_what_
     assert len(prompts) == 4
     assert all(prompt.startswith("For each snippet of text,label") for prompt in prompts)
     (row,) = [row for row in report.abilities if row.ability == "ner"]
-    assert (row.n, row.clusters, row.metric) == (16, 4, "recall by type")
+    assert (row.verdict.n, row.verdict.clusters, row.metric) == (16, 4, "recall by type")
 
 
 def test_the_two_protocols_share_no_answers(tmp_path: Path) -> None:

@@ -33,7 +33,9 @@ def test_every_ability_is_asked_about_real_rows(world: SmallWorld, tmp_path: Pat
         audit.verdict(name)
     report = audit.report()
     assert dict(report.unasked) == {}
-    assert [(row.ability, row.n, row.drop) for row in report.abilities] == [(name, 3, 0.0) for name in ABILITIES]
+    assert [(row.ability, row.verdict.n, row.verdict.drop) for row in report.abilities] == [
+        (name, 3, 0.0) for name in ABILITIES
+    ]
     assert report.header.data == str(REAL)
     assert {f"data {name}" for name in ABILITIES} <= set(report.fingerprints)
     again = Audit(editor="identity", data=str(REAL), limit=3, **options)

@@ -34,9 +34,10 @@ app = typer.Typer(
 def report(folder: Annotated[Path, typer.Argument(help="folder of a run, such as reports/<run>")]) -> None:
     """Show the summary of a past run again, from its verdict.json."""
     from audit.reports.folder import read_report
+    from audit.reports.run_sentences import header_lines
 
     found = read_report(folder)
-    for line in found.header.lines():
+    for line in header_lines(found.header):
         typer.echo(line)
     show(found)
 

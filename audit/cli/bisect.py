@@ -50,4 +50,4 @@ def bisect(
 def _show(one: "Evaluation") -> None:
     outcome = "fails" if one.failed else "does not fail"
     near = "" if one.sure else ", not certain"
-    typer.echo(f"{one.edits}: {outcome}, drop {one.drop:.3f} on {one.n} items{near}")
+    typer.echo(f"{one.edits}: {outcome}, drop {one.verdict.drop:.3f} on {one.verdict.n} items{near}")

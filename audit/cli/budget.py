@@ -46,6 +46,5 @@ def budget(
 def _show(look: "Look") -> None:
     edits = "1 edit" if look.edits == 1 else f"{look.edits} edits"
     worst = look.worst
-    typer.echo(
-        f"{edits}: " + ("all PASS" if worst is None else f"{worst.named} {worst.outcome}, drop {worst.drop:.3f}")
-    )
+    broken = "" if worst is None else f"{worst.label} {worst.outcome}, drop {worst.verdict.drop:.3f}"
+    typer.echo(f"{edits}: {broken or 'all PASS'}")

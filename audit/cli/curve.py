@@ -43,6 +43,6 @@ def curve(
 
 
 def _show(point: "RunReport") -> None:
-    lost = [f"{row.named} {row.outcome}" for row in point.abilities if row.outcome != "PASS"]
+    lost = [f"{row.label} {row.outcome}" for row in point.abilities if row.outcome != "PASS"]
     edits = "1 edit" if point.header.edit_count == 1 else f"{point.header.edit_count} edits"
     typer.echo(f"{edits}: {', '.join(lost) or 'all PASS'}")

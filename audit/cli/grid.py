@@ -10,8 +10,7 @@ from audit.errors import AuditError
 from audit.settings.options import AuditSettings
 
 if TYPE_CHECKING:
-    from audit.workflows.grid.cells import Cell
-    from audit.workflows.grid.results import CellResult
+    from audit.reports.workflows.grid import Cell, CellResult
 
 PAPER_MODELS = ("pocket-gpt2", "pocket-llama")
 
@@ -74,9 +73,8 @@ def grid(
 def render(out: Path) -> tuple[Path, ...]:
     """Write the tables, plots and findings of the cells in the folder of a grid; returns the files."""
     from audit.reports.plots.grid import draw_grid
-    from audit.reports.workflows.grid import grid_csv, grid_markdown
+    from audit.reports.workflows.grid import grid_csv, grid_markdown, read_grid
     from audit.workflows.grid.findings import findings_markdown
-    from audit.workflows.grid.results import read_grid
 
     results = read_grid(out)
     texts = {

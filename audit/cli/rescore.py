@@ -33,14 +33,15 @@ def rescore(
     if inconclusive is not None:
         parse_choice("--inconclusive", inconclusive, INCONCLUSIVE_POLICIES)
 
-    from audit.reports.folder import read_report
+    from audit.reports.folder import read_report, write_report
+    from audit.reports.run_sentences import header_lines
     from audit.workflows.rescore import rescored
 
     run = read_report(folder, with_items=True)
     root = Path(run.folder or folder).parent if reports is None else parse_folder("--reports", reports)
     report = replace(rescored(run, margins), command=" ".join(["audit", *sys.argv[1:]]))
-    report = replace(report, folder=str(report.save(root)))
-    for line in report.header.lines():
+    report = replace(report, folder=str(write_report(report, root)))
+    for line in header_lines(report.header):
         typer.echo(line, err=True)
     show(report)
     exit_by(report, inconclusive or run.settings.get("inconclusive", "fail"))

@@ -32,14 +32,17 @@ def run(
     if settings.plan_only:
         show_preflight(settings, known_abilities(abilities or []))
         return
+    from audit.reports.folder import write_report
+    from audit.reports.run_sentences import header_lines
+
     with shared_audit(settings) as audit:
         audit.prepare()
-        for line in audit.header.lines() if audit.crew.first else ():
+        for line in header_lines(audit.header) if audit.crew.first else ():
             typer.echo(line, err=True)
         report = replace(audit.run(names), command=" ".join(["audit", *sys.argv[1:]]))
     if not audit.crew.first:
         return  # the first process prints, saves and sets the exit code
-    report = replace(report, folder=str(report.save(settings.reports)))
+    report = replace(report, folder=str(write_report(report, settings.reports)))
     show(report)
     exit_by(report, settings.inconclusive)
 
@@ -70,6 +73,7 @@ def show_preflight(settings: AuditSettings, abilities: Sequence[str]) -> None:
     Raises:
         AuditError: the data of no ability can be read.
     """
+    from audit.reports.run_sentences import header_lines
     from audit.reports.workflows.preflight import preflight_summary
     from audit.workflows.preflight import Preflight
 
@@ -79,6 +83,6 @@ def show_preflight(settings: AuditSettings, abilities: Sequence[str]) -> None:
         with suppress(UnaskedError):  # the report lists it
             preflight.assess(name)
     report = preflight.report()
-    for line in report.header.lines():
+    for line in header_lines(report.header):
         typer.echo(line, err=True)
     print_summary(partial(preflight_summary, report))

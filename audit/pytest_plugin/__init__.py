@@ -93,7 +93,11 @@ def pytest_collection_finish(session: pytest.Session) -> None:
 def pytest_report_collectionfinish(config: pytest.Config) -> list[str]:
     """The header of the run, below pytest's line about the collection."""
     audit = config.stash[STATE].audit
-    return audit.header.lines() if audit is not None and config.get_verbosity() >= 0 else []
+    if audit is None or config.get_verbosity() < 0:
+        return []
+    from audit.reports.run_sentences import header_lines
+
+    return header_lines(audit.header)
 
 
 def pytest_assertrepr_compare(config: pytest.Config, op: str, left: object, right: object) -> list[str] | None:
@@ -105,7 +109,7 @@ def pytest_assertrepr_compare(config: pytest.Config, op: str, left: object, righ
     outcomes = [str(getattr(side, "value", side)) for side in (left, right)]
     if row is None or row.outcome not in outcomes:
         return None
-    from audit.reports.explanation import explanation
+    from audit.reports.run_sentences import explanation
 
     wanted = outcomes[1] if outcomes[0] == row.outcome else outcomes[0]
     return explanation(row, wanted)
@@ -123,7 +127,7 @@ def pytest_runtest_makereport(
     if report.failed and is_audit_test(item) and not known:
         state.failed.append(item.nodeid)
     if row is not None and row.examples and report.when == "call" and report.failed:
-        from audit.reports.explanation import examples
+        from audit.reports.run_sentences import examples
 
         report.sections.append((f"{row.ability}: what changed", examples(row)))
     if report.when == "teardown" and state.worker is not None and state.audit is not None and state.fresh:
@@ -150,7 +154,9 @@ def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
             state.worker.send(report, measured=state.audit is not None and state.audit.measured)
             return
         state.report = replace(report, command=state.command)
-        state.report = replace(state.report, folder=str(state.report.save(state.settings.reports)))
+        from audit.reports.folder import write_report
+
+        state.report = replace(state.report, folder=str(write_report(state.report, state.settings.reports)))
     except AuditError as error:
         state.trouble = str(error)
         session.exitstatus = pytest.ExitCode.USAGE_ERROR
@@ -162,10 +168,11 @@ def pytest_terminal_summary(terminalreporter: "pytest.TerminalReporter", config:
     if state is None:
         return
     if state.report is not None:
+        from audit.reports.run_sentences import header_lines
         from audit.reports.terminal import summary
 
         # The header is already above the tests, except under pytest-xdist, where the audits are in the workers.
-        header = state.report.header.lines() if state.audit is None else ()
+        header = header_lines(state.report.header) if state.audit is None else ()
         render = partial(summary, state.report)
         show_section(terminalreporter, config.get_verbosity(), "side-effect audit", header, render)
     if state.trouble:

@@ -65,8 +65,9 @@ class Degradation:
         self._state.rows[self._test] = row
         self._state.add("abilities", row)
         for name in ("base", "edited", "drop", "lower", "upper", "margin", "n", "outcome", "protocol"):
-            self._record(f"{ability}.{name}", getattr(row, name))
-        outcome = Outcome(row.outcome)
+            value = row.protocol if name == "protocol" else getattr(row.verdict, name)
+            self._record(f"{ability}.{name}", str(value) if name == "outcome" else value)
+        outcome = row.outcome
         if outcome is Outcome.INCONCLUSIVE and self._state.settings.inconclusive == "skip":
             pytest.skip(row.sentence)
         return outcome

@@ -78,11 +78,12 @@ class PreflightMode:
         """Show the table; at -q only its last line."""
         if not (self._rows or self._unasked):
             return
+        from audit.reports.run_sentences import header_lines
         from audit.reports.workflows.preflight import AbilityPreflight, preflight_summary
 
         preflight = self._preflight or self._made(config)
         report = preflight.report([AbilityPreflight(**row) for row in self._rows.values()], self._unasked)
-        title, header = "side-effect audit, preflight only", report.header.lines()
+        title, header = "side-effect audit, preflight only", header_lines(report.header)
         show_section(terminalreporter, config.get_verbosity(), title, header, partial(preflight_summary, report))
 
     def _made(self, config: pytest.Config) -> "Preflight":

@@ -1,11 +1,15 @@
-"""A run's folder, `reports/20261121-101500-memit-pocket-gpt2/`, written whole or not at all."""
+"""Folders of results: that of a run, `reports/20261121-101500-memit-pocket-gpt2/`, and those of other commands."""
 
+import json
 import os
 import re
 import shutil
 import tempfile
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from audit.errors import AuditError
 from audit.reports.json_report import items_from_jsonl, items_jsonl, report_from_json, verdict_json
@@ -14,19 +18,22 @@ from audit.reports.rows import RunReport
 
 
 def run_name(report: RunReport) -> str:
-    """The stamp (UTC), the editor and the model's last name, in letters that every file system takes."""
+    """The time (UTC), the editor and the model's last name, in characters that every file system accepts."""
     stamp = re.sub(r"[^0-9T]", "", report.header.started[:19]).replace("T", "-")
     parts = (report.header.editor.rsplit(":", 1)[-1], report.header.model.rstrip("/").rsplit("/", 1)[-1])
     return "-".join([stamp, *(re.sub(r"[^A-Za-z0-9._-]+", "-", part).strip("-.")[:60] for part in parts)])
 
 
-def write_report(report: RunReport, root: Path) -> Path:
-    """Write the three files beside `root`'s other runs and return the new folder.
+def write_report(report: RunReport, root: Path | str = "reports") -> Path:
+    """Write `verdict.json`, `items.jsonl` and `report.md` into a new folder under `root`, and return the folder.
 
-    The files are written and synced in a hidden folder that is then renamed, so a reader never sees half a report;
-    a second run of the same second gets `-2`. Raises `AuditError` when `root` cannot be written.
+    The files are written and synced in a hidden folder that is then renamed, so a reader never sees half a report. A
+    second run of the same second gets `-2`.
+
+    Raises:
+        AuditError: `root` cannot be written.
     """
-    name = run_name(report)
+    root, name = Path(root), run_name(report)
     try:
         root.mkdir(parents=True, exist_ok=True)
         draft = Path(tempfile.mkdtemp(prefix=".writing-", dir=root))
@@ -40,7 +47,7 @@ def write_report(report: RunReport, root: Path) -> Path:
                 try:
                     draft.rename(folder)
                 except OSError:
-                    if not folder.exists():  # another run took the name in between: take the next
+                    if not folder.exists():  # another run took the name in the meantime
                         raise
                 else:
                     return folder
@@ -48,11 +55,15 @@ def write_report(report: RunReport, root: Path) -> Path:
             shutil.rmtree(draft, ignore_errors=True)
     except OSError as error:
         raise AuditError(f"--reports {root}: the report cannot be written there ({error.strerror}).") from None
-    raise AuditError(f"--reports {root}: a thousand runs are called {name} already; give another folder.")
+    raise AuditError(f"--reports {root}: it holds a thousand runs called {name}; give another folder.")
 
 
 def read_report(folder: Path, *, with_items: bool = False) -> RunReport:
-    """Read a run's folder back (or its `verdict.json`). Raises `AuditError` when there is none."""
+    """Read a run's folder (or its `verdict.json`).
+
+    Raises:
+        AuditError: there is no report, or one that cannot be read.
+    """
     file = folder if folder.name == "verdict.json" else folder / "verdict.json"
     report = report_from_json(_text(file), origin=str(file), folder=str(file.parent))
     if with_items:
@@ -79,3 +90,31 @@ def _write_files(report: RunReport, folder: Path) -> None:
             stream.write(text)
             stream.flush()
             os.fsync(stream.fileno())
+
+
+@contextmanager
+def written_into(folder: Path, flag: str = "--reports") -> Iterator[None]:
+    """Makes `folder`, and turns an `OSError` inside the context into an `AuditError` that names it and its option."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        yield
+    except OSError as error:
+        raise AuditError(f"{flag} {folder}: it cannot be written ({error.strerror}); give another folder.") from None
+
+
+def write_texts(folder: Path, texts: Mapping[str, str], flag: str = "--reports") -> tuple[Path, ...]:
+    """Write each text into the file of its name, and return the files; `flag` as in `written_into`.
+
+    Raises:
+        AuditError: the folder cannot be written.
+    """
+    with written_into(folder, flag):
+        for name, text in texts.items():
+            (folder / name).write_text(text, encoding="utf-8")
+    return tuple(folder / name for name in texts)
+
+
+def write_findings(folder: Path, name: str, document: Mapping[str, Any], markdown: str) -> tuple[Path, ...]:
+    """Write `<name>.json` and `<name>.md`, the findings as data and as text; raises as `write_texts` does."""
+    data = json.dumps(document, indent=2, ensure_ascii=False) + "\n"
+    return write_texts(folder, {f"{name}.json": data, f"{name}.md": markdown})

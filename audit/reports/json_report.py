@@ -1,11 +1,11 @@
-"""`verdict.json` and `items.jsonl`: the report as data, and back.
+"""`verdict.json` and `items.jsonl`: writing a report as data, and reading it.
 
-The schema carries its version; a file of another version is refused rather than half understood. Every number is
-finite or null, so any JSON reader can read it.
+Version 2 of the schema is written; versions 1 and 2 are read. Every number is finite or null, as JSON requires.
 """
 
 import json
 import math
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, fields
 from typing import Any
@@ -14,7 +14,6 @@ from audit.errors import AuditError
 from audit.measures.flips import FlipCounts, FlipReport
 from audit.reports.reuse import TakenOver
 from audit.reports.rows import (
-    SCHEMA_VERSION,
     AbilityRow,
     AnswerRecord,
     EditScore,
@@ -25,17 +24,24 @@ from audit.reports.rows import (
     RunReport,
     SkippedEdit,
 )
+from audit.verdicts import Outcome, Verdict
 from audit.verdicts.outcome import StoppingRule
+
+SCHEMA_VERSION = 2
+ESTIMAND = (
+    "expected change on items like these: greedy decoding, this prompt, this batch plan; lower and upper are one-sided "
+    "limits of the drop, each at the verdict's confidence (at 0.95 they form a 90 % interval)"
+)
 
 
 def verdict_document(report: RunReport) -> dict[str, Any]:
-    """The report without its items, as JSON-able data."""
+    """The report without its items, as data for JSON."""
     parts = {part.name: getattr(report, part.name) for part in fields(report) if part.name not in ("items", "folder")}
     document = {
         "schema_version": SCHEMA_VERSION,
         "outcome": report.outcome,
         "harmed": [alarm.name for alarm in report.alarms if alarm.harmed],
-        "estimand": "expected change on items like these: greedy decoding, this prompt, this batch plan",
+        "estimand": ESTIMAND,
         **{name: _plain(value) for name, value in parts.items()},
     }
     finite: dict[str, Any] = _finite(document)
@@ -48,23 +54,29 @@ def verdict_json(report: RunReport) -> str:
 
 
 def items_jsonl(items: Iterable[ItemRecord]) -> str:
-    """One line an item: the question, both answers, both scores."""
+    """One line per item: the prompt, the answers, the scores."""
     return "".join(json.dumps(_finite(asdict(item)), ensure_ascii=False, allow_nan=False) + "\n" for item in items)
 
 
 def report_from_json(text: str, *, origin: str, folder: str | None = None) -> RunReport:
-    """The report that `verdict_json` wrote, without items. `origin` names the file in errors (`AuditError`)."""
+    """The report that this or an earlier version wrote, without items. `origin` names the file in errors.
+
+    Raises:
+        AuditError: the text is not a report, or one of an unknown version.
+    """
     try:
         document = json.loads(text)
     except json.JSONDecodeError as error:
         raise AuditError(f"{origin} is not JSON (line {error.lineno}); run the audit again.") from None
     version = document.get("schema_version") if isinstance(document, dict) else None
-    if version != SCHEMA_VERSION:
+    if version not in (1, SCHEMA_VERSION):
         raise AuditError(
-            f"{origin} has schema version {version!r}, and this version of the audit reads {SCHEMA_VERSION}; "
+            f"{origin} has schema version {version!r}, and this version of the audit reads 1 and {SCHEMA_VERSION}; "
             "read it with the version of the audit that wrote it."
         )
     try:
+        if version == 1:
+            document = {**document, "abilities": [_lifted(row) for row in document["abilities"]]}
         return RunReport(
             header=RunHeader(**document["header"]),
             abilities=tuple(_ability_row(row) for row in document["abilities"]),
@@ -78,16 +90,20 @@ def report_from_json(text: str, *, origin: str, folder: str | None = None) -> Ru
             command=document["command"],
             taken_over=TakenOver(**document.get("taken_over", {})),
             failed_tests=tuple(document["failed_tests"]),
-            unasked=document.get("unasked", {}),  # reports written before there was a reason not to ask lack it
+            unasked=document.get("unasked", {}),  # the oldest reports lack it
             collapse=document.get("collapse"),
             folder=folder,
         )
-    except (KeyError, TypeError) as error:
+    except (KeyError, TypeError, ValueError) as error:
         raise AuditError(f"{origin} lacks or misnames a field ({error}); run the audit again.") from None
 
 
 def items_from_jsonl(text: str, *, origin: str = "items.jsonl") -> tuple[ItemRecord, ...]:
-    """The items that `items_jsonl` wrote. `origin` names the file in errors (`AuditError`)."""
+    """The items that `items_jsonl` wrote. `origin` names the file in errors.
+
+    Raises:
+        AuditError: a line is not an item.
+    """
     items: list[ItemRecord] = []
     for number, line in enumerate(text.split("\n"), start=1):  # answers may hold other line breaks
         try:
@@ -95,7 +111,8 @@ def items_from_jsonl(text: str, *, origin: str = "items.jsonl") -> tuple[ItemRec
                 items.append(_item(json.loads(line)))
         except (json.JSONDecodeError, KeyError, TypeError) as error:
             raise AuditError(
-                f"{origin}, line {number} is no item of a report ({error}); the file is not whole: run the audit again."
+                f"{origin}, line {number} is not an item of a report ({error}); the file is damaged, so run the audit "
+                "again."
             ) from None
     return tuple(items)
 
@@ -109,19 +126,42 @@ def _item(row: dict[str, Any]) -> ItemRecord:
 
 
 def _answer(row: dict[str, Any]) -> AnswerRecord:
-    if row.get("log_likelihoods") is not None:  # a null among them stands for a number that was not finite
+    if row.get("log_likelihoods") is not None:  # null is a number that was not finite
         row["log_likelihoods"] = tuple(math.nan if one is None else float(one) for one in row["log_likelihoods"])
     return AnswerRecord(**row)
 
 
+def _lifted(row: Mapping[str, Any]) -> dict[str, Any]:
+    """An ability's row of version 1, which had the verdict's fields among its own, as a row of version 2.
+
+    Two numbers were only in the sentence: the confidence of the limits and, for a margin that is a share to keep, the
+    lower limit of the drop itself.
+    """
+    lifted = {name: value for name, value in row.items() if name not in ("sentence", "sequential")}
+    names = {field.name for field in fields(Verdict)} & lifted.keys()
+    verdict = {name: lifted.pop(name) for name in names}
+    confidence = re.search(r"with ([\d.]+) % confidence", row["sentence"])
+    harm = re.search(r"it is real harm, at least (-?[\d.]+\d)", row["sentence"])
+    lifted["verdict"] = {
+        **verdict,
+        "confidence": float(confidence[1]) / 100 if confidence else 0.95,
+        "harm_lower": float(harm[1]) if harm and lifted.get("asked_margin", "").endswith("%") else None,
+    }
+    return {"asked_margin": "", **lifted, "stopping_rule": row.get("sequential")}
+
+
 def _ability_row(row: dict[str, Any]) -> AbilityRow:
-    beside = {metric: tuple(pair) for metric, pair in row["beside"].items()}
-    examples = tuple(Example(**one) for one in row["examples"])
-    read = {"beside": beside, "examples": examples, "flips": _flips(row.get("flips"))}
-    return AbilityRow(**{**row, **read, "sequential": _plan(row.get("sequential"))})
+    read = {
+        "verdict": Verdict(**{**row["verdict"], "outcome": Outcome(row["verdict"]["outcome"])}),
+        "beside": {metric: tuple(pair) for metric, pair in row["beside"].items()},
+        "examples": tuple(Example(**one) for one in row["examples"]),
+        "stopping_rule": _stopping_rule(row["stopping_rule"]),
+        "flips": _flips(row.get("flips")),
+    }
+    return AbilityRow(**{**row, **read})
 
 
-def _plan(plain: Mapping[str, Any] | None) -> StoppingRule | None:
+def _stopping_rule(plain: Mapping[str, Any] | None) -> StoppingRule | None:
     return None if plain is None else StoppingRule(tuple(plain["clusters_by_size"]), plain["block"])
 
 
@@ -139,7 +179,7 @@ def _plain(value: Any) -> Any:
 
 
 def _finite(value: Any) -> Any:
-    """The same data with tuples as lists and every non-finite float as None."""
+    """The same data, with tuples as lists and None for every float that is not finite."""
     if isinstance(value, float):
         return value if math.isfinite(value) else None
     if isinstance(value, Mapping):

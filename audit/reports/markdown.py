@@ -1,23 +1,29 @@
-"""`report.md`: the verdict, the tables, what changed, and how to repeat it, for a pull request or a model card."""
+"""`report.md`: verdicts, tables, examples and the command, for a pull request or a model card."""
 
 from collections.abc import Iterable, Sequence
 
 from audit.reports.advice import next_step
-from audit.reports.claims import claims
 from audit.reports.flips import LEGEND, flip_table
 from audit.reports.rows import AbilityRow, Example, RunReport
-from audit.reports.terminal import interval, margin, points
+from audit.reports.run_sentences import claims, header_lines, verdict_line
+from audit.reports.verdict_sentences import interval_column, margin, points
+from audit.verdicts import FAIL
 
 SHOWN_SKIPPED = 10
+GROUNDS = (
+    "FAIL has two grounds. If the lower limit exceeds the margin, the drop exceeds the margin, with an error of at "
+    "most 5 %. If only the estimated drop exceeds the margin and the lower limit is above 0, there is harm, with an "
+    "error of at most 5 %; that the harm exceeds the margin is only the estimate."
+)
 
 
 def markdown(report: RunReport) -> str:
-    """The whole report as GitHub-flavoured markdown."""
+    """The whole report as GitHub-flavored Markdown."""
     header = report.header
     sections = [
         f"# {report.outcome}: {header.method} on {_code(header.model)}",
-        report.verdict_line.rsplit(": ", 1)[1] + ".",
-        "\n".join(f"- {line.removeprefix('audit: ')}" for line in header.lines()),
+        verdict_line(report).rsplit(": ", 1)[1] + ".",
+        "\n".join(header_lines(header, "- ")),
         *([f"**{report.collapse}** No ability was asked."] if report.collapse else []),
         *_abilities(report.abilities),
         *_claims(report),
@@ -37,6 +43,7 @@ def markdown(report: RunReport) -> str:
 def _abilities(rows: Sequence[AbilityRow]) -> Iterable[str]:
     if not rows:
         return
+    heading, intervals = interval_column(row.verdict for row in rows)
     yield "## Abilities"
     yield _table(
         [
@@ -46,7 +53,7 @@ def _abilities(rows: Sequence[AbilityRow]) -> Iterable[str]:
             "base",
             "edited",
             "drop",
-            "95 % interval",
+            heading,
             "margin",
             "n",
             "lost",
@@ -58,25 +65,33 @@ def _abilities(rows: Sequence[AbilityRow]) -> Iterable[str]:
                 row.ability,
                 row.metric,
                 row.protocol,
-                f"{row.base:.3f}",
-                f"{row.edited:.3f}",
-                points(row.drop),
-                interval(row),
-                margin(row),
-                row.asked,
-                str(row.right_to_wrong),
-                str(row.wrong_to_right),
+                f"{row.verdict.base:.3f}",
+                f"{row.verdict.edited:.3f}",
+                points(row.verdict.drop),
+                interval,
+                margin(row.verdict, row.asked_margin),
+                row.item_count,
+                str(row.verdict.right_to_wrong),
+                str(row.verdict.wrong_to_right),
                 f"**{row.outcome}**",
             ]
-            for row in rows
+            for row, interval in zip(rows, intervals, strict=True)
         ],
     )
     yield (
-        "Score points from 0 to 1. The interval holds the one-sided 95 % limits of the drop, paired over the items; "
-        "*lost* counts right answers that became wrong, *won* the reverse. The expected change is that on items like "
-        "these, with greedy decoding, this prompt and this batch plan."
+        f"Score points from 0 to 1. The {heading} consists of two one-sided limits of the drop, paired over the items"
+        f"{_one_sided(rows)}. *Lost* counts right answers that became wrong, *won* the reverse. The drop estimates the "
+        "expected change on items like these, with greedy decoding, this prompt and this batch plan."
     )
-    yield "\n".join(f"- **{row.named}**: {row.sentence}{_beside(row)}{_noise(row)}" for row in rows)
+    if any(row.outcome == FAIL for row in rows):
+        yield GROUNDS
+    yield "\n".join(f"- **{row.label}**: {row.sentence}{_beside(row)}{_noise(row)}" for row in rows)
+
+
+def _one_sided(rows: Sequence[AbilityRow]) -> str:
+    """The confidence of each limit, if it is the same in all rows."""
+    confidences = {f"{100 * row.verdict.confidence:g}" for row in rows}
+    return f", each with {confidences.pop()} % confidence" if len(confidences) == 1 else ""
 
 
 def _claims(report: RunReport) -> Iterable[str]:
@@ -97,7 +112,9 @@ def _beside(row: AbilityRow) -> str:
 
 
 def _noise(row: AbilityRow) -> str:
-    return "" if row.noise_floor is None else f" Noise floor {row.noise_floor:.3f} (A/A, {row.noise_items} items)."
+    if row.noise_floor is None:
+        return ""
+    return f" Noise floor {row.noise_floor:.3f} (the base model against itself, {row.noise_items} items)."
 
 
 def _edit(report: RunReport) -> Iterable[str]:
@@ -146,7 +163,7 @@ def _changed(rows: Sequence[AbilityRow]) -> Iterable[str]:
     if shown:
         yield "## What changed"
     for row in shown:
-        yield f"**{row.named}**: {row.changed} of {row.n} answers changed."
+        yield f"**{row.label}**: {row.changed} of {row.verdict.n} answers changed."
         yield "\n\n".join(_example(example) for example in row.examples)
 
 
@@ -177,7 +194,7 @@ def _table(headings: list[str], rows: list[list[str]]) -> str:
 
 
 def _code(text: str) -> str:
-    """Inline code on one line, whatever backticks and control characters the model wrote."""
+    """Inline code on one line, with backticks and control characters replaced."""
     visible = "".join(letter if letter.isprintable() or letter.isspace() else ascii(letter)[1:-1] for letter in text)
     flat = " ".join(visible.split()).replace("`", "'")
     return f"`{flat}`" if flat else "(nothing)"

@@ -1,34 +1,34 @@
-"""What one audit found, as plain data: the session fills it, every renderer reads it, `verdict.json` stores it.
+"""The result of one audit as plain data: the audit fills it, renderers read it, `verdict.json` stores it.
 
 Scores are score points in [0, 1]; a drop is base minus edited, so a loss is positive; times are in seconds. Numbers
-that came out non-finite are None, because JSON has no word for them. Nothing here knows a model, a test or a terminal.
+that are not finite are None, because JSON has none. This module imports no model, no test framework and no terminal.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from audit.measures.flips import FlipReport
 from audit.reports.reuse import TakenOver
-from audit.verdicts import FAIL, INCONCLUSIVE, PASS
+from audit.reports.verdict_sentences import verdict_sentence
+from audit.verdicts import FAIL, INCONCLUSIVE, PASS, Outcome, Verdict
 from audit.verdicts.outcome import StoppingRule
 
 if TYPE_CHECKING:
     from audit.verdicts.alarm import Alarm
 
-SCHEMA_VERSION = 1
-
-
-def asked_how(protocol: str, shots: int, chat_template: bool) -> str:
-    """The protocol, and what stands around each question: "protocol standard, 5 shots, chat template"."""
-    examples = f", {shots} shot{'s' if shots != 1 else ''}" if shots else ""
-    return f"protocol {protocol}{examples}{', chat template' if chat_template else ''}"
+# The edit scores that a curve and a grid follow, with headings that tell the two efficacies apart.
+FOLLOWED_SCORES = {
+    "immediate efficacy": "efficacy at once",
+    "efficacy": "efficacy retained",
+    "generalization": "generalization",
+    "locality": "locality",
+}
 
 
 @dataclass(frozen=True)
 class RunHeader:
-    """What was audited and how. `plan` is a sentence part: "10 edits, batch-single"."""
+    """The settings of a run. `plan` describes the edit plan: "10 edits, batch-single"."""
 
     started: str  # ISO 8601, UTC
     model: str
@@ -42,60 +42,38 @@ class RunHeader:
     seed: int
     limit: int
     restraint: str | None = None
-    patch_from: str | None = None  # the folder of an earlier run's patch, where nothing was edited in this one
+    patch_from: str | None = None  # the folder of an earlier run's patch, if this run edited nothing
     data: str = "pocket"
     protocol: str = "standard"
     shots: int = 0
     chat_template: bool = False
-    rescored: str | None = None  # the folder of the run whose saved answers were scored again in this one
+    rescored: str | None = None  # the folder of the run whose saved answers this run scored again
     checkpoint: bool = False  # whether `editor` is a checkpoint that somebody else edited
 
     @property
     def method(self) -> str:
-        """The editor, and what holds its changes back."""
+        """The editor and its restraint."""
         return f"{self.editor} + {self.restraint}" if self.restraint else self.editor
-
-    @property
-    def asked_how(self) -> str:
-        """The protocol, and what stands around each question."""
-        return asked_how(self.protocol, self.shots, self.chat_template)
-
-    def lines(self) -> list[str]:
-        """The header as it stands above the tests and in every report."""
-        model = f"{self.model} @ {self.revision}" if self.revision else self.model
-        edits = f"{self.method} edits {model}: {self.plan}, from {self.edits}"
-        if self.checkpoint:
-            edits = f"{self.method}, {self.plan} of {model}" + (f", from {self.edits}" if self.edit_count else "")
-        lines = [
-            f"audit: {edits}",
-            f"audit: at most {self.limit} items per ability from {self.data}, {self.asked_how}",
-            f"audit: device {self.device}, dtype {self.dtype}, seed {self.seed}",
-        ]
-        if self.patch_from:
-            lines.append(f"audit: patch from {self.patch_from}, nothing is edited")
-        if self.rescored:
-            lines.append(f"audit: the answers of {self.rescored}, scored again; no model is asked")
-        return lines
 
 
 @dataclass(frozen=True)
 class AnswerRecord:
-    """One answer: the text the model gave, what the parser read in it, and its score."""
+    """One answer: the model's text, the value that the parser read in it, and its score."""
 
     text: str
     value: Any
     parseable: bool
     score: float
-    beside: Mapping[str, float] = field(default_factory=dict)  # further metrics, which decide nothing
-    log_likelihoods: tuple[float, ...] | None = None  # of the item's choices, where it has some
+    beside: Mapping[str, float] = field(default_factory=dict)  # further metrics, which no verdict uses
+    log_likelihoods: tuple[float, ...] | None = None  # of the item's choices, if it has some
 
 
 @dataclass(frozen=True)
 class ItemRecord:
-    """One question with both answers. `edited` holds one answer for every edited model that was asked.
+    """One item with its answers: that of the base model, and one of each edited model.
 
-    `fields` are what the item was made from, in the data set's columns; reports of older versions have none.
-    `mentions` are the edited subjects and targets that it mentions, `flips` what became of the answer.
+    `fields` is the row of the data set that the item was made from (None in reports of older versions), `mentions` the
+    edited subjects and targets in the item, `flips` the kinds of change of the answer.
     """
 
     ability: str
@@ -112,13 +90,13 @@ class ItemRecord:
 
     @property
     def edited_score(self) -> float:
-        """The mean over the edited models."""
+        """The mean score over the edited models."""
         return sum(answer.score for answer in self.edited) / len(self.edited)
 
 
 @dataclass(frozen=True)
 class Example:
-    """An item worth looking at, cut to what fits in a report."""
+    """An item whose answer changed, as a report shows it."""
 
     key: str
     prompt: str
@@ -129,69 +107,71 @@ class Example:
 
 @dataclass(frozen=True)
 class AbilityRow:
-    """One ability's verdict. `lower` and `upper` are one-sided 95 % limits of the drop."""
+    """One ability: its verdict, how it was asked, and what changed.
+
+    asked_margin      as it was asked for: "0.05", or the share to keep, "90%"
+    changed           number of items whose answer text changed
+    base_unparseable  share of answers that the parser could not read; `edited_unparseable` likewise
+    beside            further metrics, (base, edited), which no verdict uses
+    stopping_rule     that of a run that may stop early, None in any other
+    harm_p            p-value of "the edited model is no worse"; None if that was not tested
+    noise_floor       drop of the unedited weights between two askings, from `noise_items` items; None if not calibrated
+    flips             None in reports of older versions
+    """
 
     ability: str
     title: str
     metric: str
-    outcome: str
-    base: float
-    edited: float
-    drop: float
-    lower: float
-    upper: float
-    margin: float
-    n: int
-    clusters: int
-    floor: float
-    method: str
-    right_to_wrong: int
-    wrong_to_right: int
+    verdict: Verdict
+    asked_margin: str
     parsed_to_unparseable: int
-    changed: int  # items whose answer text changed
-    base_unparseable: float  # rate
-    edited_unparseable: float  # rate
+    changed: int
+    base_unparseable: float
+    edited_unparseable: float
     items_fingerprint: str
     base_from_store: bool
-    sentence: str
+    protocol: str = "standard"  # scores of two protocols are not comparable
     examples: tuple[Example, ...] = ()
-    base_lower: float | None = None  # one-sided 95 % lower limit of the base score
-    beside: Mapping[str, tuple[float, float]] = field(default_factory=dict)  # further metrics: (base, edited)
-    more_items: int | None = None  # about how many further items would settle an INCONCLUSIVE verdict
-    protocol: str = "standard"  # how it was asked and scored; numbers of two protocols do not compare
-    asked_margin: str = ""  # as it was asked for: "0.05", or the share to be retained, "90%"
-    sequential: StoppingRule | None = None  # what might have been asked, of a run that might stop early
-    harm_p: float | None = None  # chance of such a drop if nothing was harmed; None where it was not tested
-    noise_floor: float | None = None  # what the same weights lose against themselves, where that was calibrated
-    noise_items: int | None = None  # ... on so many items
-    flips: FlipReport | None = None  # on items that mention an edit, and elsewhere; reports of older versions lack it
+    beside: Mapping[str, tuple[float, float]] = field(default_factory=dict)
+    stopping_rule: StoppingRule | None = None
+    harm_p: float | None = None
+    noise_floor: float | None = None
+    noise_items: int | None = None
+    flips: FlipReport | None = None
 
     @property
-    def named(self) -> str:
-        """The ability as numbers are headed: with its protocol, unless that is the standard one."""
+    def outcome(self) -> Outcome:
+        return self.verdict.outcome
+
+    @property
+    def sentence(self) -> str:
+        """The verdict in one sentence."""
+        return verdict_sentence(
+            self.verdict, self.asked_margin, self.stopping_rule.items if self.stopping_rule else None
+        )
+
+    @property
+    def label(self) -> str:
+        """The ability, with its protocol unless that is the standard one."""
         return self.ability if self.protocol == "standard" else f"{self.ability} ({self.protocol})"
 
     @property
     def planned(self) -> int | None:
-        """The items that could have been asked, where the verdict came before the last of them."""
-        return self.sequential.items if self.sequential is not None and self.n < self.sequential.items else None
+        """The items that could have been asked, if the run stopped before the last of them."""
+        rule = self.stopping_rule
+        return rule.items if rule is not None and self.verdict.n < rule.items else None
 
     @property
-    def asked(self) -> str:
-        """The number of items as tables show it: "64 of 200" where the verdict came early."""
-        return str(self.n) if self.planned is None else f"{self.n} of {self.planned}"
-
-    @property
-    def assessable(self) -> bool:
-        """Whether the base model is clearly above the floor, so that there is something to lose."""
-        return self.base_lower is None or self.base_lower > self.floor
+    def item_count(self) -> str:
+        """The number of items as tables show it: "64 of 200" if the run stopped early."""
+        return str(self.verdict.n) if self.planned is None else f"{self.verdict.n} of {self.planned}"
 
 
 @dataclass(frozen=True)
 class EditScore:
     """One measure of the edit itself under one protocol ("autoregressive" or "teacher-forced").
 
-    `n` counts edit requests; `lower` and `upper` are 95 % limits.
+    `n` counts edit requests; `lower` and `upper` are the limits of Wilson's two-sided 95 % interval.
     """
 
     measure: str
@@ -204,7 +184,7 @@ class EditScore:
 
 @dataclass(frozen=True)
 class IntegrityRow:
-    """One check of the edited weights: what was measured, and whether that is sound (None: no limit is set)."""
+    """One check of the edited weights: the measured value, and whether it is sound (None: there is no limit)."""
 
     check: str
     value: float | bool | None
@@ -214,7 +194,7 @@ class IntegrityRow:
 
 @dataclass(frozen=True)
 class SkippedEdit:
-    """A row of the edits file that could not be used."""
+    """A row of the file of edit requests that could not be used."""
 
     file: str
     line: int
@@ -224,7 +204,13 @@ class SkippedEdit:
 
 @dataclass(frozen=True)
 class RunReport:
-    """Everything needed to judge a run and to repeat it."""
+    """Everything needed to judge a run and to repeat it.
+
+    failed_tests  tests that failed for another reason than an ability's verdict
+    unasked       by ability, why it could not be asked
+    collapse      why the edited model is no working language model; None if it is one
+    folder        where the report was written
+    """
 
     header: RunHeader
     abilities: tuple[AbilityRow, ...] = ()
@@ -237,19 +223,16 @@ class RunReport:
     versions: Mapping[str, str] = field(default_factory=dict)
     command: str = ""
     taken_over: TakenOver = field(default_factory=TakenOver)
-    failed_tests: tuple[str, ...] = ()  # those that failed for another reason than an ability's verdict
+    failed_tests: tuple[str, ...] = ()
     items: tuple[ItemRecord, ...] = ()
-    unasked: Mapping[str, str] = field(default_factory=dict)  # abilities that could not be asked, and why
-    collapse: str | None = None  # why the edited model is no working language model, where that is so
-    folder: str | None = None  # where it was written
+    unasked: Mapping[str, str] = field(default_factory=dict)
+    collapse: str | None = None
+    folder: str | None = None
 
     @property
-    def outcome(self) -> str:
+    def outcome(self) -> Outcome:
         """FAIL if the model collapsed, or an ability, a check of the weights or another test fails; else INCONCLUSIVE
-        if any is; else PASS.
-
-        An ability that was not asked is not known to have been retained: with one, no run passes.
-        """
+        if an ability is or could not be asked, or if there is none; else PASS."""
         outcomes = {row.outcome for row in self.abilities}
         if self.collapse or FAIL in outcomes or self.failed_tests or any(row.sound is False for row in self.integrity):
             return FAIL
@@ -258,44 +241,21 @@ class RunReport:
 
     @property
     def alarms(self) -> "list[Alarm]":
-        """Which abilities were harmed at all, however little; all of them together hold with 95 % confidence (Holm)."""
+        """The abilities that were tested for any harm, however small; all findings hold together at 5 % (Holm)."""
         from audit.verdicts.alarm import alarms
 
         return alarms({row.ability: row.harm_p for row in self.abilities if row.harm_p is not None})
 
-    def count(self, outcome: str) -> int:
-        return sum(row.outcome == outcome for row in self.abilities)
+    def ability(self, name: str) -> AbilityRow | None:
+        """The row of an ability; None if there is none."""
+        return next((row for row in self.abilities if row.ability == name), None)
 
-    @property
-    def verdict_line(self) -> str:
-        """One line: the outcome and what it is made of."""
-        parts = [f"{self.count(word)} {word}" for word in (PASS, FAIL, INCONCLUSIVE) if self.count(word)]
-        if self.collapse:
-            parts.append("collapsed, so no ability was asked")
-        if self.unasked:
-            parts.append(f"not asked {', '.join(self.unasked)}")
-        unsound = [row.check for row in self.integrity if row.sound is False]
-        if unsound:
-            parts.append(f"unsound {' and '.join(unsound)}")
-        if self.failed_tests:
-            parts.append(f"failed {', '.join(name.rsplit('::', 1)[-1] for name in self.failed_tests)}")
-        header = self.header
-        return f"{self.outcome}: {header.method} on {header.model}, {header.plan}: {', '.join(parts) or 'no verdict'}"
+    def edit_score(self, measure: str, protocol: str = "autoregressive") -> EditScore | None:
+        """One edit score; None if it has no value."""
+        found = (score for score in self.edit_scores if (score.measure, score.protocol) == (measure, protocol))
+        return next((score for score in found if score.value is not None), None)
 
-    def table(self, width: int = 100) -> str:
-        """The summary as plain text, as the terminal shows it."""
-        from audit.reports.terminal import summary
 
-        return summary(self, width=width, color=False)
-
-    def save(self, root: Path | str = "reports") -> Path:
-        """Write `verdict.json`, `items.jsonl` and `report.md` into a new folder under `root`; return the folder."""
-        from audit.reports.folder import write_report
-
-        return write_report(self, Path(root))
-
-    def _repr_markdown_(self) -> str:
-        """A notebook shows the report itself."""
-        from audit.reports.markdown import markdown
-
-        return markdown(self)
+def shared_abilities(reports: Sequence[RunReport]) -> tuple[str, ...]:
+    """The abilities that every report has, in the order of the first."""
+    return tuple(row.ability for row in reports[0].abilities if all(one.ability(row.ability) for one in reports))

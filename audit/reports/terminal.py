@@ -1,10 +1,9 @@
-"""The summary in a terminal: a pure function of the report, a width and a choice of colour.
+"""The summary of a run as text for a terminal.
 
-Columns go, least needed first, until the table fits; the ability, its drop and its verdict always stay.
+If a table is too wide, columns are left out until it fits, the least needed first. The ability and its verdict stay.
 """
 
 import io
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -15,18 +14,20 @@ from rich.table import Table
 from rich.text import Text
 
 from audit.reports.advice import next_step
-from audit.reports.claims import harm_sentence
 from audit.reports.flips import flip_lines
-from audit.reports.rows import AbilityRow, EditScore, IntegrityRow, RunReport
+from audit.reports.reuse import reuse_sentences
+from audit.reports.rows import EditScore, IntegrityRow, RunReport
+from audit.reports.run_sentences import harm_sentence, verdict_line
+from audit.reports.verdict_sentences import interval_column, margin, points
 
-# The measures that are always shown; the others are for -v and the report.
+# The edit scores that are always shown; -v and report.md show all.
 HEADLINES = ("efficacy", "immediate efficacy", "generalization", "locality", "portability")
 VERDICT_STYLE = {"PASS": "bold green", "FAIL": "bold red", "INCONCLUSIVE": "bold yellow"}
 
 
 @dataclass(frozen=True)
 class Column:
-    """A heading and its cells. `need` orders what goes first when the terminal is narrow: the smallest."""
+    """A heading and its cells. In a narrow terminal the column with the smallest `need` is left out first."""
 
     heading: str
     cells: Sequence[str | Text]
@@ -34,16 +35,18 @@ class Column:
     right: bool = True
 
 
-def summary(report: RunReport, *, width: int, color: bool, verbosity: int = 0, ascii_only: bool = False) -> str:
-    """The report as text of at most `width` columns: all of it, or at `verbosity` below 0 the verdict line only."""
+def summary(
+    report: RunReport, *, width: int = 100, color: bool = False, verbosity: int = 0, ascii_only: bool = False
+) -> str:
+    """The report as text of at most `width` columns; at `verbosity` below 0 the verdict line only."""
     console = text_console(width, color)
     if verbosity >= 0:
         lines = box.ASCII2 if ascii_only else box.SIMPLE_HEAD
         if report.abilities:
             console.print(fitting(console, _ability_columns(report, verbosity), lines), "")
         flips = flip_lines(report.abilities, verbosity)
-        for told in flips:
-            console.print(Text(told))
+        for sentence in flips:
+            console.print(Text(sentence))
         if flips:
             console.print()
         scores = [score for score in report.edit_scores if verbosity > 0 or score.measure in HEADLINES]
@@ -58,11 +61,11 @@ def summary(report: RunReport, *, width: int, color: bool, verbosity: int = 0, a
         for note in _notes(report):
             console.print(Text(note))
         if report.seconds:
-            spent = ", ".join(f"{stage} {seconds:.1f} s" for stage, seconds in report.seconds.items())
-            console.print(Text(f"times: {spent}"))
+            times = ", ".join(f"{stage} {seconds:.1f} s" for stage, seconds in report.seconds.items())
+            console.print(Text(f"times: {times}"))
         if report.folder:
             console.print(Text(f"report: {report.folder}"), soft_wrap=True)
-    outcome, rest = report.verdict_line.split(":", 1)
+    outcome, rest = verdict_line(report).split(":", 1)
     console.print(Text.assemble((outcome, VERDICT_STYLE[outcome]), ":" + rest))
     if verbosity >= 0:
         console.print(Text(next_step(report), style="bold"))
@@ -70,7 +73,7 @@ def summary(report: RunReport, *, width: int, color: bool, verbosity: int = 0, a
 
 
 def text_console(width: int, color: bool) -> Console:
-    """A console that writes into memory; `text_of` gives what it wrote."""
+    """A console that writes into memory, to be read with `text_of`."""
     return Console(
         file=io.StringIO(),
         width=max(width, 20),
@@ -83,52 +86,34 @@ def text_console(width: int, color: bool) -> Console:
 
 
 def text_of(console: Console) -> str:
-    """The lines that were written, without blanks at their ends."""
+    """The text that was written, without trailing blanks."""
     assert isinstance(console.file, io.StringIO)
     return "\n".join(line.rstrip() for line in console.file.getvalue().splitlines())
 
 
-def points(value: float) -> str:
-    """A difference in score points with three decimals; a negative drop is a gain; '-0.000' is never shown."""
-    text = f"{value:.3f}"
-    return text.removeprefix("-") if float(text) == 0 else text
-
-
-def interval(row: AbilityRow) -> str:
-    """The limits of the drop, rounded outwards: what is printed is never narrower than what was found."""
-    lower = math.floor(round(row.lower * 1000, 6)) / 1000
-    upper = math.ceil(round(row.upper * 1000, 6)) / 1000
-    return f"[{points(lower)}, {points(upper)}]"
-
-
-def margin(row: AbilityRow) -> str:
-    """The margin in score points; of a share to be retained, the points that it comes to at this base score."""
-    return f"{row.margin:.3f}" + (f" ({row.asked_margin})" if row.asked_margin.endswith("%") else "")
-
-
 def _ability_columns(report: RunReport, verbosity: int) -> list[Column]:
-    rows = report.abilities
+    rows, verdicts = report.abilities, [row.verdict for row in report.abilities]
     columns = [
-        Column("ability", [row.named for row in rows], 100, right=False),
-        Column("base", [f"{row.base:.3f}" for row in rows], 60),
-        Column("edited", [f"{row.edited:.3f}" for row in rows], 70),
-        Column("drop", [points(row.drop) for row in rows], 90),
-        Column("95 % interval", [interval(row) for row in rows], 40),
-        Column("margin", [margin(row) for row in rows], 30),
-        Column("n", [row.asked for row in rows], 50),
+        Column("ability", [row.label for row in rows], 100, right=False),
+        Column("base", [f"{verdict.base:.3f}" for verdict in verdicts], 60),
+        Column("edited", [f"{verdict.edited:.3f}" for verdict in verdicts], 70),
+        Column("drop", [points(verdict.drop) for verdict in verdicts], 90),
+        Column(*interval_column(verdicts), 40),
+        Column("margin", [margin(row.verdict, row.asked_margin) for row in rows], 30),
+        Column("n", [row.item_count for row in rows], 50),
     ]
     if verbosity > 0:
         columns += [
-            Column("lost", [str(row.right_to_wrong) for row in rows], 25),
-            Column("won", [str(row.wrong_to_right) for row in rows], 20),
+            Column("lost", [str(verdict.right_to_wrong) for verdict in verdicts], 25),
+            Column("won", [str(verdict.wrong_to_right) for verdict in verdicts], 20),
             Column("unparseable", [f"{row.base_unparseable:.3f} > {row.edited_unparseable:.3f}" for row in rows], 10),
         ]
-    verdicts = [Text(row.outcome, style=VERDICT_STYLE[row.outcome]) for row in rows]
-    return [*columns, Column("verdict", verdicts, 100, right=False)]
+    outcomes = [Text(row.outcome, style=VERDICT_STYLE[row.outcome]) for row in rows]
+    return [*columns, Column("verdict", outcomes, 100, right=False)]
 
 
 def _edit_columns(scores: Sequence[EditScore]) -> list[Column]:
-    """One line a measure, one column a protocol."""
+    """One line per measure, one column per protocol."""
     measures = list(dict.fromkeys(score.measure for score in scores))
     protocols = list(dict.fromkeys(score.protocol for score in scores))
     found = {(score.measure, score.protocol): score for score in scores}
@@ -149,16 +134,15 @@ def _edit_columns(scores: Sequence[EditScore]) -> list[Column]:
 
 
 def _integrity(rows: Sequence[IntegrityRow], verbosity: int) -> list[Text]:
-    """What is unsound in its own words; what is sound in one line, or in its own words at -v; so what has no
-    limit."""
+    """A sentence for each unsound check, and one line for all others; at -v a sentence for every check."""
     style = {True: ("sound", "green"), False: ("UNSOUND", "bold red"), None: ("noted", "")}
-    told = [row for row in rows if verbosity > 0 or row.sound is False]
-    lines = [Text.assemble(style[row.sound], f"  {row.sentence}") for row in told]
-    sound = [row for row in rows if row.sound and row not in told]
+    in_full = [row for row in rows if verbosity > 0 or row.sound is False]
+    lines = [Text.assemble(style[row.sound], f"  {row.sentence}") for row in in_full]
+    sound = [row for row in rows if row.sound and row not in in_full]
     if sound:
         brief = [row.check if isinstance(row.value, bool | None) else f"{row.check} {row.value:.3g}" for row in sound]
         lines.append(Text.assemble(("sound", "green"), f": {', '.join(brief)}"))
-    noted = [row for row in rows if row.sound is None and row.value is not None and row not in told]
+    noted = [row for row in rows if row.sound is None and row.value is not None and row not in in_full]
     if noted:
         lines.append(Text(f"noted: {', '.join(f'{row.check} {row.value:.3g}' for row in noted)}"))
     return lines
@@ -167,19 +151,19 @@ def _integrity(rows: Sequence[IntegrityRow], verbosity: int) -> list[Text]:
 def _notes(report: RunReport) -> list[str]:
     notes = [
         *(f"not asked: {ability}: {reason}" for ability, reason in report.unasked.items()),
-        *report.taken_over.sentences(),
+        *reuse_sentences(report.taken_over),
     ]
     if report.skipped:
         first = report.skipped[0]
         notes.append(
-            f"unusable rows of the edits, skipped: {len(report.skipped)}, the first at {first.file}:{first.line} "
+            f"skipped {len(report.skipped)} unusable edit requests, the first at {first.file}:{first.line} "
             f"({first.field}: {first.reason})"
         )
     return notes
 
 
 def fitting(console: Console, columns: list[Column], lines: box.Box) -> Table:
-    """The widest table that fits: columns of least need go first, never those of need 100."""
+    """The widest table that fits; columns of need 100 are never left out."""
     unbounded = console.options.update(max_width=10_000)
     while True:
         table = Table(box=lines, pad_edge=False, padding=(0, 1, 0, 0), show_edge=False)

@@ -40,10 +40,6 @@ class Points:
         """(kept, shift): the margin is exceeded where the mean of kept * base_i - edited_i - shift is above 0."""
         return 1.0, self.points
 
-    def told(self, points: float) -> str:
-        """What it comes to, in words; `points` is `at` of the base score."""
-        return f"{points:g}"
-
     def __str__(self) -> str:
         return f"{self.points:g}"
 
@@ -67,10 +63,6 @@ class Retained:
     def line(self, floor: float) -> tuple[float, float]:
         """(kept, shift), as above."""
         return self.share, -(1 - self.share) * floor
-
-    def told(self, points: float) -> str:
-        """What it comes to, in words, as above."""
-        return f"{points:.3f} (to keep {self} of what lies above the floor)"
 
     def __str__(self) -> str:
         return f"{100 * self.share:g}%"

@@ -17,13 +17,15 @@ class Verdict:
     """The verdict on the paired scores of one ability. All scores, limits and margins are in score points.
 
     drop             base - edited, on the same items; negative when the edited model is better
-    lower, upper     the two one-sided limits of the drop, at 95 % each by default: together a 90 % interval
+    lower, upper     the one-sided limits of the drop, each at `confidence` (95 % each: a 90 % interval)
     floor            the score of a model that cannot do the task; `base_lower` must exceed it
     clusters         number of groups of items that share a source; equal to `n` where none is shared
     method           "tango", "clustered tango" or "studentized bootstrap"; of a run that stopped early, "betting"
     right_to_wrong   items whose score fell (for 0/1 scores: right before, wrong after); `wrong_to_right`: rose
     base_lower       one-sided lower limit of the base score
     more_items       about how many further items would settle an INCONCLUSIVE verdict; None if no number would
+    confidence       of each one-sided limit: 0.95, or more in a run that may stop early
+    harm_lower       one-sided lower limit of the drop itself; None where it is `lower`
     """
 
     outcome: Outcome
@@ -39,9 +41,15 @@ class Verdict:
     method: str
     right_to_wrong: int
     wrong_to_right: int
-    sentence: str
     base_lower: float | None = None
     more_items: int | None = None
+    confidence: float = 0.95
+    harm_lower: float | None = None
+
+    @property
+    def assessable(self) -> bool:
+        """Whether the base model is clearly above the floor, so that there is something to lose."""
+        return self.base_lower is None or self.base_lower > self.floor
 
 
 @dataclass(frozen=True)

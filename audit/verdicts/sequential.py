@@ -175,8 +175,7 @@ class SequentialVerdict:
             return self._judged(self._late)
         if self._counts[0]:
             found = self._judged(self._alpha_of_look)
-            found = replace(found, outcome=Outcome.INCONCLUSIVE, more_items=None)
-            return replace(found, sentence=self._sentence(found))
+            return replace(found, outcome=Outcome.INCONCLUSIVE, more_items=None)
         return self._early_verdict(Outcome.INCONCLUSIVE)
 
     def harm_p_value(self) -> float | None:
@@ -224,9 +223,8 @@ class SequentialVerdict:
         self._looks = self._looks[len(due) :]
         self._alpha_of_look = self._early * sum(due)
         found = self._judged(self._alpha_of_look)
-        if found.outcome is Outcome.PASS or (found.outcome is Outcome.FAIL and found.lower > found.margin):
-            return replace(found, sentence=f"After {found.n} of {self._rule.items} items: {found.sentence}")
-        return None
+        within, beyond = found.outcome is Outcome.PASS, found.outcome is Outcome.FAIL and found.lower > found.margin
+        return found if within or beyond else None
 
     def _judged(self, alpha: float) -> Verdict:
         counted = bool(self._counts[0])
@@ -255,7 +253,7 @@ class SequentialVerdict:
         lower = -anytime_upper(-sums, sizes, self._counted, self._early) + moved
         rights = cluster_sums(base, codes)
         base_lower = -anytime_upper(-rights, sizes, self._counted, self._early, 0.0)
-        found = Verdict(
+        return Verdict(
             outcome=outcome,
             base=score,
             edited=float(edited.mean()),
@@ -269,16 +267,6 @@ class SequentialVerdict:
             method="betting",
             right_to_wrong=int((edited < base).sum()),
             wrong_to_right=int((edited > base).sum()),
-            sentence="",
             base_lower=max(0.0, base_lower),
+            confidence=1 - self._early,
         )
-        return replace(found, sentence=self._sentence(found))
-
-    def _sentence(self, found: Verdict) -> str:
-        drop, margin = f"{found.drop:.3f}", self._margin.told(found.margin)
-        after = f"After {found.n} of {self._rule.items} items"
-        if found.outcome is Outcome.INCONCLUSIVE:
-            return f"{after}, where it was stopped, the drop of {drop} does not settle a margin of {margin}."
-        side = "is within" if found.outcome is Outcome.PASS else "is beyond"
-        sure = f"with {100 * (1 - self._early):g} % confidence, whenever one looks"
-        return f"{after} the drop of {drop} {side} the margin of {margin} {sure}."

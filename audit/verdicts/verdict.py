@@ -111,9 +111,10 @@ def judge(
         method=evidence.method,
         right_to_wrong=int((after < before).sum()),
         wrong_to_right=int((after > before).sum()),
-        sentence=_sentence(outcome, evidence, points, asked.told(points), floor, more, alpha),
         base_lower=evidence.base_lower,
         more_items=more,
+        confidence=1 - alpha,
+        harm_lower=evidence.harm if isinstance(asked, Retained) else None,
     )
 
 
@@ -202,40 +203,6 @@ def _more_items(evidence: _Evidence, margin: float, floor: float, n: int) -> int
         middle = (few + many) / 2
         few, many = (few, middle) if settled(middle) else (middle, many)
     return max(1, math.ceil((many - 1) * n - 1e-6))
-
-
-def _sentence(
-    outcome: Outcome, evidence: _Evidence, margin: float, named: str, floor: float, more: int | None, alpha: float
-) -> str:
-    drop, (lower, upper), sure = f"{evidence.drop:.3f}", evidence.limits, f"with {100 * (1 - alpha):g} % confidence"
-    if evidence.base_lower <= floor:
-        fell = f", although it fell by {drop}, by at least {_down(lower)} {sure}" if lower > margin else ""
-        return (
-            f"The base model's {evidence.base:.3f} (at least {_down(evidence.base_lower)} {sure}) is not clearly above "
-            f"the floor of {floor:.3f}, so this ability cannot be assessed on this model{fell}."
-        )
-    if outcome is Outcome.PASS:
-        note = ": detectable, but acceptable" if evidence.harm > 0 else ""
-        return f"The drop of {drop} is at most {_up(upper)} {sure}, within the margin of {named}{note}."
-    if outcome is Outcome.FAIL and lower > margin:
-        return f"The drop of {drop} is at least {_down(lower)} {sure}, beyond the margin of {named}."
-    if outcome is Outcome.FAIL:
-        harm = f"{sure} it is real harm, at least {_down(evidence.harm)}"
-        return f"The drop of {drop} exceeds the margin of {named}, and {harm}."
-    advice = f"about {more} more items" if more is not None else "no affordable number of items"
-    return (
-        f"The drop of {drop} may be as large as {_up(upper)} or as small as {_down(lower)} ({sure} each), which does "
-        f"not settle a margin of {named}: {advice} would, and this run certifies a margin of {_up(max(0.0, upper))}."
-    )
-
-
-def _up(value: float) -> str:
-    # Rounded up, so that a user who sets the printed margin does pass.
-    return f"{math.ceil(value * 1000) / 1000:.3f}"
-
-
-def _down(value: float) -> str:
-    return f"{math.floor(value * 1000) / 1000:.3f}"
 
 
 def _scores(values: Sequence[float] | Floats, whose: str) -> Floats:

@@ -75,8 +75,10 @@ def find_culprits(
         smallest = oracle.smallest or places
     cost, without = _weighed(run, plan, found)
     minimal = True
-    if (cost.lower <= 0 or len(found) > 1) and len(smallest) > 1:
-        start = found if cost.lower > 0 else smallest  # one step of several edits, or the smallest failing subset
+    if (cost.verdict.lower <= 0 or len(found) > 1) and len(smallest) > 1:
+        start = (
+            found if cost.verdict.lower > 0 else smallest
+        )  # one step of several edits, or the smallest failing subset
         found, minimal = _minimized(oracle, start, evaluations)
         cost, without = _weighed(run, plan, found)
         method += " and delta debugging"
@@ -100,8 +102,8 @@ class Oracle:
         """Whether the model still fails; `name` is its name in the report."""
         wanted = self.run.audit.settings
         for limit in shares(wanted.limit):
-            row = self.run.audit.under(edits, limit=limit).verdict(self.plan.ability, self.plan.margin)
-            if row.lower > row.margin or row.upper <= row.margin:
+            row = self.run.audit.under(edits, limit=limit).verdict(self.plan.ability, self.plan.verdict.margin)
+            if _sure(row):
                 break
         return self.note(name, row)
 
@@ -115,12 +117,16 @@ class Oracle:
 
     def note(self, name: str, row: AbilityRow) -> bool:
         """Record the evaluation; returns whether it is a failure."""
-        sure = row.lower > row.margin or row.upper <= row.margin
-        one = Evaluation(name, row.drop, row.lower, row.upper, row.n, row.drop > row.margin, sure)
+        one = Evaluation(name, row.verdict, row.verdict.drop > row.verdict.margin, _sure(row))
         self.evaluations.append(one)
         if self.show is not None:
             self.show(one)
         return one.failed
+
+
+def _sure(row: AbilityRow) -> bool:
+    """Whether an interval excludes the margin."""
+    return row.verdict.lower > row.verdict.margin or row.verdict.upper <= row.verdict.margin
 
 
 def shares(limit: int) -> tuple[int, ...]:
@@ -137,9 +143,11 @@ def _failing(run: PlanRun, abilities: Sequence[str]) -> AbilityRow:
             rows.append(audit.verdict(name, DEFAULT_MARGIN))
     failing = [row for row in rows if row.outcome == FAIL]
     if not failing:
-        found = ", ".join(f"{row.named} {row.outcome} (drop {row.drop:.3f})" for row in rows) or "no ability was asked"
-        raise NothingToFind(f"the edit plan does not fail, so there is nothing to find: {found}.")
-    return max(failing, key=lambda row: row.drop)
+        found = ", ".join(f"{row.label} {row.outcome} (drop {row.verdict.drop:.3f})" for row in rows)
+        raise NothingToFind(
+            f"the edit plan does not fail, so there is nothing to find: {found or 'no ability was asked'}."
+        )
+    return max(failing, key=lambda row: row.verdict.drop)
 
 
 def _minimized(oracle: Oracle, start: tuple[int, ...], most: int) -> tuple[tuple[int, ...], bool]:
@@ -168,7 +176,7 @@ def _weighed(run: PlanRun, plan: AbilityRow, places: Sequence[int]) -> tuple[Abi
 
     def row(before: Answers, after: Answers) -> AbilityRow:
         paired = PairedAnswers(found.ability, before, (after,))
-        return compare(paired, paired.verdict(margin=plan.margin, seed=seed), margin=plan.margin)
+        return compare(paired, paired.verdict(margin=plan.verdict.margin, seed=seed), margin=plan.verdict.margin)
 
     return row(without, with_them), row(found.base, without)
 

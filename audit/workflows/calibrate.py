@@ -27,7 +27,7 @@ from audit.models.fingerprints import content_fingerprint
 from audit.models.language_model import LanguageModel
 from audit.models.loading import load_language_model
 from audit.progress import Progress, Stages, Watcher
-from audit.reports.rows import asked_how
+from audit.reports.run_sentences import protocol_phrase
 from audit.reports.workflows.calibration import Calibrated, Calibration
 from audit.settings.declaration import Effect
 from audit.settings.options import AuditSettings
@@ -158,7 +158,7 @@ def _ask_twice(
         raise AuditError("no ability was asked: " + "; ".join(f"{name}: {reason}" for name, reason in unasked.items()))
     dtypes = {name: parameter.dtype for name, parameter in lm.model.named_parameters()}
     how = f"{settings.limit} items per ability at most from {source.name}, "
-    how += asked_how(settings.protocol, settings.shots, settings.chat_template)
+    how += protocol_phrase(settings.protocol, settings.shots, settings.chat_template)
     lines = (how, f"device {lm.device.type}, dtype {_named(lm.dtype)}, seed {settings.seed}")
     return _FirstModel(log, asked, unasked, lm.dtype, dtypes, lines)
 

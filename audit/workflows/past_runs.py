@@ -1,7 +1,7 @@
 """Past runs as evidence for a preflight: how many answers change, and how long answers take.
 
     past = PastRuns(settings, "pocket")
-    past.verdict("nli").row.right_to_wrong
+    past.verdict("nli").row.verdict.right_to_wrong
     past.speed(units_of)                  # seconds per unit of work
 
 Only runs with the same model, data and way of asking are used; those with the same editor come first.
@@ -46,7 +46,7 @@ class PastVerdict:
     @property
     def changes(self) -> float:
         """The share of items whose score changed, at least one item: none may have changed by chance."""
-        return max(self.row.right_to_wrong + self.row.wrong_to_right, 1) / self.row.n
+        return max(self.row.verdict.right_to_wrong + self.row.verdict.wrong_to_right, 1) / self.row.verdict.n
 
     @cached_property
     def moves(self) -> tuple[float, ...]:
@@ -128,14 +128,14 @@ class PastRuns:
 
     def _rates(self, run: RunReport, units_of: Callable[[str], float]) -> tuple[float | None, float | None]:
         """Seconds per unit of the base and of an edited model; None unless this run computed all of its answers."""
-        asked, known = sum(row.n for row in run.abilities), run.taken_over.answers_known
+        asked, known = sum(row.verdict.n for row in run.abilities), run.taken_over.answers_known
         alike = self._matches(run, Effect.COMPUTATION) and DATED.match(_name(run)) is not None
         models = run.taken_over.answers / asked - 1 if asked else 0
         base_known = bool(run.abilities) and all(row.base_from_store for row in run.abilities)
         if not alike or models < 1 or known not in (0, asked * base_known):
             return None, None
         try:
-            units = sum(row.n * units_of(row.ability) for row in run.abilities)
+            units = sum(row.verdict.n * units_of(row.ability) for row in run.abilities)
         except AuditError:
             return None, None
         edited = run.seconds.get("edited answers", 0.0) / (units * models)

@@ -101,7 +101,7 @@ class Expectation:
         changes = ASSUMED_CHANGES if past is None else past.changes
         if sample.whole and isinstance(margin, Retained):
             # share * base - edited varies with the base answers as well, by (1 - share)^2 base (1 - base).
-            varies = 0.25 if past is None else past.row.base * (1 - past.row.base)
+            varies = 0.25 if past is None else past.row.verdict.base * (1 - past.row.verdict.base)
             return cls(sample, min(1.0, changes + (1 - margin.share) ** 2 * varies), 1.0, False, alpha)
         if sample.whole:
             return cls(sample, changes, 1.0, True, alpha)
@@ -110,7 +110,7 @@ class Expectation:
         else:  # the score of one sentence does not say by how much it moves the score of all
             moves, assumed = () if past is None else past.corpus_moves, ASSUMED_CHANGE_OF_ENTITIES
             if past is not None and moves:  # an item can change its counts, and so the metric, at the same score
-                changes = len(moves) / past.row.n
+                changes = len(moves) / past.row.verdict.n
         return cls(sample, changes, moves if len(moves) >= ENOUGH_MOVES else assumed, False, alpha)
 
     def power(self, n: int) -> Power:
@@ -222,7 +222,7 @@ class Preflight:
             margin=margin.points if isinstance(margin, Points) else None,
             asked_margin=str(margin),
             changes_from=None if past is None else past.run,
-            at_the_floor=past is not None and not past.row.assessable,
+            at_the_floor=past is not None and not past.row.verdict.assessable,
             read=work.read,
             written=work.written,
             written_at_most=work.at_most,
@@ -232,7 +232,7 @@ class Preflight:
             if past is None:
                 row = replace(row, needed_base=_needed_base(margin, floor, power.smallest_margin))
             else:
-                row = replace(row, margin=margin.at(past.row.base, floor))
+                row = replace(row, margin=margin.at(past.row.verdict.base, floor))
         return row if row.prospect != TOO_SMALL else self._with_remedy(row, expected, margin)
 
     def _with_remedy(self, row: AbilityPreflight, expected: Expectation, margin: Margin) -> AbilityPreflight:

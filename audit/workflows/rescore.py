@@ -52,7 +52,7 @@ def rescored(run: RunReport, margins: Mapping[str, Margin]) -> RunReport:
     items: list[ItemRecord] = []
     for old in run.abilities:
         paired = saved_answers(run, old)
-        margin = margins.get(old.ability) or margin_of(old.asked_margin or old.margin)
+        margin = margins.get(old.ability) or margin_of(old.asked_margin or old.verdict.margin)
         _require_above_noise(old, margin)
         saved = {record.key: record.mentions for record in run.items if record.ability == old.ability}
         found = _judged(paired, old, margin, run.header.seed)
@@ -74,14 +74,14 @@ def rescored(run: RunReport, margins: Mapping[str, Margin]) -> RunReport:
 
 def _judged(paired: PairedAnswers, old: AbilityRow, margin: Margin, seed: int) -> Settled:
     """About all the items; of a run that might stop early, what it would have found, block after block."""
-    if old.sequential is None:
+    if old.stopping_rule is None:
         return from_all(paired, margin, seed)
     # The floor is that of all the questions, of which only those asked were saved.
-    return resettled(paired, old.sequential, margin, floor=old.floor, seed=seed)
+    return resettled(paired, old.stopping_rule, margin, floor=old.verdict.floor, seed=seed)
 
 
 def _require_above_noise(old: AbilityRow, margin: Margin) -> None:
-    points = margin.at(old.base, old.floor)
+    points = margin.at(old.verdict.base, old.verdict.floor)
     if old.noise_floor is not None and 0 < points < old.noise_floor:
         raise AuditError(
             f"--margin {old.ability}={margin}: {points:.4f} points are under the noise floor of {old.noise_floor:.4f} "
@@ -98,12 +98,12 @@ def saved_answers(run: RunReport, old: AbilityRow) -> PairedAnswers:
     file = f"{run.folder}/items.jsonl"
     kept = [record for record in run.items if record.ability == old.ability]
     models = {len(record.edited) for record in kept}
-    stopped = old.sequential is not None  # under another margin more may have been asked than this verdict took
-    whole = len(kept) >= old.n if stopped else len(kept) == old.n
+    stopped = old.stopping_rule is not None  # under another margin more may have been asked than this verdict took
+    whole = len(kept) >= old.verdict.n if stopped else len(kept) == old.verdict.n
     if not whole or len(models) != 1 or 0 in models:
         raise AuditError(
-            f"{file} holds {len(kept)} of the {old.n} items of {old.ability}, or not all of their answers; it is not "
-            "whole, so run the audit again."
+            f"{file} holds {len(kept)} of the {old.verdict.n} items of {old.ability}, or not all of their answers; it "
+            "is not whole, so run the audit again."
         )
     ability = AsSaved(load_ability(old.ability, old.protocol), {record.key: record.prompt for record in kept})
     items = [_item(record, file) for record in kept]

@@ -18,6 +18,7 @@ from audit.models.demonstrations import Demonstrations, NewFact
 from audit.models.language_model import LanguageModel
 from audit.models.patches import DenseDelta, ModulePatch, Patch, PatchSequence, WeightPatch, identity_patch
 from audit.models.side_memory import SideMemory
+from audit.reports.reuse import reuse_sentences
 from audit.store.answer_log import AnswerLog
 from tests.small_audit import SmallWorld, build
 from tests.tiny_models import build_tiny_gpt2, build_tiny_llama
@@ -171,6 +172,6 @@ def test_an_audit_tells_what_was_shared_and_answers_the_same_without(world: Smal
     answers = [[[item.base.text, *(one.text for one in item.edited)] for item in run.items] for run in (shared, alone)]
     assert answers[0] == answers[1]
     assert any(len(set(said)) > 1 for said in answers[0])
-    (sentence,) = shared.taken_over.sentences()
+    (sentence,) = reuse_sentences(shared.taken_over)
     assert sentence.startswith("reuse: ") and "of 6 answers stood as the base model wrote them" in sentence
-    assert alone.taken_over.sentences() == ()
+    assert reuse_sentences(alone.taken_over) == ()

@@ -20,6 +20,7 @@ from audit.errors import AuditError, CollapsedError
 from audit.measures.integrity import Integrity
 from audit.models.language_model import LanguageModel
 from audit.models.patches import identity_patch
+from audit.reports.run_sentences import verdict_line
 from tests.tiny_models import build_tiny_gpt2
 
 BROKEN, GARBLED, FLUENT, SOUND = (EditedModel(identity_patch(), ()) for _ in range(4))
@@ -131,7 +132,7 @@ def test_a_ruined_pocket_model_fails_before_it_is_asked_and_is_asked_without_tri
     report = audit.run(["sentiment", "open_qa"])
     assert (report.outcome, report.abilities, report.unasked) == ("FAIL", (), {})
     assert report.collapse is not None
-    assert report.verdict_line.startswith(
+    assert verdict_line(report).startswith(
         "FAIL: vandal on pocket-gpt2, 10 edits, batch-single: collapsed, so no ability was asked, unsound "
     )
     assert {row.check for row in report.integrity if row.sound is False} == {"relative update norm", "perplexity ratio"}

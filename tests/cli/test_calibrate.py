@@ -22,7 +22,7 @@ def test_a_calibration_is_shown_written_and_used_by_later_runs(typed: list[str],
     done = RUNNER.invoke(app, ["calibrate", "sentiment", *typed])
     assert done.exit_code == 0, done.output
     assert "sentiment  1.000     20" in done.output
-    assert "Margins of at least 0.140 may be asked for on pocket-gpt2" in done.output
+    assert "On pocket-gpt2 a margin of 0.140 or more is possible" in done.output
     folder = tmp_path / "reports" / "calibrate-pocket-gpt2"
     assert json.loads((folder / "calibration.json").read_text(encoding="utf-8"))["model"] == "pocket-gpt2"
     assert (folder / "calibration.md").stat().st_size > 0
@@ -34,7 +34,7 @@ def test_a_calibration_is_shown_written_and_used_by_later_runs(typed: list[str],
     sound = RUNNER.invoke(app, [*run, "--margin", "sentiment=0.15"])
     assert sound.exit_code == 0, sound.output
     (report,) = (tmp_path / "reports").glob("*-identity-pocket-gpt2/report.md")
-    assert "Noise floor 0.139 (A/A, 20 items)." in report.read_text(encoding="utf-8")
+    assert "Noise floor 0.139 (the base model against itself, 20 items)." in report.read_text(encoding="utf-8")
 
 
 @pytest.mark.parametrize(

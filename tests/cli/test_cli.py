@@ -147,7 +147,7 @@ def test_locate_traces_a_model_and_writes_its_folder(tmp_path: Path, monkeypatch
     monkeypatch.setattr(layer_recommendation, "recalled_facts", lambda _, facts: facts)  # a random model knows nothing
     result = RUNNER.invoke(app, "locate --model tiny --count 3 --seed 4 --noise-samples 2 --store kept".split())
     assert result.exit_code == 0, result.output
-    assert "tiny-gpt2 recalls 3 of the 3 facts asked (pocket)" in result.stdout
+    assert "tiny-gpt2 recalls 3 of 3 facts (pocket)" in result.stdout
     assert "Recommended: layer=" in result.stdout
     folder = tmp_path / "reports" / "locate-tiny"
     assert sorted(file.name for file in folder.iterdir()) == [

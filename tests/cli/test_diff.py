@@ -32,7 +32,7 @@ def test_changes_are_shown_and_written(models: Path, tmp_path: Path) -> None:
     assert shown.exit_code == 0, shown.output
     assert "edited over base, the largest relative norm first" in shown.output
     assert "mlp.down" in shown.output and "32×80" in shown.output
-    assert "1 of 30 tensors differ; the change lies in layer 1 (MLP)." in shown.output
+    assert "1 of 30 tensors differ; the change is in layer 1 (MLP)." in shown.output
     for name in ("diff.json", "diff.csv", "table.md", "changes.png", "changes.svg"):
         assert f"wrote {tmp_path / 'd' / name}" in shown.output and (tmp_path / "d" / name).is_file()
 

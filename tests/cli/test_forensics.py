@@ -1,12 +1,12 @@
 """`audit curve`, `audit budget` and `audit bisect`: from options to files, exit codes and errors."""
 
+import json
 from pathlib import Path
 
 import pytest
 from typer.testing import CliRunner
 
 from audit.cli import app
-from audit.reports.workflows.curve import read_curve
 
 RUNNER = CliRunner()
 
@@ -31,15 +31,16 @@ def test_a_curve_prints_a_table_and_writes_files(typed: list[str], tmp_path: Pat
 def test_a_budget_is_printed_with_its_guarantee(typed: list[str], tmp_path: Path) -> None:
     done = RUNNER.invoke(app, ["budget", "sentiment", *typed])
     assert done.exit_code == 0, done.output
-    assert "budget: at least 2 edits of identity on pocket-gpt2, all that the plan has, pass." in done.output
+    assert "budget: at least 2 edits of identity on pocket-gpt2 pass, all edits of the plan." in done.output
     assert (tmp_path / "reports" / "budget-identity-pocket-gpt2" / "budget.md").is_file()
 
 
 def test_a_curve_can_stop_early(typed: list[str], tmp_path: Path) -> None:
     done = RUNNER.invoke(app, ["curve", "sentiment", *typed, "--early-stop", "--margin", "sentiment=0.3"])
     assert done.exit_code == 0, done.output
-    (first, *_) = read_curve(tmp_path / "reports" / "curve-identity-pocket-gpt2")
-    assert (first.abilities[0].outcome, first.abilities[0].method) == ("PASS", "betting")
+    text = (tmp_path / "reports" / "curve-identity-pocket-gpt2" / "curve.json").read_text(encoding="utf-8")
+    verdict = json.loads(text)["points"][0]["abilities"][0]["verdict"]
+    assert (verdict["outcome"], verdict["method"]) == ("PASS", "betting")
 
 
 def test_a_budget_of_zero_fails(typed: list[str]) -> None:
@@ -53,7 +54,7 @@ def test_bisect_finds_the_one_harmful_edit(typed: list[str], tmp_path: Path) -> 
     configured = ["--editor-config", "victim=pocket-65", "--editor-config", "scale=16"]
     done = RUNNER.invoke(app, ["bisect", "--ability", "sentiment", *typed, *planted, *configured])
     assert done.exit_code == 0, done.output
-    assert "costs " in done.output and "points of sentiment [" in done.output
+    assert "costs " in done.output and "points of sentiment, 90 % interval [" in done.output
     assert (tmp_path / "reports" / "bisect-Planted-pocket-gpt2" / "culprits.md").is_file()
 
 

@@ -21,9 +21,11 @@ from audit.answering.paired_answers import PairedAnswers
 from audit.answering.scores import read_raw
 from audit.cli import app
 from audit.reports.ability_rows import compare, records
-from audit.reports.folder import read_report
+from audit.reports.folder import read_report, write_report
 from audit.reports.rows import ItemRecord, RunReport
-from tests.reports.sample import REPORT
+from audit.reports.run_sentences import header_lines
+from audit.verdicts import PASS
+from tests.reports.sample import REPORT, row_with
 from tests.small_audit import abilities, build, write_lines
 
 RUNNER = CliRunner()
@@ -80,7 +82,7 @@ def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Path]:
             judged.append(compare(paired, verdict, margin=0.05, harm_p=harm_p))
             kept += records(paired)
         report = replace(REPORT, abilities=tuple(judged), items=tuple(kept), settings={"margins": {"nli": 0.05}})
-        return report.save(tmp_path / "reports")
+        return write_report(report, tmp_path / "reports")
 
     return write
 
@@ -111,7 +113,7 @@ def test_the_new_report_names_the_run(run: Callable[..., Path]) -> None:
     new = rescored(folder)
     assert new.header.rescored == str(folder)
     said = f"the answers of {folder}, scored again; no model is asked"
-    assert new.header.lines()[-1] == f"audit: {said}"
+    assert header_lines(new.header)[-1] == f"audit: {said}"
     assert new.folder is not None
     assert said in (Path(new.folder) / "report.md").read_text(encoding="utf-8")
     assert any(name.endswith("(scoring)") for name in new.versions)
@@ -124,8 +126,8 @@ def test_other_margins_change_verdicts_but_not_numbers(run: Callable[..., Path])
     assert [row.outcome for row in old.abilities] == ["FAIL", "FAIL"]
     assert [row.outcome for row in new.abilities] == ["PASS", "FAIL"]
     assert new.abilities[1] == old.abilities[1]
-    words = {name: getattr(new.abilities[0], name) for name in ("margin", "asked_margin", "outcome", "sentence")}
-    assert replace(old.abilities[0], **words) == new.abilities[0]
+    changed = {"margin": 0.9, "outcome": PASS, "more_items": None, "asked_margin": "0.9"}
+    assert row_with(old.abilities[0], **changed) == new.abilities[0]
     assert new.settings["margins"] == {"nli": "0.9"}
 
 
@@ -145,7 +147,7 @@ def test_a_better_parser_changes_the_scores(run: Callable[..., Path], monkeypatc
     folder = run(names=("sentiment", "nli"))
     monkeypatch.setattr(Sentiment, "parse", lambda self, text: Answer(text, "positive", True))
     old, new = read_report(folder), rescored(folder)
-    assert new.abilities[0].base == new.abilities[0].edited == 0.5
+    assert new.abilities[0].verdict.base == new.abilities[0].verdict.edited == 0.5
     assert new.abilities[0].edited_unparseable == 0.0 < old.abilities[0].edited_unparseable
     assert new.abilities[1] == old.abilities[1]
 
@@ -154,7 +156,7 @@ def test_another_rule_for_ties_changes_the_scores(run: Callable[..., Path], monk
     folder = run(names=("dialogue",))
     monkeypatch.setattr(scoring, "best_choice", lambda item, ranked: str(max(range(4), key=lambda k: ranked[k])))
     old, new = read_report(folder), rescored(folder)
-    assert new.abilities[0].edited > old.abilities[0].edited
+    assert new.abilities[0].verdict.edited > old.abilities[0].verdict.edited
     assert new.abilities[0].base_unparseable == 0.0 < old.abilities[0].base_unparseable
 
 
@@ -199,10 +201,10 @@ def spoil(folder: Path, old: str, new: str) -> None:
     [
         (lambda f: (f / "verdict.json").unlink(), [], "verdict.json cannot be read: give the folder of a run"),
         (lambda f: (f / "items.jsonl").unlink(), [], "items.jsonl cannot be read: give the folder of a run"),
-        (lambda f: cut(f, lambda text: text[: len(text) // 2]), [], "is no item of a report ("),
+        (lambda f: cut(f, lambda text: text[: len(text) // 2]), [], "is not an item of a report ("),
         (lambda f: cut(f, lambda text: text[: text.rindex("\n", 0, -1) + 1]), [], "holds 47 of the 48 items of nli"),
-        (lambda f: cut(f, lambda text: text + "[]\n"), [], "line 97 is no item of a report"),
-        (lambda f: spoil(f, '"schema_version": 1', '"schema_version": 9'), [], "has schema version 9"),
+        (lambda f: cut(f, lambda text: text + "[]\n"), [], "line 97 is not an item of a report"),
+        (lambda f: spoil(f, '"schema_version": 2', '"schema_version": 9'), [], "has schema version 9"),
         (lambda f: spoil(f, '"ability": "nli"', '"ability": "maths"'), [], "holds 0 of the 48 items of maths"),
         (lambda f: forget(f, "fields"), [], "without what scoring again takes (an older version"),
         (lambda f: forget(f, "log_likelihoods"), [], "without what scoring again takes (an older version"),
@@ -242,7 +244,7 @@ def test_a_real_run_is_reproduced(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     world = build(tmp_path)
     audit = Audit(**world.options(editor="vandal", store=tmp_path / "store", edit_count=2))
     report = audit.run(["dialogue", "summarization", "ner"])
-    folder = report.save(tmp_path / "reports")
+    folder = write_report(report, tmp_path / "reports")
     new = rescored(folder)
     assert new.abilities == report.abilities
     assert [asked(item) for item in new.items] == [asked(item) for item in report.items]

@@ -15,7 +15,7 @@ from audit.errors import AuditError, CollapsedError
 from audit.reports.rows import AbilityRow, EditScore, IntegrityRow, RunHeader, RunReport
 from audit.settings.options import AuditSettings
 from audit.verdicts.margins import margin_of
-from tests.reports.sample import FAILED, HEADER, PASSED, REPORT, UNDECIDED
+from tests.reports.sample import FAILED, HEADER, PASSED, REPORT, UNDECIDED, row_with
 
 COLLAPSE = "The edited model has collapsed: some of its weights are NaN or infinite."
 ROWS = {row.ability: row for row in (PASSED, FAILED, UNDECIDED)}
@@ -58,7 +58,8 @@ class FakeAudit:
                 done(1, 2)
         margin = self.settings.margins.get(ability) or margin_of(max_drop)
         row = ROWS[ability]
-        self.rows[ability] = replace(row, margin=margin.at(row.base, row.floor), asked_margin=str(margin))
+        points = margin.at(row.verdict.base, row.verdict.floor)
+        self.rows[ability] = row_with(row, margin=points, asked_margin=str(margin))
         return self.rows[ability]
 
     requests = ("one", "two")

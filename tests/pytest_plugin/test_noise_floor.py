@@ -64,7 +64,7 @@ def test_a_margin_at_the_floor_passes_and_the_report_has_the_floor(
     result = judged.run(world, *options())
     assert result.ret == pytest.ExitCode.OK, result.stdout.str()
     (report,) = (pytester.path / "reports").glob("*/report.md")
-    assert "Noise floor 0.049 (A/A, 60 items)." in report.read_text(encoding="utf-8")
+    assert "Noise floor 0.049 (the base model against itself, 60 items)." in report.read_text(encoding="utf-8")
 
 
 def test_no_store_ignores_calibrations(world: SmallWorld, judged: RealSuites, pytester: pytest.Pytester) -> None:

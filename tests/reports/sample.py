@@ -1,6 +1,7 @@
 """A hand-made report: one ability that passes, one that fails, one undecided, and everything a renderer may meet."""
 
-from dataclasses import replace
+from dataclasses import fields, replace
+from typing import Any
 
 from audit.reports.reuse import TakenOver
 from audit.reports.rows import (
@@ -14,6 +15,7 @@ from audit.reports.rows import (
     RunReport,
     SkippedEdit,
 )
+from audit.verdicts import Outcome, Verdict
 
 HEADER = RunHeader(
     started="2026-11-21T10:15:00+00:00",
@@ -29,32 +31,43 @@ HEADER = RunHeader(
     limit=200,
 )
 
+
+def row_with(row: AbilityRow, **changes: Any) -> AbilityRow:
+    """The row with other fields, of its own or of its verdict."""
+    if "outcome" in changes:
+        changes["outcome"] = Outcome(changes["outcome"])
+    of_verdict = {part.name: changes.pop(part.name) for part in fields(Verdict) if part.name in changes}
+    return replace(row, verdict=replace(row.verdict, **of_verdict), **changes)
+
+
 PASSED = AbilityRow(
     ability="sentiment",
     title="Sentiment",
     metric="accuracy",
-    outcome="PASS",
-    base=0.96,
-    edited=0.955,
-    drop=0.005,
-    lower=-0.0123,
-    upper=0.0231,
-    margin=0.05,
-    n=200,
-    clusters=200,
-    floor=0.51,
-    method="tango",
-    right_to_wrong=2,
-    wrong_to_right=1,
+    verdict=Verdict(
+        outcome=Outcome.PASS,
+        base=0.96,
+        edited=0.955,
+        drop=0.005,
+        lower=-0.0123,
+        upper=0.0231,
+        margin=0.05,
+        n=200,
+        clusters=200,
+        floor=0.51,
+        method="tango",
+        right_to_wrong=2,
+        wrong_to_right=1,
+    ),
+    asked_margin="0.05",
     parsed_to_unparseable=0,
     changed=5,
     base_unparseable=0.0,
     edited_unparseable=0.005,
     items_fingerprint="ab12",
     base_from_store=True,
-    sentence="the drop is at most 0.023, within the margin of 0.050",
 )
-FAILED = replace(
+FAILED = row_with(
     PASSED,
     ability="reasoning",
     title="Reasoning",
@@ -72,7 +85,6 @@ FAILED = replace(
     changed=131,
     edited_unparseable=0.035,
     base_from_store=False,
-    sentence="the drop is at least 0.190, beyond the margin of 0.050",
     examples=(
         Example(
             key="reasoning/17",
@@ -84,7 +96,7 @@ FAILED = replace(
         Example(key="reasoning/4", prompt="Question: 1 | 2 `x`?\nAnswer:", gold="3", base=" #### 3", edited=""),
     ),
 )
-UNDECIDED = replace(
+UNDECIDED = row_with(
     PASSED,
     ability="summarization",
     title="Summarization",
@@ -96,7 +108,6 @@ UNDECIDED = replace(
     lower=-0.021,
     upper=0.061,
     method="paired bootstrap",
-    sentence="the drop may exceed the margin of 0.050 (upper limit 0.061): about 140 more items would settle it",
     base_lower=0.68,
     more_items=140,
     beside={"rouge1": (0.72, 0.7)},

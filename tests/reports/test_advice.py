@@ -6,10 +6,10 @@ import pytest
 
 from audit.reports.advice import next_step
 from audit.reports.rows import EditScore, IntegrityRow, RunReport
-from tests.reports.sample import ALL_PASS, FAILED, REPORT, UNDECIDED
+from tests.reports.sample import ALL_PASS, FAILED, REPORT, UNDECIDED, row_with
 
-BLIND = replace(UNDECIDED, base=0.4, base_lower=0.33, floor=0.5, more_items=None)
-HOPELESS = replace(UNDECIDED, more_items=None)
+BLIND = row_with(UNDECIDED, base=0.4, base_lower=0.33, floor=0.5, more_items=None)
+HOPELESS = row_with(UNDECIDED, more_items=None)
 IDLE = (EditScore("efficacy", "autoregressive", 0.1, 10),)
 CHECKPOINT = replace(REPORT.header, editor="./edited", plan="a checkpoint", edit_count=0, checkpoint=True)
 DAMAGED = (IntegrityRow("finite logits", False, False, "Some logits are NaN."),)
@@ -21,22 +21,22 @@ DAMAGED = (IntegrityRow("finite logits", False, False, "Some logits are NaN."),)
         (REPORT, "read the 50 right-to-wrong flips of reasoning with both answers in items.jsonl"),
         (replace(REPORT, folder="reports/x"), "flips of reasoning in reports/x/items.jsonl"),
         (REPORT, "then try --edit-count 5 or another editor."),
-        (replace(REPORT, integrity=DAMAGED), "they are damaged, and reasoning went with them"),
+        (replace(REPORT, integrity=DAMAGED), "they are damaged, and reasoning failed."),
         (replace(REPORT, abilities=(UNDECIDED,)), "run again with --limit 340 to settle summarization."),
         (replace(REPORT, abilities=(UNDECIDED, BLIND)), "choose a --model that can do summarization, or a larger"),
         (replace(REPORT, abilities=(HOPELESS,)), "accept a larger --margin for summarization"),
-        (replace(ALL_PASS, edit_scores=IDLE), "the edits did not take (efficacy 0.10)"),
-        (ALL_PASS, "find where it breaks with --edit-count 20."),
-        (replace(ALL_PASS, edit_scores=()), "find where it breaks"),
+        (replace(ALL_PASS, edit_scores=IDLE), "the edits did not succeed (efficacy 0.10)"),
+        (ALL_PASS, "find the number of edits at which an ability fails: --edit-count 20."),
+        (replace(ALL_PASS, edit_scores=()), "find the number of edits"),
         (replace(ALL_PASS, failed_tests=("suites/test_edit.py::test_near",)), "see above why test_near failed"),
         (replace(ALL_PASS, abilities=()), "run a suite"),
         (replace(ALL_PASS, integrity=DAMAGED), "do not ship these weights"),
         (
             replace(ALL_PASS, unasked={"ner": "no file", "nli": "no file"}),
-            "mend what kept ner and nli from being asked",
+            "fix the errors that kept ner and nli from being asked",
         ),
-        (replace(ALL_PASS, abilities=(), unasked={"ner": "no file"}), "mend what kept ner from being asked"),
-        (replace(ALL_PASS, header=CHECKPOINT), "see what was changed with `audit diff pocket-gpt2 ./edited`."),
+        (replace(ALL_PASS, abilities=(), unasked={"ner": "no file"}), "fix the errors that kept ner from being asked"),
+        (replace(ALL_PASS, header=CHECKPOINT), "list the changed weights with `audit diff pocket-gpt2 ./edited`."),
         (replace(REPORT, header=CHECKPOINT), "then try `audit diff pocket-gpt2 ./edited`."),
     ],
 )

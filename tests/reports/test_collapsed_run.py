@@ -10,6 +10,7 @@ from audit.reports.json_report import report_from_json, verdict_json
 from audit.reports.markdown import markdown
 from audit.reports.merged import merged, packed, unpacked
 from audit.reports.rows import RunReport
+from audit.reports.run_sentences import verdict_line
 from audit.reports.terminal import summary
 from tests.reports.sample import ALL_PASS, HEADER
 
@@ -20,7 +21,7 @@ LINE = "FAIL: memit on pocket-gpt2, 10 edits in one batch: collapsed, so no abil
 
 def test_it_fails_whatever_else_was_found() -> None:
     assert COLLAPSED.outcome == "FAIL"
-    assert COLLAPSED.verdict_line == LINE
+    assert verdict_line(COLLAPSED) == LINE
     assert replace(ALL_PASS, collapse=SENTENCE).outcome == "FAIL"
 
 
@@ -44,7 +45,7 @@ def test_the_markdown_gives_the_reason() -> None:
 def test_what_to_do_next_names_the_way_to_see_the_abilities() -> None:
     assert next_step(COLLAPSED) == (
         "Next: do not ship these weights; try --edit-count 5 or another editor, "
-        "or see what is left of each ability with --no-triage."
+        "or measure what is left of each ability with --no-triage."
     )
 
 

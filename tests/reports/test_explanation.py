@@ -2,9 +2,9 @@
 
 from dataclasses import replace
 
-from audit.reports.explanation import examples, explanation
 from audit.reports.rows import Example
-from tests.reports.sample import FAILED
+from audit.reports.run_sentences import examples, explanation
+from tests.reports.sample import FAILED, row_with
 
 LONG = Example("k", "Passage. " * 100 + "Is it so?\nAnswer:", "yes " * 50, "because " * 50 + "yes", "no\n" * 50)
 
@@ -20,9 +20,10 @@ def test_long_questions_and_answers_are_cut_in_the_middle() -> None:
 
 
 def test_a_long_sentence_leaves_out_examples_rather_than_being_cut() -> None:
-    lines = explanation(replace(FAILED, sentence="It may be. " * 35, examples=(LONG, LONG)), "PASS")
+    long = row_with(FAILED, ability="reasoning" * 30, examples=(LONG, LONG))
+    lines = explanation(long, "PASS")
     assert len(lines) == 4
-    assert lines[-1] == "It may be. " * 35
+    assert lines[-1] == long.sentence
 
 
 def test_without_examples_the_numbers_stand_alone() -> None:

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from audit.errors import AuditError
-from audit.reports.files import write_texts, written_into
+from audit.reports.folder import write_texts, written_into
 
 
 def test_texts_land_in_a_folder_that_is_made(tmp_path: Path) -> None:

@@ -8,8 +8,15 @@ from typing import Any
 import pytest
 
 from audit.errors import AuditError
-from audit.reports.json_report import items_from_jsonl, items_jsonl, report_from_json, verdict_document, verdict_json
-from audit.reports.rows import SCHEMA_VERSION, IntegrityRow
+from audit.reports.json_report import (
+    SCHEMA_VERSION,
+    items_from_jsonl,
+    items_jsonl,
+    report_from_json,
+    verdict_document,
+    verdict_json,
+)
+from audit.reports.rows import IntegrityRow
 from tests.reports.sample import REPORT
 
 
@@ -34,7 +41,9 @@ def test_the_document_holds_what_judging_and_repeating_take() -> None:
     assert document["outcome"] == "FAIL"
     for part in ("header", "abilities", "edit_scores", "integrity", "skipped", "settings", "fingerprints", "versions"):
         assert document[part]
-    assert {"lower", "upper", "margin", "n", "floor", "items_fingerprint", "method"} <= set(document["abilities"][0])
+    row = document["abilities"][0]
+    assert {"lower", "upper", "margin", "n", "floor", "method", "confidence"} <= set(row["verdict"])
+    assert {"items_fingerprint", "asked_margin"} <= set(row)
     assert "items" not in document
 
 
@@ -62,8 +71,9 @@ def test_items_stand_one_a_line_in_readable_letters() -> None:
     [
         ("{", "x is not JSON (line 1)"),
         ("[]", "x has schema version None"),
-        ('{"schema_version": 99}', "x has schema version 99, and this version of the audit reads 1"),
-        ('{"schema_version": 1}', "x lacks or misnames a field ('header')"),
+        ('{"schema_version": 99}', "x has schema version 99, and this version of the audit reads 1 and 2"),
+        ('{"schema_version": 1}', "x lacks or misnames a field ('abilities')"),
+        ('{"schema_version": 2}', "x lacks or misnames a field ('header')"),
     ],
 )
 def test_other_files_are_refused_with_one_sentence(text: str, complaint: str) -> None:

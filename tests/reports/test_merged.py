@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from audit.errors import AuditError
 from audit.reports.merged import merged, packed, unpacked
 from audit.reports.rows import IntegrityRow, RunReport
-from tests.reports.sample import FAILED, HEADER, PASSED, REPORT
+from tests.reports.sample import FAILED, HEADER, PASSED, REPORT, row_with
 
 WHOLE = replace(REPORT, unasked={"ner": "no such file"}, failed_tests=("test_a", "test_b"))
 
@@ -51,7 +51,7 @@ def test_abilities_stand_in_their_usual_order() -> None:
 
 def test_the_worse_of_two_verdicts_and_of_two_checks_stands() -> None:
     sound, unsound = (IntegrityRow("weights restored", ok, ok, "") for ok in (True, False))
-    strict = replace(PASSED, outcome="FAIL", margin=0.001)
+    strict = row_with(PASSED, outcome="FAIL", margin=0.001)
     first = replace(REPORT, abilities=(PASSED,), integrity=(unsound,))
     second = replace(REPORT, abilities=(strict,), integrity=(sound,))
     for order in ([first, second], [second, first]):

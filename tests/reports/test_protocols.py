@@ -6,10 +6,10 @@ from dataclasses import replace
 
 import pytest
 
-from audit.reports.explanation import explanation
 from audit.reports.json_report import items_from_jsonl, items_jsonl, report_from_json, verdict_json
 from audit.reports.markdown import markdown
 from audit.reports.rows import AbilityRow
+from audit.reports.run_sentences import explanation
 from audit.reports.terminal import summary
 from tests.reports.sample import FAILED, PASSED, REPORT, answer
 

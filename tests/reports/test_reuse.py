@@ -3,24 +3,24 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from audit.reports.reuse import TakenOver, summed
+from audit.reports.reuse import TakenOver, reuse_sentences, summed
 
 COUNTS = st.builds(TakenOver, *[st.integers(0, 1000)] * 8)
 
 
 def test_nothing_taken_over_is_not_told() -> None:
-    assert TakenOver(edits=10, answers=1600, block_tokens=5000, drafts=800).sentences() == ()
+    assert reuse_sentences(TakenOver(edits=10, answers=1600, block_tokens=5000, drafts=800)) == ()
 
 
 def test_each_kind_has_its_sentence() -> None:
-    assert TakenOver(10, 4, 1600, 800, 300, 100, 800, 790).sentences() == (
-        "edits: 4 of 10 were taken over from a run that was interrupted",
-        "answers: 800 of 1600 had been given in earlier runs",
-        "reuse: 790 of 800 answers stood as the base model wrote them; "
-        "33% of the edited models' block computations were shared",
+    assert reuse_sentences(TakenOver(10, 4, 1600, 800, 300, 100, 800, 790)) == (
+        "edits: 4 of 10 come from an interrupted run",
+        "answers: 800 of 1600 come from earlier runs",
+        "reuse: 790 of 800 edited answers equal the base model's; "
+        "33% of the edited models' block computations were shared with the base model's",
     )
-    assert TakenOver(drafts=8, drafts_stood=1).sentences() == (
-        "reuse: 1 of 8 answers stood as the base model wrote them",
+    assert reuse_sentences(TakenOver(drafts=8, drafts_stood=1)) == (
+        "reuse: 1 of 8 edited answers equal the base model's",
     )
 
 

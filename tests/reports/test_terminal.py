@@ -7,8 +7,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from audit.reports.rows import IntegrityRow, SkippedEdit
-from audit.reports.terminal import interval, points, summary
-from tests.reports.sample import ALL_PASS, FAILED, REPORT
+from audit.reports.run_sentences import verdict_line
+from audit.reports.terminal import summary
+from audit.reports.verdict_sentences import interval, points
+from tests.reports.sample import ALL_PASS, FAILED, REPORT, row_with
 
 
 @pytest.mark.parametrize("verbosity", [0, 1])
@@ -27,14 +29,14 @@ def test_lines_fit_and_no_cell_is_cut(width: int, verbosity: int, ascii_only: bo
 
 def test_columns_go_least_needed_first() -> None:
     headings = {width: summary(REPORT, width=width, color=False).splitlines()[0].split() for width in (80, 76, 60, 36)}
-    assert headings[80] == ["ability", "base", "edited", "drop", "95", "%", "interval", "margin", "n", "verdict"]
-    assert headings[76] == ["ability", "base", "edited", "drop", "95", "%", "interval", "n", "verdict"]
+    assert headings[80] == ["ability", "base", "edited", "drop", "90", "%", "interval", "margin", "n", "verdict"]
+    assert headings[76] == ["ability", "base", "edited", "drop", "90", "%", "interval", "n", "verdict"]
     assert headings[60] == ["ability", "base", "edited", "drop", "n", "verdict"]
     assert headings[36] == ["ability", "drop", "verdict"]
 
 
 def test_quiet_is_one_line() -> None:
-    assert summary(REPORT, width=200, color=False, verbosity=-1).splitlines() == [REPORT.verdict_line]
+    assert summary(REPORT, width=200, color=False, verbosity=-1).splitlines() == [verdict_line(REPORT)]
 
 
 def test_colour_marks_outcomes_and_leaves_the_text() -> None:
@@ -48,7 +50,7 @@ def test_damage_and_skipped_rows_are_said() -> None:
     skipped = tuple(SkippedEdit("zsre.json", line, "alt", "the target is empty") for line in (3, 9))
     text = summary(replace(REPORT, integrity=(damaged,), skipped=skipped), width=200, color=False)
     assert "UNSOUND  Some logits are NaN." in text
-    assert "unusable rows of the edits, skipped: 2, the first at zsre.json:3 (alt: the target is empty)" in text
+    assert "skipped 2 unusable edit requests, the first at zsre.json:3 (alt: the target is empty)" in text
 
 
 def test_the_headline_measures_are_shown_and_the_others_at_v() -> None:
@@ -78,7 +80,7 @@ def test_sound_checks_share_a_line_and_speak_for_themselves_at_v() -> None:
 
 @given(lower=st.floats(-1, 1), upper=st.floats(-1, 1))
 def test_intervals_are_never_printed_narrower_than_they_are(lower: float, upper: float) -> None:
-    shown = interval(replace(FAILED, lower=lower, upper=upper)).strip("[]").split(", ")
+    shown = interval(replace(FAILED.verdict, lower=lower, upper=upper)).strip("[]").split(", ")
     assert float(shown[0]) <= lower + 1e-9
     assert float(shown[1]) >= upper - 1e-9
 
@@ -90,5 +92,5 @@ def test_an_empty_report_is_undecided_and_says_what_to_do() -> None:
 
 
 def test_a_gain_is_a_negative_drop() -> None:
-    gained = replace(FAILED, outcome="PASS", drop=-0.1, lower=-0.15, upper=-0.05)
+    gained = row_with(FAILED, outcome="PASS", drop=-0.1, lower=-0.15, upper=-0.05)
     assert "-0.100  [-0.150, -0.050]" in summary(replace(REPORT, abilities=(gained,)), width=100, color=False)

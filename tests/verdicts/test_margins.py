@@ -1,6 +1,7 @@
 import pytest
 
 from audit.errors import AuditError
+from audit.reports.verdict_sentences import verdict_sentence
 from audit.verdicts.margins import Points, Retained, margin_of, parse_margin
 from audit.verdicts.verdict import judge
 
@@ -59,7 +60,7 @@ def test_a_number_is_points():
 
 def test_a_verdict_names_a_share_with_the_points_that_it_comes_to():
     scores = [1.0] * 180 + [0.0] * 20
-    said = judge(scores, scores, margin=Retained(0.9), floor=0.5).sentence
+    said = verdict_sentence(judge(scores, scores, margin=Retained(0.9), floor=0.5), "90%")
     assert said.endswith("within the margin of 0.040 (to keep 90% of what lies above the floor).")
 
 

@@ -5,6 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from audit.reports.verdict_sentences import verdict_sentence
 from audit.verdicts import FAIL, INCONCLUSIVE, PASS
 from audit.verdicts.betting import Against, Counted, Wealth, anytime_upper, visiting_order
 from audit.verdicts.margins import Retained
@@ -79,7 +80,7 @@ def test_an_identical_model_passes_after_a_third_of_the_items():
     assert verdict.n <= 0.4 * 400
     assert verdict.upper <= verdict.margin and verdict.drop == 0.0
     assert verdict.method == "betting"
-    assert f"After {verdict.n} of 400 items" in verdict.sentence
+    assert f"After {verdict.n} of 400 items" in verdict_sentence(verdict, "0.05", 400)
 
 
 def test_a_collapse_fails_within_fifteen_percent_of_the_items():
@@ -95,7 +96,7 @@ def test_what_no_look_settles_is_judged_at_the_end_with_what_is_left_of_alpha():
     assert outcome is None and looks > 2 and verdict.n == 400
     full = judge(base, edited, margin=0.05, floor=0.5, alpha=0.05 * (1 - EARLY_SHARE))
     assert (verdict.outcome, verdict.lower, verdict.upper) == (full.outcome, full.lower, full.upper)
-    assert "97.5 % confidence" in verdict.sentence
+    assert "97.5 % confidence" in verdict_sentence(verdict, "0.05", 400)
 
 
 def test_a_base_at_its_floor_never_passes_early():
@@ -190,7 +191,7 @@ def test_answers_that_settle_nothing_and_are_not_all_are_inconclusive():
     verdict = sequential.verdict()
     assert verdict.outcome is INCONCLUSIVE and verdict.more_items is None
     stopped = "After 40 of 400 items, where it was stopped, the drop of 0.000 does not settle a margin of 0.05."
-    assert verdict.sentence == stopped
+    assert verdict_sentence(verdict, "0.05", 400) == stopped
 
 
 def test_harm_is_tested_with_the_share_of_alpha_that_belongs_to_it():

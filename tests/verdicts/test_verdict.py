@@ -4,6 +4,7 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from audit.errors import AuditError
+from audit.reports.verdict_sentences import verdict_sentence
 from audit.verdicts import FAIL, INCONCLUSIVE, PASS
 from audit.verdicts.intervals import paired_limits, resolution
 from audit.verdicts.verdict import judge
@@ -32,7 +33,7 @@ def test_identical_answers_on_few_items_certify_nothing():
     assert verdict.outcome is INCONCLUSIVE
     assert verdict.drop == 0.0
     assert verdict.more_items == 19
-    assert "about 19 more items would" in verdict.sentence
+    assert "about 19 more items would" in verdict_sentence(verdict, "0.05")
     assert judge(*paired(59, 59, 0), margin=0.05, floor=0.5).outcome is PASS
     assert judge(*paired(58, 58, 0), margin=0.05, floor=0.5).outcome is INCONCLUSIVE
 
@@ -50,14 +51,14 @@ def test_a_collapse_fails():
     assert verdict.outcome is FAIL
     assert verdict.lower > verdict.margin
     assert verdict.right_to_wrong == 200
-    assert "beyond the margin of 0.05" in verdict.sentence
+    assert "beyond the margin of 0.05" in verdict_sentence(verdict, "0.05")
 
 
 def test_certain_harm_that_is_estimated_beyond_the_margin_fails():
     verdict = judge(*paired(400, 360, 26), margin=0.05, floor=0.5)
     assert 0 < verdict.lower < verdict.margin < verdict.drop
     assert verdict.outcome is FAIL
-    assert "real harm" in verdict.sentence
+    assert "real harm" in verdict_sentence(verdict, "0.05")
 
 
 def test_an_estimate_beyond_the_margin_that_may_be_chance_is_inconclusive():
@@ -70,7 +71,7 @@ def test_harm_within_the_margin_passes_and_says_so():
     verdict = judge(*paired(3600, 3000, 30), margin=0.05, floor=0.5)
     assert verdict.outcome is PASS
     assert verdict.lower > 0
-    assert "detectable, but acceptable" in verdict.sentence
+    assert "detectable, but acceptable" in verdict_sentence(verdict, "0.05")
 
 
 def test_an_improvement_never_fails():
@@ -86,8 +87,8 @@ def test_a_base_at_the_floor_can_neither_pass_nor_fail(lost):
     verdict = judge(*paired(400, 216, lost), margin=0.05, floor=0.52)
     assert verdict.outcome is INCONCLUSIVE
     assert verdict.more_items is None
-    assert "not clearly above the floor of 0.520" in verdict.sentence
-    assert ("although it fell by 0.250" in verdict.sentence) == bool(lost)
+    assert "not clearly above the floor of 0.520" in verdict_sentence(verdict, "0.05")
+    assert ("although it fell by 0.250" in verdict_sentence(verdict, "0.05")) == bool(lost)
 
 
 def test_the_advice_holds():
@@ -102,7 +103,7 @@ def test_the_advice_holds():
 def test_no_number_of_items_settles_a_drop_at_the_margin():
     verdict = judge(*paired(100, 90, 5), margin=0.05, floor=0.5)
     assert (verdict.outcome, verdict.more_items) == (INCONCLUSIVE, None)
-    assert "no affordable number of items" in verdict.sentence
+    assert "no affordable number of items" in verdict_sentence(verdict, "0.05")
 
 
 @pytest.mark.parametrize("lost", [0, 3, 20])

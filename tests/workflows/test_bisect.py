@@ -110,7 +110,7 @@ def test_the_report_names_the_edit_its_cost_and_every_evaluation(taught: SmallWo
     assert tuple(shown) == found.evaluations
     first, rest, how = found.sentences()
     assert first.startswith(f"edit #{found.edits[0].number} '{found.edits[0].question} -> Calton' costs ")
-    assert "points of open_qa [" in first and "on 40 items that had no part in the search" in first
+    assert "points of open_qa, 90 % interval [" in first and "on 40 items that the search did not use" in first
     assert rest.startswith("Without it the plan passes")
     assert how.startswith(f"Found by halving in {len(found.evaluations)} evaluations of open_qa")
     text = culprits_markdown(found)

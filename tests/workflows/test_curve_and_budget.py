@@ -67,7 +67,7 @@ def test_a_second_curve_asks_nothing(wanted: AuditSettings, monkeypatch: pytest.
     monkeypatch.setattr("audit.answering.answers._ask", asked)
     with plan_run(wanted) as run:
         second = measure_curve(run, ["open_qa"])
-    assert [p.abilities[0].drop for p in second] == [p.abilities[0].drop for p in first]
+    assert [p.abilities[0].verdict.drop for p in second] == [p.abilities[0].verdict.drop for p in first]
 
 
 def test_an_interrupted_curve_continues_after_its_last_point(
@@ -100,9 +100,9 @@ def test_the_budget_is_confirmed_and_names_the_first_ability_that_breaks(wanted:
         found = find_budget(run, ["open_qa"], recheck=1, show=looks.append)
     assert found.edits == RUINED_AT - 1
     assert tuple(looks) == found.looks
-    assert found.confirmed and found.confirmation[0].n == 40
+    assert found.confirmed and found.confirmation[0].verdict.n == 40
     assert found.first_broken is not None and found.first_broken.edits == RUINED_AT
     sentences = found.sentences()
     assert sentences[0].startswith("budget: 5 edits of tests.workflows.planted:Planted on ")
-    assert sentences[1].startswith("open_qa is the first to break, at 6 edits: it loses ")
+    assert sentences[1].startswith("open_qa is the first to fail, at 6 edits: drop ")
     assert sentences[-1].startswith("5 edits passed once more on 40 or more items an ability that no look asked")

@@ -70,7 +70,7 @@ def test_counts_are_those_after_each_step(taught: SmallWorld, tmp_path: Path) ->
 
 def test_no_edits_give_the_base_model(taught: SmallWorld, tmp_path: Path) -> None:
     with plan_run(settings(taught, tmp_path)) as run:
-        assert run.audit.under(run.only([])).verdict("open_qa").drop == 0
+        assert run.audit.under(run.only([])).verdict("open_qa").verdict.drop == 0
 
 
 def test_fresh_items_are_not_asked_by_the_run(taught: SmallWorld, tmp_path: Path) -> None:

@@ -13,6 +13,7 @@ from audit.abilities.data.sources import FolderSource, PocketSource, items
 from audit.abilities.presentation import present_ability
 from audit.answering.items import drawn_questions
 from audit.errors import AuditError, UnaskedError
+from audit.reports.folder import write_report
 from audit.reports.reuse import TakenOver
 from audit.reports.rows import AbilityRow, AnswerRecord, ItemRecord, RunReport
 from audit.reports.workflows.preflight import CERTIFIABLE, DEPENDS, TOO_SMALL
@@ -30,7 +31,7 @@ from audit.workflows.preflight import (
     Preflight,
     Sample,
 )
-from tests.reports.sample import HEADER, PASSED
+from tests.reports.sample import HEADER, PASSED, row_with
 from tests.small_audit import abilities as small_abilities
 from tests.small_audit import write_lines
 
@@ -46,14 +47,14 @@ def past_run(tmp_path: Path, *rows: AbilityRow, items: tuple[ItemRecord, ...] = 
         rows,
         settings=AuditSettings(model="pocket-gpt2").plain() | header,
         seconds={"base answers": 100.0, "edited answers": 50.0},
-        taken_over=TakenOver(answers=2 * sum(row.n for row in rows)),
+        taken_over=TakenOver(answers=2 * sum(row.verdict.n for row in rows)),
         items=items,
     )
-    return replace(report, folder=str(report.save(tmp_path)))
+    return replace(report, folder=str(write_report(report, tmp_path)))
 
 
 def row(ability: str = "nli", **what: Any) -> AbilityRow:
-    return replace(PASSED, ability=ability, base_from_store=False, **what)
+    return row_with(PASSED, ability=ability, base_from_store=False, **what)
 
 
 def test_the_items_are_those_of_an_audit(tmp_path: Path) -> None:
@@ -100,7 +101,7 @@ def test_the_share_of_changes_comes_from_a_past_run(tmp_path: Path) -> None:
 
 def test_a_past_run_without_changes_counts_as_one_change(tmp_path: Path) -> None:
     past_run(tmp_path, row(right_to_wrong=0, wrong_to_right=0))
-    assert preflight(tmp_path).assess("nli").changes == 1 / PASSED.n
+    assert preflight(tmp_path).assess("nli").changes == 1 / PASSED.verdict.n
 
 
 @pytest.mark.parametrize(
@@ -252,13 +253,13 @@ def test_answers_from_the_store_are_not_timed(tmp_path: Path) -> None:
     report = past_run(tmp_path, known)
     again = replace(report, taken_over=TakenOver(answers=400, answers_known=200), header=replace(HEADER, seed=1))
     (tmp_path / "only").mkdir()
-    again.save(tmp_path / "only")
+    write_report(again, tmp_path / "only")
     flight = preflight(tmp_path / "only")
     flight.assess("nli")
     assert flight.report().seconds == pytest.approx(
         2 * 50
     )  # the base answers' time says nothing, so the edited ones' does
-    replace(again, taken_over=TakenOver(answers=400, answers_known=300)).save(tmp_path / "partly")
+    write_report(replace(again, taken_over=TakenOver(answers=400, answers_known=300)), tmp_path / "partly")
     assert preflight(tmp_path / "partly")._past.speed(lambda _: 1.0) is None
 
 

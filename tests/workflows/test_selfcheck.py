@@ -30,7 +30,7 @@ def test_an_ability_of_the_model_passes_both_controls(world: SmallWorld, tmp_pat
     assert control.works
     assert control.identity is not None
     assert control.vandal is not None
-    assert (control.identity.drop, control.vandal.outcome) == (0.0, "FAIL")
+    assert (control.identity.verdict.drop, control.vandal.outcome) == (0.0, "FAIL")
     assert control.scale in SCALES
     assert control.sentence.startswith("passes untouched, fails under noise")
 

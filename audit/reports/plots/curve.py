@@ -1,54 +1,42 @@
-"""A curve as a picture: one panel an ability with its band, and one for the edits' own scores."""
+"""A curve as a figure: one panel per ability with its interval, and one for the scores of the edits."""
 
 from collections.abc import Sequence
 from pathlib import Path
-
-import matplotlib
-
-matplotlib.use("Agg")  # no window, whatever the machine has
 
 import matplotlib.pyplot as plt
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
+from matplotlib.patches import Patch
 from matplotlib.ticker import FixedLocator, NullLocator
 
-from audit.reports.rows import RunReport
-from audit.reports.workflows.curve import SCORES, abilities_of, ability_row, edit_score
+from audit.reports.plots import write_figure
+from audit.reports.rows import FOLLOWED_SCORES, AbilityRow, RunReport, shared_abilities
+from audit.reports.verdict_sentences import coverage
 
-FORMATS = ("png", "svg")
 PANELS_A_ROW = 3
 COLORS = {"PASS": "tab:green", "INCONCLUSIVE": "tab:orange", "FAIL": "tab:red"}
-SHAPES = {"PASS": "o", "INCONCLUSIVE": "s", "FAIL": "X"}  # for those who do not see the colors
-SCORE_STYLES = dict(zip(SCORES, ("k--", "k-", "b:", "m-."), strict=True))
-CLOSEST_TICKS = 1.4  # ratio of two numbers of edits whose labels have room side by side
+SHAPES = {"PASS": "o", "INCONCLUSIVE": "s", "FAIL": "X"}  # for readers who do not see the colors
+SCORE_STYLES = dict(zip(FOLLOWED_SCORES, ("k--", "k-", "b:", "m-."), strict=True))
+CLOSEST_TICKS = 1.4  # ratio of two numbers of edits whose labels fit side by side
 
 
 def draw_curve(points: Sequence[RunReport], folder: Path) -> tuple[Path, ...]:
-    """Write `curve` as PNG and SVG into `folder`; the files written."""
-    figure = curve_plot(points)
-    written = []
-    for kind in FORMATS:
-        file = folder / f"curve.{kind}"
-        # Without dates and random ids, equal results give equal files.
-        with plt.rc_context({"svg.hashsalt": "curve"}):
-            figure.savefig(file, dpi=110, metadata={"Date": None} if kind == "svg" else None)
-        written.append(file)
-    plt.close(figure)
-    return tuple(written)
+    """Write `curve` as PNG and SVG into `folder`, and return the files."""
+    return write_figure(curve_plot(points), folder, "curve")
 
 
 def curve_plot(points: Sequence[RunReport]) -> Figure:
-    """A panel an ability: edited score and its one-sided 95 % limits; and a panel for the edits' own scores."""
-    abilities = abilities_of(points)
-    scored = any(edit_score(point, measure) for point in points for measure in SCORES)
+    """One panel per ability, with the edited score and its interval, and one panel for the scores of the edits."""
+    abilities = shared_abilities(points)
+    scored = any(point.edit_score(measure) for point in points for measure in FOLLOWED_SCORES)
     panels = len(abilities) + scored
     columns = max(1, min(PANELS_A_ROW, panels))
     rows = -(-max(1, panels) // columns)
     figure, grid = plt.subplots(rows, columns, figsize=(4.6 * columns, 2.9 * rows + 1.0), squeeze=False)
     axes = list(grid.flat)
     for ability, panel in zip(abilities, axes, strict=False):
-        _ability(panel, points, ability)
+        _ability(panel, points, [row for point in points if (row := point.ability(ability))])
     if scored:
         _edit_scores(axes[len(abilities)], points)
     for panel in axes[panels:]:
@@ -57,8 +45,9 @@ def curve_plot(points: Sequence[RunReport]) -> Figure:
     lines = [
         Line2D([], [], color="0.5", linestyle="--", label="unedited"),
         Line2D([], [], color="tab:red", linestyle=":", label="unedited less the margin"),
+        Patch(color="tab:blue", alpha=0.18, linewidth=0, label=_band_label(points)),
     ]
-    figure.legend(handles=[*marks, *lines], loc="lower center", ncols=5, frameon=False)
+    figure.legend(handles=[*marks, *lines], loc="lower center", ncols=6, frameon=False)
     header = points[-1].header
     figure.suptitle(f"{header.method} on {header.model}, {header.plan}: scores against the number of edits")
     height = 2.9 * rows + 1.0  # inches: room for the legend below
@@ -66,25 +55,30 @@ def curve_plot(points: Sequence[RunReport]) -> Figure:
     return figure
 
 
-def _ability(axes: Axes, points: Sequence[RunReport], ability: str) -> None:
-    rows = [ability_row(point, ability) for point in points]
-    counts = [point.header.edit_count for point in points]
-    base, margin = rows[0].base, rows[0].margin
+def _band_label(points: Sequence[RunReport]) -> str:
+    coverages = {coverage(row.verdict) for point in points for row in point.abilities}
+    return f"{coverages.pop()} interval" if len(coverages) == 1 else "interval (one-sided limits)"
+
+
+def _ability(axes: Axes, points: Sequence[RunReport], rows: Sequence[AbilityRow]) -> None:
+    counts, verdicts = [point.header.edit_count for point in points], [row.verdict for row in rows]
+    base, margin = verdicts[0].base, verdicts[0].margin
     axes.axhline(base, color="0.5", linestyle="--", linewidth=1)
     axes.axhline(base - margin, color="tab:red", linestyle=":", linewidth=1)
-    below, above = [max(0.0, row.base - row.upper) for row in rows], [min(1.0, row.base - row.lower) for row in rows]
+    below = [max(0.0, verdict.base - verdict.upper) for verdict in verdicts]
+    above = [min(1.0, verdict.base - verdict.lower) for verdict in verdicts]
     axes.fill_between(counts, below, above, color="tab:blue", alpha=0.18, linewidth=0)
-    axes.plot([0, *counts], [base, *(row.edited for row in rows)], color="tab:blue", linewidth=1.4)
-    for count, row in zip(counts, rows, strict=True):
-        axes.plot(count, row.edited, marker=SHAPES[row.outcome], color=COLORS[row.outcome], markersize=6)
-    axes.set_title(f"{rows[0].named} (n {rows[0].n})", fontsize=10)
+    axes.plot([0, *counts], [base, *(verdict.edited for verdict in verdicts)], color="tab:blue", linewidth=1.4)
+    for count, verdict in zip(counts, verdicts, strict=True):
+        axes.plot(count, verdict.edited, marker=SHAPES[verdict.outcome], color=COLORS[verdict.outcome], markersize=6)
+    axes.set_title(f"{rows[0].label} (n {verdicts[0].n})", fontsize=10)
     _axis(axes, counts)
 
 
 def _edit_scores(axes: Axes, points: Sequence[RunReport]) -> None:
     counts = [point.header.edit_count for point in points]
-    for measure, title in SCORES.items():
-        found = [(count, edit_score(point, measure)) for count, point in zip(counts, points, strict=True)]
+    for measure, title in FOLLOWED_SCORES.items():
+        found = [(count, point.edit_score(measure)) for count, point in zip(counts, points, strict=True)]
         known = [(count, score) for count, score in found if score is not None]
         if not known:
             continue
@@ -99,14 +93,22 @@ def _edit_scores(axes: Axes, points: Sequence[RunReport]) -> None:
         )
         if measure == "efficacy" and all(score.lower is not None for score in scores):
             lower, upper = [score.lower for score in scores], [score.upper for score in scores]
-            axes.fill_between(places, lower, upper, color=line.get_color(), alpha=0.12, linewidth=0)  # type: ignore[arg-type]
+            axes.fill_between(
+                places,
+                lower,  # type: ignore[arg-type]
+                upper,  # type: ignore[arg-type]
+                color=line.get_color(),
+                alpha=0.12,
+                linewidth=0,
+                label="its 95 % interval (Wilson)",
+            )
     axes.set_title("the edits themselves", fontsize=10)
     axes.legend(fontsize=7, frameon=False, loc="lower left")
     _axis(axes, counts)
 
 
 def _axis(axes: Axes, counts: Sequence[int]) -> None:
-    """Edits on a scale that shows 0 and 1 as well as 100; labels that would touch are left out."""
+    """A scale on which 0, 1 and 100 edits are apart; labels that would touch are left out."""
     shown = [counts[-1]]
     for count in reversed(counts[:-1]):
         if count * CLOSEST_TICKS <= shown[-1]:

@@ -1,45 +1,34 @@
-"""A grid as curves: scores against the number of edits, one panel a series, one figure a model."""
+"""A grid as figures: scores against the number of edits, one panel per series, one figure per model."""
 
 from collections.abc import Sequence
 from pathlib import Path
-
-import matplotlib
-
-matplotlib.use("Agg")  # no window, whatever the machine has
 
 import matplotlib.pyplot as plt
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, NullLocator
 
-from audit.workflows.grid.cells import Series
-from audit.workflows.grid.results import CellResult, abilities_of, by_series
+from audit.reports.plots import write_figure
+from audit.reports.workflows.grid import CellResult, Series, abilities_of, by_series
 
 PANELS_A_ROW = 4
-SMALL_BATCH = 10  # sequences of larger batches are drawn apart from those of smaller ones
-FORMATS = ("png", "svg")
+SMALL_BATCH = 10  # sequences of larger batches get a line style of their own
 EFFICACY_STYLE = {"color": "black", "linestyle": "--", "linewidth": 1.4}
 
 
 def draw_grid(results: Sequence[CellResult], folder: Path) -> tuple[Path, ...]:
-    """Write `abilities-<model>` and `mean-drop-<model>` as PNG and SVG; the files written."""
+    """Write `abilities-<model>` and `mean-drop-<model>` as PNG and SVG, and return the files."""
     written: list[Path] = []
     for model in dict.fromkeys(result.cell.model for result in results):
         chosen = [result for result in results if result.cell.model == model]
         name = model.rstrip("/").rsplit("/", 1)[-1]
         for title, figure in (("abilities", ability_panels(model, chosen)), ("mean-drop", mean_drops(model, chosen))):
-            for kind in FORMATS:
-                file = folder / f"{title}-{name}.{kind}"
-                # Without dates and random ids, equal results give equal files.
-                with plt.rc_context({"svg.hashsalt": name}):
-                    figure.savefig(file, dpi=110, metadata={"Date": None} if kind == "svg" else None)
-                written.append(file)
-            plt.close(figure)
+            written += write_figure(figure, folder, f"{title}-{name}")
     return tuple(written)
 
 
 def ability_panels(model: str, results: Sequence[CellResult]) -> Figure:
-    """One panel a series: every ability's edited score, and efficacy right after each edit."""
+    """One panel per series: the edited score of every ability, and efficacy right after each edit."""
     series = {one: cells for one, cells in by_series(results).items() if one.mode != "instance-single"}
     abilities = abilities_of(results)
     rows = -(-max(1, len(series)) // PANELS_A_ROW)
@@ -55,15 +44,15 @@ def ability_panels(model: str, results: Sequence[CellResult]) -> Figure:
         row[0].set_ylabel("score")
     handles, labels = panels.flat[0].get_legend_handles_labels()
     figure.legend(handles, labels, loc="lower center", ncols=len(labels), frameon=False)
-    items = max((row.n for result in results for row in result.report.abilities), default=0)
-    figure.suptitle(f"{model}: eight abilities after editing (at most {items} items an ability)")
+    items = max((row.verdict.n for result in results for row in result.report.abilities), default=0)
+    figure.suptitle(f"{model}: abilities after editing (at most {items} items per ability)")
     height = 2.9 * rows + 1.1  # inches: room for the legend below and the title above
     figure.tight_layout(rect=(0, 0.45 / height, 1, 1 - 0.15 / height))
     return figure
 
 
 def mean_drops(model: str, results: Sequence[CellResult]) -> Figure:
-    """The mean drop over the abilities of every series that has several numbers of edits."""
+    """The mean drop over the abilities, for every series with several numbers of edits."""
     figure, axes = plt.subplots(figsize=(9, 6))
     curves = {one: cells for one, cells in by_series(results).items() if len(cells) > 1}
     editors = sorted({one.editor for one in curves})
@@ -83,7 +72,7 @@ def mean_drops(model: str, results: Sequence[CellResult]) -> Figure:
     _count_axis(axes, sorted({result.cell.count for cells in curves.values() for result in cells}))
     axes.axhline(0, color="0.7", linewidth=0.8)
     axes.set_ylabel("mean drop over the abilities (score points)")
-    axes.set_title(f"{model}: what edits cost")
+    axes.set_title(f"{model}: mean drop after editing")
     if curves:
         axes.legend(fontsize="small", frameon=False, loc="center left", bbox_to_anchor=(1.0, 0.5))
     figure.tight_layout()
@@ -95,9 +84,9 @@ def _panel(
 ) -> None:
     counts = [0, *(result.cell.count for result in cells)]
     for ability in abilities:
-        rows = [result.row(ability) for result in cells]
+        rows = [result.report.ability(ability) for result in cells]
         if all(row is not None for row in rows):
-            scores = [rows[0].base, *(row.edited for row in rows)]  # type: ignore[union-attr]
+            scores = [rows[0].verdict.base, *(row.verdict.edited for row in rows)]  # type: ignore[union-attr]
             axes.plot(counts, scores, marker="o", markersize=3, color=colors[ability], label=ability)
     efficacy = [(result.cell.count, result.immediate_efficacy) for result in cells]
     known = [(count, value) for count, value in efficacy if value is not None]
@@ -109,7 +98,7 @@ def _panel(
 
 
 def _count_axis(axes: Axes, counts: Sequence[int]) -> None:
-    """Edits on a scale that shows 0 and 1 as well as 100."""
+    """A scale on which 0, 1 and 100 edits are apart."""
     axes.set_xscale("symlog", linthresh=1)
     axes.xaxis.set_major_locator(FixedLocator(list(counts)))
     axes.xaxis.set_minor_locator(NullLocator())

@@ -1,11 +1,7 @@
-"""Causal tracing as heat maps: what a clean state gives back of an answer, by layer and token role."""
+"""Causal tracing as heat maps: the average indirect effect of a restored state, by layer and token role."""
 
 from collections.abc import Sequence
 from pathlib import Path
-
-import matplotlib
-
-matplotlib.use("Agg")  # no window, whatever the machine has
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -15,28 +11,19 @@ from matplotlib.patches import Rectangle
 
 from audit.measures.causal_tracing import ROLES, Kind
 from audit.measures.layer_recommendation import SUBJECT_LAST, TracingResult
+from audit.reports.plots import write_figure
 
-FORMATS = ("png", "svg")
 COLORS: dict[Kind, str] = {"block": "Purples", "mlp": "Greens", "attention": "Reds"}
 MOST_NUMBERED_LAYERS = 12  # with more, numbers in the cells are too small to read
 
 
 def draw_heat_maps(result: TracingResult, folder: Path) -> tuple[Path, ...]:
-    """Write `causal-tracing` as PNG and SVG into `folder`; the files written."""
-    figure = heat_maps(result)
-    written: list[Path] = []
-    for kind in FORMATS:
-        file = folder / f"causal-tracing.{kind}"
-        # Without dates and random ids, equal results give equal files.
-        with plt.rc_context({"svg.hashsalt": "causal-tracing"}):
-            figure.savefig(file, dpi=130, metadata={"Date": None} if kind == "svg" else None)
-        written.append(file)
-    plt.close(figure)
-    return tuple(written)
+    """Write `causal-tracing` as PNG and SVG into `folder`, and return the files."""
+    return write_figure(heat_maps(result), folder, "causal-tracing", dpi=130)
 
 
 def heat_maps(result: TracingResult) -> Figure:
-    """One panel a kind of module: token roles down, layers across, the average indirect effect as color."""
+    """One panel per kind of module: token roles down, layers across, the average indirect effect as color."""
     effects = result.effects
     figure, panels = plt.subplots(1, len(COLORS), figsize=(17, 4.6), sharey=True)
     for axes, kind in zip(panels, COLORS, strict=True):
@@ -45,10 +32,10 @@ def heat_maps(result: TracingResult) -> Figure:
     panels[0].set_yticks(range(len(ROLES)), roles)
     name = result.model.rstrip("/").rsplit("/", 1)[-1]
     figure.suptitle(
-        f"Where {name} recalls facts: {effects.facts} recalled of {result.asked} asked, "
+        f"Where {name} recalls facts: {effects.facts} of {result.asked} facts recalled, "
         f"{effects.samples} noise samples each\n"
-        f"probability of the answer: {effects.clean:.2f} clean, {effects.corrupted:.2f} with the subject drowned in "
-        "noise; outlined: the recommended layers (solid ROME, dashed MEMIT)",
+        f"probability of the answer: {effects.clean:.2f} clean, {effects.corrupted:.2f} with noise on the "
+        "subject; outlined: the recommended layers (solid ROME, dashed MEMIT)",
         fontsize=11,
     )
     figure.tight_layout(rect=(0, 0, 1, 1.03))
@@ -56,11 +43,11 @@ def heat_maps(result: TracingResult) -> Figure:
 
 
 def panel_title(kind: Kind, window: int) -> str:
-    """What is put back in a panel."""
+    """Which states a panel restores."""
     if kind == "block":
-        return "the block's output put back"
+        return "block output restored"
     name = "MLP" if kind == "mlp" else "attention"
-    return f"{name} output put back" if window == 1 else f"{name} outputs put back in {window} layers"
+    return f"{name} output restored" if window == 1 else f"{name} outputs restored in {window} layers"
 
 
 def _panel(figure: Figure, axes: Axes, kind: Kind, result: TracingResult) -> None:
@@ -94,7 +81,7 @@ def _number(axes: Axes, values: np.ndarray, top: float) -> None:
 
 
 def _outline(axes: Axes, layers: Sequence[int], style: str, half: float) -> None:
-    """A frame around `layers` in the row of the subject's last token."""
+    """Draw a frame around `layers` in the row of the last subject token."""
     corner = (layers[0] - half, SUBJECT_LAST - half)
     width = layers[-1] - layers[0] + 2 * half
     axes.add_patch(Rectangle(corner, width, 2 * half, fill=False, linestyle=style, linewidth=1.6, edgecolor="black"))

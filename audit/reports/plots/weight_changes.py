@@ -1,11 +1,7 @@
-"""What a checkpoint changed, as a picture: where, in how many directions, and in which entries."""
+"""The changed weights of a checkpoint as a figure: where they are, their spectra, and the share of changed entries."""
 
 from collections.abc import Sequence
 from pathlib import Path
-
-import matplotlib
-
-matplotlib.use("Agg")  # no window, whatever the machine has
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -15,25 +11,16 @@ from matplotlib.ticker import FuncFormatter, MaxNLocator, NullFormatter
 
 from audit.measures.checkpoint_diff import KEPT_SINGULAR_VALUES, ROLES, CheckpointDiff, TensorChange
 from audit.measures.integrity import THRESHOLDS
+from audit.reports.plots import write_figure
 
-FORMATS = ("png", "svg")
 COLORS = dict(zip(ROLES, ("tab:red", "tab:green", "tab:blue", "tab:orange", "tab:purple", "tab:gray"), strict=True))
 MARKERS = dict(zip(ROLES, "svodPX", strict=True))
 MOST_SPECTRA = 6  # with more, lines hide each other
 
 
 def draw_changes(diff: CheckpointDiff, folder: Path) -> tuple[Path, ...]:
-    """Write `changes` as PNG and SVG into `folder`; the files written. There must be a changed tensor."""
-    figure = change_plot(diff)
-    written: list[Path] = []
-    for kind in FORMATS:
-        file = folder / f"changes.{kind}"
-        # Without dates and random ids, equal results give equal files.
-        with plt.rc_context({"svg.hashsalt": "changes"}):
-            figure.savefig(file, dpi=130, metadata={"Date": None} if kind == "svg" else None)
-        written.append(file)
-    plt.close(figure)
-    return tuple(written)
+    """Write `changes` as PNG and SVG into `folder`, and return the files; at least one tensor must have changed."""
+    return write_figure(change_plot(diff), folder, "changes", dpi=130)
 
 
 def change_plot(diff: CheckpointDiff) -> Figure:
@@ -49,7 +36,7 @@ def change_plot(diff: CheckpointDiff) -> Figure:
 
 
 def _norms(axes: Axes, diff: CheckpointDiff) -> None:
-    """One mark a tensor: those before the layers on the left, those after them on the right."""
+    """One mark per tensor; tensors before the layers are on the left, tensors after them on the right."""
     roles = _roles(diff.changes)
     for number, role in enumerate(roles):
         chosen = [change for change in diff.changes if change.role == role and 0 < change.relative_norm < np.inf]
@@ -66,13 +53,13 @@ def _norms(axes: Axes, diff: CheckpointDiff) -> None:
     axes.set_xlim(-1.6, diff.depth + 0.6)
     axes.set_xlabel("layer")
     axes.set_ylabel("relative norm ‖ΔW‖ / ‖W‖ (Frobenius)")
-    axes.set_title("how much each tensor changed", fontsize=11)
+    axes.set_title("relative norm of each change", fontsize=11)
     axes.grid(axis="y", color="0.9")
     axes.legend(fontsize=9)
 
 
 def _spectra(axes: Axes, changes: Sequence[TensorChange]) -> None:
-    """The singular values that are more than rounding, of the matrices that changed most."""
+    """The singular values above rounding error, of the matrices that changed most."""
     matrices = [change for change in changes if change.numerical_rank][:MOST_SPECTRA]
     shown: list[float] = []
     for number, change in enumerate(matrices):
@@ -93,7 +80,7 @@ def _spectra(axes: Axes, changes: Sequence[TensorChange]) -> None:
     axes.set_xlabel(f"number i of the singular value (the first {KEPT_SINGULAR_VALUES} at most)")
     axes.set_ylabel("singular value σᵢ of ΔW")
     axes.set_title(
-        "in how many directions" + (f" (the {len(matrices)} matrices that changed most)" if matrices[1:] else ""),
+        "singular values" + (f" (the {len(matrices)} matrices that changed most)" if matrices[1:] else ""),
         fontsize=11,
     )
     axes.grid(color="0.9")
@@ -102,7 +89,7 @@ def _spectra(axes: Axes, changes: Sequence[TensorChange]) -> None:
 
 
 def _decades(axes: Axes, values: Sequence[float]) -> None:
-    """A logarithmic axis from a whole power of ten to the next, written as plain numbers."""
+    """A logarithmic axis that ends at powers of ten, with plain numbers as labels."""
     drawn = [value for value in values if 0 < value < np.inf] or [1.0]
     low, high = np.floor(np.log10(min(drawn)) - 0.05), np.ceil(np.log10(max(drawn)) + 0.05)
     axes.set_yscale("log")
@@ -124,7 +111,7 @@ def _shares(axes: Axes, diff: CheckpointDiff) -> None:
     axes.set_ylim(-3, 103)
     axes.set_xlabel("threshold on |ΔW / W|")
     axes.set_ylabel("entries of the changed tensors above it (%)")
-    axes.set_title("which share of the entries", fontsize=11)
+    axes.set_title("share of changed entries", fontsize=11)
     axes.grid(axis="y", color="0.9")
     axes.legend(fontsize=9)
 
@@ -134,7 +121,7 @@ def _roles(changes: Sequence[TensorChange]) -> list[str]:
 
 
 def _place(change: TensorChange, depth: int) -> int:
-    """Where a tensor stands from left to right: embeddings before the first layer, the rest after the last."""
+    """The position on the axis: embeddings before the first layer, other tensors without a layer after the last."""
     if change.layer is not None:
         return change.layer
     return -1 if change.role == "embedding" else depth

@@ -1,18 +1,20 @@
-"""Which edits did the harm: plain data, sentences and files."""
+"""The edits that cause the harm to an ability: data, sentences and files of `audit bisect`."""
 
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from audit.reports.files import write_findings
+from audit.reports.folder import write_findings
 from audit.reports.rows import AbilityRow, RunHeader
-from audit.reports.terminal import interval, points
+from audit.reports.run_sentences import header_lines
+from audit.reports.verdict_sentences import coverage, interval, interval_column, points
+from audit.verdicts import Verdict
 
 SHOWN = 8  # edits in one sentence
 
 
 @dataclass(frozen=True)
 class NamedEdit:
-    """An edit by its place in the plan (1 is the first)."""
+    """An edit by its number in the edit plan (1 is the first)."""
 
     number: int
     case_id: str
@@ -25,25 +27,22 @@ class NamedEdit:
 
 @dataclass(frozen=True)
 class Evaluation:
-    """One question to the oracle: does a model with these edits still fail? `sure`: the verdict was no near thing."""
+    """One test of whether a model with some of the edits fails; `sure` if the interval excludes the margin."""
 
     edits: str  # "edits 1 to 32", "16 of the edits"
-    drop: float
-    lower: float
-    upper: float
-    n: int
+    verdict: Verdict
     failed: bool
     sure: bool
 
 
 @dataclass(frozen=True)
 class Culprits:
-    """The edits that the harm to an ability comes from.
+    """The edits that cause the harm to an ability.
 
-    plan         the whole plan's verdict, on the items of the search
-    cost         what the edits cost: the plan with them against the plan without them, on items not used before
-    without      the plan without them against the base model, on the same items
-    minimal      whether the search came to its end, so that no single edit can be taken away
+    plan         the verdict on the whole edit plan, on the items of the search
+    cost         the drop that the edits cause: the plan with them against the plan without them, on fresh items
+    without      the plan without them against the base model, on the same fresh items
+    minimal      whether the search finished, so that no single edit can be left out
     """
 
     header: RunHeader
@@ -57,53 +56,54 @@ class Culprits:
 
     @property
     def confirmed(self) -> bool:
-        """Whether the harm shows on items that had no part in the search."""
-        return self.cost.lower > 0
+        """Whether the harm is confirmed on items that the search did not use."""
+        return self.cost.verdict.lower > 0
 
     def sentences(self) -> list[str]:
-        """Who did it, how much it costs, and how it was found."""
-        row, many = self.cost, len(self.edits) > 1
+        """The edits, the drop that they cause, and how they were found."""
+        cost, many = self.cost.verdict, len(self.edits) > 1
         shown = ", ".join(map(str, self.edits[:SHOWN]))
         more = f" and {len(self.edits) - SHOWN} more" if len(self.edits) > SHOWN else ""
         who = f"the {len(self.edits)} edits {shown}{more} together cost" if many else f"edit {shown} costs"
-        told = (
-            f"{who} {_rounded(row.drop)} points of {row.ability} "
-            f"[{_rounded(row.lower)}, {_rounded(row.upper)}], on {row.n} items that had no part in the search."
+        harm = (
+            f"{who} {_rounded(cost.drop)} points of {self.cost.ability}, {coverage(cost)} interval "
+            f"[{_rounded(cost.lower)}, {_rounded(cost.upper)}], on {cost.n} items that the search did not use."
         )
         if not self.confirmed:
-            told += " That is not certain to be harm: no such part of the plan can be blamed."
-        rest = self.without
-        kept = {"PASS": "passes", "FAIL": "still fails: other edits harm too"}.get(rest.outcome, "is INCONCLUSIVE")
+            harm += " This is not certain to be harm, so the harm cannot be attributed to these edits."
+        rest, plan = self.without.verdict, self.plan.verdict
+        kept = {"PASS": "passes", "FAIL": "still fails, so other edits harm too"}.get(rest.outcome, "is INCONCLUSIVE")
         unsure = sum(not one.sure for one in self.evaluations)
-        near = f", {unsure} of them near things" if unsure else ""
+        close = f", {unsure} of them too close to be certain" if unsure else ""
         sentences = [
-            told,
+            harm,
             f"Without {'them' if many else 'it'} the plan {kept} (drop {points(rest.drop)} {interval(rest)}, "
             f"margin {rest.margin:.3f}).",
-            f"Found by {self.method} in {len(self.evaluations)} evaluations of {row.ability}{near}; with all edits "
-            f"it drops by {points(self.plan.drop)} {interval(self.plan)}.",
+            f"Found by {self.method} in {len(self.evaluations)} evaluations of {self.cost.ability}{close}; with all "
+            f"edits it drops by {points(plan.drop)} {interval(plan)}.",
         ]
         if many:
-            sentences.append("No single edit is responsible: the harm comes from these together.")
+            sentences.append("No single edit causes the harm; these edits cause it together.")
         if not self.minimal:
-            sentences.append("The search stopped at its limit of evaluations, so fewer edits may do; raise it.")
+            sentences.append("The search stopped at its limit of evaluations; a higher limit may find fewer edits.")
         return sentences
 
 
 def culprits_markdown(found: Culprits) -> str:
     """The sentences and every evaluation."""
     first, *others = found.sentences()
-    lines = [f"# {first[0].upper()}{first[1:]}", "", *(f"- {line}" for line in found.header.lines()), ""]
+    lines = [f"# {first[0].upper()}{first[1:]}", "", *header_lines(found.header, "- "), ""]
     lines += [*(f"{sentence}\n" for sentence in others)]
-    lines += ["| model with | drop | 95 % limits | n | fails |", "| --- | --: | --- | --: | --- |"]
-    for one in found.evaluations:
-        told = ("yes" if one.failed else "no") + ("" if one.sure else " (near)")
-        lines.append(f"| {one.edits} | {points(one.drop)} | [{one.lower:.3f}, {one.upper:.3f}] | {one.n} | {told} |")
+    heading, intervals = interval_column(one.verdict for one in found.evaluations)
+    lines += [f"| model with | drop | {heading} | n | fails |", "| --- | --: | --- | --: | --- |"]
+    for one, limits in zip(found.evaluations, intervals, strict=True):
+        fails = ("yes" if one.failed else "no") + ("" if one.sure else " (not certain)")
+        lines.append(f"| {one.edits} | {points(one.verdict.drop)} | {limits} | {one.verdict.n} | {fails} |")
     return "\n".join(lines) + "\n"
 
 
 def write_culprits(found: Culprits, folder: Path) -> tuple[Path, ...]:
-    """Write `culprits.json` and `culprits.md` into `folder`; the files written."""
+    """Write `culprits.json` and `culprits.md` into `folder`, and return the files."""
     document = {**asdict(found), "confirmed": found.confirmed, "sentences": found.sentences()}
     return write_findings(folder, "culprits", document, culprits_markdown(found))
 

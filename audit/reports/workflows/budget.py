@@ -1,20 +1,20 @@
-"""The edit budget as plain data, as sentences and as files."""
+"""The edit budget: data, sentences and files of `audit budget`."""
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from audit.reports.files import write_findings
+from audit.reports.folder import write_findings
 from audit.reports.rows import AbilityRow, RunHeader
-from audit.reports.terminal import interval, points
+from audit.reports.verdict_sentences import coverage, interval, points
 from audit.verdicts import FAIL, PASS
 
-CONFIDENCE = 5  # per cent that each look and each confirmation may err, one-sided
+ERROR = 5  # per cent, one-sided, of each look and of the confirmation
 
 
 @dataclass(frozen=True)
 class Look:
-    """The verdicts after so many edits."""
+    """The verdicts after a number of edits."""
 
     edits: int
     rows: tuple[AbilityRow, ...]
@@ -25,17 +25,18 @@ class Look:
 
     @property
     def worst(self) -> AbilityRow | None:
-        """The ability that does not pass: a FAIL before an INCONCLUSIVE, the largest drop over its margin first."""
+        """Of the abilities that do not pass, FAIL before INCONCLUSIVE, the one whose drop exceeds its margin most."""
         broken = [row for row in self.rows if row.outcome != PASS]
-        return max(broken, key=lambda row: (row.outcome == FAIL, row.drop - row.margin), default=None)
+        excess = {row.ability: row.verdict.drop - row.verdict.margin for row in broken}
+        return max(broken, key=lambda row: (row.outcome == FAIL, excess[row.ability]), default=None)
 
 
 @dataclass(frozen=True)
 class Budget:
-    """`edits` is the largest number that was tried such that it and every smaller one tried pass; 0 if none does.
+    """The largest number of edits such that it and every smaller number tried pass; `edits` is 0 if none does.
 
-    `looks` are in the order taken, `confirmation` holds the verdicts on items that no look asked (empty: there were
-    none), `counts` are the numbers at which there was a model to ask.
+    `looks` are in the order of the search, `confirmation` has the verdicts on items that no look used (empty if there
+    were none left), `counts` are the numbers of edits that can be tried.
     """
 
     header: RunHeader
@@ -50,27 +51,27 @@ class Budget:
 
     @property
     def first_broken(self) -> Look | None:
-        """The look at the fewest edits that do not pass."""
+        """The failed look at the smallest number of edits."""
         return min((look for look in self.looks if not look.passed), key=lambda look: look.edits, default=None)
 
     def sentences(self) -> list[str]:
-        """The budget, what breaks first, and what the number is worth."""
+        """The budget, the first ability that fails, and the guarantee."""
         method, model = self.header.method, self.header.model
         most, broken = self.counts[-1], self.first_broken
         if self.edits == most:
-            told = f"budget: at least {self.edits} edits of {method} on {model}, all that the plan has, pass."
+            found = f"budget: at least {self.edits} edits of {method} on {model} pass, all edits of the plan."
         elif self.edits:
-            told = f"budget: {_edits(self.edits)} of {method} on {model} pass{'es' if self.edits == 1 else ''}."
+            found = f"budget: {_edits(self.edits)} of {method} on {model} pass{'es' if self.edits == 1 else ''}."
         else:
-            told = f"budget: none; not even {_edits(self.counts[0])} of {method} on {model} can be shown to be safe."
-        sentences = [told]
+            found = f"budget: none; {_edits(self.counts[0])} of {method} on {model} cannot be shown to be safe."
+        sentences = [found]
         if broken is not None and broken.worst is not None:
-            row = broken.worst
-            what = "is the first to break" if row.outcome == FAIL else "is the first that is not certified any more"
+            row, verdict = broken.worst, broken.worst.verdict
+            what = "is the first to fail" if row.outcome == FAIL else "is the first that is not certified"
+            more = f" About {verdict.more_items} more items would settle it (--limit)." if verdict.more_items else ""
             sentences.append(
-                f"{row.named} {what}, at {_edits(broken.edits)}: it loses {points(row.drop)} {interval(row)}, "
-                f"margin {row.margin:.3f}, n {row.n} ({row.outcome})."
-                + (f" About {row.more_items} more items would settle it (--limit)." if row.more_items else "")
+                f"{row.label} {what}, at {_edits(broken.edits)}: drop {points(verdict.drop)}, {coverage(verdict)} "
+                f"interval {interval(verdict)}, margin {verdict.margin:.3f}, n {verdict.n} ({row.outcome}).{more}"
             )
         return [*sentences, *self._guarantee()]
 
@@ -78,30 +79,29 @@ class Budget:
         looks = len(self.looks)
         tried = ", ".join(str(look.edits) for look in sorted(self.looks, key=lambda look: look.edits))
         sentences = [
-            f"Tried {tried}: the budget is the largest of these such that it and all smaller ones pass. Numbers that "
-            "were not tried may still fail, for harm need not grow evenly; other edits, or another order, have "
-            "another budget.",
-            f"Each look passes a model harmed beyond a margin with a chance of at most {CONFIDENCE} %"
-            + (f", any of the {looks} looks with at most {min(100, looks * CONFIDENCE)} %." if looks > 1 else "."),
+            f"Tried {tried}: the budget is the largest of these such that it and all smaller ones pass. Other numbers "
+            "may still fail, because harm need not grow steadily. The budget holds for these edits in this order.",
+            f"Each look passes a model that is harmed beyond a margin with probability at most {ERROR} %"
+            + (f", any of the {looks} looks with at most {min(100, looks * ERROR)} %." if looks > 1 else "."),
         ]
         if not self.edits:
             return sentences
         if not self.confirmation:
-            return [*sentences, "No items are left to confirm it on: give a smaller --limit."]
-        fresh = min(row.n for row in self.confirmation)
+            return [*sentences, "No items are left for a confirmation; give a smaller --limit."]
+        fresh = min(row.verdict.n for row in self.confirmation)
         if self.confirmed:
             return [
                 *sentences,
-                f"{_edits(self.edits)} passed once more on {fresh} or more items an ability that no look asked: this "
-                f"verdict errs with at most {CONFIDENCE} %, however often was looked before.",
+                f"{_edits(self.edits)} passed again on at least {fresh} items per ability that no look used; the error "
+                f"of this verdict is at most {ERROR} %, for any number of looks before.",
             ]
-        failed = ", ".join(f"{row.named} {row.outcome}" for row in self.confirmation if row.outcome != PASS)
-        return [*sentences, f"On {fresh} or more items that no look asked it was NOT confirmed: {failed}."]
+        failed = ", ".join(f"{row.label} {row.outcome}" for row in self.confirmation if row.outcome != PASS)
+        return [*sentences, f"It was NOT confirmed on at least {fresh} items that no look used: {failed}."]
 
 
 def budget_markdown(budget: Budget) -> str:
     """The sentences, and a table of all looks."""
-    names = [row.named for row in budget.looks[0].rows]
+    names = [row.label for row in budget.looks[0].rows]
     lines = [f"# {budget.sentences()[0]}", "", *(f"- {sentence}" for sentence in budget.sentences()[1:]), ""]
     lines += ["Drops in score points at each look, ✗ FAIL, ? INCONCLUSIVE.", ""]
     lines += [_line(["edits", *names]), _line(["--:"] * (len(names) + 1))]
@@ -112,7 +112,7 @@ def budget_markdown(budget: Budget) -> str:
 
 
 def write_budget(budget: Budget, folder: Path) -> tuple[Path, ...]:
-    """Write `budget.json` and `budget.md` into `folder`; the files written."""
+    """Write `budget.json` and `budget.md` into `folder`, and return the files."""
     document = {
         **asdict(budget),
         "confirmed": budget.confirmed,
@@ -122,7 +122,7 @@ def write_budget(budget: Budget, folder: Path) -> tuple[Path, ...]:
 
 
 def _drop(row: AbilityRow) -> str:
-    return points(row.drop) + {str(PASS): "", str(FAIL): " ✗"}.get(row.outcome, " ?")
+    return points(row.verdict.drop) + {str(PASS): "", str(FAIL): " ✗"}.get(row.outcome, " ?")
 
 
 def _edits(count: int) -> str:

@@ -1,4 +1,7 @@
-"""What the same weights lose against themselves, ability by ability: plain data, a table, sentences and files."""
+"""The noise floor of each ability: data, table, sentences and files of `audit calibrate`.
+
+The noise floor is the drop of the unedited model against itself, between two askings of the same items.
+"""
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
@@ -9,7 +12,7 @@ from typing import Any
 from rich.table import Table
 
 from audit.errors import AuditError
-from audit.reports.files import write_findings
+from audit.reports.folder import write_findings
 from audit.verdicts.margins import Margin, Retained
 from audit.verdicts.noise import NoiseFloor
 
@@ -18,11 +21,10 @@ HALF = ("bfloat16", "float16")
 
 @dataclass(frozen=True)
 class Calibration:
-    """One ability of a model, asked twice.
+    """One ability of the unedited model, asked twice.
 
-    `base` is its score at the first asking and `chance` what no knowledge scores. `batches` compares with the same
-    questions in other batches, `arithmetic` with the same weights computed in `other` in place of `dtype` (None: that
-    could not be had).
+    `base` is its score the first time, `chance` the floor of the ability. `batches` compares with the same items in
+    other batches, `arithmetic` with the same weights in dtype `other` instead of `dtype` (None if not possible).
     """
 
     ability: str
@@ -35,18 +37,18 @@ class Calibration:
 
     @property
     def held(self) -> NoiseFloor:
-        """The floor that margins are held to: in half precision, near ties are decided by rounding in the audit too."""
+        """The floor for margins; in half precision it includes `arithmetic`, as rounding decides near ties."""
         if self.dtype in HALF and self.arithmetic is not None:
             return max(self.batches, self.arithmetic, key=lambda noise: noise.floor)
         return self.batches
 
     def require(self, margin: Margin) -> NoiseFloor:
-        """The floor, under which the margin does not lie.
+        """The noise floor, if the margin is not below it.
 
-        A share to be retained of nothing (the base score is no better than chance) is left to its verdict.
+        A share to keep of a base score at chance is a margin of 0; it is not refused, as its verdict is INCONCLUSIVE.
 
         Raises:
-            AuditError: the margin is smaller than what the same weights lose against themselves.
+            AuditError: the margin is below the noise floor.
         """
         points, shared = margin.at(self.base, self.chance), isinstance(margin, Retained)
         refusal = self.held.refusal(self.ability, points, str(margin) if shared else None)
@@ -55,12 +57,12 @@ class Calibration:
         return self.held
 
     def plain(self) -> dict[str, Any]:
-        """As JSON holds it."""
+        """The fields as data for JSON."""
         return asdict(self)
 
     @classmethod
     def from_plain(cls, plain: Mapping[str, Any]) -> "Calibration":
-        """What `plain` gave."""
+        """The calibration whose `plain` this is."""
         arithmetic = plain["arithmetic"]
         floors = {
             "batches": NoiseFloor(**plain["batches"]),
@@ -71,9 +73,9 @@ class Calibration:
 
 @dataclass(frozen=True)
 class Calibrated:
-    """A model and its data, calibrated on at least one ability. `lines` say what was asked and how.
+    """The calibrations of a model on at least one ability. `lines` describe the run.
 
-    `unasked` are abilities that could not be asked, `without` says why nothing was asked in the other arithmetic.
+    `unasked` says why abilities could not be asked, `without` why nothing was asked in the other dtype.
     """
 
     model: str
@@ -83,16 +85,17 @@ class Calibrated:
     without: str = ""
 
     def sentences(self) -> list[str]:
-        """Which margins may be asked for, and what the other arithmetic changes."""
+        """The smallest margins, and the changes by the other dtype."""
         sentences = [f"{ability} was not asked: {reason}" for ability, reason in self.unasked.items()]
         worst = max(self.abilities, key=lambda one: one.held.floor)
         least = min(self.abilities, key=lambda one: one.held.floor)
-        told = f"{_up(worst.held.floor)} may be asked for on {self.model}"
+        smaller = ""
         if worst.held.floor > least.held.floor:
-            told += (
-                f" for every ability (the highest floor is {worst.ability}'s), smaller ones from each one's floor on"
-            )
-        sentences.append(f"Margins of at least {told}; an audit of this model and data refuses what is under a floor.")
+            smaller = f" ({worst.ability} has the highest floor; other abilities allow margins down to their own)"
+        sentences.append(
+            f"On {self.model} a margin of {_up(worst.held.floor)} or more is possible for every ability{smaller}. An "
+            "audit of this model and data refuses a margin below the floor."
+        )
         return [*sentences, *self._arithmetic()]
 
     def _arithmetic(self) -> list[str]:
@@ -104,15 +107,15 @@ class Calibrated:
         one, noise = max(found, key=lambda pair: pair[1].floor)
         changed = f"up to {noise.flips} of {noise.n} scores ({one.ability})" if noise.flips else "no score"
         if one.dtype in HALF:
-            return [f"Computed in {one.other}, the same weights change {changed}; that counts for the floors."]
+            return [f"In {one.other} the same weights change {changed}; the floors include this."]
         return [
-            f"A run in {one.other} would change {changed} and have a floor of {_up(noise.floor)} there; this one is in "
-            f"{one.dtype}, so that is for information."
+            f"For information: in {one.other} instead of {one.dtype} the same weights change {changed}, and the floor "
+            f"is {_up(noise.floor)}."
         ]
 
 
 def calibration_rows(found: Calibrated) -> tuple[list[str], list[list[str]]]:
-    """Headings and one line an ability."""
+    """Headings and one line per ability."""
     headings = ["ability", "base", "items", "flips by batches", f"flips by {found.abilities[0].other}", "floor"]
     lines = [
         [
@@ -140,19 +143,19 @@ def calibration_table(found: Calibrated) -> Table:
 
 
 def calibration_markdown(found: Calibrated) -> str:
-    """What was asked, the table, and what follows."""
+    """The description of the run, the table and the sentences."""
     headings, lines = calibration_rows(found)
     table = [headings, ["---", *["--:"] * (len(headings) - 1)], *lines]
     return "\n".join(
         [
-            f"# {found.model} against itself",
+            f"# Noise floor of {found.model}",
             "",
             *(f"- {line}" for line in found.lines),
             "",
             *(f"| {' | '.join(cells)} |" for cells in table),
             "",
-            "A flip is a score that the same weights did not get twice. The floor is the 95 % limit of the drop if all "
-            "flips went one way; no margin may be smaller.",
+            "A flip is an item whose score differs between two askings of the same weights. The floor is the one-sided "
+            "95 % limit of the drop if all flips went in one direction; a margin may not be smaller.",
             "",
             *(f"{sentence}\n" for sentence in found.sentences()),
         ]
@@ -160,11 +163,11 @@ def calibration_markdown(found: Calibrated) -> str:
 
 
 def write_calibration(found: Calibrated, folder: Path) -> tuple[Path, ...]:
-    """Write `calibration.json` and `calibration.md` into `folder`; the files written."""
+    """Write `calibration.json` and `calibration.md` into `folder`, and return the files."""
     document = {**asdict(found), "sentences": found.sentences()}
     return write_findings(folder, "calibration", document, calibration_markdown(found))
 
 
 def _up(points: float) -> str:
-    # Rounded up, so that the number that is shown may be asked for.
+    # Rounded up: a user who sets the printed margin must not be refused.
     return f"{ceil(points * 1000) / 1000:.3f}"

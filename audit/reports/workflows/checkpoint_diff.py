@@ -1,4 +1,4 @@
-"""The folder of `audit diff`: `diff.json` and `diff.csv` with every number, `table.md` to read, and the plot."""
+"""The folder of `audit diff`: `diff.json` and `diff.csv` with all numbers, `table.md` for reading, and the figure."""
 
 import csv
 import io
@@ -14,7 +14,7 @@ from rich.table import Table
 
 from audit.measures.checkpoint_diff import CheckpointDiff, TensorChange
 from audit.measures.integrity import THRESHOLDS
-from audit.reports.files import write_texts, written_into
+from audit.reports.folder import write_texts, written_into
 
 SCHEMA_VERSION = 1
 SHOWN_THRESHOLDS = (0.1, 1.0)  # in tables; the files hold all
@@ -48,7 +48,7 @@ _NARROW_HEADINGS = (
 
 
 def write_diff(diff: CheckpointDiff, folder: Path) -> tuple[Path, ...]:
-    """Write everything into `folder`, in place of what an earlier run left there; the files written.
+    """Write all files into `folder`, replacing those of an earlier run, and return them.
 
     Raises:
         AuditError: the folder cannot be written.
@@ -64,7 +64,7 @@ def write_diff(diff: CheckpointDiff, folder: Path) -> tuple[Path, ...]:
 
 
 def diff_json(diff: CheckpointDiff) -> str:
-    """Every number; what is not finite is null."""
+    """All numbers; those that are not finite are null."""
     content = {
         "schema_version": SCHEMA_VERSION,
         **{name: getattr(diff, name) for name in ("base", "edited", "kind", "stored_as", "attaches_modules")},
@@ -82,7 +82,7 @@ def diff_json(diff: CheckpointDiff) -> str:
 
 
 def diff_csv(diff: CheckpointDiff) -> str:
-    """One line a changed tensor; empty where there is no number."""
+    """One line per changed tensor; missing numbers are empty."""
     numbers = ("norm", "relative_norm", "spectral_norm", "relative_spectral_norm", "effective_rank", "numerical_rank")
     shares = [f"entries_over_{threshold:g}" for threshold in THRESHOLDS]
     stream = io.StringIO()
@@ -107,9 +107,9 @@ def diff_markdown(diff: CheckpointDiff) -> str:
 
 
 def diff_table(diff: CheckpointDiff) -> Table:
-    """The tensors that changed most, for a terminal."""
+    """The largest changes, for a terminal."""
     left = len(diff.changes) - MOST_ROWS
-    caption = f"and {left} more, which changed less; diff.csv holds all" if left > 0 else None
+    caption = f"and {left} more with smaller changes; diff.csv has all" if left > 0 else None
     title = f"{_short(diff.edited)} over {_short(diff.base)}, the largest relative norm first"
     table = Table(
         title=title, caption=caption, box=box.SIMPLE_HEAD, padding=0, pad_edge=False
@@ -126,37 +126,37 @@ def diff_table(diff: CheckpointDiff) -> Table:
 
 
 def sentences(diff: CheckpointDiff) -> tuple[str, ...]:
-    """What was compared and what came of it, in words."""
+    """The comparison in sentences."""
     if diff.identical:
-        return (f"The weights of {diff.edited} are those of {diff.base}, bit for bit: no tensor differs.",)
-    told = []
+        return (f"The weights of {diff.edited} equal those of {diff.base} bit for bit: no tensor differs.",)
+    lines = []
     if diff.attaches_modules:
-        told.append(f"{diff.edited} attaches modules to {diff.base}, which are not weights and are not compared.")
+        lines.append(f"{diff.edited} attaches modules to {diff.base}; modules are not weights and are not compared.")
     if not diff.changes:
-        return (*told, "No tensor differs.")
-    told.append(f"{len(diff.changes)} of {diff.tensors} tensors differ; {_places(diff.changes)}.")
+        return (*lines, "No tensor differs.")
+    lines.append(f"{len(diff.changes)} of {diff.tensors} tensors differ; {_places(diff.changes)}.")
     shares = ", ".join(f"{100 * diff.entry_shares[t]:.3g} % by more than {t:g}" for t in SHOWN_THRESHOLDS)
-    told.append(f"Of the entries of these tensors, {shares} times themselves.")
+    lines.append(f"Entries of these tensors that changed: {shares} times themselves.")
     rounded = sum(change.rounding_only for change in diff.changes)
     if rounded:
         stored = f" (the checkpoint is stored in {diff.stored_as})" if diff.stored_as else ""
-        told.append(f"{rounded} of the {len(diff.changes)} tensors differ by no more than rounding{stored}.")
-    told.append(
-        "Effective rank is exp(H) of the singular values (Roy & Vetterli 2007); rank counts those that rounding the "
-        "weights cannot make."
+        lines.append(f"{rounded} of the {len(diff.changes)} tensors differ by no more than rounding{stored}.")
+    lines.append(
+        "Effective rank is exp(H) of the singular values (Roy & Vetterli 2007); rank counts the singular values above "
+        "the rounding error of the weights."
     )
-    return tuple(told)
+    return tuple(lines)
 
 
 def _places(changes: Sequence[TensorChange]) -> str:
-    """In which layers and roles the tensors lie that differ by more than rounding, if there are any."""
+    """The layers and roles of the tensors that differ by more than rounding, or of all if there are none."""
     edited = [change for change in changes if not change.rounding_only] or list(changes)
     layers = sorted({change.layer for change in edited if change.layer is not None})
     roles = ", ".join(dict.fromkeys(change.role for change in edited))
     where = (
         "outside the layers" if not layers else f"in layers {_span(layers)}" if layers[1:] else f"in layer {layers[0]}"
     )
-    return f"the change lies {where} ({roles})"
+    return f"the change is {where} ({roles})"
 
 
 def _span(layers: Sequence[int]) -> str:

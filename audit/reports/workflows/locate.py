@@ -1,4 +1,4 @@
-"""The folder of `audit locate`: `locate.json` with every number, `table.md` to read, and the heat maps."""
+"""The folder of `audit locate`: `locate.json` with all numbers, `table.md` for reading, and the heat maps."""
 
 import json
 from collections.abc import Iterator, Sequence
@@ -10,13 +10,13 @@ from rich.table import Table
 
 from audit.measures.causal_tracing import KINDS, ROLES
 from audit.measures.layer_recommendation import TracingResult
-from audit.reports.files import write_texts, written_into
+from audit.reports.folder import write_texts, written_into
 
 SCHEMA_VERSION = 1
 
 
 def write_located(result: TracingResult, folder: Path) -> tuple[Path, ...]:
-    """Write everything into `folder`, in place of what an earlier run left there; the files written.
+    """Write all files into `folder`, replacing those of an earlier run, and return them.
 
     Raises:
         AuditError: the folder cannot be written.
@@ -29,7 +29,7 @@ def write_located(result: TracingResult, folder: Path) -> tuple[Path, ...]:
 
 
 def located_json(result: TracingResult) -> str:
-    """Every number, with the names of roles and kinds."""
+    """All numbers, with the names of roles and kinds."""
     effects = result.effects
     content = {
         "schema_version": SCHEMA_VERSION,
@@ -47,7 +47,7 @@ def located_json(result: TracingResult) -> str:
 
 
 def located_markdown(result: TracingResult) -> str:
-    """The sentences and one table a kind of module."""
+    """The sentences, and one table per kind of module."""
     lines = [f"# Where {result.model} recalls facts", "", *sentences(result)]
     depth = len(result.recommendation.effects)
     for kind in KINDS:
@@ -58,7 +58,7 @@ def located_markdown(result: TracingResult) -> str:
 
 
 def located_table(result: TracingResult) -> Table:
-    """The MLPs' effects, which decide, for a terminal."""
+    """The effects of MLPs, which determine the recommendation, for a terminal."""
     table = Table(title=_heading("mlp", result.effects.window), box=box.SIMPLE_HEAD, title_justify="left")
     table.add_column("token", no_wrap=True)
     for heading in ("facts", *map(str, range(len(result.recommendation.effects)))):
@@ -69,17 +69,16 @@ def located_table(result: TracingResult) -> Table:
 
 
 def sentences(result: TracingResult) -> tuple[str, ...]:
-    """What was traced and what follows, in words."""
+    """The traced facts and the recommendation in sentences."""
     effects, advice = result.effects, result.recommendation
     peak = advice.effects[advice.rome]
     return (
-        f"{result.model} recalls {effects.facts} of the {result.asked} facts asked ({result.source}); these were "
-        "traced.",
-        f"The answer's probability is {effects.clean:.3f}, and {effects.corrupted:.3f} with the subject drowned in "
-        "noise.",
-        f"MLPs put back at the subject's last token restore most at layer {advice.rome} ({peak:.3f}), and at least "
-        f"half of that in {_named(advice.range)}.",
-        f"Recommended: layer={advice.rome} for rome and its like, layers={_span(advice.memit)} for memit and its like.",
+        f"{result.model} recalls {effects.facts} of {result.asked} facts ({result.source}); these were traced.",
+        f"The mean probability of the answer is {effects.clean:.3f}, and {effects.corrupted:.3f} with noise on the "
+        "subject.",
+        f"Restored MLP outputs at the last subject token have the largest effect at layer {advice.rome} ({peak:.3f}), "
+        f"and at least half of it in {_named(advice.range)}.",
+        f"Recommended: layer={advice.rome} for rome and variants, layers={_span(advice.memit)} for memit and variants.",
     )
 
 
@@ -93,7 +92,7 @@ def _cells(result: TracingResult, kind: str) -> Iterator[list[str]]:
 def _heading(kind: str, window: int) -> str:
     name = {"block": "Block output", "mlp": "MLP output", "attention": "Attention output"}[kind]
     several = f" in {window} layers around" if kind != "block" and window > 1 else ""
-    return f"{name} put back{several}: average indirect effect (probability), by layer"
+    return f"{name} restored{several}: average indirect effect (probability), by layer"
 
 
 def _points(value: float) -> str:

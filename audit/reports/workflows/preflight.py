@@ -12,6 +12,7 @@ from rich import box
 from rich.text import Text
 
 from audit.reports.rows import RunHeader
+from audit.reports.run_sentences import header_lines
 from audit.reports.terminal import Column, fitting, text_console, text_of
 
 POWER = 0.8
@@ -197,7 +198,11 @@ def preflight_markdown(report: PreflightReport) -> str:
         ["--:" if column.right else "---" for column in columns],
         *([str(column.cells[number]) for column in columns] for number in range(len(report.abilities))),
     ]
-    lines = [f"# {report.verdict_line}", "", *(f"- {line.removeprefix('audit: ')}" for line in report.header.lines())]
+    lines = [
+        f"# {report.verdict_line}",
+        "",
+        *header_lines(report.header, "- "),
+    ]
     if report.abilities:
         lines += ["", *(f"| {' | '.join(cells)} |" for cells in table)]
     return "\n".join([*lines, "", *(f"- {note}" for note in report.notes())]) + "\n"

@@ -8,9 +8,8 @@ from audit.audit import Audit
 from audit.errors import AuditError
 from audit.measures.integrity import entry_shares
 from audit.models.patches import originals_kept
+from audit.reports.workflows.grid import Cell, CellResult, cell_file, read_cell
 from audit.settings.options import AuditSettings
-from audit.workflows.grid.cells import Cell
-from audit.workflows.grid.results import CellResult, cell_file, read_cell
 
 
 @dataclass(frozen=True)

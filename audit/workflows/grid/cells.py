@@ -6,61 +6,12 @@
 A cell is one audit and depends on no other cell, so cells can run in any order and in several processes.
 """
 
-import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from itertools import product
 
 from audit.edits.plan import BATCH_MODES, MODES
 from audit.errors import AuditError
-
-
-@dataclass(frozen=True, order=True)
-class Cell:
-    """One audit: `count` requests, `batch_size` of them a step, under `restraint` ("" for none)."""
-
-    model: str
-    editor: str
-    restraint: str
-    mode: str
-    batch_size: int
-    count: int
-
-    @property
-    def series(self) -> "Series":
-        """What this cell shares with those that differ in the number of edits only."""
-        size = 0 if self.mode == "batch-single" else self.batch_size
-        return Series(self.model, self.editor, self.restraint, self.mode, size)
-
-    @property
-    def steps(self) -> int:
-        """How many times weights are written."""
-        return -(-self.count // self.batch_size)
-
-    @property
-    def name(self) -> str:
-        """A file name: every part of the cell, in letters that all file systems take."""
-        parts = (self.model.rstrip("/").rsplit("/", 1)[-1], self.editor.rsplit(":", 1)[-1], self.restraint, self.mode)
-        words = [re.sub(r"[^A-Za-z0-9._-]+", "-", part) for part in parts if part]
-        return "_".join([*words, f"{self.count}x{self.batch_size}"])
-
-
-@dataclass(frozen=True, order=True)
-class Series:
-    """Cells that differ in the number of edits only: a curve. `batch_size` 0 means all edits at once."""
-
-    model: str
-    editor: str
-    restraint: str
-    mode: str
-    batch_size: int
-
-    @property
-    def title(self) -> str:
-        """ "rome + rect:0.4, instance-sequential"."""
-        editor = f"{self.editor} + {self.restraint}" if self.restraint else self.editor
-        size = f" of {self.batch_size}" if self.mode == "batch-sequential" else ""
-        return f"{editor}, {self.mode}{size}"
+from audit.reports.workflows.grid import Cell
 
 
 def paper_cells(models: Sequence[str]) -> tuple[Cell, ...]:

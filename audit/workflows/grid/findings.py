@@ -9,8 +9,7 @@ from dataclasses import dataclass
 from itertools import pairwise
 from statistics import fmean
 
-from audit.workflows.grid.cells import Series
-from audit.workflows.grid.results import CellResult, by_series
+from audit.reports.workflows.grid import CellResult, Series, by_series
 
 CLEAR_RISE = 0.01  # score points: less is not called a rise
 COLLAPSED = 0.10  # "about 0": mean edited score
@@ -51,7 +50,7 @@ def _drift(curves: Curves) -> Finding:
     appears: bool | None = None
     if len(cells) >= 3:
         first, last = cells[0], cells[-1]
-        fallen = sum(row.lower > 0 for row in last.report.abilities)
+        fallen = sum(row.verdict.lower > 0 for row in last.report.abilities)
         rises = _rises(cells)
         appears = (
             last.mean_drop > first.mean_drop + CLEAR_RISE and fallen >= len(last.report.abilities) / 2 and bool(rises)
@@ -76,7 +75,8 @@ def _kn_destroys(curves: Curves) -> Finding:
     cells = [cell for cell in _curve(curves, "kn", "instance-sequential") if cell.cell.count == 1]
     lines: tuple[str, ...] = ()
     if cells:
-        scores = ", ".join(f"{row.ability} {row.base:.2f} → {row.edited:.2f}" for row in cells[0].report.abilities)
+        verdicts = {row.ability: row.verdict for row in cells[0].report.abilities}
+        scores = ", ".join(f"{name} {one.base:.2f} → {one.edited:.2f}" for name, one in verdicts.items())
         lines = (f"KN, one edit: {scores}; mean score {cells[0].mean_base:.3f} → {cells[0].mean_score:.3f}.",)
     return Finding(
         2,
@@ -252,8 +252,8 @@ def _rises(cells: Sequence[CellResult]) -> list[str]:
     found: list[str] = []
     for low, high in pairwise(cells):
         for row in high.report.abilities:
-            before = low.row(row.ability)
-            if before is not None and row.edited > before.edited + CLEAR_RISE:
+            before = low.report.ability(row.ability)
+            if before is not None and row.verdict.edited > before.verdict.edited + CLEAR_RISE:
                 edits = f"{low.cell.count} to {high.cell.count} edits"
-                found.append(f"{row.ability} {before.edited:.2f} → {row.edited:.2f} ({edits})")
+                found.append(f"{row.ability} {before.verdict.edited:.2f} → {row.verdict.edited:.2f} ({edits})")
     return found

@@ -12,9 +12,8 @@ from contextlib import contextmanager
 from typing import Any
 
 from audit.errors import AuditError
+from audit.reports.workflows.grid import Cell, CellResult, cell_from_json, cell_json
 from audit.workflows.grid.cell_audit import FailedCell, GridSettings, kept_signature, measure_cell
-from audit.workflows.grid.cells import Cell
-from audit.workflows.grid.results import CellResult, cell_from_json, cell_json
 
 LOCAL = "local"
 LOCAL_WORKERS = 2

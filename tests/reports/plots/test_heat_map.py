@@ -32,7 +32,7 @@ def test_the_figure_says_what_it_shows(depth: int, window: int) -> None:
         roles = [label.get_text() for label in panels[0].get_yticklabels()]
         assert [role.split("\n")[0] for role in roles] == list(ROLES)
         assert roles[1].endswith("(0 facts)")
-        assert "tiny" in figure.get_suptitle() and "40 recalled of 50 asked" in figure.get_suptitle()
+        assert "tiny" in figure.get_suptitle() and "40 of 50 facts recalled" in figure.get_suptitle()
         bars = figure.axes[3:]
         assert [bar.get_ylabel() for bar in bars] == ["average indirect effect (probability)"] * 3
         assert all("layer" in axes.get_xlabel() for axes in panels)
@@ -82,14 +82,14 @@ def test_the_tables_show_what_was_not_there_as_a_dash() -> None:
     text = located_markdown(located)
     assert "| last subject token | 40 | 0.000 | 0.100 | 0.200 | 0.300 | 0.200 | 0.100 |" in text
     assert "| middle subject tokens | 0 | – | – | – | – | – | – |" in text
-    assert "MLP output put back: average indirect effect (probability), by layer" in text
-    assert "MLP output put back in 10 layers around" in located_markdown(located_with(48, 10))
+    assert "MLP output restored: average indirect effect (probability), by layer" in text
+    assert "MLP output restored in 10 layers around" in located_markdown(located_with(48, 10))
     assert located_table(located).row_count == len(ROLES)
     assert json.loads(located_json(located))["schema_version"] == 1
 
 
 def test_the_sentences_say_how_many_facts_and_what_follows() -> None:
     text = " ".join(sentences(located_with()))
-    assert "recalls 40 of the 50 facts asked (facts.jsonl)" in text
-    assert "restore most at layer 3 (0.300), and at least half of that in layers 2-4." in text
-    assert "Recommended: layer=3 for rome and its like, layers=2-3 for memit and its like." in text
+    assert "recalls 40 of 50 facts (facts.jsonl)" in text
+    assert "have the largest effect at layer 3 (0.300), and at least half of it in layers 2-4." in text
+    assert "Recommended: layer=3 for rome and variants, layers=2-3 for memit and variants." in text

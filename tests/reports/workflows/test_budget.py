@@ -19,10 +19,11 @@ def test_the_fewest_edits_that_fail_and_their_worst_ability_are_told() -> None:
     found = budget()
     assert found.first_broken is not None and found.first_broken.edits == 3
     assert found.sentences()[1] == (
-        "reasoning is the first to break, at 3 edits: it loses 0.240 [0.190, 0.291], margin 0.050, n 200 (FAIL)."
+        "reasoning is the first to fail, at 3 edits: drop 0.240, 90 % interval [0.190, 0.291], margin 0.050, n 200 "
+        "(FAIL)."
     )
     undecided = budget(looks=(GOOD, Look(2, (UNDECIDED,))), edits=1)
-    assert "summarization is the first that is not certified any more, at 2 edits" in undecided.sentences()[1]
+    assert "summarization is the first that is not certified, at 2 edits" in undecided.sentences()[1]
     assert undecided.sentences()[1].endswith("About 140 more items would settle it (--limit).")
 
 
@@ -30,17 +31,20 @@ def test_what_the_number_is_worth_is_said() -> None:
     sentences = budget().sentences()
     assert sentences[0] == "budget: 2 edits of memit on pocket-gpt2 pass."
     assert sentences[2].startswith("Tried 1, 2, 3, 4: the budget is the largest of these")
-    assert sentences[3].endswith("with a chance of at most 5 %, any of the 4 looks with at most 20 %.")
-    assert "2 edits passed once more on 200 or more items an ability that no look asked" in sentences[4]
+    assert sentences[3].endswith("with probability at most 5 %, any of the 4 looks with at most 20 %.")
+    assert "2 edits passed again on at least 200 items per ability that no look used" in sentences[4]
 
 
 def test_none_all_and_unconfirmed_have_words_of_their_own() -> None:
     none = budget(edits=0, looks=(replace(BAD, edits=1),), confirmation=())
-    assert none.sentences()[0].startswith("budget: none; not even 1 edit of memit") and not none.confirmed
+    assert none.sentences()[0].startswith("budget: none; 1 edit of memit") and not none.confirmed
     everything = budget(edits=4, looks=(GOOD, Look(4, (PASSED,))))
     assert everything.sentences()[0].startswith("budget: at least 4 edits")
     assert "give a smaller --limit" in budget(confirmation=()).sentences()[-1]
-    assert "NOT confirmed: summarization INCONCLUSIVE" in budget(confirmation=(PASSED, UNDECIDED)).sentences()[-1]
+    assert (
+        "items that no look used: summarization INCONCLUSIVE"
+        in budget(confirmation=(PASSED, UNDECIDED)).sentences()[-1]
+    )
 
 
 def test_the_files_hold_every_look(tmp_path: Path) -> None:

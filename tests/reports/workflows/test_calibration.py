@@ -33,13 +33,16 @@ def in_half(one: Calibration) -> Calibration:
 def test_the_margins_that_may_be_asked_for_are_told() -> None:
     first, second = FOUND.sentences()
     assert first.startswith(
-        "Margins of at least 0.029 may be asked for on pocket-gpt2 for every ability (the highest floor is ner's),"
+        "On pocket-gpt2 a margin of 0.029 or more is possible for every ability (ner has the highest floor;"
     )
-    assert "A run in bfloat16 would change up to 9 of 200 scores (ner) and have a floor of 0.077 there" in second
+    assert (
+        "in bfloat16 instead of float32 the same weights change up to 9 of 200 scores (ner), and the floor is" in second
+    )
+    assert second.endswith(" 0.077.")
     alike = replace(FOUND, abilities=(ONE,)).sentences()
-    assert alike[0].startswith("Margins of at least 0.015 may be asked for on pocket-gpt2; an audit")
+    assert alike[0].startswith("On pocket-gpt2 a margin of 0.015 or more is possible for every ability. An audit")
     nothing = replace(FOUND, abilities=(replace(ONE, arithmetic=QUIET),)).sentences()
-    assert nothing[1].startswith("A run in bfloat16 would change no score and have")
+    assert "in bfloat16 instead of float32 the same weights change no score, and" in nothing[1]
 
 
 def test_in_half_precision_the_larger_of_both_floors_holds() -> None:
@@ -48,9 +51,7 @@ def test_in_half_precision_the_larger_of_both_floors_holds() -> None:
     assert in_half(replace(OTHER, batches=LOUD, arithmetic=SOME)).held is LOUD
     assert in_half(replace(OTHER, arithmetic=None)).held is SOME
     told = replace(FOUND, abilities=(in_half(ONE), in_half(OTHER))).sentences()[1]
-    assert (
-        told == "Computed in float32, the same weights change up to 9 of 200 scores (ner); that counts for the floors."
-    )
+    assert told == "In float32 the same weights change up to 9 of 200 scores (ner); the floors include this."
 
 
 def test_what_could_not_be_had_is_told() -> None:

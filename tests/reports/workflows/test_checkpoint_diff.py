@@ -55,19 +55,19 @@ def diff(*changes: TensorChange, **told: object) -> CheckpointDiff:
 
 def test_the_sentences_say_what_changed_and_where() -> None:
     text = " ".join(sentences(diff(stored_as="float16")))
-    assert "4 of 99 tensors differ; the change lies in layers 4-6 (MLP, attention)." in text
+    assert "4 of 99 tensors differ; the change is in layers 4-6 (MLP, attention)." in text
     assert "1 of the 4 tensors differ by no more than rounding (the checkpoint is stored in float16)." in text
     assert "50 % by more than 0.1, 0 % by more than 1 times themselves" in text
     assert "exp(H)" in text and "Roy & Vetterli 2007" in text
     alone = sentences(diff(change(None, "embedding", "model.embed_tokens.weight", 0.1)))
-    assert "lies outside the layers (embedding)" in alone[0]
+    assert "is outside the layers (embedding)" in alone[0]
     assert "in layer 5 (MLP)" in sentences(diff(WHERE[1]))[0]
     assert "in layers 4, 6 (MLP, attention)" in sentences(diff(WHERE[0], WHERE[2]))[0]
 
 
 def test_identical_weights_are_told_in_one_sentence(tmp_path: Path) -> None:
     same = CheckpointDiff("base", "copy", "checkpoint", 99, 8, ())
-    assert sentences(same) == ("The weights of copy are those of base, bit for bit: no tensor differs.",)
+    assert sentences(same) == ("The weights of copy equal those of base bit for bit: no tensor differs.",)
     assert [file.name for file in write_diff(same, tmp_path)] == ["diff.json", "diff.csv", "table.md"]
     assert json.loads((tmp_path / "diff.json").read_text())["identical"] is True
     attached = CheckpointDiff("base", "patch", "patch", 99, 8, (), attaches_modules=True)

@@ -2,6 +2,7 @@
 
 import csv
 import io
+import json
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -9,25 +10,23 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from audit.errors import AuditError
+from audit.reports.json_report import report_from_json
 from audit.reports.plots.curve import curve_plot
-from audit.reports.rows import EditScore, RunReport
+from audit.reports.rows import EditScore, RunReport, shared_abilities
 from audit.reports.workflows.curve import (
-    abilities_of,
     curve_csv,
     curve_markdown,
     curve_rows,
     curve_tables,
-    read_curve,
     write_curve,
 )
-from tests.reports.sample import FAILED, PASSED, REPORT
+from tests.reports.sample import FAILED, PASSED, REPORT, row_with
 
 
 def points() -> tuple[RunReport, ...]:
     """One, two and four edits; reasoning fails at the last."""
     made = []
-    for count, row in ((1, replace(FAILED, outcome="PASS", edited=0.86, drop=0.0)), (2, FAILED), (4, FAILED)):
+    for count, row in ((1, row_with(FAILED, outcome="PASS", edited=0.86, drop=0.0)), (2, FAILED), (4, FAILED)):
         scores = (
             EditScore("immediate efficacy", "autoregressive", 1.0, count, 0.8, 1.0),
             EditScore("efficacy", "autoregressive", 1.0 - count / 10, count, 0.5, 1.0),
@@ -59,14 +58,15 @@ def test_a_narrow_terminal_gets_several_tables_and_nothing_is_cut(width: int, ta
 
 def test_an_ability_that_a_point_lacks_is_left_out() -> None:
     first, *others = points()
-    assert abilities_of((replace(first, abilities=(PASSED,)), *others)) == ("sentiment",)
+    assert shared_abilities((replace(first, abilities=(PASSED,)), *others)) == ("sentiment",)
 
 
 def test_the_long_form_holds_the_band_of_the_edited_score() -> None:
     rows: Sequence[dict[str, str]] = list(csv.DictReader(io.StringIO(curve_csv(points()))))
     (row,) = [row for row in rows if row["edits"] == "4" and row["measure"] == "reasoning"]
     assert (row["base"], row["value"], row["lower"], row["upper"]) == ("0.8600", "0.6200", "0.5690", "0.6700")
-    assert row["outcome"] == "FAIL"
+    assert (row["interval"], row["outcome"]) == ("90 %", "FAIL")
+    assert {row["interval"] for row in rows if row["measure"].startswith("efficacy")} == {"95 %"}
 
 
 def test_all_files_are_written_alike_each_time_and_read_back(tmp_path: Path) -> None:
@@ -74,10 +74,12 @@ def test_all_files_are_written_alike_each_time_and_read_back(tmp_path: Path) -> 
     assert [file.name for file in files] == ["curve.json", "curve.csv", "curve.md", "curve.png", "curve.svg"]
     again = write_curve(points(), tmp_path / "b")
     assert all(one.read_bytes() == other.read_bytes() for one, other in zip(files, again, strict=True))
-    assert [one.header for one in read_curve(tmp_path / "a")] == [one.header for one in points()]
-    assert read_curve(tmp_path / "a")[0].abilities == points()[0].abilities
-    with pytest.raises(AuditError, match="holds no curve"):
-        read_curve(tmp_path)
+    read = [
+        report_from_json(json.dumps(point), origin="curve.json")
+        for point in json.loads(files[0].read_text(encoding="utf-8"))["points"]
+    ]
+    assert [one.header for one in read] == [one.header for one in points()]
+    assert read[0].abilities == points()[0].abilities
 
 
 def test_the_picture_has_a_panel_an_ability_and_one_for_the_edits() -> None:
@@ -90,4 +92,4 @@ def test_the_picture_has_a_panel_an_ability_and_one_for_the_edits() -> None:
 def test_the_text_says_what_the_marks_and_bands_are() -> None:
     text = curve_markdown(points())
     assert "| reasoning | 0.860 | 0.860 | 0.620 ✗ | 0.620 ✗ |" in text
-    assert "no correction is made for looking at several points" in text
+    assert "without correction for the number of points" in text

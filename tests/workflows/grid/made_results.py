@@ -4,9 +4,8 @@ from collections.abc import Mapping
 from dataclasses import replace
 
 from audit.reports.rows import EditScore
-from audit.workflows.grid.cells import Cell
-from audit.workflows.grid.results import CellResult
-from tests.reports.sample import HEADER, PASSED, REPORT
+from audit.reports.workflows.grid import Cell, CellResult
+from tests.reports.sample import HEADER, PASSED, REPORT, row_with
 
 ABILITIES = ("reasoning", "sentiment")
 
@@ -26,7 +25,7 @@ def made(
     """A cell whose abilities scored 0.9 before and `edited` after; their drops are certain to 0.02."""
     scores = edited if isinstance(edited, Mapping) else dict.fromkeys(ABILITIES, edited)
     rows = tuple(
-        replace(
+        row_with(
             PASSED,
             ability=ability,
             base=0.9,

@@ -5,8 +5,8 @@ from itertools import chain
 
 import pytest
 
+from audit.reports.workflows.grid import CellResult
 from audit.workflows.grid.findings import findings, findings_markdown
-from audit.workflows.grid.results import CellResult
 from tests.workflows.grid.made_results import made, sequence
 
 UP_AND_DOWN = [

@@ -1,0 +1,157 @@
+"""Sentences about a whole run: its header, its verdict line, its claims, and the explanation of a failing test.
+
+A run supports two kinds of claim, each with its own error. "Within the margins" is claimed for the whole run only if
+every ability passes; it is wrong only if an ability beyond its margin passes, so the number of abilities needs no
+correction (intersection-union test). "Harmed at all" is claimed of single abilities chosen from several, and each one
+is a further chance of a false alarm, so it is corrected (Holm) over the abilities of a run, or over all abilities and
+points of a curve.
+"""
+
+from collections.abc import Sequence
+
+from audit.reports.rows import AbilityRow, Example, RunHeader, RunReport
+from audit.reports.verdict_sentences import coverage, interval, points
+from audit.verdicts import FAIL, INCONCLUSIVE, PASS
+from audit.verdicts.alarm import alarms
+
+PROMPT_WIDTH = 50
+ANSWER_WIDTH = 32
+# pytest cuts an explanation at 640 characters, unless what is beyond is no longer than its own note (47) or -vv is on.
+BUDGET = 680
+
+
+def protocol_phrase(protocol: str, shots: int, chat_template: bool) -> str:
+    """How items are asked: "protocol standard, 5 shots, chat template"."""
+    examples = f", {shots} shot{'s' if shots != 1 else ''}" if shots else ""
+    return f"protocol {protocol}{examples}{', chat template' if chat_template else ''}"
+
+
+def header_lines(header: RunHeader, start: str = "audit: ") -> list[str]:
+    """The lines above the tests and at the top of every report, each with `start` in front."""
+    model = f"{header.model} @ {header.revision}" if header.revision else header.model
+    edits = f"{header.method} edits {model}: {header.plan}, from {header.edits}"
+    if header.checkpoint:
+        edits = f"{header.method}, {header.plan} of {model}" + (f", from {header.edits}" if header.edit_count else "")
+    protocol = protocol_phrase(header.protocol, header.shots, header.chat_template)
+    lines = [
+        edits,
+        f"at most {header.limit} items per ability from {header.data}, {protocol}",
+        f"device {header.device}, dtype {header.dtype}, seed {header.seed}",
+    ]
+    if header.patch_from:
+        lines.append(f"patch from {header.patch_from}, nothing is edited")
+    if header.rescored:
+        lines.append(f"the answers of {header.rescored}, scored again; no model is asked")
+    return [start + line for line in lines]
+
+
+def verdict_line(report: RunReport) -> str:
+    """One line: the outcome of the run, and the outcomes behind it."""
+    header, outcomes = report.header, [row.outcome for row in report.abilities]
+    parts = [f"{outcomes.count(word)} {word}" for word in (PASS, FAIL, INCONCLUSIVE) if word in outcomes]
+    if report.collapse:
+        parts.append("collapsed, so no ability was asked")
+    if report.unasked:
+        parts.append(f"not asked {', '.join(report.unasked)}")
+    unsound = [row.check for row in report.integrity if row.sound is False]
+    if unsound:
+        parts.append(f"unsound {' and '.join(unsound)}")
+    if report.failed_tests:
+        parts.append(f"failed {', '.join(name.rsplit('::', 1)[-1] for name in report.failed_tests)}")
+    found = ", ".join(parts) or "no verdict"
+    return f"{report.outcome}: {header.method} on {header.model}, {header.plan}: {found}"
+
+
+def claims(report: RunReport) -> tuple[str, ...]:
+    """The two claims that the verdicts of a run support; none if no ability was judged."""
+    if not report.abilities:
+        return ()
+    passed = [row.label for row in report.abilities if row.outcome == PASS]
+    if len(passed) == len(report.abilities) and not report.unasked:
+        within = (
+            "All abilities are within their margins, with 95 % confidence; without correction, because all had to pass."
+        )
+    elif passed:
+        within = f"Within its margin, each with 95 % confidence by itself: {', '.join(passed)}."
+    else:
+        within = "No ability was shown to be within its margin."
+    return within, harm_sentence(report)
+
+
+def harm_sentence(report: RunReport) -> str:
+    """Which abilities were harmed at all, within their margins or not."""
+    tested = [row for row in report.abilities if row.harm_p is not None]
+    if not tested:
+        return "It was not tested whether an ability was harmed at all, within its margin or not."
+    harmed = [one.name for one in report.alarms if one.harmed]
+    over = "1 ability" if len(tested) == 1 else f"{len(tested)} abilities"
+    if not harmed:
+        return f"No harm was shown in any of the abilities, within the margin or not (95 %, Holm over {over})."
+    return f"Certainly harmed, within the margin or not: {', '.join(harmed)} (95 %, Holm over {over})."
+
+
+def curve_harm_sentence(curve: Sequence[RunReport]) -> str:
+    """For each ability, the smallest number of edits at which harm was shown, over all abilities and points."""
+    tested: dict[str, tuple[int, AbilityRow]] = {}
+    p_values: dict[str, float] = {}
+    for point in curve:
+        for row in point.abilities:
+            if row.harm_p is not None:
+                name = f"{row.ability} after {point.header.edit_count}"
+                tested[name], p_values[name] = (point.header.edit_count, row), row.harm_p
+    first: dict[str, int] = {}
+    for alarm in alarms(p_values):
+        count, row = tested[alarm.name]
+        if alarm.harmed:
+            first[row.label] = min(count, first.get(row.label, count))
+    over = f"(95 %, Holm over {len(p_values)} abilities and points)"
+    if not first:
+        return f"No harm was shown at any point, within the margin or not {over}."
+    found = ", ".join(f"{name} after {count}" for name, count in first.items())
+    return f"Certainly harmed, within the margin or not, first seen: {found} {over}."
+
+
+def explanation(row: AbilityRow, wanted: str) -> list[str]:
+    """The lines under a failing assertion: numbers, flips, the sentence, and the examples that pytest does not cut."""
+    verdict = row.verdict
+    lines = [
+        f"{row.label}: {row.outcome}, wanted {wanted}",
+        f"base {verdict.base:.3f}, edited {verdict.edited:.3f}, drop {points(verdict.drop)}, {coverage(verdict)} "
+        f"interval {interval(verdict)}, margin {verdict.margin:.3f}, n {row.item_count}",
+        f"flips: {verdict.right_to_wrong} right to wrong, {verdict.wrong_to_right} wrong to right, "
+        f"{row.parsed_to_unparseable} parsed to unparseable",
+        row.sentence,
+    ]
+    for example in row.examples[:2]:
+        line = _one_line(example)
+        if sum(map(len, lines)) + len(line) <= BUDGET:
+            lines.append(line)
+    return lines
+
+
+def examples(row: AbilityRow) -> str:
+    """The example items in full: prompt, gold answer, both answers."""
+    return "\n\n".join(
+        f"item {example.key}\n{_indented(example.prompt)}\n"
+        f"  wanted  {example.gold}\n  base    {example.base.strip()!r}\n  edited  {example.edited.strip()!r}"
+        for example in row.examples[:2]
+    )
+
+
+def _one_line(example: Example) -> str:
+    prompt = _shortened(example.prompt, PROMPT_WIDTH)
+    base, edited = (_shortened(text, ANSWER_WIDTH) for text in (example.base, example.edited))
+    return f"e.g. {prompt!r}: base {base!r}, edited {edited!r}, wanted {_shortened(example.gold, ANSWER_WIDTH)!r}"
+
+
+def _shortened(text: str, width: int) -> str:
+    """The text on one line, without its middle if it is long: prompts and answers end with what matters."""
+    flat = " ".join(text.split())
+    if len(flat) <= width:
+        return flat
+    head = (width - 3) // 3
+    return f"{flat[:head]}...{flat[head + 3 - width :]}"
+
+
+def _indented(text: str) -> str:
+    return "\n".join("  | " + line for line in text.splitlines())
