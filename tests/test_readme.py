@@ -111,6 +111,13 @@ def test_links_lead_somewhere(page: str) -> None:
     assert missing == []
 
 
+def test_the_files_and_rooms_that_the_map_names_exist() -> None:
+    text = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
+    named = set(re.findall(r"`((?:audit|suites|tests)/[\w/.]*)`", text))
+    assert len(named) > 40
+    assert [path for path in sorted(named) if not (ROOT / path).exists()] == []
+
+
 def test_make_targets_that_are_named_exist() -> None:
     makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
     pages = README + (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
