@@ -1,4 +1,4 @@
-"""One report of several: processes that audited the same model, each with tests of its own, report as one.
+"""One report from those of several processes that audited the same model, each with its own tests.
 
 report = merged([unpacked(text) for text in texts])    # texts: `packed(report)` of each process
 """
@@ -19,25 +19,24 @@ WORST_FIRST = (FAIL, INCONCLUSIVE, PASS)
 
 
 def packed(report: RunReport) -> str:
-    """The report with its items as one text of ASCII, for another process."""
+    """The report with its items as one ASCII text, for another process."""
     return json.dumps([verdict_json(report), items_jsonl(report.items)])
 
 
 def unpacked(text: str) -> RunReport:
-    """The report that `packed` wrote."""
+    """The report in a text that `packed` returned."""
     report, items = json.loads(text)
     return replace(report_from_json(report, origin="another process"), items=items_from_jsonl(items))
 
 
 def merged(reports: Sequence[RunReport]) -> RunReport:
-    """What all of them found. A stage took as long as it took the slowest process: that is what was waited for.
+    """The union of the reports.
 
-    Abilities, edit scores, checks, items and failed tests are united, and what was taken over is added up. Where two
-    judged the same ability under different margins, the worse outcome stands; where two made the same check of the
-    weights, the unsound one.
+    Of two verdicts on the same ability the worse is kept, of two results of the same check the unsound one. The time of
+    a stage is that of the slowest process; counts of reuse are added.
 
     Raises:
-        AuditError: the reports tell of different audits.
+        AuditError: the reports are of different audits.
     """
     assert reports
     rows: dict[str, AbilityRow] = {}
@@ -71,7 +70,7 @@ def merged(reports: Sequence[RunReport]) -> RunReport:
 
 
 def _one_header(headers: Sequence[RunHeader]) -> RunHeader:
-    """The header of all: since when, on which devices, and from a kept patch only where nobody edited."""
+    """The common header, with the first start, all devices, and `patch_from` only if no process edited."""
     patches = [header.patch_from for header in headers]
     one = replace(
         headers[0],
@@ -80,37 +79,37 @@ def _one_header(headers: Sequence[RunHeader]) -> RunHeader:
         patch_from=None if None in patches else patches[0],
     )
     for name in (part.name for part in fields(RunHeader) if part.name not in ("started", "device", "patch_from")):
-        told = {getattr(header, name) for header in headers}
-        if len(told) > 1:
-            raise _contradiction(name, told)
+        values = {getattr(header, name) for header in headers}
+        if len(values) > 1:
+            raise _contradiction(name, values)
     return one
 
 
-def _agreed(what: str, told: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    """The mappings united; a key may not have two values."""
+def _agreed(what: str, mappings: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """The union of the mappings; raises `AuditError` if a key has two values."""
     united: dict[str, Any] = {}
-    for one in told:
+    for one in mappings:
         for key, value in one.items():
             if united.setdefault(key, value) != value:
                 raise _contradiction(f"{what} ({key})", (united[key], value))
     return united
 
 
-def _contradiction(what: str, told: Iterable[Any]) -> AuditError:
-    values = " and ".join(sorted(map(repr, told)))
-    return AuditError(f"the processes did not audit the same thing: their {what} are {values}; run the audit in one.")
+def _contradiction(what: str, values: Iterable[Any]) -> AuditError:
+    both = " and ".join(sorted(map(repr, values)))
+    return AuditError(f"the processes made different audits: their {what} are {both}; run the audit in one process.")
 
 
-def _united(told: Iterable[Sequence[Any]]) -> tuple[Any, ...]:
-    return tuple(dict.fromkeys(one for several in told for one in several))
+def _united(parts: Iterable[Sequence[Any]]) -> tuple[Any, ...]:
+    return tuple(dict.fromkeys(one for part in parts for one in part))
 
 
 def _unchecked(report: RunReport) -> int:
-    """Sorts whoever made most checks to the front, for its order of them is the usual one."""
+    """Sorts the report with most checks to the front, because it has them in the usual order."""
     return -len(report.integrity)
 
 
 def _place(ability: str) -> tuple[int, str]:
-    """The usual order of abilities; what is not among the eight comes behind."""
+    """The usual order of abilities; those that are not built in come last."""
     names = list(ABILITIES)
     return (names.index(ability), "") if ability in names else (len(names), ability)

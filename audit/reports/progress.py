@@ -1,4 +1,4 @@
-"""Progress while editing and answering: one transient line on a terminal, nothing anywhere else."""
+"""Progress bars while editing and answering, on a terminal only."""
 
 import os
 import time
@@ -9,7 +9,7 @@ from typing import TextIO
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-SPEED_PERIOD = 1800.0  # seconds looked back on for the time left: one step of an edit plan can take minutes
+SPEED_PERIOD = 1800.0  # seconds of history for the estimate of the time left: one step of an edit plan can take minutes
 
 Suspend = Callable[[], AbstractContextManager[None]]
 
@@ -20,14 +20,14 @@ def _nothing_suspended() -> Iterator[None]:
 
 
 class TerminalProgress:
-    """Shows each stage of an audit as a bar below the current line, and leaves the screen as it was.
+    """Shows each stage of an audit as a bar below the current line, and removes it afterwards.
 
         progress = TerminalProgress(sys.stderr)
         with progress.stage("reasoning, base") as done:
             done(3, 200)
 
-    `suspend` is entered around a stage (pytest's output capture steps aside); `column` tells how far to the right the
-    cursor stands in the line above, so that whatever prints next goes on where it stopped.
+    `suspend` is a context manager around each stage (to suspend pytest's output capture). `column` returns the column
+    of the cursor in the current line, so that later output continues there.
     """
 
     def __init__(
@@ -47,7 +47,7 @@ class TerminalProgress:
 
     @contextmanager
     def stage(self, name: str) -> Iterator[Callable[[int, int], None]]:
-        """A stage under way; call the yielded function with (done, in all)."""
+        """Show a stage; call the yielded function with (done, total)."""
         with self._suspend():
             column = self._column()
             if column:
@@ -72,12 +72,12 @@ class TerminalProgress:
 
                 yield done
             if column:
-                self._stream.write(f"\x1b[1A\x1b[{column}C")  # one line up, then back to where the line stopped
+                self._stream.write(f"\x1b[1A\x1b[{column}C")  # one line up, then to the old column
                 self._stream.flush()
 
 
 def on_terminal(stream: TextIO) -> TerminalProgress | None:
-    """Progress where `stream` is a terminal, None elsewhere."""
+    """Progress bars on `stream`; None if it is not a terminal."""
     if not stream.isatty() or os.environ.get("TERM") == "dumb":
         return None
     return TerminalProgress(stream, color="NO_COLOR" not in os.environ)

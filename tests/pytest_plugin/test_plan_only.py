@@ -86,7 +86,7 @@ def test_a_margin_that_is_too_small_comes_with_a_remedy(preflight: PreflightSuit
     result.stdout.fnmatch_lines(["open_qa * 0.07  too small  --limit 1*"])
     said = " ".join(result.stdout.str().split())
     assert "open_qa: a margin of 0.07 is too small for 100 items, which certify 0.089: about --limit 1" in said
-    assert "would do, and the data has 480." in said
+    assert "is enough, and the data has 480." in said
 
 
 @pytest.mark.parametrize("workers", [(), ("-p", "xdist", "-n", "2")])
@@ -107,8 +107,8 @@ def test_missing_data_of_one_ability_does_not_stop_the_others(preflight: Preflig
     assert result.ret == pytest.ExitCode.OK
     said = " ".join(result.stdout.str().split())
     assert f"preflight only: sentiment cannot be asked: {tmp_path} has no sst2.jsonl or sst2.parquet" in said
-    assert "0 of 1 margin can be certified, not to be asked: sentiment" in said
-    assert "but the data has no more than 12." in said
+    assert "0 of 1 margin can be certified, cannot be asked: sentiment" in said
+    assert "but the data has only 12." in said
 
 
 def test_a_folder_without_data_ends_the_run(preflight: PreflightSuites) -> None:

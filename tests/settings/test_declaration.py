@@ -11,6 +11,7 @@ from typer.testing import CliRunner
 from audit.audit import Audit
 from audit.cli import app
 from audit.pytest_plugin import pytest_addoption
+from audit.reports.folder import write_report
 from audit.reports.rows import RunReport
 from audit.settings.declaration import Effect, Option
 from audit.settings.options import OPTIONS, AuditSettings, settings_from
@@ -129,7 +130,7 @@ def test_a_preflight_uses_past_runs_of_the_same_model_and_way_of_asking(option: 
         header = replace(HEADER, model=settings.model, data=settings.data)
         report = RunReport(header, (replace(PASSED, ability="nli", protocol="standard"),), settings=settings.plain())
         folder = tmp_path / str(settings == DEFAULTS)
-        report.save(folder)
+        write_report(report, folder)
         return PastRuns(replace(DEFAULTS, reports=folder), DEFAULTS.data).verdict("nli") is not None
 
     assert past(DEFAULTS)
@@ -139,5 +140,5 @@ def test_a_preflight_uses_past_runs_of_the_same_model_and_way_of_asking(option: 
 def test_a_past_run_from_before_an_option_had_its_default(tmp_path: Path) -> None:
     settings = {name: value for name, value in DEFAULTS.plain().items() if name != "chat_template"}
     report = RunReport(replace(HEADER, model=DEFAULTS.model), (replace(PASSED, ability="nli"),), settings=settings)
-    report.save(tmp_path)
+    write_report(report, tmp_path)
     assert PastRuns(replace(DEFAULTS, reports=tmp_path), "pocket").verdict("nli") is not None

@@ -1,7 +1,6 @@
-"""What a run could say and how long it would take, before anything is asked: plain data, a table and sentences.
+"""The report of a preflight: the drops and margins that a run could detect and certify, and its time; data and table.
 
-Score points as everywhere; a drop is "seen" and a margin "certified" with the probability `POWER` if things are as
-assumed, and a number is "about" what is meant, for nobody has asked anything yet.
+A drop is seen, and a margin is certified, with probability `POWER` if the assumptions hold. All numbers are estimates.
 """
 
 import math
@@ -22,14 +21,19 @@ STYLES = {CERTIFIABLE: "bold green", TOO_SMALL: "bold red", DEPENDS: "bold yello
 
 @dataclass(frozen=True)
 class AbilityPreflight:
-    """What the items of one ability could tell, and what asking them takes.
+    """The preflight of one ability.
 
-    `margin` is the asked one in score points, None where it is a share of a base score that is not known; then
-    `needed_base` is the base score from which on it could be certified. Where a margin is too small, `available` is the
-    largest --limit that the data can fill, `smallest_with_all` what that certifies, and `limit_enough` the one that
-    would do; None where nobody could ask so many. `changes_from` is the earlier run (its folder's name) that `changes`
-    was seen in, None where it is assumed. `read` and `written` are the tokens of one model's answers, `written_at_most`
-    where each runs to its limit; `seconds` those of all models, None while they are not known.
+    changes            share of items whose score is expected to change; `changes_from` is the folder name of the past
+                       run that it comes from, None if it is assumed
+    smallest_drop      smallest drop that would be seen; None if none would
+    smallest_margin    smallest margin that would be certified; None if none would
+    margin             in score points; None if it is a share to keep of an unknown base score, and then
+    needed_base        is the smallest base score at which it can be certified
+    available          if the margin is too small: the largest --limit that the data can fill,
+    smallest_with_all  the smallest margin at that limit,
+    limit_enough       and the limit that would be enough; None if no affordable one is
+    read, written      expected tokens of the answers of one model; `written_at_most` if every answer reaches its limit
+    seconds            expected time of the answers of all models; None if unknown
     """
 
     ability: str
@@ -46,19 +50,19 @@ class AbilityPreflight:
     smallest_with_all: float | None = None
     needed_base: float | None = None
     changes_from: str | None = None
-    at_the_floor: bool = False  # the earlier run's base model was not clearly above chance
+    at_the_floor: bool = False  # in the past run the base model was not clearly above its floor
     read: float = 0.0
     written: float = 0.0
     written_at_most: float = 0.0
     seconds: float | None = None
 
     @property
-    def named(self) -> str:
+    def label(self) -> str:
         return self.ability if self.protocol == "standard" else f"{self.ability} ({self.protocol})"
 
     @property
     def prospect(self) -> str:
-        """What can be expected of the margin, in a few words."""
+        """The prospect of certifying the margin, in a few words."""
         if self.at_the_floor:
             return AT_THE_FLOOR
         if self.margin is None and self.needed_base is not None:
@@ -68,7 +72,7 @@ class AbilityPreflight:
 
     @property
     def remedy(self) -> str:
-        """What would do where the margin is too small, in a few words; "" elsewhere."""
+        """What would make a margin that is too small certifiable, in a few words; "" for other margins."""
         if self.prospect != TOO_SMALL:
             return ""
         if self.limit_enough is None:
@@ -81,8 +85,8 @@ class AbilityPreflight:
 
     @property
     def sentence(self) -> str:
-        """The prospect of the margin in full: what it would take, and what the data can give."""
-        asked = f"{self.named}: a margin of {self.asked_margin}"
+        """The prospect of certifying the margin, with numbers."""
+        asked = f"{self.label}: a margin of {self.asked_margin}"
         if self.margin is not None and f"{self.margin:g}" != self.asked_margin:
             asked += f" ({self.margin:.3f})"
         seen = "no drop would be seen"
@@ -91,24 +95,24 @@ class AbilityPreflight:
         smallest = rounded_up(self.smallest_margin)
         if self.at_the_floor:
             return (
-                f"{asked} cannot be judged while the base model is not clearly above chance, as it was not in "
+                f"{asked} cannot be judged if the base model is not clearly above its floor, as it was not in "
                 f"{self.changes_from}."
             )
         if self.prospect == DEPENDS:
-            return f"{asked} can be certified from a base score of {rounded_up(self.needed_base)} on; {seen}."
+            return f"{asked} can be certified if the base score is at least {rounded_up(self.needed_base)}; {seen}."
         if self.prospect == CERTIFIABLE:
             return f"{asked} can be certified (smallest: {smallest}); {seen}."
         return f"{asked} is too small for {self.items} items, which certify {smallest}: {self._way_out()}."
 
     def _way_out(self) -> str:
-        enough = "no affordable number would do"
+        enough = "no affordable number of items is enough"
         if self.limit_enough is not None:
-            enough = f"about --limit {self.limit_enough} would do"
+            enough = f"about --limit {self.limit_enough} is enough"
         if self._has_enough:
             return f"{enough}, and the data has {self.available}"
         if self.smallest_with_all == self.smallest_margin:
-            return f"{enough}, but the data has no more than {self.available}"
-        return f"{enough}; the data has {self.available}, and all of it certifies {rounded_up(self.smallest_with_all)}"
+            return f"{enough}, but the data has only {self.available}"
+        return f"{enough}; the data has {self.available}, which certify {rounded_up(self.smallest_with_all)}"
 
 
 @dataclass(frozen=True)
@@ -117,13 +121,13 @@ class PreflightReport:
 
     header: RunHeader
     abilities: tuple[AbilityPreflight, ...] = ()
-    unasked: Mapping[str, str] = field(default_factory=dict)  # abilities whose questions cannot be had, and why
+    unasked: Mapping[str, str] = field(default_factory=dict)  # by ability, why its items cannot be read
     timing: str = ""
     early_stop: bool = False
 
     @property
     def seconds(self) -> float | None:
-        """Asking all abilities, base and edited; None where one is not known."""
+        """The time of all answers, of base and edited models; None if that of an ability is unknown."""
         known = [row.seconds for row in self.abilities if row.seconds is not None]
         return sum(known) if known and len(known) == len(self.abilities) else None
 
@@ -132,36 +136,36 @@ class PreflightReport:
         """One line: how many margins can be certified, and how long it would take."""
         rows = self.abilities
         certifiable = sum(row.prospect == CERTIFIABLE for row in rows)
-        took = "" if self.seconds is None else f", about {in_minutes(self.seconds)} minutes of answers"
+        time = "" if self.seconds is None else f", about {in_minutes(self.seconds)} minutes of answers"
         model = f"{self.header.method} on {self.header.model}"
-        missing = f", not to be asked: {', '.join(self.unasked)}" if self.unasked else ""
+        missing = f", cannot be asked: {', '.join(self.unasked)}" if self.unasked else ""
         margins = f"{certifiable} of {len(rows)} margin{'' if len(rows) == 1 else 's'} can be certified"
-        return f"PREFLIGHT: {model}: {margins}{took}{missing}"
+        return f"PREFLIGHT: {model}: {margins}{time}{missing}"
 
     def _repr_markdown_(self) -> str:
         """The table and notes, as a notebook shows them."""
         return preflight_markdown(self)
 
     def notes(self) -> list[str]:
-        """Every margin that is not simply within reach, what was assumed, and how the minutes were got."""
+        """A sentence for every margin that cannot be certified, and notes on the columns and assumptions."""
         notes = [row.sentence for row in self.abilities if row.prospect != CERTIFIABLE]
         notes += [f"{ability} cannot be asked: {reason}" for ability, reason in self.unasked.items()]
         if self.abilities:
             notes.append(
-                f"sees, certifies: the smallest drop that would be noticed, and the smallest margin that would be "
-                f"certified if nothing got worse; each with {100 * POWER:g} % probability."
+                f"sees, certifies: the smallest drop that would be seen, and the smallest margin that would be "
+                f"certified if nothing gets worse, each with {100 * POWER:g} % probability."
             )
             notes += self._assumptions()
         if self.timing:
             notes.append(self.timing)
         if self.early_stop and self.abilities:
-            notes.append("--early-stop may end an ability before its last item: the minutes are an upper limit.")
+            notes.append("--early-stop may end an ability before its last item, so the minutes are an upper limit.")
         return notes
 
     def _assumptions(self) -> list[str]:
         runs: dict[str | None, list[str]] = {}
         for row in self.abilities:
-            runs.setdefault(row.changes_from, []).append(row.named)
+            runs.setdefault(row.changes_from, []).append(row.label)
 
         def of(names: Sequence[str]) -> str:
             return "" if len(runs) == 1 else f" ({', '.join(names)})"
@@ -169,7 +173,7 @@ class PreflightReport:
         return [
             f"changes: as many as in {run}{of(names)}."
             if run is not None
-            else f"changes: assumed, for no earlier run tells{of(names)}."
+            else f"changes: assumed, because there is no past run to estimate them from{of(names)}."
             for run, names in runs.items()
         ]
 
@@ -191,7 +195,7 @@ def preflight_summary(
 
 
 def preflight_markdown(report: PreflightReport) -> str:
-    """The same for a pull request."""
+    """The report as Markdown, for a pull request."""
     columns = _columns(report.abilities)
     table = [
         [column.heading for column in columns],
@@ -209,12 +213,12 @@ def preflight_markdown(report: PreflightReport) -> str:
 
 
 def rounded_up(value: float | None) -> str:
-    """Three decimals, never less than what was found; "none" for None."""
+    """Rounded up to three decimals; "none" for None."""
     return "none" if value is None else f"{math.ceil(round(value * 1000, 6)) / 1000:.3f}"
 
 
 def in_minutes(seconds: float | None) -> str:
-    """Minutes as exact as an estimate deserves: "0.12", "3.4", "120"; "?" for None."""
+    """Minutes with two or three digits: "0.12", "3.4", "120"; "?" for None."""
     if seconds is None:
         return "?"
     minutes = seconds / 60
@@ -226,7 +230,7 @@ def in_minutes(seconds: float | None) -> str:
 def _columns(rows: Sequence[AbilityPreflight]) -> list[Column]:
     changes = [f"{100 * row.changes:.1f} % {'assumed' if row.changes_from is None else 'seen'}" for row in rows]
     columns = [
-        Column("ability", [row.named for row in rows], 100, right=False),
+        Column("ability", [row.label for row in rows], 100, right=False),
         Column("items", [str(row.items) for row in rows], 70),
         Column("clusters", [str(row.clusters) for row in rows], 10),
         Column("minutes", [in_minutes(row.seconds) for row in rows], 50),
@@ -237,5 +241,5 @@ def _columns(rows: Sequence[AbilityPreflight]) -> list[Column]:
         Column("prospect", [Text(row.prospect, style=STYLES[row.prospect]) for row in rows], 100, right=False),
     ]
     if any(row.remedy for row in rows):
-        columns.append(Column("would do", [row.remedy for row in rows], 30, right=False))
+        columns.append(Column("remedy", [row.remedy for row in rows], 30, right=False))
     return columns

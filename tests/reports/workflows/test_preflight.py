@@ -1,4 +1,4 @@
-"""A plan as a table and as sentences: what can be certified, what would do, and never a nicer number than was found."""
+"""The preflight report as a table and as sentences: prospects, remedies, and numbers rounded to the safe side."""
 
 from dataclasses import replace
 
@@ -54,27 +54,34 @@ REPORT = PreflightReport(
     ("row", "prospect", "remedy", "sentence"),
     [
         (FITS, CERTIFIABLE, "", "nli: a margin of 0.05 can be certified (smallest: 0.036); a drop of 0.031 would be"),
-        (SHORT, TOO_SMALL, "--limit 900", "which certify 0.036: about --limit 900 would do, and the data has 1319."),
+        (SHORT, TOO_SMALL, "--limit 900", "which certify 0.036: about --limit 900 is enough, and the data has 1319."),
         (
             replace(SHORT, available=500, smallest_with_all=0.03),
             TOO_SMALL,
             "more data: 900",
-            "about --limit 900 would do; the data has 500, and all of it certifies 0.030.",
+            "about --limit 900 is enough; the data has 500, which certify 0.030.",
         ),
         (
             replace(SHORT, available=277, smallest_with_all=0.0351),
             TOO_SMALL,
             "more data: 900",
-            "about --limit 900 would do, but the data has no more than 277.",
+            "about --limit 900 is enough, but the data has only 277.",
         ),
-        (replace(SHORT, limit_enough=None), TOO_SMALL, "a larger margin", "no affordable number would do; the data"),
+        (
+            replace(SHORT, limit_enough=None),
+            TOO_SMALL,
+            "a larger margin",
+            "no affordable number of items is enough;",
+        ),
         (replace(FITS, smallest_margin=None, available=5), TOO_SMALL, "a larger margin", "which certify none"),
-        (SHARE, DEPENDS, "", "a margin of 90% can be certified from a base score of 0.400 on;"),
+        (SHARE, DEPENDS, "", "a margin of 90% can be certified if the base score is at least 0.400;"),
         (replace(SHARE, margin=0.08, needed_base=None), CERTIFIABLE, "", "a margin of 90% (0.080) can be certified"),
         (replace(FITS, at_the_floor=True), AT_THE_FLOOR, "", "as it was not in 20261121-101500-memit-pocket-gpt2."),
     ],
 )
-def test_the_prospect_says_what_would_do(row: AbilityPreflight, prospect: str, remedy: str, sentence: str) -> None:
+def test_a_prospect_has_a_remedy_and_a_sentence(
+    row: AbilityPreflight, prospect: str, remedy: str, sentence: str
+) -> None:
     assert (row.prospect, row.remedy) == (prospect, remedy)
     assert sentence in row.sentence
 
@@ -97,7 +104,7 @@ def test_lines_fit_and_the_prospect_always_stays(width: int, ascii_only: bool) -
 
 def test_a_wide_terminal_shows_every_column() -> None:
     first, _, *rows = preflight_summary(REPORT, width=120, color=False).splitlines()
-    headings = "ability items clusters minutes changes sees certifies margin prospect would do"
+    headings = "ability items clusters minutes changes sees certifies margin prospect remedy"
     assert " ".join(first.split()) == headings
     assert " ".join(rows[1].split()) == "reasoning 277 270 0.50 5.0 % assumed 0.031 0.036 0.02 too small --limit 900"
 
@@ -105,13 +112,13 @@ def test_a_wide_terminal_shows_every_column() -> None:
 def test_the_notes_tell_what_was_assumed_and_what_is_missing() -> None:
     text = " ".join(preflight_summary(REPORT, width=400, color=False).split())
     assert "changes: as many as in 20261121-101500-memit-pocket-gpt2 (nli, summarization)." in text
-    assert "changes: assumed, for no earlier run tells (reasoning)." in text
+    assert "changes: assumed, because there is no past run to estimate them from (reasoning)." in text
     assert "ner cannot be asked: the folder holds no conll2003.jsonl" in text
     assert "minutes: measured." in text
     assert "--early-stop" not in text
     assert text.endswith(
         "PREFLIGHT: memit on pocket-gpt2: 1 of 3 margins can be certified, about 3.5 minutes of answers, "
-        "not to be asked: ner"
+        "cannot be asked: ner"
     )
     assert "the minutes are an upper limit" in preflight_summary(
         replace(REPORT, early_stop=True), width=400, color=False
