@@ -45,7 +45,7 @@ def grid(
     Without --editors, the grid is a small version of that of Gu et al. (2024): KN, MEND, ROME and MEMIT in their modes,
     and RECT. Exit code: 0, 1 if a cell could not be run, or 2 for a wrong option.
     """
-    from audit.workflows.grid.cell_audit import GridSettings
+    from audit.workflows.grid.cells import GridSettings
     from audit.workflows.grid.run import run_grid  # imports torch
 
     if not render_only:

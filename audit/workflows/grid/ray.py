@@ -13,7 +13,7 @@ from typing import Any
 
 from audit.errors import AuditError
 from audit.reports.workflows.grid import Cell, CellResult, cell_from_json, cell_json
-from audit.workflows.grid.cell_audit import FailedCell, GridSettings, kept_signature, measure_cell
+from audit.workflows.grid.cells import FailedCell, GridSettings, kept_signature, measure_cell
 
 LOCAL = "local"
 LOCAL_WORKERS = 2

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from audit.errors import AuditError
 from audit.reports.workflows.grid import Cell, CellResult, cell_file, read_cell, write_cell
-from audit.workflows.grid.cell_audit import FailedCell, GridSettings, kept_signature, measure_cell
+from audit.workflows.grid.cells import FailedCell, GridSettings, kept_signature, measure_cell
 
 Finished = Callable[[CellResult, bool, int, int], None]  # (result, from an earlier run, cells done, cells in all)
 

@@ -12,7 +12,7 @@ import pytest
 from audit.edits.pocket import REQUESTS
 from audit.errors import AuditError
 from audit.reports.workflows.grid import Cell, CellResult, read_grid
-from audit.workflows.grid.cell_audit import FailedCell, GridSettings
+from audit.workflows.grid.cells import FailedCell, GridSettings
 from audit.workflows.grid.ray import connected, results_on_ray
 from audit.workflows.grid.run import run_grid
 

@@ -8,7 +8,7 @@ import pytest
 from audit.edits.pocket import REQUESTS
 from audit.errors import AuditError
 from audit.reports.workflows.grid import Cell, CellResult, read_grid
-from audit.workflows.grid.cell_audit import GridSettings
+from audit.workflows.grid.cells import GridSettings
 from audit.workflows.grid.run import run_grid
 
 IDENTITY = Cell("pocket-gpt2", "identity", "", "batch-single", 2, 2)
