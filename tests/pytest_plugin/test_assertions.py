@@ -22,7 +22,7 @@ def test_the_fixture_has_a_readable_repr(suites: Suites) -> None:
     suites.run("reasoning").stdout.fnmatch_lines(["degradation = <degradation by memit of pocket-llama>"])
 
 
-def test_the_explanation_is_not_truncated_without_vv(suites: Suites) -> None:
+def test_the_explanation_is_complete_without_vv(suites: Suites) -> None:
     assert "truncated" not in suites.run("reasoning").stdout.str()
 
 
