@@ -3,9 +3,8 @@
 from collections.abc import Iterable, Sequence
 
 from audit.reports.advice import next_step
-from audit.reports.flips import LEGEND, flip_table
 from audit.reports.rows import AbilityRow, Example, RunReport
-from audit.reports.run_sentences import claims, header_lines, verdict_line
+from audit.reports.run_sentences import FLIP_LEGEND, claims, flip_table, header_lines, verdict_line
 from audit.reports.verdict_sentences import interval_column, margin, points
 from audit.verdicts import FAIL
 
@@ -155,7 +154,7 @@ def _flips(rows: Sequence[AbilityRow]) -> Iterable[str]:
     if table is not None:
         yield "## Flips"
         yield _table(*table)
-        yield LEGEND
+        yield FLIP_LEGEND
 
 
 def _changed(rows: Sequence[AbilityRow]) -> Iterable[str]:
@@ -180,7 +179,7 @@ def _example(example: Example) -> str:
 
 
 def _repeat(report: RunReport) -> Iterable[str]:
-    yield "## To repeat it"
+    yield "## To repeat this run"
     if report.command:
         yield _fenced(report.command)
     facts = {**report.fingerprints, **report.versions}

@@ -1,4 +1,4 @@
-"""Sentences about a whole run: its header, its verdict line, its claims, and the explanation of a failing test.
+"""Sentences about a run: its header, its verdict line, its claims, its flips, and the explanation of a failing test.
 
 A run supports two kinds of claim, each with its own error. "Within the margins" is claimed for the whole run only if
 every ability passes; it is wrong only if an ability beyond its margin passes, so the number of abilities needs no
@@ -9,6 +9,7 @@ points of a curve.
 
 from collections.abc import Sequence
 
+from audit.measures.flips import REPEATED, RIGHT_TO_WRONG, UNPARSEABLE, WRONG_TO_RIGHT, FlipCounts, FlipReport
 from audit.reports.rows import AbilityRow, Example, RunHeader, RunReport
 from audit.reports.verdict_sentences import coverage, interval, points
 from audit.verdicts import FAIL, INCONCLUSIVE, PASS
@@ -18,6 +19,11 @@ PROMPT_WIDTH = 50
 ANSWER_WIDTH = 32
 # pytest cuts an explanation at 640 characters, unless what is beyond is no longer than its own note (47) or -vv is on.
 BUDGET = 680
+FLIP_KINDS = (RIGHT_TO_WRONG, WRONG_TO_RIGHT, UNPARSEABLE, REPEATED)
+FLIP_LEGEND = (
+    "Each cell counts the items that mention an edited subject or target (a change there may be the intended one), "
+    "plus all others (side effects). No verdict uses this table."
+)
 
 
 def protocol_phrase(protocol: str, shots: int, chat_template: bool) -> str:
@@ -109,6 +115,58 @@ def curve_harm_sentence(curve: Sequence[RunReport]) -> str:
         return f"No harm was shown at any point, within the margin or not {over}."
     found = ", ".join(f"{name} after {count}" for name, count in first.items())
     return f"Certainly harmed, within the margin or not, first seen: {found} {over}."
+
+
+def flip_lines(rows: Sequence[AbilityRow], verbosity: int) -> list[str]:
+    """One line for all abilities, or one per ability at `verbosity` above 0; none if no answer flipped."""
+    flipped = [(row.label, row.flips) for row in rows if row.flips is not None and any(_all_flips(row.flips))]
+    if verbosity > 0:
+        return [f"flips, {name}: {_flip_sentence([flips])}" for name, flips in flipped]
+    return [f"flips: {_flip_sentence([flips for _, flips in flipped])}"] if flipped else []
+
+
+def flip_table(rows: Sequence[AbilityRow]) -> tuple[list[str], list[list[str]]] | None:
+    """Headings and cells, one line per ability; None if no row has flips."""
+    known = [(row, row.flips) for row in rows if row.flips is not None]
+    if not known:
+        return None
+    return ["ability", "items", *FLIP_KINDS, "drop", "drop elsewhere"], [
+        _flip_cells(row, flips) for row, flips in known
+    ]
+
+
+def _flip_cells(row: AbilityRow, flips: FlipReport) -> list[str]:
+    inside, outside = flips.mentioning, flips.elsewhere
+    pairs = zip((inside.items, *_flip_counts(inside)), (outside.items, *_flip_counts(outside)), strict=True)
+    drop = "-" if flips.drop_elsewhere is None else points(flips.drop_elsewhere)
+    return [
+        row.label,
+        *(f"{one} + {other}" for one, other in pairs),
+        points(row.verdict.drop),
+        drop,
+    ]
+
+
+def _flip_sentence(reports: Sequence[FlipReport]) -> str:
+    inside = [sum(column) for column in zip(*(_flip_counts(one.mentioning) for one in reports), strict=True)]
+    total = [sum(column) for column in zip(*(_all_flips(one) for one in reports), strict=True)]
+    in_all, mentioning = (
+        ", ".join(f"{count} {word}" for count, word in zip(counts, FLIP_KINDS, strict=True) if count)
+        for counts in (total, inside)
+    )
+    items = sum(one.mentioning.items for one in reports)
+    if not items:
+        return f"{in_all}; no item mentions a known edit"
+    return f"{in_all}; of these on the {items} items that mention an edit: {mentioning or 'none'}"
+
+
+def _flip_counts(counts: FlipCounts) -> tuple[int, int, int, int]:
+    return counts.right_to_wrong, counts.wrong_to_right, counts.parsed_to_unparseable, counts.repeated
+
+
+def _all_flips(flips: FlipReport) -> tuple[int, ...]:
+    pairs = zip(_flip_counts(flips.mentioning), _flip_counts(flips.elsewhere), strict=True)
+    return tuple(one + other for one, other in pairs)
 
 
 def explanation(row: AbilityRow, wanted: str) -> list[str]:

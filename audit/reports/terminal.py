@@ -14,10 +14,9 @@ from rich.table import Table
 from rich.text import Text
 
 from audit.reports.advice import next_step
-from audit.reports.flips import flip_lines
 from audit.reports.reuse import reuse_sentences
 from audit.reports.rows import EditScore, IntegrityRow, RunReport
-from audit.reports.run_sentences import harm_sentence, verdict_line
+from audit.reports.run_sentences import flip_lines, harm_sentence, verdict_line
 from audit.reports.verdict_sentences import interval_column, margin, points
 
 # The edit scores that are always shown; -v and report.md show all.

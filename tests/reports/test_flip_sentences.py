@@ -3,9 +3,9 @@
 from dataclasses import replace
 
 from audit.measures.flips import FlipCounts, FlipReport
-from audit.reports.flips import flip_lines, flip_table
 from audit.reports.json_report import items_from_jsonl, items_jsonl, report_from_json, verdict_json
 from audit.reports.markdown import markdown
+from audit.reports.run_sentences import flip_lines, flip_table
 from audit.reports.terminal import summary
 from tests.reports.sample import FAILED, PASSED, REPORT
 
