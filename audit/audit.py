@@ -4,8 +4,8 @@
     audit.verdict("reasoning", max_drop=0.05).outcome
     audit.report().save()
 
-Everything is done when it is first asked for, and once. The model is edited inside context managers only, so between
-two calls its weights are what they were when it was loaded; `report` proves that by fingerprint.
+Each result is computed when it is first needed, and only once. The model is edited inside context managers only, so
+between two calls its weights are those that were loaded; `report` checks that by fingerprint.
 """
 
 import platform
@@ -13,7 +13,6 @@ from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import replace
 from datetime import UTC, datetime
-from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -22,56 +21,50 @@ from audit.abilities.contract import Answers
 from audit.abilities.data import Source
 from audit.abilities.data.sources import source_of_data
 from audit.abilities.presentation import require_chat_template
+from audit.answering.answers import AnswerLogs
 from audit.answering.crew import Crew
-from audit.answering.interview import Interview
-from audit.answering.items import data_revisions, questions_of
+from audit.answering.items import data_revisions, items_of
 from audit.answering.locality import Locality
+from audit.answering.noise_floors import noise_floor_for
 from audit.answering.paired_answers import PairedAnswers
-from audit.answering.reuse import Reuse
-from audit.answering.reuse_counts import taken_over
-from audit.answering.run_answers import AskedAbilities
+from audit.answering.run_answers import AbilityRun, RunAnswers
 from audit.answering.triage import triage
-from audit.editing.changes import Changes, Told, changes_of
-from audit.editing.measures import Soundness, edit_score_rows, score_edits_of, weights_restored
+from audit.editing.changes import Changes
+from audit.editing.edit_run import EditRun
 from audit.editing.steps import EditedModel
 from audit.edits.requests import EditRequest
 from audit.engine.known_model import ENGINE_VERSION, KnownModel
+from audit.engine.reuse_counts import ReuseCounts
 from audit.errors import CollapsedError, UnaskedError
 from audit.measures.edit_success import EditScores
 from audit.measures.flips import Mentions
-from audit.measures.integrity import Integrity, fixed_texts
+from audit.measures.integrity import Integrity
 from audit.measures.locality_topics import topics_of
 from audit.models.fingerprints import content_fingerprint
 from audit.models.language_model import LanguageModel
-from audit.models.loading import load_language_model
-from audit.models.patches import Patch
-from audit.progress import Stages, Watcher
+from audit.progress import Once, Stages, Watcher
 from audit.reports.ability_rows import records, row_of
-from audit.reports.reuse import TakenOver
 from audit.reports.rows import AbilityRow, EditScore, IntegrityRow, RunHeader, RunReport, SkippedEdit
-from audit.run_header import run_header
+from audit.reports.run_rows import edit_score_rows, integrity_rows, restored_row, run_header
 from audit.settings.declaration import Effect
 from audit.settings.options import DEFAULT_MARGIN, AuditSettings
 from audit.store import versions
-from audit.store.answer_log import AnswerLog
 from audit.store.content import Store, store_at
 from audit.verdicts.margins import Margin, margin_of
 from audit.verdicts.noise import NoiseFloor
-from audit.workflows.calibrate import noise_under
-
-MEASURES = ("edit_scores", "integrity", "locality")  # what is measured besides the abilities
 
 
 class Audit:
-    """One model, one set of edits, and everything measured so far.
+    """One model, one set of edits, and all results so far.
 
     Args:
-        settings: what to audit; leave it out and give its fields as keywords instead, as in the example above.
-        source: where the abilities' rows come from; the pocket world unless another is given.
-        watcher: shows progress, where somebody watches.
+        settings: what to audit; or give its fields as keywords, as in the example above.
+        source: where the abilities' rows come from; by default that of the settings.
+        watcher: shows progress; None shows nothing.
         crew: the processes that run this audit together, of which this is one; each calls the same methods in turn.
+        edit_run: the edits to audit, with their own crew and stages; by default those of the settings.
 
-    Every method raises `AuditError` for what a user can mend.
+    Every method raises `AuditError` for an error that the user can fix.
     """
 
     def __init__(
@@ -81,81 +74,82 @@ class Audit:
         source: Source | None = None,
         watcher: Watcher | None = None,
         crew: Crew | None = None,
+        edit_run: EditRun | None = None,
         **options: Any,
     ) -> None:
         if settings is not None and options:
             raise TypeError("give settings, or options by name, not both")
         self.settings = settings or AuditSettings(**options)
-        self.source = source or source_of_data(self.settings.data, self._store)
-        self.stages = Stages(watcher)
-        self.crew = crew or Crew()
+        if edit_run is None:
+            store = store_at(self.settings.store) if self.settings.use_store else None
+            edit_run = EditRun(self.settings, AnswerLogs(store), crew or Crew(), Stages(watcher))
+        self.edit_run = edit_run
+        self.crew, self.stages = edit_run.crew, edit_run.stages
+        self.source = source or source_of_data(self.settings.data, edit_run.logs.store)
         self.started = datetime.now(UTC)
-        self._rows: dict[str, tuple[Margin, AbilityRow]] = {}  # by ability: the margin asked for, and what came of it
-        self._asked = AskedAbilities(self._interview, self.settings)
-        self._logs: dict[str, AnswerLog] = {}
+        self._rows: dict[str, tuple[Margin, AbilityRow]] = {}  # by ability: the margin asked for, and the row
+        self._answers = RunAnswers(self._ability_run, self.settings)
+        self._collapse = Once(self._triage)
+        self._locality = Once(self._measured_locality)
+        self._mentions = Once(lambda: Mentions(self.requests))
 
     def watch(self, watcher: Watcher | None) -> None:
-        """Show from now on to `watcher` what is going on."""
+        """Show progress with `watcher` from now on."""
         self.stages.watcher = watcher
 
     def prepare(self) -> None:
-        """Load and check everything that can be wrong before anything long begins: the cheap things first."""
-        self.crew.together(self._check)
+        """Load and check everything that can be wrong before anything long begins; the cheap checks come first."""
+        self.crew.run_in_all(self._check)
 
     def share_folder(self, folder: Path) -> None:
-        """Keep in `folder` what several processes of this run share, although nothing is kept between runs."""
-        self.__dict__["_store"] = Store(folder)
+        """Use `folder` as the store, for the processes of a run that keeps nothing; call it before anything else."""
+        self.edit_run = EditRun(self.settings, AnswerLogs(Store(folder)), self.crew, self.stages)
 
     def under(self, changes: Changes, *, limit: int | None = None, source: Source | None = None) -> "Audit":
-        """An audit of other changes of the same model, which is loaded once; what is kept of answers is shared."""
-        settings = replace(self.settings, limit=limit or self.settings.limit)
-        other = Audit(settings, source=source or self.source, watcher=self.stages.watcher, crew=self.crew)
-        other._store, other._known, other._logs, other.changes = self._store, self._known, self._logs, changes
-        return other
+        """An audit of other changes of the same model, with the same store; the model is loaded once."""
+        settings, stages = replace(self.settings, limit=limit or self.settings.limit), Stages(self.stages.watcher)
+        edit_run = EditRun(settings, self.edit_run.logs, self.crew, stages, changes=changes, known=self.known)
+        return Audit(settings, source=source or self.source, edit_run=edit_run)
 
-    def _check(self) -> None:
-        self.source.check()
-        self.changes.prepare()
-        self._told  # noqa: B018 - computed when first asked for
-        if self.settings.chat_template:
-            require_chat_template(self.lm.tokenizer, self.settings.model)
-
-    @cached_property
+    @property
     def changes(self) -> Changes:
-        """What is done to the model: the edits of a plan, or a checkpoint that somebody else edited."""
-        return changes_of(self.settings, self._store)
+        """What is done to the model: the edits of a plan, or a checkpoint that was edited elsewhere."""
+        return self.edit_run.changes()
 
     @property
     def requests(self) -> tuple[EditRequest, ...]:
         """The edit requests of this run, in the order in which they are applied."""
         return self.changes.requests
 
-    @cached_property
+    @property
     def header(self) -> RunHeader:
         """What is audited and how."""
-        return run_header(self.settings, self._told, self.lm, data=self.source.name, started=self.started)
+        model = self.lm.revision, str(self.lm.device), str(self.lm.dtype).removeprefix("torch.")
+        return run_header(
+            self.settings, self.edit_run.summary(), data=self.source.name, started=self.started, loaded=model
+        )
 
     @property
     def known(self) -> KnownModel:
         """The model with the fingerprints of what was loaded."""
-        return self._known
+        return self.edit_run.known()
 
     @property
     def lm(self) -> LanguageModel:
-        """The model; unedited, since edits live inside context managers only."""
-        return self._known.lm
+        """The model; unedited, because edits live inside context managers only."""
+        return self.known.lm
 
     @property
     def edited(self) -> tuple[EditedModel, ...]:
-        """What the plan led to: one patch, or one a request under instance-single."""
-        return self._edited
+        """The edited models: one, or one for each request under instance-single."""
+        return self.edit_run.edited()
 
     def signature(self, abilities: Sequence[str] = ()) -> str:
         """sha256 over everything that the results depend on: settings, weights, edits, the editor and versions."""
         asked = self.settings.by_effect(Effect.ANSWERS, Effect.ITEMS)
         return content_fingerprint(
             {
-                **self.changes.identity(self._known),
+                **self.changes.identity(self.known),
                 "abilities": sorted(abilities),
                 **{name.replace("_", " "): value for name, value in asked.items()},
                 "data": self.source.name,
@@ -168,185 +162,156 @@ class Audit:
     @property
     def unasked(self) -> dict[str, str]:
         """The abilities that could not be asked, with the reason."""
-        return self._asked.unasked
+        return self._answers.unasked
 
     @property
     def measured(self) -> bool:
         """Whether there is anything to report."""
-        told = self._rows or self.unasked or self.__dict__.get("collapse")
-        return bool(told) or not self.__dict__.keys().isdisjoint(MEASURES)
+        measured = self.edit_run.scores.done or self.edit_run.integrity.done or self._locality.done
+        return measured or bool(self._rows or self.unasked or self._collapse.or_default(None))
 
     def verdict(self, ability: str, max_drop: float | str | Margin = DEFAULT_MARGIN) -> AbilityRow:
         """Judge one ability; `max_drop` is the margin, 0.05 or "90%", unless the settings have another for it.
 
         Raises:
-            UnaskedError: this ability's questions cannot be had or asked; others may go on, but the run cannot pass.
-            CollapsedError: the edited model is no working language model; no ability was asked, and the run fails.
-            AuditError: the margin is under the noise floor that `audit calibrate` found; nothing was asked.
+            UnaskedError: the items of this ability cannot be loaded or asked; the run cannot pass, others go on.
+            CollapsedError: the edited model has collapsed; no ability is asked, and the run fails.
+            AuditError: the margin is below the noise floor that `audit calibrate` measured; nothing is asked.
         """
-        margin, noise = self._allowed(ability, max_drop)
+        margin, noise = self._checked_margin(ability, max_drop)
         if ability not in self._rows or self._rows[ability][0] != margin:
             if self.collapse is not None:
-                raise CollapsedError(f"{self.collapse} No ability was asked; --no-triage asks them all the same.")
-            row = self._judged(ability, margin)
+                raise CollapsedError(f"{self.collapse} No ability was asked. Use --no-triage to ask them anyway.")
+            row = self._judge(ability, margin)
             self._rows[ability] = margin, replace(row, noise_floor=noise.floor, noise_items=noise.n) if noise else row
         return self._rows[ability][1]
 
-    def _allowed(self, ability: str, max_drop: float | str | Margin) -> tuple[Margin, NoiseFloor | None]:
-        margin = self.settings.margins.get(ability) or margin_of(max_drop)
-        told = self._log_of(None), ability, self.settings, self.source.name
-        return margin, self.crew.together(lambda: noise_under(margin, *told))
+    def answers(self, name: str) -> PairedAnswers:
+        """The paired answers to all items of an ability."""
+        self.edit_run.edited()  # an error of the edits is not one of this ability
+        return self._answers.all_of(name)
 
-    def _judged(self, name: str, margin: Margin) -> AbilityRow:
-        self._edited  # noqa: B018 - what is wrong with the edits is no ability's fault
-        found = self._asked.judged(name, margin)
-        return row_of(found, margin, self._mentions_in(found.answers.base))
-
-    @cached_property
+    @property
     def edit_scores(self) -> EditScores:
-        """Whether the edits took, carried over and stayed local, before and after."""
-        edited = self._edited
-        with self.stages("edit scores", "asking about the edits") as done:
-            return score_edits_of(self._known, edited, self._log_of, done, self.crew)
+        """Whether the edits took, generalized and stayed local, before and after."""
+        return self.edit_run.scores()
 
-    @cached_property
+    @property
     def integrity(self) -> Integrity:
         """Whether the edited weights are sound; of several edited models, the worst."""
-        return self._soundness.worst(self._edited)
+        return self.edit_run.integrity()
 
-    @cached_property
+    @property
     def collapse(self) -> str | None:
-        """Why the edited model is no working language model; None where it is one, or where nobody wants to know."""
-        wanted = self.settings.triage
-        return triage(self._edited, self._soundness.of, self._interview, self.lm) if wanted else None
+        """The sentence that says why the edited model has collapsed; None if it has not, or without triage."""
+        return self._collapse()
 
-    @cached_property
+    @property
     def locality(self) -> Locality:
-        """Base and edited models side by side, after prompts about what no edit touched."""
-        topics = topics_of(self.requests, self.changes.others, self._texts)
-        seed = self.settings.seed
-        return Locality(self._known, self._edited, topics, seed=seed, store=self._store, stages=self.stages)
+        """Base model and edited models compared on prompts about what no edit touched."""
+        return self._locality()
 
     def run(self, abilities: Sequence[str] | None = None, max_drop: float | str | Margin = DEFAULT_MARGIN) -> RunReport:
-        """Measure everything (or just these abilities, and the edit itself) and report."""
+        """Measure everything (or these abilities, and the edit itself) and report."""
         self.prepare()
-        for ability in abilities or ABILITIES:  # what no margin allows is told before anything is asked
-            self._allowed(ability, max_drop)
+        for ability in abilities or ABILITIES:  # refuse margins below a noise floor before anything is asked
+            self._checked_margin(ability, max_drop)
         for ability in abilities or ABILITIES:
-            if ability not in self._rows:  # a margin that was asked for before stands
-                with suppress(UnaskedError, CollapsedError):  # the report tells of it
+            if ability not in self._rows:  # a row under an earlier margin is kept
+                with suppress(UnaskedError, CollapsedError):  # the report contains them
                     self.verdict(ability, max_drop)
-        self.integrity  # noqa: B018 - measured when first asked for
+        self.edit_run.integrity()
         if self.requests:
-            self.edit_scores  # noqa: B018
+            self.edit_run.scores()
         return self.report()
 
     def report(self) -> RunReport:
-        """All that was measured so far, and the proof that the weights are what they were."""
-        order = {name: place for place, name in enumerate(ABILITIES)}
+        """All results so far, and the check that the weights are those that were loaded."""
+        run, order = self.edit_run, {name: place for place, name in enumerate(ABILITIES)}
         rows = sorted((row for _, row in self._rows.values()), key=lambda row: order.get(row.ability, len(order)))
-        kept = [records(paired, self._mentions_in(paired.base)) for paired in self._asked.answers.values()]
+        kept = [records(paired, self._mentions_in(paired.base)) for paired in self._answers.answers.values()]
+        edited = run.edited.or_default(())
         return RunReport(
             header=self.header,
             abilities=tuple(rows),
-            edit_scores=self.edit_score_rows() if "edit_scores" in self.__dict__ else (),
+            edit_scores=self.edit_score_rows() if run.scores.done else (),
             integrity=(
-                *(self.integrity_rows() if "integrity" in self.__dict__ else ()),
-                weights_restored(self._known, self.crew),
+                *(self.integrity_rows() if run.integrity.done else ()),
+                restored_row(run.restored()),
             ),
             skipped=tuple(SkippedEdit(s.file, s.line, s.field, s.reason) for s in self.changes.skipped),
             seconds=self.stages.seconds,
             settings=self.settings.plain(),
             fingerprints={
-                "weights": self._known.weights,
-                "tokenizer": self._known.tokenizer,
+                "weights": self.known.weights,
+                "tokenizer": self.known.tokenizer,
                 "edits": self.changes.requests_fingerprint,
-                **data_revisions(self.source, self._asked.answers),
-                **({"patch": self._edited[0].patch.fingerprint} if len(self.__dict__.get("_edited", ())) == 1 else {}),
+                **data_revisions(self.source, self._answers.answers),
+                **({"patch": edited[0].patch.fingerprint} if len(edited) == 1 else {}),
             },
             versions={"python": platform.python_version(), **versions()},
-            taken_over=self._taken_over(),
+            taken_over=self._reuse_counts(),
             items=tuple(item for one in kept for item in one),
             unasked=self.unasked,
-            collapse=self.__dict__.get("collapse"),
+            collapse=self._collapse.or_default(None),
         )
 
     def edit_score_rows(self) -> tuple[EditScore, ...]:
-        """The edit's own scores as a report holds them; what no request can measure is left out."""
+        """The rows of the edits' own scores."""
         return edit_score_rows(self.edit_scores)
 
     def integrity_rows(self) -> tuple[IntegrityRow, ...]:
-        """The checks of the edited weights as a report holds them."""
-        return tuple(IntegrityRow(c.name, c.value, c.sound, c.sentence) for c in self.integrity.checks)
+        """The rows of the checks of the edited weights."""
+        return integrity_rows(self.integrity)
 
-    @cached_property
-    def _store(self) -> Store | None:
-        if not self.settings.use_store:
-            return None
-        return store_at(self.settings.store)
+    def _check(self) -> None:
+        self.source.check()
+        self.changes.prepare()
+        self.edit_run.summary()
+        if self.settings.chat_template:
+            require_chat_template(self.lm.tokenizer, self.settings.model)
 
-    @cached_property
-    def _known(self) -> KnownModel:
-        """The model, and what its weights were before anything touched them."""
-        self.requests  # noqa: B018 - a count that the source cannot fill is cheaper to find out than a model is to load
-        wanted = self.settings
-        with self.stages("loading"):
-            return KnownModel.of(
-                load_language_model(wanted.model, revision=wanted.revision, device=wanted.device, dtype=wanted.dtype)
-            )
+    def _checked_margin(self, ability: str, max_drop: float | str | Margin) -> tuple[Margin, NoiseFloor | None]:
+        """The margin of an ability with its noise floor, which the margin must not be below."""
+        margin = self.settings.margins.get(ability) or margin_of(max_drop)
+        log, data = self.edit_run.logs.of(self.known), self.source.name
+        return margin, self.crew.run_in_all(lambda: noise_floor_for(margin, log, ability, self.settings, data))
 
-    @cached_property
-    def _told(self) -> Told:
-        return self.changes.told(self._known)
+    def _judge(self, name: str, margin: Margin) -> AbilityRow:
+        self.edit_run.edited()  # an error of the edits is not one of this ability
+        found = self._answers.judgment(name, margin)
+        return row_of(found, margin, self._mentions_in(found.answers.base))
 
-    @cached_property
-    def _edited(self) -> tuple[EditedModel, ...]:
-        with self.stages("editing", f"{self._told.method} edits") as done:
-            models = self.crew.first_ahead(lambda: self.changes.models(self._known, done))
-        self.crew.agree("the patches that they hold", [model.patch.fingerprint for model in models])
-        return models
-
-    @cached_property
-    def _mentions(self) -> Mentions:
-        return Mentions(self.requests)
-
-    def _mentions_in(self, asked: Answers) -> tuple[tuple[str, ...], ...]:
-        """The edited subjects and targets that each item mentions."""
-        return tuple(self._mentions.in_item(item) for item in asked.items)
-
-    @cached_property
-    def _texts(self) -> tuple[str, ...]:
-        return fixed_texts(self.settings.model)
-
-    @cached_property
-    def _soundness(self) -> Soundness:
-        return Soundness(self._known, self._texts, self._log_of, self.crew, self.stages)
-
-    def _log_of(self, patch: Patch | None) -> AnswerLog | None:
-        """The answers kept for the model with a patch."""
-        if self._store is None:
-            return None
-        state = self._known.state(patch)
-        return self._logs.setdefault(state, AnswerLog.of(self._store, state))
-
-    @cached_property
-    def _reuse(self) -> Reuse | None:
-        """What the edited models take over from the base model and from each other."""
-        return Reuse.of(self.lm, [model.patch for model in self._edited]) if self.settings.reuse else None
-
-    def _taken_over(self) -> TakenOver:
-        done = self.__dict__  # what was not asked for is not computed for its counts
-        return taken_over(done.get("_edited", ()), len(self.requests), self._asked.answers.values(), done.get("_reuse"))
-
-    def answers(self, name: str) -> PairedAnswers:
-        """The answers of the base model and of each edited model to all items of an ability."""
-        self._edited  # noqa: B018 - what is wrong with the edits is no ability's fault
-        return self._asked.everything(name)
-
-    def _interview(self, name: str) -> Interview:
-        """The questions of an ability, ready to be put to all the models."""
-        models, reuse = self._edited, self._reuse
-        ability, questions = self.crew.together(lambda: questions_of(name, self.source, self.lm, self.settings))
+    def _ability_run(self, name: str) -> AbilityRun:
+        """The items of an ability with the models that answer them."""
+        patches, reuse = self.edit_run.patches, self.edit_run.reuse()
+        ability, items = self.crew.run_in_all(lambda: items_of(name, self.source, self.lm, self.settings))
         if reuse is not None:
             reuse.forget()
-        return Interview(ability, questions, self._known, models, self.stages, self.crew, reuse, self._log_of)
+        return AbilityRun(ability, items, self.known, patches, self.stages, self.crew, reuse, self.edit_run.logs)
+
+    def _triage(self) -> str | None:
+        if not self.settings.triage:
+            return None
+        return triage(self.edit_run.patches, self.edit_run.soundness().of, self._ability_run, self.lm)
+
+    def _measured_locality(self) -> Locality:
+        topics = topics_of(self.requests, self.changes.others, self.edit_run.texts())
+        seed, store = self.settings.seed, self.edit_run.logs.store
+        return Locality(self.known, self.edit_run.patches, topics, seed=seed, store=store, stages=self.stages)
+
+    def _mentions_in(self, answers: Answers) -> tuple[tuple[str, ...], ...]:
+        """The edited subjects and targets that each item mentions."""
+        return tuple(self._mentions().in_item(item) for item in answers.items)
+
+    def _reuse_counts(self) -> ReuseCounts:
+        """The counts of what was asked for; computes nothing else."""
+        reuse, given = self.edit_run.reuse.or_default(None), self._answers.answers.values()
+        answers = [one for paired in given for one in (paired.base, *paired.edited)]
+        return replace(
+            ReuseCounts() if reuse is None else reuse.counts,
+            edits=len(self.requests),
+            edits_resumed=sum(model.resumed for model in self.edit_run.edited.or_default(())),
+            answers=sum(len(one.answers) for one in answers),
+            answers_known=sum(one.from_store for one in answers),
+        )

@@ -1,10 +1,11 @@
-"""The stages of a run: their progress, shown by a watcher, and their durations."""
+"""The progress of a run: stages that a watcher shows and that are timed, and values that are computed once."""
 
 import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
-from typing import Protocol
+from typing import Generic, Protocol, TypeVar
 
+T = TypeVar("T")
 Progress = Callable[[int, int], None]  # (units done, total units)
 
 
@@ -31,6 +32,28 @@ class Stages:
                 yield done
         finally:
             self.seconds[heading] = self.seconds.get(heading, 0.0) + time.perf_counter() - start
+
+
+class Once(Generic[T]):
+    """A value that is computed at the first call and returned by every call."""
+
+    def __init__(self, compute: Callable[[], T]) -> None:
+        self._compute = compute
+        self._values: list[T] = []
+
+    def __call__(self) -> T:
+        if not self._values:
+            self._values.append(self._compute())
+        return self._values[0]
+
+    @property
+    def done(self) -> bool:
+        """Whether the value was computed."""
+        return bool(self._values)
+
+    def or_default(self, default: T) -> T:
+        """The value if it was computed, else `default`; computes nothing."""
+        return self._values[0] if self._values else default
 
 
 def _no_progress(done: int, total: int) -> None:

@@ -27,8 +27,7 @@ from rich.table import Table
 from audit.abilities import ABILITIES, load_ability
 from audit.abilities.contract import Answers
 from audit.abilities.data.sources import PocketSource, items
-from audit.answering.answers import ask
-from audit.answering.reuse import Reuse
+from audit.answering.answers import Reuse, ask
 from audit.editors.methods.rome import Rome
 from audit.edits.sources import load_requests
 from audit.models.language_model import LanguageModel
@@ -114,7 +113,7 @@ def measure(
     reuse = Reuse.of(lm, patches)
     ask(lm, ability, questions, reuse=reuse)
     ask(lm, ability, questions, patch=patches[0], reuse=reuse)
-    reuse.counts.drafts = reuse.counts.accepted = 0
+    reuse.counts.drafts = reuse.counts.drafts_stood = 0
     seconds: tuple[list[Seconds], list[Seconds]] = ([], [])  # without and with sharing
     same = True
 
@@ -142,7 +141,7 @@ def measure(
         shared.wall,
         shared.wall / full.wall,
         reuse.counts.drafts,
-        reuse.counts.accepted,
+        reuse.counts.drafts_stood,
         same,
     )
 

@@ -22,8 +22,9 @@ from rich.console import Console
 from rich.table import Table
 
 from audit import Audit
-from audit.answering.interview import Interview
-from audit.answering.items import questions_of
+from audit.answering.answers import AnswerLogs
+from audit.answering.items import items_of
+from audit.answering.run_answers import AbilityRun
 from audit.answering.triage import first_answers
 from audit.measures.collapse import signs_of
 from audit.models.loading import pocket_names
@@ -94,11 +95,13 @@ def signs(model: str, store: Path, editor: str, count: int, sequential: bool, sc
     vocabulary = int(audit.lm.model.config.get_text_config().vocab_size)
     seen = signs_of(audit.integrity, vocabulary)
 
-    def interview(name: str) -> Interview:
-        ability, questions = questions_of(name, audit.source, audit.lm, audit.settings)
-        return Interview(ability, questions, audit.known, (edited,), audit.stages, audit.crew, None, lambda _: None)
+    def ability_run(name: str) -> AbilityRun:
+        ability, items = items_of(name, audit.source, audit.lm, audit.settings)
+        return AbilityRun(
+            ability, items, audit.known, (edited.patch,), audit.stages, audit.crew, None, AnswerLogs(None)
+        )
 
-    seen = seen.after(pair for some in first_answers(edited, interview) for pair in some)
+    seen = seen.after(pair for some in first_answers(edited.patch, ability_run) for pair in some)
     return {
         "edit": f"{editor} {count}" + (", sequential" if sequential else "") + (f", scale {scale}" if scale else ""),
         "largest update": seen.largest_update,

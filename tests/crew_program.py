@@ -8,15 +8,16 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from audit.answering.crew import Crew, crew_here, passing_folder
+from audit.answering.crew import Crew, current_crew, temporary_folder
 from audit.errors import AuditError
 
 
 def main(folder: Path) -> None:
-    with crew_here("cpu") as (crew, device), passing_folder(crew) as shared:
+    with current_crew("cpu") as (crew, device), temporary_folder(crew) as shared:
         seen = {"rank": crew.rank, "size": crew.size, "device": device, "shared": shared}
         seen |= {"share": crew.share("abcde"), "gathered": crew.gather(lambda: crew.rank * 10)}
-        seen |= {"first": crew.from_first(lambda: crew.rank), "ahead": crew.first_ahead(lambda: appended(folder, crew))}
+        seen |= {"first": crew.run_in_first(lambda: crew.rank)}
+        seen |= {"ahead": crew.run_in_first_then_others(lambda: appended(folder, crew))}
         seen |= {"refused": refused(crew, 1), "refused by the first": refused(crew, 0)}
         seen |= {"disagreed": disagreed(crew), "still there": crew.gather(lambda: 1)}
     seen["shared is gone"] = not Path(shared).exists()
@@ -40,7 +41,7 @@ def refused(crew: Crew, rank: int) -> Any:
         return crew.rank
 
     try:
-        return crew.together(work)
+        return crew.run_in_all(work)
     except AuditError as error:
         return [type(error).__name__, str(error)]
 

@@ -74,11 +74,11 @@ def test_nothing_edited_nothing_changed(options: dict[str, Any]) -> None:
 
 def test_an_ability_passes_untouched_and_fails_under_noise(options: dict[str, Any]) -> None:
     kept = Audit(**options).verdict("open_qa")
-    assert (kept.outcome, kept.base, kept.edited) == ("PASS", 1.0, 1.0)
+    assert (kept.outcome, kept.verdict.base, kept.verdict.edited) == ("PASS", 1.0, 1.0)
     ruined = Audit(**options | {"editor": "vandal"}).verdict("open_qa")
     assert ruined.outcome == "FAIL"
-    assert ruined.right_to_wrong > 30
-    assert ruined.changed >= ruined.right_to_wrong
+    assert ruined.verdict.right_to_wrong > 30
+    assert ruined.changed >= ruined.verdict.right_to_wrong
     assert [example.edited != example.base for example in ruined.examples] == [True, True]
 
 

@@ -1,10 +1,10 @@
-"""The processes that run one audit together: each asks its share of the questions, and all come to know every answer.
+"""The processes that run one audit together: each asks its share of the items, and every process gets all answers.
 
     python -m torch.distributed.run --nproc-per-node 2 -m audit.cli run
     accelerate launch --multi_gpu --num_processes 2 -m audit.cli run
 
-Every process runs the same audit, step by step. A step that one process cannot take is refused in all of them, with
-the same sentence: nobody waits for a process that has given up.
+Every process runs the same steps of the same audit. If a step raises `AuditError` in one process, it raises the same
+message in all of them, so that no process waits for one that has stopped.
 """
 
 import os
@@ -16,60 +16,60 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, TypeVar
 
 from audit.abilities.contract import Ability, Answers, Item
-from audit.answering.scores import read_raw
+from audit.answering.paired_answers import read_raw
 from audit.errors import AuditError, SharedError
 
 if TYPE_CHECKING:
     from accelerate import PartialState
 
 T = TypeVar("T")
-LONGEST_STEP = timedelta(days=7)  # the others wait while one edits; whoever dies is noticed by the launcher
+LONGEST_STEP = timedelta(days=7)  # processes wait while one edits; the launcher notices a process that dies
 
 
 class Crew:
-    """One process on its own: every share is the whole, and nobody else has to agree."""
+    """A crew of one process, whose share is always the whole."""
 
     rank = 0
     size = 1
 
     @property
     def first(self) -> bool:
-        """Whether this is the process that edits, shows and saves."""
+        """Whether this process edits, shows progress and saves the report."""
         return self.rank == 0
 
     def share(self, everything: Sequence[T]) -> Sequence[T]:
-        """What this process does of it: every `size`-th."""
+        """The part of `everything` for this process: every `size`-th element."""
         return everything[self.rank :: self.size]
 
     def gather(self, work: Callable[[], T]) -> list[T]:
-        """Do `work` in every process; what came of it in each, by rank. Where one raises `AuditError`, all do."""
+        """Run `work` in every process; the results by rank. If one raises `AuditError`, all do."""
         return [work()]
 
-    def together(self, work: Callable[[], T]) -> T:
-        """Do `work` in every process and go on with one's own result once all have theirs."""
+    def run_in_all(self, work: Callable[[], T]) -> T:
+        """Run `work` in every process; this process's own result, once all are done."""
         own: list[T] = []
         self.gather(lambda: own.append(work()))
         return own[0]
 
-    def from_first(self, work: Callable[[], T]) -> T:
-        """What came of `work` in the first process, which alone does it."""
+    def run_in_first(self, work: Callable[[], T]) -> T:
+        """Run `work` in the first process only; its result, in every process."""
         return self.gather(lambda: [work()] if self.first else [])[0][0]
 
-    def first_ahead(self, work: Callable[[], T]) -> T:
-        """Do `work` in the first process, then in the others, who find on the disk what it has kept there."""
-        ahead = self.together(lambda: [work()] if self.first else [])
-        behind = self.together(lambda: [] if self.first else [work()])
+    def run_in_first_then_others(self, work: Callable[[], T]) -> T:
+        """Run `work` in the first process, then in the others, which can read what the first one stored on disk."""
+        ahead = self.run_in_all(lambda: [work()] if self.first else [])
+        behind = self.run_in_all(lambda: [] if self.first else [work()])
         return (ahead or behind)[0]
 
     def agree(self, what: str, value: T) -> T:
-        """The value that all processes hold.
+        """The value, which must be equal in all processes.
 
         Raises:
-            AuditError: they hold different ones.
+            AuditError: the values differ.
         """
         held = self.gather(lambda: value)
         if any(one != value for one in held):
-            raise AuditError(f"the processes differ in {what}, so they cannot share the work; run the audit in one.")
+            raise AuditError(f"the processes differ in {what} and cannot share the work; run the audit in one process.")
         return value
 
 
@@ -83,28 +83,28 @@ class SeveralProcesses(Crew):
     def gather(self, work: Callable[[], T]) -> list[T]:
         from accelerate.utils import gather_object
 
-        done: list[T] = []
-        trouble = ""
+        results: list[T] = []
+        message = ""
         try:
-            done.append(work())
+            results.append(work())
         except AuditError as error:
-            trouble = str(error)
-        told: list[tuple[str, list[T]]] = gather_object([(trouble, done)])
-        for sentence, _ in told:
-            if sentence:
-                raise AuditError(sentence) if self.first else SharedError(sentence)
-        return [result for _, (result,) in told]
+            message = str(error)
+        gathered: list[tuple[str, list[T]]] = gather_object([(message, results)])
+        for message, _ in gathered:
+            if message:
+                raise AuditError(message) if self.first else SharedError(message)
+        return [result for _, (result,) in gathered]
 
 
 @contextmanager
-def crew_here(device: str) -> Iterator[tuple[Crew, str]]:
-    """The processes that a launcher started together, and the device of this one; `device` is as typed.
+def current_crew(device: str) -> Iterator[tuple[Crew, str]]:
+    """The crew of the processes that a launcher started, and the device of this process; `device` is as typed.
 
-    Without a launcher it is one process on the device that was asked for. Of several each takes the GPU of its place on
-    its machine, where there are enough, and else the CPU.
+    Without a launcher the crew is this process, on the device as typed. Of several processes, each takes the GPU with
+    its local rank if the machine has enough GPUs; otherwise all take the CPU.
 
     Raises:
-        AuditError: the device cannot be had by each process of several.
+        AuditError: the device is not available to each of several processes.
     """
     size = int(os.environ.get("WORLD_SIZE", "1"))
     if size == 1 or "LOCAL_RANK" not in os.environ:
@@ -121,25 +121,25 @@ def crew_here(device: str) -> Iterator[tuple[Crew, str]]:
 
 
 @contextmanager
-def passing_folder(crew: Crew) -> Iterator[str]:
-    """A folder that all processes of the crew may use, and that is gone afterwards."""
-    folder = crew.from_first(lambda: tempfile.mkdtemp(prefix="audit-run-"))
+def temporary_folder(crew: Crew) -> Iterator[str]:
+    """A folder for all processes of the crew, removed at the end."""
+    folder = crew.run_in_first(lambda: tempfile.mkdtemp(prefix="audit-run-"))
     try:
         yield folder
     finally:
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def asked_by_all(
+def answers_of_crew(
     crew: Crew, ability: Ability, items: Sequence[Item], ask: Callable[[Sequence[Item]], Answers]
 ) -> Answers:
-    """Ask each process's share of the items, and read all answers in every process."""
+    """The answers to all items, of which each process asks its share; every process parses and scores all of them."""
     if crew.size == 1:
         return ask(items)
 
     def raw_of_share() -> tuple[tuple[object, ...], int]:
-        asked = ask(crew.share(items))
-        return asked.raw, asked.from_store
+        own = ask(crew.share(items))
+        return own.raw, own.from_store
 
     shares = crew.gather(raw_of_share)
     raw = [shares[number % crew.size][0][number // crew.size] for number in range(len(items))]
@@ -147,18 +147,18 @@ def asked_by_all(
 
 
 def _own_device(device: str, neighbors: int) -> str:
-    """ "cuda" (accelerate makes it this process's own) or "cpu"; `neighbors` counts the processes of this machine."""
+    """ "cuda" (accelerate chooses this process's GPU) or "cpu"; `neighbors` counts the processes of this machine."""
     import torch
 
     if device not in ("auto", "cpu", "cuda"):
         raise AuditError(
-            f"--device {device} does not go with several processes, of which each takes a device of its own; "
-            "use auto, cpu or cuda, or start one process."
+            f"--device {device} does not go with several processes, because each needs its own device; use auto, "
+            "cpu or cuda, or start one process."
         )
     gpus = torch.cuda.device_count()
     if device == "cuda" and gpus < neighbors:
         raise AuditError(
-            f"--device cuda: there are {neighbors} processes and {gpus} GPUs here, and each process needs its own; "
-            "start as many processes as there are GPUs, or use --device cpu."
+            f"--device cuda: there are {neighbors} processes and {gpus} GPUs here, and each process needs its own GPU; "
+            "start at most one process for each GPU, or use --device cpu."
         )
     return "cpu" if device == "cpu" or gpus < neighbors else "cuda"

@@ -1,4 +1,4 @@
-"""What a run asks: an ability as the settings want it asked, and its items; the same for base and edited model."""
+"""The items of a run: an ability with the settings' protocol, shots and chat template, and the items drawn for it."""
 
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
@@ -13,21 +13,19 @@ if TYPE_CHECKING:
     from audit.models.language_model import LanguageModel
 
 
-def questions_of(
-    name: str, source: Source, lm: "LanguageModel", wanted: AuditSettings
-) -> tuple[Ability, Sequence[Item]]:
+def items_of(name: str, source: Source, lm: "LanguageModel", wanted: AuditSettings) -> tuple[Ability, Sequence[Item]]:
     """The ability of this name and at most `wanted.limit` items, drawn by the seed.
 
     Raises:
-        AuditError: there is no such ability, its data cannot be had, or a column is missing or empty.
+        AuditError: the ability is unknown, its data cannot be loaded, or a column is missing or empty.
     """
-    return drawn_questions(name, source, wanted, lm.tokenizer if wanted.chat_template else None)
+    return drawn_items(name, source, wanted, lm.tokenizer if wanted.chat_template else None)
 
 
-def drawn_questions(
+def drawn_items(
     name: str, source: Source, wanted: AuditSettings, chat_tokenizer: Tokenizer | None = None
 ) -> tuple[Ability, Sequence[Item]]:
-    """The same with no model at hand; without `chat_tokenizer` no chat template stands around the questions."""
+    """The same without a model; prompts get a chat template only if `chat_tokenizer` is given."""
     ability = present_ability(
         name, wanted.protocol, source, shots=wanted.shots, seed=wanted.seed, chat_tokenizer=chat_tokenizer
     )
@@ -35,6 +33,6 @@ def drawn_questions(
 
 
 def data_revisions(source: Source, abilities: Iterable[str]) -> dict[str, str]:
-    """Which state of its data set each of these abilities is asked from, where the source can tell."""
+    """The revision of each ability's data set, for those whose source knows it."""
     origins = {name: source.origin(name) for name in abilities}
     return {f"data {name}": f"{o.place}: {o.revision}" for name, o in origins.items() if o.revision is not None}

@@ -1,9 +1,8 @@
-"""Asking base and edited models about what no edit touched: each prompt once, however often a search comes back to it.
+"""Locality: base model and edited models compared on prompts about what no edit touched.
 
-A search for the simplest prompt asks one prompt at a time, and most of them several times. Keeping the edited model
-beside the untouched one would be quickest, and take twice the memory; leaving the edits on between two questions would
-leave the weights to whoever comes next. So what is not known yet is asked of the untouched model, and then of each
-edited one inside its patch's context manager: a survey in one batch, a search prompt by prompt.
+A search for the simplest disturbed prompt tries one prompt at a time, and most of them several times, so each contrast
+is kept. New prompts go through the base model, and then through each edited model inside its patch's context manager:
+a survey in one batch, a search prompt by prompt. Two copies of the model would be faster, but take twice the memory.
 """
 
 from collections.abc import Sequence
@@ -13,11 +12,11 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from audit.editing.steps import EditedModel
 from audit.engine.known_model import KnownModel
 from audit.measures.locality_contrasts import ANSWER_TOKENS, SHOWN, Continuation, Contrast, contrast
 from audit.measures.locality_topics import Topics
 from audit.models.fingerprints import content_fingerprint
+from audit.models.patches import Patch
 from audit.progress import Stages
 from audit.store.answer_log import AnswerLog
 from audit.store.content import Store
@@ -27,14 +26,14 @@ EXAMPLES_FOLDER = "hypothesis"
 
 @dataclass(frozen=True)
 class Survey:
-    """Which of some prompts were disturbed."""
+    """The disturbed prompts among those of a survey; `asked` counts all of them."""
 
     disturbed: tuple[Contrast, ...]
     asked: int
 
     @property
     def prompts(self) -> tuple[str, ...]:
-        """The disturbed ones."""
+        """The disturbed prompts."""
         return tuple(one.prompt for one in self.disturbed)
 
     @property
@@ -46,18 +45,19 @@ class Survey:
 
 
 class Locality:
-    """The base model and the edited ones, side by side after any prompt.
+    """The contrast between the base model and the edited models after any prompt.
 
     Args:
-        topics: what no edit touched.
-        seed: of the prompts that are drawn.
-        store: where answers and failing prompts are kept between runs; None keeps nothing.
+        patches: one for each edited model.
+        topics: the topics that no edit touched.
+        seed: the seed of the prompts that are drawn.
+        store: keeps contrasts and failing prompts between runs; None keeps nothing.
     """
 
     def __init__(
         self,
         known: KnownModel,
-        models: Sequence[EditedModel],
+        patches: Sequence[Patch],
         topics: Topics,
         *,
         seed: int,
@@ -68,20 +68,20 @@ class Locality:
         self.seed = seed
         self.folder: Path | None = None if store is None else store.root / EXAMPLES_FOLDER
         self._known = known
-        self._models = models
+        self._patches = patches
         self._store = store
         self._stages = stages
         self._contrasts: dict[str, Contrast] = {}
 
     def contrast(self, prompt: str) -> Contrast:
-        """Base against edited after one prompt; of several edited models, the one that went furthest."""
+        """The contrast after one prompt; of several edited models, that of the largest divergence."""
         return self.contrasts([prompt])[0]
 
     def contrasts(self, prompts: Sequence[str]) -> list[Contrast]:
-        """The same of many prompts, in their order; those that are not known yet are asked together.
+        """The contrasts after many prompts, in their order; new prompts are computed in one batch.
 
         Raises:
-            AuditError: a prompt is empty, or does not fit into the model's context.
+            AuditError: a prompt is empty, or longer than the model's context.
         """
         missing = [prompt for prompt in dict.fromkeys(prompts) if prompt not in self._contrasts]
         held = {} if self._log is None or not missing else self._log.known()
@@ -90,23 +90,23 @@ class Locality:
         missing = [prompt for prompt in missing if prompt not in self._contrasts]
         if missing:
             with self._asking():
-                fresh = contrast(self._known.lm, [model.patch for model in self._models], missing)
+                fresh = contrast(self._known.lm, self._patches, missing)
             self._contrasts.update(zip(missing, fresh, strict=True))
             if self._log is not None:
                 self._log.add({keys[one.prompt]: asdict(one) for one in fresh})
         return [self._contrasts[prompt] for prompt in prompts]
 
     def survey(self, prompts: Sequence[str], max_divergence: float) -> Survey:
-        """Ask all prompts and tell which are disturbed; see `Contrast.disturbed`."""
+        """The disturbed ones among all prompts; see `Contrast.disturbed`."""
         found = self.contrasts(prompts)
         return Survey(tuple(one for one in found if one.disturbed(max_divergence)), len(found))
 
     @cached_property
     def _log(self) -> AnswerLog | None:
-        """What was found before with the same weights and patches."""
+        """The log of contrasts for these weights and patches."""
         if self._store is None:
             return None
-        states = [self._known.state(model.patch) for model in self._models]
+        states = [self._known.state(patch) for patch in self._patches]
         return AnswerLog.of(self._store, content_fingerprint(["locality", *states]))
 
     def _asking(self) -> AbstractContextManager[Any]:

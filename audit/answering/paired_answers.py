@@ -1,18 +1,42 @@
-"""Paired answers: what the base model and the edited models answered to the same items, and the scores of both.
+"""Paired answers: those of the base model and of the edited models to the same items, with their scores.
 
-paired = PairedAnswers(ability, base, edited)
-paired.verdict(margin=0.05, seed=0).outcome
-paired.part(0, 16).scores
+    base = read_raw(ability, items, raw)
+    paired = PairedAnswers(ability, base, edited)
+    paired.verdict(margin=0.05, seed=0).outcome
+    paired.part(0, 16).scores
+
+No model is needed, so saved raw output is parsed and scored by the same functions.
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
-from audit.abilities.contract import Ability, Answers
+from audit.abilities.contract import Ability, Answers, Item
+from audit.abilities.readings.choices import best_choice
+from audit.store.content import content_fingerprint
 from audit.verdicts.alarm import harm_p_value
 from audit.verdicts.margins import Margin
 from audit.verdicts.outcome import Verdict
 from audit.verdicts.verdict import judge
+
+Raw = Any  # {"text": ..., "ids": [...]} of a written answer, or the log-likelihood of every choice
+
+
+def read_raw(ability: Ability, items: Sequence[Item], raw: Sequence[Raw], from_store: int = 0) -> Answers:
+    """Parse and score raw output; `from_store` is how many of the answers were stored before."""
+    if ability.decoding is None:
+        texts = [best_choice(item, one) for item, one in zip(items, raw, strict=True)]
+    else:
+        texts = [one["text"] for one in raw]
+    answers = tuple(ability.parse(text) for text in texts)
+    scores = tuple(ability.score(item, answer) for item, answer in zip(items, answers, strict=True))
+    return Answers(ability.name, tuple(items), answers, scores, tuple(raw), from_store)
+
+
+def items_fingerprint(ability: Ability, items: Sequence[Item]) -> str:
+    """sha256 over the items and their gold answers, in order."""
+    return content_fingerprint([[i.key, ability.prompt(i), list(i.choices), list(i.gold), i.cluster] for i in items])
 
 
 @dataclass(frozen=True)

@@ -1,11 +1,11 @@
-"""Collapse triage: before the long part begins, whether the edited model is still worth asking.
+"""Triage: whether the edited models have collapsed, before the abilities are asked.
 
-    sentence = triage(models, integrity_of, interview_of, lm)    # None: it is
+    sentence = triage(patches, integrity_of, ability_run_of, lm)    # None: not every model has collapsed
 
-What is looked at costs next to nothing, since the audit measures it anyway: first the integrity of the edited weights;
-only where that is beyond all bounds, the first questions of one written ability after the other, until the answers are
-seen to be garbled, through the same log of answers as the abilities themselves. Short answers come first: a collapsed
-model does not know where to end.
+It costs little. The integrity of the edited weights comes first, which the audit measures in any case. Only if that is
+far out of bounds, the model answers the first items of one written ability after the other until its answers are
+garbled; the audit stores these answers too. Abilities with short answers come first, because a collapsed model writes
+up to the limit.
 """
 
 import math
@@ -15,33 +15,33 @@ from itertools import accumulate
 
 from audit.abilities import ABILITIES, load_ability
 from audit.abilities.contract import Ability, Answers
-from audit.answering.interview import Interview
-from audit.editing.steps import EditedModel
+from audit.answering.run_answers import AbilityRun
 from audit.errors import AuditError
 from audit.measures.collapse import CollapseSigns, WrittenAnswer, signs_of
 from audit.measures.integrity import Integrity
 from audit.models.language_model import LanguageModel
+from audit.models.patches import Patch
 
-QUESTIONS = 4  # of each ability
+ITEMS = 4  # of each ability
 
 
 def triage(
-    models: Sequence[EditedModel],
-    integrity_of: Callable[[EditedModel], Integrity],
-    interview_of: Callable[[str], Interview],
+    patches: Sequence[Patch],
+    integrity_of: Callable[[Patch], Integrity],
+    ability_run_of: Callable[[str], AbilityRun],
     lm: LanguageModel,
 ) -> str | None:
-    """Why every one of the edited models has collapsed; None as soon as one has not.
+    """The sentence that says why every edited model has collapsed; None as soon as one has not.
 
-    `integrity_of` and `interview_of` (by the name of an ability) keep what they find out.
+    `integrity_of` and `ability_run_of` (by the name of an ability) keep their results.
     """
     vocabulary = int(lm.model.config.get_text_config().vocab_size)
     found: list[CollapseSigns] = []
-    for model in models:
-        signs = signs_of(integrity_of(model), vocabulary)
+    for patch in patches:
+        signs = signs_of(integrity_of(patch), vocabulary)
         if signs.suspicious:
-            # One ability more each time, and no further than it takes.
-            some = accumulate(first_answers(model, interview_of), initial=())
+            # One more ability at a time, until the signs suffice.
+            some = accumulate(first_answers(patch, ability_run_of), initial=())
             signs = next((seen for seen in map(signs.after, some) if seen.collapsed), signs)
         if not signs.collapsed:
             return None
@@ -53,31 +53,34 @@ def triage(
 
 
 def first_answers(
-    model: EditedModel, interview_of: Callable[[str], Interview]
+    patch: Patch, ability_run_of: Callable[[str], AbilityRun]
 ) -> Iterator[tuple[tuple[WrittenAnswer, WrittenAnswer], ...]]:
-    """What base and edited model write to each ability's first questions; one that cannot be asked is left out."""
+    """The answers of the base model and the edited model to each ability's first items, in pairs.
+
+    Abilities that are ranked or cannot be asked are left out.
+    """
     for name in sorted(ABILITIES, key=_longest):
         try:
-            interview = replace(interview_of(name), models=(model,))
-            if interview.ability.decoding is None:
-                continue  # a choice is made by a collapsed model as well
-            paired = interview.both(interview.questions[:QUESTIONS])
+            run = replace(ability_run_of(name), patches=(patch,))
+            if run.ability.decoding is None:
+                continue  # a collapsed model also makes a choice
+            paired = run.paired_answers(run.items[:ITEMS])
         except AuditError:
             continue
-        base, edited = (_written(interview.ability, one) for one in (paired.base, *paired.edited))
+        base, edited = (_written(run.ability, one) for one in (paired.base, *paired.edited))
         yield tuple(zip(base, edited, strict=True))
 
 
 def _longest(name: str) -> float:
-    """The most tokens that an answer may have; infinite where none is written."""
+    """The maximum number of tokens of an answer; infinite for an ability that is ranked."""
     decoding = load_ability(name).decoding
     return math.inf if decoding is None else decoding.max_new_tokens
 
 
-def _written(ability: Ability, asked: Answers) -> list[WrittenAnswer]:
+def _written(ability: Ability, answers: Answers) -> list[WrittenAnswer]:
     assert ability.decoding is not None
     longest = ability.decoding.max_new_tokens
     return [
         WrittenAnswer(answer.text, answer.parseable, ended=len(raw["ids"]) < longest)
-        for answer, raw in zip(asked.answers, asked.raw, strict=True)
+        for answer, raw in zip(answers.answers, answers.raw, strict=True)
     ]

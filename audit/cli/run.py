@@ -54,16 +54,16 @@ def shared_audit(settings: AuditSettings) -> "Iterator[Audit]":
     Raises:
         AuditError: the settings do not suit the processes that were started.
     """
-    from audit.answering.crew import crew_here, passing_folder
+    from audit.answering.crew import current_crew, temporary_folder
     from audit.audit import Audit  # imports torch
     from audit.reports.progress import on_terminal
 
     with ExitStack() as stack:
-        crew, device = stack.enter_context(crew_here(settings.device))
+        crew, device = stack.enter_context(current_crew(settings.device))
         watcher = on_terminal(sys.stderr) if crew.first else None
-        audit = crew.together(lambda: Audit(replace(settings, device=device), watcher=watcher, crew=crew))
+        audit = crew.run_in_all(lambda: Audit(replace(settings, device=device), watcher=watcher, crew=crew))
         if crew.size > 1 and not settings.use_store:
-            audit.share_folder(Path(stack.enter_context(passing_folder(crew))))
+            audit.share_folder(Path(stack.enter_context(temporary_folder(crew))))
         yield audit
 
 

@@ -1,16 +1,15 @@
-"""What was done to the model: the edits of a plan, carried out here, or a checkpoint that somebody else edited.
+"""The changes of a model: the edits of a plan, or a checkpoint that was edited elsewhere.
 
 changes = changes_of(settings, store)
 changes.prepare()                    # the cheap checks, before a model is loaded
-changes.models(known, progress)      # the edited models, as patches over the untouched one
+changes.models(known, progress)      # the edited models, as patches of the base model
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from functools import cached_property
 from typing import Any, Protocol
 
-from audit.editing.identity import plan_identity, source_fingerprint
+from audit.editing.identity import EditSummary, plan_identity, source_fingerprint
 from audit.editing.plan_folder import KeptStep, PlanFolder
 from audit.editing.steps import EditedModel, RestrainedEditor, carry_out, edited_models
 from audit.editors import EDITORS, load_editor
@@ -29,21 +28,8 @@ from audit.store.content import Store
 DEFAULT_EDITS = "pocket"
 
 
-@dataclass(frozen=True)
-class Told:
-    """What a report says about the changes. `origin` is where the edit requests came from."""
-
-    method: str
-    plan: str
-    edit_count: int
-    origin: str
-    restraint: str | None = None
-    patch_from: str | None = None
-    checkpoint: bool = False  # whether `method` is a checkpoint that somebody else edited
-
-
 class Changes(Protocol):
-    """What was done to the model."""
+    """The changes of a model."""
 
     @property
     def requests(self) -> tuple[EditRequest, ...]:
@@ -52,7 +38,7 @@ class Changes(Protocol):
 
     @property
     def others(self) -> tuple[EditRequest, ...]:
-        """The usable requests of the same file that were left out."""
+        """The usable requests of the same file that are not part of the plan."""
         ...
 
     @property
@@ -64,13 +50,19 @@ class Changes(Protocol):
     def requests_fingerprint(self) -> str: ...
 
     def prepare(self) -> None:
-        """Check everything that can be wrong and needs no model."""
+        """Check everything that can be checked without a model.
+
+        Raises:
+            AuditError: the edits, the plan or the editor cannot be used.
+        """
         ...
 
-    def told(self, known: KnownModel) -> Told: ...
+    def summary(self, known: KnownModel) -> EditSummary:
+        """The changes as a report shows them."""
+        ...
 
     def identity(self, known: KnownModel) -> dict[str, Any]:
-        """All that the edited models depend on, as JSON holds it."""
+        """All that the edited models depend on, as JSON data."""
         ...
 
     def models(self, known: KnownModel, progress: Progress) -> tuple[EditedModel, ...]:
@@ -79,70 +71,86 @@ class Changes(Protocol):
 
 
 def changes_of(settings: AuditSettings, store: Store | None) -> Changes:
-    """What the settings ask for."""
+    """The changes that the settings ask for."""
     return PlannedEdits(settings, store) if settings.edited is None else OtherCheckpoint(settings, settings.edited)
 
 
-class PlannedEdits:
-    """The edits of a plan, made by an editor, or taken from where an earlier run of the same plan kept them."""
+@dataclass(frozen=True, eq=False)
+class PlanParts:
+    """An edit plan with its editor, the requests that were loaded, and those drawn for the plan."""
 
-    def __init__(self, settings: AuditSettings, store: Store | None) -> None:
-        self._settings = settings
-        self._store = store
-        self._folders: dict[str, PlanFolder | None] = {}
+    loaded: LoadedRequests
+    editor: Editor
+    plan: EditPlan
+    drawn: LoadedRequests
 
-    @cached_property
-    def plan(self) -> EditPlan:
-        """How many requests go into the model at once."""
-        wanted = self._settings
-        return make_plan(
+    @classmethod
+    def of(cls, wanted: AuditSettings, store: Store | None) -> "PlanParts":
+        """The parts that the settings ask for."""
+        loaded = load_requests(wanted.edits or DEFAULT_EDITS)
+        editor = load_editor(wanted.editor, wanted.editor_config, wanted.seed, store)
+        plan = make_plan(
             wanted.edit_mode,
             wanted.edit_count,
             wanted.edit_batch_size,
-            self.editor.name,
-            self.editor.batches,
+            editor.name,
+            editor.batches,
             seed=wanted.seed,
-            available=len(self._loaded.requests),
+            available=len(loaded.requests),
         )
+        return cls(loaded, editor, plan, loaded.draw(plan.count, wanted.seed))
 
-    @cached_property
-    def editor(self) -> Editor:
-        wanted = self._settings
-        return load_editor(wanted.editor, wanted.editor_config, wanted.seed, self._store)
+
+class PlannedEdits:
+    """The edits of a plan, made by an editor, or loaded from where an earlier run of the same plan stored them.
+
+    `parts` are made from the settings when they are first needed, unless they are given.
+    """
+
+    def __init__(self, settings: AuditSettings, store: Store | None, parts: PlanParts | None = None) -> None:
+        self._settings = settings
+        self._store = store
+        self._made = parts
+        self._folders: dict[str, PlanFolder | None] = {}
+
+    @property
+    def plan(self) -> EditPlan:
+        """How many requests a step holds, and which model it edits."""
+        return self._parts().plan
 
     @property
     def requests(self) -> tuple[EditRequest, ...]:
-        return self._drawn.requests
+        return self._parts().drawn.requests
 
     @property
     def others(self) -> tuple[EditRequest, ...]:
-        return _left_out(self._loaded, self.requests)
+        return _left_out(self._parts().loaded, self.requests)
 
     @property
     def skipped(self) -> Sequence[SkippedRow]:
-        return self._loaded.skipped
+        return self._parts().loaded.skipped
 
     @property
     def requests_fingerprint(self) -> str:
-        return self._drawn.fingerprint
+        return self._parts().drawn.fingerprint
 
     def prepare(self) -> None:
-        self._loaded, self.editor, self.plan, self.requests  # noqa: B018 - each is computed when first asked for
+        self._parts()
 
-    def told(self, known: KnownModel) -> Told:
-        wanted = self._settings
-        return Told(
+    def summary(self, known: KnownModel) -> EditSummary:
+        wanted, parts = self._settings, self._parts()
+        return EditSummary(
             wanted.editor,
-            self.plan.sentence(),
-            self.plan.count,
-            self._loaded.origin,
+            parts.plan.sentence(),
+            parts.plan.count,
+            parts.loaded.origin,
             restraint=wanted.restraint,
             patch_from=None if wanted.patch is None or self._kept(known) is None else str(wanted.patch),
         )
 
     def identity(self, known: KnownModel) -> dict[str, Any]:
         fingerprints = {"weights": known.weights, "tokenizer": known.tokenizer, "edits": self.requests_fingerprint}
-        return plan_identity(known.lm, self.editor, self.plan, self._settings, **fingerprints)
+        return plan_identity(known.lm, self._parts().editor, self.plan, self._settings, **fingerprints)
 
     def models(self, known: KnownModel, progress: Progress) -> tuple[EditedModel, ...]:
         kept = self._kept(known)
@@ -150,43 +158,37 @@ class PlannedEdits:
             return edited_models(kept, self.plan, self.requests)
         wanted = self._settings
         restraint = None if wanted.restraint is None else load_restraint(wanted.restraint, wanted.seed)
-        editor = RestrainedEditor(known.lm, self.editor, restraint, known.weights)
+        editor = RestrainedEditor(known.lm, self._parts().editor, restraint, known.weights)
         folder = self._folder(known)
         return carry_out(editor, self.plan, self.requests, progress, folder=folder, versions=versions())
 
     def choosing(self, requests: Sequence[EditRequest]) -> "PlannedEdits":
-        """The same kind of plan for these of its requests, by the same editor."""
-        plan, chosen = self.plan, tuple(requests)
-        size = min(plan.batch_size, len(chosen)) if plan.mode == "batch-sequential" else None
-        wanted = replace(self._settings, edit_mode=plan.mode, edit_count=len(chosen), edit_batch_size=size, patch=None)
-        other = PlannedEdits(wanted, self._store)
-        other.editor = self.editor
-        other._loaded = self._loaded
-        other._drawn = replace(self._drawn, requests=chosen, fingerprint=requests_fingerprint(chosen))
-        return other
+        """The same kind of plan for some of its requests, by the same editor."""
+        parts, chosen = self._parts(), tuple(requests)
+        size = min(parts.plan.batch_size, len(chosen))
+        plan = replace(parts.plan, count=len(chosen), batch_size=size)
+        drawn = replace(parts.drawn, requests=chosen, fingerprint=requests_fingerprint(chosen))
+        return PlannedEdits(replace(self._settings, patch=None), self._store, replace(parts, plan=plan, drawn=drawn))
 
-    @cached_property
-    def _loaded(self) -> LoadedRequests:
-        return load_requests(self._settings.edits or DEFAULT_EDITS)
-
-    @cached_property
-    def _drawn(self) -> LoadedRequests:
-        return self._loaded.draw(self.plan.count, self._settings.seed)
+    def _parts(self) -> PlanParts:
+        if self._made is None:
+            self._made = PlanParts.of(self._settings, self._store)
+        return self._made
 
     def _kept(self, known: KnownModel) -> tuple[KeptStep, ...] | None:
-        """The finished patch of an earlier run of the same plan."""
+        """The stored patches of an earlier run of the same plan."""
         folder = self._folder(known)
         return None if folder is None else folder.finished()
 
     def _folder(self, known: KnownModel) -> PlanFolder | None:
-        """Where the steps of the plan and its patch are kept: `--patch`, or else the store."""
+        """The folder of the plan's steps and patches: `--patch`, or else in the store."""
         if known.weights not in self._folders:
             identity = self.identity(known)
             folder = None
             if self._settings.patch is not None:
                 folder = PlanFolder(self._settings.patch, identity)
             elif self._store is not None:
-                # Somebody else's editor may be another from one run to the next, and nothing here would tell.
+                # The code of a third-party editor may change between two runs without any trace here.
                 ours = self._settings.editor in EDITORS
                 identity = {**identity, "source": source_fingerprint()}
                 folder = PlanFolder.in_store(self._store, identity, patch_stays=ours)
@@ -195,71 +197,73 @@ class PlannedEdits:
 
 
 class OtherCheckpoint:
-    """A checkpoint, adapter or patch that somebody else made; the edits it holds, where a file tells them."""
+    """A checkpoint, adapter or patch that was edited elsewhere; its edit requests are known if `--edits` names them."""
 
     def __init__(self, settings: AuditSettings, source: str) -> None:
         self._settings = settings
         self._source = source
-
-    @cached_property
-    def _loaded(self) -> LoadedRequests | None:
-        return None if self._settings.edits is None else load_requests(self._settings.edits)
-
-    @cached_property
-    def _drawn(self) -> LoadedRequests | None:
-        count = self._settings.edit_count
-        if self._loaded is None or count is None:
-            return self._loaded
-        return self._loaded.draw(count, self._settings.seed)
+        self._requests: tuple[LoadedRequests | None, LoadedRequests | None] | None = None
+        self._model: EditedModel | None = None
 
     @property
     def requests(self) -> tuple[EditRequest, ...]:
-        return () if self._drawn is None else self._drawn.requests
+        _, drawn = self._loaded_and_drawn()
+        return () if drawn is None else drawn.requests
 
     @property
     def others(self) -> tuple[EditRequest, ...]:
-        return () if self._loaded is None else _left_out(self._loaded, self.requests)
+        loaded, _ = self._loaded_and_drawn()
+        return () if loaded is None else _left_out(loaded, self.requests)
 
     @property
     def skipped(self) -> Sequence[SkippedRow]:
-        return () if self._loaded is None else self._loaded.skipped
+        loaded, _ = self._loaded_and_drawn()
+        return () if loaded is None else loaded.skipped
 
     @property
     def requests_fingerprint(self) -> str:
-        return "" if self._drawn is None else self._drawn.fingerprint
+        _, drawn = self._loaded_and_drawn()
+        return "" if drawn is None else drawn.fingerprint
 
     def prepare(self) -> None:
-        self.requests  # noqa: B018 - computed when first asked for
+        self._loaded_and_drawn()
 
-    def told(self, known: KnownModel) -> Told:
-        self._model(known)  # what is wrong with it is said before anything is asked
+    def summary(self, known: KnownModel) -> EditSummary:
+        self._edited_model(known)  # an unreadable checkpoint is refused before anything is asked
+        loaded, _ = self._loaded_and_drawn()
         count = len(self.requests)
         plan = "a checkpoint" + (f" with {count} known edits" if count else "")
-        origin = "" if self._loaded is None else self._loaded.origin
-        return Told(self._source, plan, count, origin, checkpoint=True)
+        return EditSummary(self._source, plan, count, "" if loaded is None else loaded.origin, checkpoint=True)
 
     def identity(self, known: KnownModel) -> dict[str, Any]:
-        (model,) = self.models(known, lambda done, total: None)
         return {
             "weights": known.weights,
             "tokenizer": known.tokenizer,
-            "edited": model.patch.fingerprint,
+            "edited": self._edited_model(known).patch.fingerprint,
             "edit requests": self.requests_fingerprint,
         }
 
     def models(self, known: KnownModel, progress: Progress) -> tuple[EditedModel, ...]:
-        return (self._model(known),)
+        return (self._edited_model(known),)
 
-    def _model(self, known: KnownModel) -> EditedModel:
-        if self._read is None:
-            from audit.models.checkpoints import read_checkpoint  # the readers of four formats, so only when needed
+    def _loaded_and_drawn(self) -> tuple[LoadedRequests | None, LoadedRequests | None]:
+        if self._requests is None:
+            wanted = self._settings
+            loaded = None if wanted.edits is None else load_requests(wanted.edits)
+            drawn = loaded
+            if loaded is not None and wanted.edit_count is not None:
+                drawn = loaded.draw(wanted.edit_count, wanted.seed)
+            self._requests = loaded, drawn
+        return self._requests
 
-            self._read = EditedModel(read_checkpoint(known.lm, self._source), self.requests)
-        return self._read
+    def _edited_model(self, known: KnownModel) -> EditedModel:
+        if self._model is None:
+            from audit.models.checkpoints import read_checkpoint  # readers of four formats, so only when needed
 
-    _read: EditedModel | None = None
+            self._model = EditedModel(read_checkpoint(known.lm, self._source), self.requests)
+        return self._model
 
 
 def _left_out(loaded: LoadedRequests, drawn: Sequence[EditRequest]) -> tuple[EditRequest, ...]:
-    taken = frozenset(drawn)
-    return tuple(request for request in loaded.requests if request not in taken)
+    chosen = frozenset(drawn)
+    return tuple(request for request in loaded.requests if request not in chosen)

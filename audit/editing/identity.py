@@ -1,20 +1,38 @@
-"""What makes a plan the same plan, and a run the same run: everything that a patch depends on, by name."""
+"""What a plan of edits is: the identity that a cache compares, and the summary that a report shows."""
 
 import hashlib
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from audit.editors.contract import Editor
 from audit.edits.plan import EditPlan
-from audit.models.language_model import LanguageModel
 from audit.settings.options import AuditSettings
 from audit.store import PACKAGE, versions
 
+if TYPE_CHECKING:
+    from audit.editors.contract import Editor
+    from audit.models.language_model import LanguageModel
+
+
+@dataclass(frozen=True)
+class EditSummary:
+    """The changes of a model, for a report. `plan` is a sentence part: "10 edits, batch-single".
+
+    `origin` is the source of the edit requests; `patch_from` the folder of a stored patch, if the run made no edits.
+    """
+
+    method: str
+    plan: str
+    edit_count: int
+    origin: str
+    restraint: str | None = None
+    patch_from: str | None = None
+    checkpoint: bool = False  # whether `method` is a checkpoint that was edited elsewhere
+
 
 def plan_identity(
-    lm: LanguageModel,
-    editor: Editor,
+    lm: "LanguageModel",
+    editor: "Editor",
     plan: EditPlan,
     wanted: AuditSettings,
     *,
@@ -22,10 +40,10 @@ def plan_identity(
     tokenizer: str,
     edits: str,
 ) -> dict[str, Any]:
-    """All that the patch of a plan depends on, as JSON holds it; two plans with equal ones have equal patches.
+    """All that the patch of a plan depends on, as JSON data; plans with equal identities have equal patches.
 
-    `weights`, `tokenizer` and `edits` are fingerprints: of the untouched model, of its tokenizer, and of the requests
-    in their order.
+    `weights`, `tokenizer` and `edits` are the fingerprints of the base model, of its tokenizer, and of the edit
+    requests in their order.
     """
     settings = getattr(editor, "settings", None)
     return {
@@ -42,7 +60,7 @@ def plan_identity(
 
 
 def source_fingerprint() -> str:
-    """sha256 over the package's own code that makes patches: whoever changes an editor gets none of its old ones."""
+    """sha256 over the code of this package that makes patches, so that no patch outlives a change of its editor."""
     package = Path(__file__).resolve().parents[1]
     digest = hashlib.sha256()
     for path in sorted(path for room in ("editors", "models", "edits") for path in (package / room).rglob("*.py")):

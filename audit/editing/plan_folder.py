@@ -1,12 +1,12 @@
-"""The folder that keeps an edit plan: each step as it finishes, so that an interrupted run goes on, and the patch.
+"""The folder of an edit plan: each finished step, so that an interrupted run can resume, and the final patch.
 
-    DIR/plan.json             whose plan it is; once finished, also what came of it
-    DIR/steps/00000/          a finished step: its patch, and step.json with what the model said right after it
-    DIR/patch.json, ...       the finished patch, for `load_patch(DIR)`; of instance-single one a request, DIR/00000/
+    DIR/plan.json             the plan's identity; once finished, also its models
+    DIR/steps/00000/          a finished step: its patch, and step.json with the replies right after it
+    DIR/patch.json, ...       the final patch, for `load_patch(DIR)`; under instance-single one per request, DIR/00000/
 
-A step is written aside, flushed and renamed, so it is there whole or not at all; plan.json says that the plan is
-finished only after the patch is there. With `--patch DIR` the folder is the user's, and nothing in it is lost; else it
-lies in the store, which gives up patches that are large or were not used for long.
+A step is written to a temporary folder, flushed and renamed, so that it is complete or absent. plan.json says that the
+plan is finished only after the patch is on disk. With `--patch DIR` the folder belongs to the user, and nothing in it
+is deleted. Otherwise it lies in the store, which drops patches that are large or have not been used for a month.
 """
 
 import itertools
@@ -33,15 +33,15 @@ from audit.store.content import Store, flush_to_disk
 FORMAT = "model-edit-audit plan 1"
 PLAN_FILE, STEP_FILE, STEPS, LOCK = "plan.json", "step.json", "steps", ".lock"
 STORE_FOLDER = "plans"
-ABANDONED_AFTER = 30 * 24 * 3600.0  # seconds until a plan in the store that nobody asked for is given up
+ABANDONED_AFTER = 30 * 24 * 3600.0  # seconds without use until a plan in the store is deleted
 LARGEST_KEPT = 2 << 30  # bytes of a finished patch that the store keeps
 
 
 @dataclass(frozen=True, eq=False)
 class KeptStep:
-    """A finished step, or a finished plan's model: its patch and the replies right after it.
+    """A finished step, or a model of a finished plan: its patch and the replies right after it.
 
-    `patch` is None for a step that attached modules which a later step's take the place of.
+    `patch` is None for a step whose attached modules were replaced by those of a later step.
     """
 
     patch: Patch | None
@@ -49,14 +49,15 @@ class KeptStep:
 
 
 class PlanFolder:
-    """One plan's folder. `identity` is all that the patch depends on, by name, as JSON holds it.
+    """The folder of one plan.
 
     Args:
-        root: the folder; made when something is first kept.
-        identity: with the key "weights" for the fingerprint of the untouched model.
-        in_store: whether it lies in the store, where what cannot be used counts as missing; a user's folder
-            (`--patch`) that cannot be used is an error.
-        patch_stays: whether the patch of a finished plan is kept, or only steps until the plan is finished.
+        root: the folder; created when something is first written.
+        identity: all that the patch depends on, by name, as JSON data; "weights" is the base model's fingerprint.
+        in_store: whether the folder lies in the store. There, unusable files count as missing; in a user's folder
+            (`--patch`) they are an error.
+        patch_stays: whether the patch of a finished plan is kept; if not, the folder holds steps until the plan is
+            finished.
     """
 
     def __init__(
@@ -74,10 +75,10 @@ class PlanFolder:
         return cls(root, identity, in_store=True, patch_stays=patch_stays)
 
     def finished(self) -> tuple[KeptStep, ...] | None:
-        """The models of the finished plan: one, or one a request under instance-single; None if it is not finished.
+        """The models of the finished plan: one, or one per request under instance-single; None if it is not finished.
 
         Raises:
-            AuditError: a user's folder is another plan's, holds something else, or the patch in it is spoilt.
+            AuditError: a user's folder holds another plan, other files, or a damaged patch.
         """
         plan = self._read_plan()
         if plan is None or not plan.get("finished"):
@@ -86,19 +87,19 @@ class PlanFolder:
             try:
                 models = tuple(self._finished_model(model) for model in plan["models"])
             except (KeyError, TypeError) as error:
-                raise self._useless(f"its {PLAN_FILE} lacks or misnames a field ({error})") from None
+                raise self._useless(f"its {PLAN_FILE} lacks a field or has a wrong one ({error})") from None
         except AuditError:
             if self._in_store:
                 (self.root / PLAN_FILE).unlink(missing_ok=True)
                 return None
             raise
         if self._in_store:
-            os.utime(self.root / PLAN_FILE)  # it was used
+            os.utime(self.root / PLAN_FILE)  # the time of its last use
         return models
 
     @contextmanager
     def alone(self) -> Iterator[None]:
-        """Alone among all runs on this folder, once those that came before are done."""
+        """Lock the folder; waits until no other run uses it."""
         lock = FileLock(self.root / LOCK)
         with self._usable():
             self.root.mkdir(parents=True, exist_ok=True)
@@ -109,7 +110,7 @@ class PlanFolder:
             lock.release()
 
     def begin(self, requests: Sequence[EditRequest]) -> None:
-        """Claim the folder for this plan; call it alone, before the first step."""
+        """Claim the folder for this plan; call it inside `alone`, before the first step."""
         with self._usable():
             if self._in_store:
                 _remove_abandoned(self.root)
@@ -120,7 +121,7 @@ class PlanFolder:
                 shutil.rmtree(leftover, ignore_errors=True)
 
     def steps(self) -> tuple[KeptStep, ...]:
-        """The finished steps from the first on, as far as they are whole; what comes after them is removed."""
+        """The finished steps up to the first one that is missing or damaged; later ones are removed."""
         read: list[KeptStep] = []
         for number in itertools.count():
             step = self._read_step(number)
@@ -130,7 +131,7 @@ class PlanFolder:
         while gaps := [number for number, step in enumerate(read) if step.patch is None]:
             if any(isinstance(step.patch, ModulePatch) for step in read[gaps[-1] + 1 :]):
                 break
-            read = read[: gaps[-1]]  # what was to take that step's place is lost
+            read = read[: gaps[-1]]  # the step that replaced these modules is lost
         with self._usable():
             for folder in (self.root / STEPS).glob("[0-9]*"):
                 if not folder.name.isdigit() or int(folder.name) >= len(read):
@@ -138,7 +139,7 @@ class PlanFolder:
         return tuple(read)
 
     def keep(self, number: int, step: KeptStep, requests: Sequence[EditRequest]) -> None:
-        """Keep a finished step; once this returns, it survives whatever happens to this run."""
+        """Store a finished step; once this returns, it survives a crash of this run."""
         assert step.patch is not None
         content = {
             "step": number,
@@ -158,18 +159,18 @@ class PlanFolder:
             flush_to_disk(folder.parent)
 
     def drop_patch(self, number: int) -> None:
-        """Forget the patch of a step whose modules a later step's take the place of; its replies stay."""
+        """Delete the patch of a step whose modules were replaced by those of a later step; its replies stay."""
         with self._usable():
-            for name in (DESCRIPTION_FILE, TENSORS_FILE):  # in this order: half a patch is none
+            for name in (DESCRIPTION_FILE, TENSORS_FILE):  # in this order: without a description there is no patch
                 (self._step(number) / name).unlink(missing_ok=True)
 
     def finish(self, models: Sequence[tuple[KeptStep, Sequence[EditRequest]]], versions: Mapping[str, str]) -> None:
-        """Keep the finished plan's models, each with its requests; the steps go."""
+        """Store the models of the finished plan, each with its requests, and delete the steps."""
         with self._usable():
             if not self._patch_stays:
                 _empty(self.root)
                 return
-            told: list[dict[str, Any]] = []
+            described: list[dict[str, Any]] = []
             for number, (model, requests) in enumerate(models):
                 assert model.patch is not None
                 folder = "." if len(models) == 1 else f"{number:05d}"
@@ -178,21 +179,21 @@ class PlanFolder:
                 case_ids = [request.case_id for request in requests]
                 fingerprint = model.patch.fingerprint
                 replies = _plain(model.immediate)
-                told.append({"folder": folder, "patch": fingerprint, "case_ids": case_ids, "immediate": replies})
+                described.append({"folder": folder, "patch": fingerprint, "case_ids": case_ids, "immediate": replies})
             if self._in_store and _bytes(self.root) > LARGEST_KEPT:
                 _empty(self.root)
                 return
-            self._write_plan({"finished": True, "versions": dict(versions), "models": told})
+            self._write_plan({"finished": True, "versions": dict(versions), "models": described})
             shutil.rmtree(self.root / STEPS, ignore_errors=True)
 
     def _finished_model(self, model: Mapping[str, Any]) -> KeptStep:
         patch = load_patch(self.root / model["folder"], base=self._identity.get("weights"))
         if patch.fingerprint != model["patch"]:
-            raise self._useless(f"the patch in it is not the one that its {PLAN_FILE} tells of")
+            raise self._useless(f"the patch in it is not the one that {PLAN_FILE} names")
         return KeptStep(patch, _replies(model["immediate"]))
 
     def _read_step(self, number: int) -> KeptStep | None:
-        """A step, or None where there is none, a spoilt one or another model's."""
+        """A step; None if it is missing, damaged, or belongs to another model."""
         folder = self._step(number)
         try:
             content = json.loads((folder / STEP_FILE).read_text(encoding="utf-8"))
@@ -207,14 +208,14 @@ class PlanFolder:
         return KeptStep(patch, replies) if patch.fingerprint == content["patch"] else None
 
     def _read_plan(self) -> dict[str, Any] | None:
-        """plan.json if it is this plan's; None if there is none, or one in the store that cannot be used."""
+        """plan.json of this plan; None if it is missing, or unusable in the store."""
         try:
             plan = json.loads((self.root / PLAN_FILE).read_text(encoding="utf-8"))
             theirs: dict[str, Any] = plan["identity"]
             differing = [key for key in {**self._identity, **theirs} if theirs.get(key) != self._identity.get(key)]
         except (FileNotFoundError, NotADirectoryError):
             if not self._in_store and _holds_other_files(self.root):
-                raise self._useless(f"it holds other files and no {PLAN_FILE}") from None
+                raise self._useless(f"it holds other files but no {PLAN_FILE}") from None
             return None
         except (OSError, ValueError, KeyError, TypeError, AttributeError):
             if not self._in_store:
@@ -238,21 +239,21 @@ class PlanFolder:
         return self.root / STEPS / f"{number:05d}"
 
     def _useless(self, reason: str) -> AuditError:
-        return AuditError(f"--patch {self.root} cannot be used: {reason}; give another folder, or delete this one.")
+        return AuditError(f"--patch {self.root} cannot be used: {reason}; give another folder or delete this one.")
 
     @contextmanager
     def _usable(self) -> Iterator[None]:
-        remedy = "free some space, or use --no-store" if self._in_store else "give another --patch folder"
+        remedy = "free some space or use --no-store" if self._in_store else "give another --patch folder"
         try:
             yield
         except OSError as error:
             reason = error.strerror or error
-            raise AuditError(f"the edit plan cannot be kept in {self.root} ({reason}); {remedy}.") from error
+            raise AuditError(f"the edit plan cannot be stored in {self.root} ({reason}); {remedy}.") from error
 
 
 def _plain(replies: Replies) -> list[dict[str, Any]]:
-    """Replies as JSON holds them: the question's fields and the reply's in one object."""
-    plain = [{**asdict(question), **asdict(reply)} for question, reply in replies.items()]
+    """Replies as JSON data; each object has the fields of the probe and of the reply."""
+    plain = [{**asdict(probe), **asdict(reply)} for probe, reply in replies.items()]
     return [{key: list(value) if isinstance(value, tuple) else value for key, value in one.items()} for one in plain]
 
 
@@ -266,24 +267,24 @@ def _replies(plain: Sequence[Mapping[str, Any]]) -> dict[EditQuestion, EditReply
 
 
 def _text(content: Mapping[str, Any]) -> str:
-    return json.dumps(content, indent=1) + "\n"  # ASCII, so that any text of a model comes back as it was
+    return json.dumps(content, indent=1) + "\n"  # ASCII, so that any text of a model survives
 
 
 def _flush(folder: Path) -> None:
-    """Wait until the disk holds everything in `folder`."""
+    """Wait until everything in `folder` is on disk."""
     for path in (*folder.rglob("*"), folder):
         if path.name != LOCK:
             flush_to_disk(path)
 
 
 def _holds_other_files(root: Path) -> bool:
-    """Whether somebody else put something into the folder; half a plan.json may be what a killed run left."""
+    """Whether the folder has files of other origin; a partial plan.json may come from a killed run."""
     ours = (LOCK, STEPS)
     return root.is_dir() and any(x.name not in ours and not x.name.startswith(PLAN_FILE) for x in root.iterdir())
 
 
 def _empty(root: Path) -> None:
-    """Delete everything but the lock, which other runs may be waiting for."""
+    """Delete everything except the lock, for which other runs may be waiting."""
     for path in root.iterdir():
         if path.is_dir():
             shutil.rmtree(path, ignore_errors=True)
@@ -292,13 +293,13 @@ def _empty(root: Path) -> None:
 
 
 def _bytes(root: Path) -> int:
-    """Of all tensors in `root` and below, the steps' aside."""
+    """The size of all tensor files under `root`, without those of the steps."""
     files = (path for path in root.rglob(TENSORS_FILE) if STEPS not in path.relative_to(root).parts)
     return sum(path.stat().st_size for path in files)
 
 
 def _remove_abandoned(root: Path) -> None:
-    """Delete the plans in the store that nobody went on with, or asked for, for a month."""
+    """Delete the plans in the store that were neither continued nor used for a month."""
     oldest = time.time() - ABANDONED_AFTER
     for folder in root.parent.iterdir():
         seen = [place.stat().st_mtime for place in (folder / STEPS, folder / PLAN_FILE) if place.exists()]

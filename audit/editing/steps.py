@@ -1,4 +1,4 @@
-"""Carrying out an edit plan: the models that it leads to, as patches over the untouched one."""
+"""The steps of an edit plan, and the edited models they produce, as patches of the base model."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -18,9 +18,10 @@ Steps = Sequence[tuple[EditRequest, ...]]
 
 @dataclass(frozen=True, eq=False)
 class EditedModel:
-    """A patch, the requests it holds, and what the model said to each right after its own step (if steps piled up).
+    """A patch and the requests it holds.
 
-    `resumed` is the number of its requests whose steps an interrupted run had finished.
+    `immediate` are the replies to the requests right after their own step, for a sequential plan only. `resumed` counts
+    the requests whose steps an interrupted run had finished.
     """
 
     patch: Patch
@@ -31,9 +32,9 @@ class EditedModel:
 
 @dataclass(frozen=True, eq=False)
 class RestrainedEditor:
-    """An editor at work on a model, and what holds its changes back.
+    """An editor for one model, with an optional restraint on its patches.
 
-    `base` is the untouched model's weights' fingerprint; each patch that was made for that model tells it.
+    `base` is the fingerprint of the base model's weights, which is recorded in each patch made for that model.
     """
 
     lm: LanguageModel
@@ -44,24 +45,24 @@ class RestrainedEditor:
     def after_edit(
         self, step: Sequence[EditRequest], progress: Progress | None = None, *, untouched: bool = True
     ) -> Patch:
-        """The restrained patch of one step; `untouched` says whether the model is now as it was loaded."""
+        """The restrained patch of one step; `untouched` says whether the model has no edits yet."""
         patch = self.editor.edit(self.lm, step, progress)
         if self.base is not None and (untouched or isinstance(patch, ModulePatch)):  # modules replace earlier ones
             patch = made_for(self.base, patch)
         return patch if self.restraint is None else self.restraint.after_edit(self.lm, patch)
 
     def after_plan(self, patch: Patch) -> Patch:
-        """What is left of a whole plan's patch."""
+        """The patch of the whole plan, after the restraint."""
         return patch if self.restraint is None else self.restraint.after_plan(self.lm, patch)
 
 
 def made_for(base: str, patch: Patch) -> Patch:
-    """The same patch, telling the weights' fingerprint of the model that it was made for (a sequence: its first)."""
+    """The same patch with the fingerprint of the model it was made for; in a sequence, the first patch gets it."""
     if isinstance(patch, PatchSequence):
         return PatchSequence((*(made_for(base, first) for first in patch.patches[:1]), *patch.patches[1:]))
     if isinstance(patch, WeightPatch | ModulePatch):
         return replace(patch, meta={**patch.meta, "base": base})
-    return patch  # somebody else's kind
+    return patch  # a third-party class
 
 
 def carry_out(
@@ -73,10 +74,11 @@ def carry_out(
     folder: PlanFolder | None = None,
     versions: Mapping[str, str] | None = None,
 ) -> tuple[EditedModel, ...]:
-    """The models that the plan leads to: one, or one a request under instance-single. The model is left as it was.
+    """The edited models of the plan: one, or one for each request under instance-single.
 
-    With a `folder`, what it holds of this very plan is not done again, each step is kept there as it finishes, and a
-    run that finds another at the same plan waits for its patch. `versions` are told in the finished plan's description.
+    The weights of the model are left as they were. With a `folder`, steps that it holds are not repeated, and each new
+    step is stored there as it finishes. If another run works on the same plan, this one waits for its patch. `versions`
+    go into the description of the finished plan.
     """
     steps = plan.steps(requests)
     if folder is None:
@@ -92,7 +94,7 @@ def carry_out(
 
 
 def edited_models(kept: Sequence[KeptStep], plan: EditPlan, requests: Sequence[EditRequest]) -> tuple[EditedModel, ...]:
-    """The models of a finished plan, as a folder gave them back."""
+    """The models of a finished plan, from the steps that its folder holds."""
     parts = plan.steps(requests) if plan.mode == "instance-single" else (tuple(requests),)
     return tuple(
         EditedModel(step.patch, part, step.immediate)
@@ -105,16 +107,16 @@ def _models(
     restrained_editor: RestrainedEditor, plan: EditPlan, steps: Steps, progress: Progress, folder: PlanFolder | None
 ) -> tuple[EditedModel, ...]:
     if len(steps) == 1:
-        folder = None  # nothing to go on with before it is finished
+        folder = None  # a single step cannot be resumed
     if plan.sequential:
-        return (_pile_up(restrained_editor, steps, progress, folder),)
-    return _one_by_one(restrained_editor, steps, progress, folder)
+        return (_sequential(restrained_editor, steps, progress, folder),)
+    return _single(restrained_editor, steps, progress, folder)
 
 
-def _one_by_one(
+def _single(
     restrained_editor: RestrainedEditor, steps: Steps, progress: Progress, folder: PlanFolder | None
 ) -> tuple[EditedModel, ...]:
-    """Each step edits the untouched model."""
+    """Each step edits the base model."""
     count = sum(map(len, steps))
     made = [
         EditedModel(kept.patch, step, resumed=len(step))
@@ -132,10 +134,10 @@ def _one_by_one(
     return tuple(made)
 
 
-def _pile_up(
+def _sequential(
     restrained_editor: RestrainedEditor, steps: Steps, progress: Progress, folder: PlanFolder | None
 ) -> EditedModel:
-    """Each step edits the model that the one before left, and is asked at once whether it took."""
+    """Each step edits the model of the step before; the replies to its requests are collected right after it."""
     lm, editor = restrained_editor.lm, restrained_editor.editor
     remembers = editor if isinstance(editor, RemembersSteps) else None
     requests = tuple(request for step in steps for request in step)
@@ -149,8 +151,8 @@ def _pile_up(
         if remembers:
             remembers.forget(lm)
         if 0 < len(kept) < len(steps):
-            # Editors take prefix contexts and covariances from the model as they first meet it, and that is the
-            # untouched one: the first step is made again, and thrown away.
+            # Editors compute prefix contexts and covariances on the first model they get, which must be the base model.
+            # So the first step is repeated, and its patch is discarded.
             restrained_editor.after_edit(steps[0])
         for number, step in enumerate(steps):
             if number < len(kept):

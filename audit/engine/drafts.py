@@ -34,8 +34,9 @@ from audit.engine.generation import (
     prompt_ids,
     write_answers,
 )
-from audit.engine.lower_blocks import LowerStates, ReuseCounts
+from audit.engine.lower_blocks import LowerStates
 from audit.engine.prefill import PORTION, WORTH_SHARING, common_prefix
+from audit.engine.reuse_counts import ReuseCounts
 from audit.models.language_model import LanguageModel
 from audit.progress import Progress
 
@@ -88,7 +89,7 @@ def write_from_drafts(
     openings = _verify_drafts(lm, forward, list(numbers), decoding, token_budget, on_whole)
     if counts is not None:
         counts.drafts += len(answers) + sum(len(numbers[row]) for row in openings)
-        counts.accepted += len(answers)
+        counts.drafts_stood += len(answers)
 
     left = [number for number in range(len(prompts)) if number not in answers]
     place = {number: at for at, number in enumerate(left)}
@@ -103,7 +104,7 @@ def write_from_drafts(
         )
     if counts is not None:
         tokens = {prompts[n]: len(prompt_ids(lm, prompts[n], "A prompt")) + len(answers[n].ids) for n in left}
-        counts.computed += sum(tokens.values()) * lm.anatomy.depth
+        counts.block_tokens += sum(tokens.values()) * lm.anatomy.depth
     return [answers[number] for number in range(len(prompts))]
 
 

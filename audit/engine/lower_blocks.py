@@ -11,7 +11,6 @@ and the next model starts there for the same row. All models must be equal below
 
 from collections.abc import Iterable, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -19,26 +18,13 @@ from torch import Tensor, nn
 from transformers import DynamicCache
 
 from audit.engine.forward import CausalForward, GrowingLayer
+from audit.engine.reuse_counts import ReuseCounts
 from audit.models.forward_overrides import block_skipped, input_replaced, tuple_length
 from audit.models.language_model import LanguageModel
 
 LIMIT_BYTES = 2 << 30  # default limit for the stored hidden states
 
 Row = tuple[bytes, int]  # all token ids up to a row's end (int32), and the index of its first new token
-
-
-@dataclass
-class ReuseCounts:
-    """The work that the edited models did and did not have to do.
-
-    A block token is one token in one block: `computed` of them were run and `shared` were taken from the stored states.
-    `drafts` answers started from the base model's answer; `accepted` of them equal it and were never decoded.
-    """
-
-    computed: int = 0
-    shared: int = 0
-    drafts: int = 0
-    accepted: int = 0
 
 
 class LowerStates:
@@ -188,8 +174,8 @@ class FromLowerStates(CausalForward):
     def _count(self, mask: Tensor, ids: Tensor, skipped: int) -> None:
         if self._counts is not None:
             tokens = int(mask[:, -ids.shape[1] :].sum())
-            self._counts.shared += tokens * skipped
-            self._counts.computed += tokens * (self._depth - skipped)
+            self._counts.block_tokens += tokens * self._depth
+            self._counts.block_tokens_shared += tokens * skipped
 
 
 class _RowsLayer(GrowingLayer):  # type: ignore[no-untyped-call]

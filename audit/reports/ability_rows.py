@@ -5,9 +5,8 @@ from collections.abc import Sequence
 import numpy as np
 
 from audit.abilities.contract import Answers, Item
-from audit.answering.paired_answers import PairedAnswers
-from audit.answering.scores import items_fingerprint
-from audit.answering.settlement import Settled
+from audit.answering.judgments import Judgment
+from audit.answering.paired_answers import PairedAnswers, items_fingerprint
 from audit.measures.flips import FlipReport, ScoredAnswer, count_flips, flips_of
 from audit.reports.rows import AbilityRow, AnswerRecord, Example, ItemRecord
 from audit.verdicts.intervals import f1_of, recall_by_class_of
@@ -17,7 +16,7 @@ from audit.verdicts.outcome import StoppingRule, Verdict
 SHOWN_EXAMPLES = 2
 
 
-def row_of(found: Settled, margin: float | Margin, mentions: Sequence[tuple[str, ...]] = ()) -> AbilityRow:
+def row_of(found: Judgment, margin: float | Margin, mentions: Sequence[tuple[str, ...]] = ()) -> AbilityRow:
     """The row of a verdict; `mentions` as in `compare`, for the answers that the verdict rests on."""
     return compare(found.answers, found.verdict, margin=margin, harm_p=found.harm_p, rule=found.rule, mentions=mentions)
 

@@ -10,9 +10,9 @@ from collections.abc import Iterable, Mapping
 from dataclasses import asdict, fields
 from typing import Any
 
+from audit.engine.reuse_counts import ReuseCounts
 from audit.errors import AuditError
 from audit.measures.flips import FlipCounts, FlipReport
-from audit.reports.reuse import TakenOver
 from audit.reports.rows import (
     AbilityRow,
     AnswerRecord,
@@ -88,7 +88,7 @@ def report_from_json(text: str, *, origin: str, folder: str | None = None) -> Ru
             fingerprints=document["fingerprints"],
             versions=document["versions"],
             command=document["command"],
-            taken_over=TakenOver(**document.get("taken_over", {})),
+            taken_over=ReuseCounts(**document.get("taken_over", {})),
             failed_tests=tuple(document["failed_tests"]),
             unasked=document.get("unasked", {}),  # the oldest reports lack it
             collapse=document.get("collapse"),

@@ -9,9 +9,9 @@ from dataclasses import fields, replace
 from typing import Any
 
 from audit.abilities import ABILITIES
+from audit.engine.reuse_counts import ReuseCounts
 from audit.errors import AuditError
 from audit.reports.json_report import items_from_jsonl, items_jsonl, report_from_json, verdict_json
-from audit.reports.reuse import summed
 from audit.reports.rows import AbilityRow, IntegrityRow, RunHeader, RunReport
 from audit.verdicts import FAIL, INCONCLUSIVE, PASS
 
@@ -61,7 +61,7 @@ def merged(reports: Sequence[RunReport]) -> RunReport:
         fingerprints=_agreed("fingerprints", [report.fingerprints for report in reports]),
         versions=_agreed("versions", [report.versions for report in reports]),
         command=next((report.command for report in reports if report.command), ""),
-        taken_over=summed(report.taken_over for report in reports),
+        taken_over=ReuseCounts.sum_of(report.taken_over for report in reports),
         failed_tests=_united(report.failed_tests for report in reports),
         items=tuple(sorted(items.values(), key=lambda item: _place(item.ability))),
         unasked={ability: reason for report in reports for ability, reason in report.unasked.items()},

@@ -8,8 +8,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from audit.engine.reuse_counts import ReuseCounts
 from audit.measures.flips import FlipReport
-from audit.reports.reuse import TakenOver
 from audit.reports.verdict_sentences import verdict_sentence
 from audit.verdicts import FAIL, INCONCLUSIVE, PASS, Outcome, Verdict
 from audit.verdicts.outcome import StoppingRule
@@ -222,7 +222,7 @@ class RunReport:
     fingerprints: Mapping[str, str] = field(default_factory=dict)
     versions: Mapping[str, str] = field(default_factory=dict)
     command: str = ""
-    taken_over: TakenOver = field(default_factory=TakenOver)
+    taken_over: ReuseCounts = field(default_factory=ReuseCounts)
     failed_tests: tuple[str, ...] = ()
     items: tuple[ItemRecord, ...] = ()
     unasked: Mapping[str, str] = field(default_factory=dict)

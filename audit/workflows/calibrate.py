@@ -3,7 +3,7 @@
     calibrate(AuditSettings(model="pocket-llama"), ["reasoning"]).abilities[0].held.floor
 
 The items are asked again without stored answers, in other batches, and once more in another dtype. The result is
-stored with the answers of the model, where an audit of the same model and data finds it (`calibrated`).
+stored with the answers of the model, where audits of the same model and data find it (`audit.answering.noise_floors`).
 """
 
 import gc
@@ -18,29 +18,24 @@ from audit.abilities.data import Source
 from audit.abilities.data.sources import seeded_order, source_of_data
 from audit.abilities.presentation import require_chat_template
 from audit.answering.answers import ask
-from audit.answering.items import questions_of
-from audit.answering.paired_answers import PairedAnswers
-from audit.answering.scores import Raw, read_raw
+from audit.answering.items import items_of
+from audit.answering.noise_floors import Calibration, keep_calibrations
+from audit.answering.paired_answers import PairedAnswers, Raw, read_raw
 from audit.engine.known_model import KnownModel
 from audit.errors import AuditError
-from audit.models.fingerprints import content_fingerprint
 from audit.models.language_model import LanguageModel
 from audit.models.loading import load_language_model
 from audit.progress import Progress, Stages, Watcher
 from audit.reports.run_sentences import protocol_phrase
-from audit.reports.workflows.calibration import Calibrated, Calibration
-from audit.settings.declaration import Effect
+from audit.reports.workflows.calibration import Calibrated
 from audit.settings.options import AuditSettings
 from audit.store.answer_log import AnswerLog
 from audit.store.content import Store, store_at
-from audit.verdicts.margins import Margin
 from audit.verdicts.noise import NoiseFloor, noise_floor
 
 # Numbers of items in the other batches. An audit asks hundreds at once; here each item has other neighbors, other
 # padding, and fewer rows in each matrix product.
 BATCH_SIZES = (1, 2, 3, 5, 8, 13)
-# Raise it when the stored form changes, so that older calibrations are ignored.
-KEPT_VERSION = 1
 
 
 @dataclass(frozen=True, eq=False)
@@ -94,29 +89,8 @@ def calibrate(settings: AuditSettings, abilities: Sequence[str], watcher: Watche
                 arithmetic=_floor(replace(batches, edited=(again[name],))) if name in again else None,
             )
         )
-    first.log.add({_key(one.ability, settings, source.name): one.plain() for one in found})
+    keep_calibrations(first.log, found, settings, source.name)
     return Calibrated(settings.model, first.lines, tuple(found), first.unasked, without)
-
-
-def calibrated(log: AnswerLog | None, ability: str, settings: AuditSettings, data: str) -> Calibration | None:
-    """The last calibration of an ability in `log`, the log of the unedited model; None if there is none.
-
-    It holds for this model and `data` and the settings that change answers, whatever items it asked.
-    """
-    kept = None if log is None else log.known().get(_key(ability, settings, data))
-    return None if kept is None else Calibration.from_plain(kept)
-
-
-def noise_under(
-    margin: Margin, log: AnswerLog | None, ability: str, settings: AuditSettings, data: str
-) -> NoiseFloor | None:
-    """The noise floor of an ability, which the margin must reach; None without a calibration.
-
-    Raises:
-        AuditError: the margin is below the noise floor.
-    """
-    kept = calibrated(log, ability, settings, data)
-    return None if kept is None else kept.require(margin)
 
 
 def asked_in_other_batches(
@@ -147,7 +121,7 @@ def _ask_twice(
     unasked: dict[str, str] = {}
     for name in abilities:
         try:
-            ability, items = questions_of(name, source, lm, settings)
+            ability, items = items_of(name, source, lm, settings)
             with stages("base answers", f"{name}, base") as done:
                 once = ask(lm, ability, items, log=log, progress=done)
             with stages("other batches", f"{name}, other batches") as done:
@@ -201,11 +175,6 @@ def _floor(paired: PairedAnswers) -> NoiseFloor:
     first, second = scores.base_counts, scores.edited_counts
     counts = None if first is None or second is None else (first, second)
     return noise_floor(scores.base, scores.edited, scores.clusters, counts=counts)
-
-
-def _key(ability: str, settings: AuditSettings, data: str) -> str:
-    how = settings.by_effect(Effect.ANSWERS) | {"data": data}
-    return content_fingerprint({"calibration": [ability, *how.values()], "version": KEPT_VERSION})
 
 
 def _named(dtype: torch.dtype) -> str:

@@ -20,7 +20,8 @@ from audit.abilities.contract import Row
 from audit.abilities.data import Origin, Source
 from audit.abilities.data.sources import seeded_order
 from audit.audit import Audit
-from audit.editing.changes import PlannedEdits, Told
+from audit.editing.changes import PlannedEdits
+from audit.editing.identity import EditSummary
 from audit.editing.steps import EditedModel
 from audit.editors.restraints import load_restraint
 from audit.edits.requests import EditRequest
@@ -38,7 +39,7 @@ class EditSubset:
     """Edited models with some of the edits of a plan, as `Changes` of an audit."""
 
     edited: tuple[EditedModel, ...]
-    words: Told
+    edit_summary: EditSummary
     skipped: Sequence[SkippedRow] = ()
     others: tuple[EditRequest, ...] = ()
 
@@ -53,8 +54,8 @@ class EditSubset:
     def prepare(self) -> None:
         """Does nothing: the models are already edited."""
 
-    def told(self, known: KnownModel) -> Told:
-        return self.words
+    def summary(self, known: KnownModel) -> EditSummary:
+        return self.edit_summary
 
     def identity(self, known: KnownModel) -> dict[str, Any]:
         patches = [model.patch.fingerprint for model in self.edited]
@@ -173,11 +174,11 @@ class PlanRun:
 
     def _subset(self, model: EditedModel) -> EditSubset:
         count = len(model.requests)
-        words = self.changes.told(self.audit.known)
+        summary = self.changes.summary(self.audit.known)
         if count:
             size = count if self.plan.mode == "batch-single" else min(self.plan.batch_size, count)
-            words = replace(words, plan=replace(self.plan, count=count, batch_size=size).sentence())
-        return EditSubset((model,), replace(words, edit_count=count), self.changes.skipped, self.changes.others)
+            summary = replace(summary, plan=replace(self.plan, count=count, batch_size=size).sentence())
+        return EditSubset((model,), replace(summary, edit_count=count), self.changes.skipped, self.changes.others)
 
 
 @contextmanager

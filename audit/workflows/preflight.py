@@ -19,10 +19,12 @@ from audit.abilities import ABILITIES
 from audit.abilities.contract import Ability, Item
 from audit.abilities.data import Source
 from audit.abilities.data.sources import RowCache, source_of_data
-from audit.answering.items import drawn_questions
+from audit.answering.items import drawn_items
+from audit.editing.identity import EditSummary
 from audit.edits.plan import DEFAULT_COUNT
 from audit.errors import AuditError, UnaskedError
 from audit.reports.rows import RunHeader
+from audit.reports.run_rows import run_header
 from audit.reports.workflows.preflight import POWER, TOO_SMALL, AbilityPreflight, PreflightReport, in_minutes
 from audit.settings.options import DEFAULT_MARGIN, AuditSettings
 from audit.store.content import Store, store_at
@@ -160,7 +162,7 @@ class Preflight:
         """
         margin = self.settings.margins.get(ability) or margin_of(max_drop)
         try:
-            found, drawn = drawn_questions(ability, self.source, self.settings)
+            found, drawn = drawn_items(ability, self.source, self.settings)
             self._require_room(found, drawn)
             row = self._row(Sample.of(found, drawn), margin)
         except AuditError as error:
@@ -184,25 +186,16 @@ class Preflight:
     def header(self) -> RunHeader:
         """The header of the run, from the settings alone."""
         wanted = self.settings
-        return RunHeader(
-            started=datetime.now(UTC).isoformat(timespec="seconds"),
-            model=wanted.model,
-            revision=wanted.revision,
-            editor=wanted.edited or wanted.editor,
-            edits=wanted.edits or ("" if wanted.edited else "pocket"),
-            plan="preflight only",
+        edits = EditSummary(
+            method=wanted.edited or wanted.editor,
+            plan="planned only",
             edit_count=wanted.edit_count or (0 if wanted.edited else DEFAULT_COUNT),
-            device=wanted.device,
-            dtype=wanted.dtype,
-            seed=wanted.seed,
-            limit=wanted.limit,
+            origin=wanted.edits or ("" if wanted.edited else "pocket"),
             restraint=wanted.restraint,
-            data=self.source.name,
-            protocol=wanted.protocol,
-            shots=wanted.shots,
-            chat_template=wanted.chat_template,
             checkpoint=wanted.edited is not None,
         )
+        model = wanted.revision, wanted.device, wanted.dtype
+        return run_header(wanted, edits, data=self.source.name, started=datetime.now(UTC), loaded=model)
 
     def _row(self, sample: Sample, margin: Margin) -> AbilityPreflight:
         ability, n, past = sample.ability, len(sample.items), self._past.verdict(sample.ability.name)
@@ -297,7 +290,7 @@ class Preflight:
     def _units_of(self, ability: str) -> float:
         """The work of one item of an ability, on average."""
         if ability not in self._works:
-            found, drawn = drawn_questions(ability, self.source, self.settings)
+            found, drawn = drawn_items(ability, self.source, self.settings)
             self._works[ability] = work_of(found, drawn, self._tokens_of)
         return self._works[ability].units / self._works[ability].items
 

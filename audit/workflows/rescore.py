@@ -14,9 +14,8 @@ from datetime import UTC, datetime
 from audit.abilities import load_ability
 from audit.abilities.contract import Ability, Item
 from audit.abilities.presentation import AbilityWrapper
-from audit.answering.paired_answers import PairedAnswers
-from audit.answering.scores import Raw, read_raw
-from audit.answering.settlement import Settled, from_all, resettled
+from audit.answering.judgments import Judgment, fixed_judgment, saved_judgment
+from audit.answering.paired_answers import PairedAnswers, Raw, read_raw
 from audit.errors import AuditError
 from audit.reports.ability_rows import records, row_of
 from audit.reports.rows import AbilityRow, AnswerRecord, ItemRecord, RunReport
@@ -72,12 +71,12 @@ def rescored(run: RunReport, margins: Mapping[str, Margin]) -> RunReport:
     )
 
 
-def _judged(paired: PairedAnswers, old: AbilityRow, margin: Margin, seed: int) -> Settled:
+def _judged(paired: PairedAnswers, old: AbilityRow, margin: Margin, seed: int) -> Judgment:
     """About all the items; of a run that might stop early, what it would have found, block after block."""
     if old.stopping_rule is None:
-        return from_all(paired, margin, seed)
-    # The floor is that of all the questions, of which only those asked were saved.
-    return resettled(paired, old.stopping_rule, margin, floor=old.verdict.floor, seed=seed)
+        return fixed_judgment(paired, margin, seed)
+    # The floor is that of all the items, of which only those asked were saved.
+    return saved_judgment(paired, old.stopping_rule, margin, floor=old.verdict.floor, seed=seed)
 
 
 def _require_above_noise(old: AbilityRow, margin: Margin) -> None:

@@ -19,8 +19,8 @@ from typer.testing import CliRunner
 from audit import Audit
 from audit.abilities import load_ability
 from audit.abilities.contract import Answers, Item
-from audit.answering.crew import Crew, asked_by_all, crew_here
-from audit.answering.scores import read_raw
+from audit.answering.crew import Crew, answers_of_crew, current_crew
+from audit.answering.paired_answers import read_raw
 from audit.cli import app
 from audit.errors import AuditError, SharedError
 from audit.reports.folder import read_report
@@ -134,7 +134,7 @@ def test_answers_come_back_in_the_order_of_the_items(count: int, from_store: int
             asked_of[crew.rank] += [item.key for item in some]
             return read_raw(ability, some, [{"text": f"at {item.key}", "ids": []} for item in some], from_store)
 
-        found[crew.rank] = asked_by_all(crew, ability, items, ask)
+        found[crew.rank] = answers_of_crew(crew, ability, items, ask)
 
     found: list[Answers | None] = [None, None]
     table: list[object] = [None, None]
@@ -156,8 +156,8 @@ def test_one_process_has_every_share() -> None:
     assert crew.first
     assert crew.share("abc") == "abc"
     assert crew.gather(lambda: 3) == [3]
-    assert crew.from_first(lambda: None) is None
-    assert crew.first_ahead(lambda: 4) == crew.agree("a number", 4) == 4
+    assert crew.run_in_first(lambda: None) is None
+    assert crew.run_in_first_then_others(lambda: 4) == crew.agree("a number", 4) == 4
 
 
 @pytest.mark.parametrize(
@@ -174,5 +174,5 @@ def test_processes_that_would_share_a_device_are_refused(
     for name, value in {"WORLD_SIZE": 2, "RANK": 0, "LOCAL_RANK": 0, "LOCAL_WORLD_SIZE": 2}.items():
         monkeypatch.setenv(name, str(value))
     monkeypatch.setattr("torch.cuda.device_count", lambda: gpus)
-    with pytest.raises(AuditError, match=sentence), crew_here(device):
+    with pytest.raises(AuditError, match=sentence), current_crew(device):
         pass

@@ -10,9 +10,8 @@ from hypothesis import strategies as st
 from audit.abilities import load_ability
 from audit.abilities.contract import Answers, Item
 from audit.answering.crew import Crew
-from audit.answering.paired_answers import PairedAnswers
-from audit.answering.scores import read_raw
-from audit.answering.settlement import Settled, resettled, settled
+from audit.answering.judgments import Judgment, saved_judgment, sequential_judgment
+from audit.answering.paired_answers import PairedAnswers, read_raw
 from audit.verdicts import FAIL, INCONCLUSIVE, PASS
 from audit.verdicts.margins import Points
 from audit.verdicts.outcome import StoppingRule
@@ -33,12 +32,14 @@ def pair(base: Answers, edited: Answers) -> PairedAnswers:
     return PairedAnswers(ABILITY, base, (edited,))
 
 
-def found(base: Answers, edited: Answers, margin: float = 0.2, block: int = 8, crew: Crew | None = None) -> Settled:
+def found(base: Answers, edited: Answers, margin: float = 0.2, block: int = 8, crew: Crew | None = None) -> Judgment:
     """What is settled of these answers, of which only those that are wanted are looked at."""
     clusters = [item.cluster for item in base.items]
     whole = pair(base, edited)
     rule = stopping_rule(clusters, block)
-    return settled(lambda count: whole.part(0, count), clusters, rule, Points(margin), floor=0.0, seed=0, crew=crew)
+    return sequential_judgment(
+        lambda count: whole.part(0, count), clusters, rule, Points(margin), floor=0.0, seed=0, crew=crew
+    )
 
 
 def test_no_more_is_taken_than_a_verdict_needs() -> None:
@@ -74,7 +75,7 @@ def test_saved_answers_settle_as_they_did_when_they_were_asked(drawn: list[tuple
     base, edited = asked([True] * len(names), names), asked(right, names)
     first = found(base, edited, margin)
     assert first.rule is not None
-    again = resettled(first.answers, first.rule, Points(margin), floor=0.0, seed=0)
+    again = saved_judgment(first.answers, first.rule, Points(margin), floor=0.0, seed=0)
     assert again.verdict == first.verdict
     assert again.harm_p == first.harm_p
     ends = [item.cluster for item in first.answers.base.items]
@@ -83,7 +84,7 @@ def test_saved_answers_settle_as_they_did_when_they_were_asked(drawn: list[tuple
 
 def test_saved_answers_that_do_not_suffice_settle_nothing() -> None:
     base = asked([True] * 20, [str(k) for k in range(20)])
-    again = resettled(pair(base, base), StoppingRule((100,), 8), Points(0.05), floor=0.0, seed=0)
+    again = saved_judgment(pair(base, base), StoppingRule((100,), 8), Points(0.05), floor=0.0, seed=0)
     assert again.verdict.outcome is INCONCLUSIVE and again.verdict.n == 20
 
 

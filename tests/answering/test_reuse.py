@@ -11,8 +11,7 @@ from audit import Audit
 from audit.abilities import ABILITIES, load_ability
 from audit.abilities.contract import Ability, Answers, Item
 from audit.abilities.data.sources import items
-from audit.answering.answers import ask
-from audit.answering.reuse import Reuse
+from audit.answering.answers import Reuse, ask
 from audit.models.codebook import Codebook
 from audit.models.demonstrations import Demonstrations, NewFact
 from audit.models.language_model import LanguageModel
@@ -161,7 +160,7 @@ def test_nothing_is_drafted_in_half_precision(questions: dict[str, tuple[Item, .
         found = ask(lm, ability, questions[name], patch=patch, reuse=reuse)
         assert found.raw == ask(lm, ability, questions[name], patch=patch).raw  # to the last bit
         assert reuse.counts.drafts == 0
-        assert (reuse.counts.shared > 0) == (name == "dialogue")
+        assert (reuse.counts.block_tokens_shared > 0) == (name == "dialogue")
 
 
 def test_an_audit_tells_what_was_shared_and_answers_the_same_without(world: SmallWorld) -> None:
@@ -173,5 +172,5 @@ def test_an_audit_tells_what_was_shared_and_answers_the_same_without(world: Smal
     assert answers[0] == answers[1]
     assert any(len(set(said)) > 1 for said in answers[0])
     (sentence,) = reuse_sentences(shared.taken_over)
-    assert sentence.startswith("reuse: ") and "of 6 answers stood as the base model wrote them" in sentence
+    assert sentence.startswith("reuse: ") and "of 6 edited answers equal the base model's" in sentence
     assert reuse_sentences(alone.taken_over) == ()

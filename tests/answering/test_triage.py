@@ -11,39 +11,37 @@ import pytest
 from audit import Audit
 from audit.abilities import ABILITIES, load_ability
 from audit.abilities.contract import Ability, Item
-from audit.answering.interview import Interview
-from audit.answering.paired_answers import PairedAnswers
-from audit.answering.scores import read_raw
-from audit.answering.triage import QUESTIONS, triage
-from audit.editing.steps import EditedModel
+from audit.answering.paired_answers import PairedAnswers, read_raw
+from audit.answering.run_answers import AbilityRun
+from audit.answering.triage import ITEMS, triage
 from audit.errors import AuditError, CollapsedError
 from audit.measures.integrity import Integrity
 from audit.models.language_model import LanguageModel
-from audit.models.patches import identity_patch
+from audit.models.patches import Patch, identity_patch
 from audit.reports.run_sentences import verdict_line
 from tests.tiny_models import build_tiny_gpt2
 
-BROKEN, GARBLED, FLUENT, SOUND = (EditedModel(identity_patch(), ()) for _ in range(4))
+BROKEN, GARBLED, FLUENT, SOUND = (identity_patch() for _ in range(4))
 PERPLEXITY = {BROKEN: math.nan, GARBLED: 1e6, FLUENT: 1e6, SOUND: 2.5}
 
 
-def integrity_of(model: EditedModel) -> Integrity:
-    return Integrity(True, model is not BROKEN, {"w": 3.0}, 2.0, PERPLEXITY[model])
+def integrity_of(patch: Patch) -> Integrity:
+    return Integrity(True, patch is not BROKEN, {"w": 3.0}, 2.0, PERPLEXITY[patch])
 
 
 @dataclass(frozen=True)
-class FakeInterview:
-    """Everybody answers "0" to open questions; the garbled model never stops."""
+class FakeRun:
+    """All models answer "0" to the items of `open_qa`; the garbled model never stops."""
 
     ability: Ability
     asked: list[str]
-    models: Sequence[EditedModel] = ()
-    questions: Sequence[Item] = tuple(Item(str(k), "open_qa", {}, ("0",), "c") for k in range(10))
+    patches: Sequence[Patch] = ()
+    items: Sequence[Item] = tuple(Item(str(k), "open_qa", {}, ("0",), "c") for k in range(10))
 
-    def both(self, some: Sequence[Item]) -> PairedAnswers:
+    def paired_answers(self, some: Sequence[Item]) -> PairedAnswers:
         self.asked.append(self.ability.name)
-        assert len(some) == QUESTIONS
-        said = [["run " * 30 if model is GARBLED else "0"] * len(some) for model in (None, *self.models)]
+        assert len(some) == ITEMS
+        said = [["run " * 30 if patch is GARBLED else "0"] * len(some) for patch in (None, *self.patches)]
         base, *edited = [
             read_raw(self.ability, some, [{"text": text, "ids": list(range(len(text) // 4))} for text in one])
             for one in said
@@ -51,19 +49,19 @@ class FakeInterview:
         return PairedAnswers(self.ability, base, tuple(edited))
 
 
-class Interviews:
-    """Hands out interviews of open questions under the names of all abilities; those of `missing` cannot be had."""
+class FakeRuns:
+    """Fake runs of `open_qa` under the names of all abilities; those of `missing` have no data."""
 
     def __init__(self, missing: Sequence[str] = ()) -> None:
         self.asked: list[str] = []
         self._missing = missing
 
-    def __call__(self, name: str) -> Interview:
+    def __call__(self, name: str) -> AbilityRun:
         if name in self._missing:
             raise AuditError(f"{name}: no such file")
         choice = load_ability(name).decoding is None
-        interview: Any = FakeInterview(load_ability(name if choice else "open_qa"), self.asked)
-        return interview  # type: ignore[no-any-return]
+        run: Any = FakeRun(load_ability(name if choice else "open_qa"), self.asked)
+        return run  # type: ignore[no-any-return]
 
 
 @pytest.fixture(scope="module")
@@ -72,49 +70,49 @@ def lm() -> LanguageModel:
 
 
 def test_a_sound_model_is_asked_nothing(lm: LanguageModel) -> None:
-    interviews = Interviews()
-    assert triage([SOUND], integrity_of, interviews, lm) is None
-    assert not interviews.asked
+    runs = FakeRuns()
+    assert triage([SOUND], integrity_of, runs, lm) is None
+    assert not runs.asked
 
 
 def test_a_broken_model_is_asked_nothing_either(lm: LanguageModel) -> None:
-    interviews = Interviews()
-    assert triage([BROKEN], integrity_of, interviews, lm) == (
+    runs = FakeRuns()
+    assert triage([BROKEN], integrity_of, runs, lm) == (
         "The edited model has collapsed: its logits on plain text are NaN or infinite."
     )
-    assert not interviews.asked
+    assert not runs.asked
 
 
 def test_a_garbled_model_is_asked_no_more_than_it_takes(lm: LanguageModel) -> None:
-    interviews = Interviews()
-    sentence = triage([GARBLED], integrity_of, interviews, lm)
+    runs = FakeRuns()
+    sentence = triage([GARBLED], integrity_of, runs, lm)
     assert sentence is not None
-    assert "12 of 12 answers no longer end" in sentence
-    assert len(interviews.asked) == 3
+    assert "12 of 12 answers" in sentence
+    assert len(runs.asked) == 3
 
 
 def test_abilities_that_cannot_be_asked_are_passed_over(lm: LanguageModel) -> None:
-    interviews = Interviews(missing=("reasoning", "nli"))
-    assert triage([GARBLED], integrity_of, interviews, lm) is not None
-    assert triage([GARBLED], integrity_of, Interviews(missing=tuple(ABILITIES)), lm) is None  # nothing was shown
+    runs = FakeRuns(missing=("reasoning", "nli"))
+    assert triage([GARBLED], integrity_of, runs, lm) is not None
+    assert triage([GARBLED], integrity_of, FakeRuns(missing=tuple(ABILITIES)), lm) is None  # nothing was shown
 
 
 def test_a_model_that_still_answers_is_let_through(lm: LanguageModel) -> None:
-    interviews = Interviews()
-    assert triage([FLUENT], integrity_of, interviews, lm) is None
-    assert len(interviews.asked) == len(ABILITIES) - 1  # all that are written
+    runs = FakeRuns()
+    assert triage([FLUENT], integrity_of, runs, lm) is None
+    assert len(runs.asked) == len(ABILITIES) - 1  # all that are written
 
 
 def test_of_several_models_all_must_have_collapsed_and_the_first_sound_one_ends_the_search(lm: LanguageModel) -> None:
-    measured: list[EditedModel] = []
+    measured: list[Patch] = []
 
-    def noting(model: EditedModel) -> Integrity:
-        measured.append(model)
-        return integrity_of(model)
+    def noting(patch: Patch) -> Integrity:
+        measured.append(patch)
+        return integrity_of(patch)
 
-    assert triage([BROKEN, SOUND, BROKEN], noting, Interviews(), lm) is None
+    assert triage([BROKEN, SOUND, BROKEN], noting, FakeRuns(), lm) is None
     assert measured == [BROKEN, SOUND]
-    sentence = triage([BROKEN, GARBLED, BROKEN], integrity_of, Interviews(), lm)
+    sentence = triage([BROKEN, GARBLED, BROKEN], integrity_of, FakeRuns(), lm)
     assert sentence is not None
     assert sentence.endswith("So have the 2 others, each edited for itself.")
 
@@ -127,7 +125,7 @@ def ruined(tmp_path: Path, **more: Any) -> Audit:
 
 def test_a_ruined_pocket_model_fails_before_it_is_asked_and_is_asked_without_triage(tmp_path: Path) -> None:
     audit = ruined(tmp_path)
-    with pytest.raises(CollapsedError, match=r"guess among 1,728 tokens .* --no-triage asks them all"):
+    with pytest.raises(CollapsedError, match=r"guess among 1,728 tokens .* Use --no-triage to ask them anyway"):
         audit.verdict("sentiment")
     report = audit.run(["sentiment", "open_qa"])
     assert (report.outcome, report.abilities, report.unasked) == ("FAIL", (), {})
@@ -146,11 +144,11 @@ def test_a_ruined_pocket_model_fails_before_it_is_asked_and_is_asked_without_tri
 
 
 def test_nothing_is_measured_twice(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from audit.editing import measures as edit_measures
+    from audit.editing import edit_run
 
     calls: list[str] = []
-    real = edit_measures.perplexity
-    monkeypatch.setattr(edit_measures, "perplexity", lambda *given: calls.append("base") or real(*given))
+    real = edit_run.perplexity
+    monkeypatch.setattr(edit_run, "perplexity", lambda *given: calls.append("base") or real(*given))
     audit = ruined(tmp_path, editor="identity", editor_config={}, use_store=False, store=None)
     assert audit.collapse is None
     assert audit.integrity.sound

@@ -16,9 +16,8 @@ from audit.abilities import ABILITIES, load_ability
 from audit.abilities.contract import Ability, Answer, Answers, Item
 from audit.abilities.data.sources import FolderSource, items
 from audit.abilities.sentiment import Sentiment
-from audit.answering import scores as scoring
-from audit.answering.paired_answers import PairedAnswers
-from audit.answering.scores import read_raw
+from audit.answering import paired_answers as scoring
+from audit.answering.paired_answers import PairedAnswers, read_raw
 from audit.cli import app
 from audit.reports.ability_rows import compare, records
 from audit.reports.folder import read_report, write_report

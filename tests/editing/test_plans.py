@@ -256,8 +256,8 @@ SPOILT = pytest.mark.parametrize(
     [
         (lambda root: flip_a_bit(root / "00002" / "deltas.safetensors"), "save it again"),
         (lambda root: (root / "plan.json").write_text("{"), "its plan.json cannot be read; give another folder"),
-        (lambda root: (root / "plan.json").unlink(), "it holds other files and no plan.json; give another folder"),
-        (lambda root: WeightPatch({}).save(root), "not the one that its plan.json tells of; give another folder"),
+        (lambda root: (root / "plan.json").unlink(), "it holds other files but no plan.json; give another folder"),
+        (lambda root: WeightPatch({}).save(root), "not the one that plan.json names; give another folder"),
     ],
     ids="patch plan.json no-plan.json exchanged".split(),
 )
@@ -407,7 +407,7 @@ def test_a_folder_that_cannot_be_written_is_one_sentence(
 ) -> None:
     (tmp_path / "file").write_text("", encoding="utf-8")
     folder = the_folder(tiny_gpt2, tmp_path / "file" / "plan", in_store=in_store)
-    with pytest.raises(AuditError, match=r"the edit plan cannot be kept in .* \(.*\); "):
+    with pytest.raises(AuditError, match=r"the edit plan cannot be stored in .* \(.*\); "):
         apply(tiny_gpt2, Nudge(), PLANS["one by one"], folder)
 
 

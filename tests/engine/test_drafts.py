@@ -10,7 +10,8 @@ from audit.engine import Decoding
 from audit.engine import drafts as drafts_module
 from audit.engine.drafts import write_from_drafts
 from audit.engine.generation import GeneratedText, end_tokens, write_answers
-from audit.engine.lower_blocks import LowerStates, ReuseCounts
+from audit.engine.lower_blocks import LowerStates
+from audit.engine.reuse_counts import ReuseCounts
 from audit.errors import AuditError
 from audit.models.language_model import LanguageModel
 from audit.models.patches import identity_patch
@@ -65,7 +66,8 @@ def test_accepted_drafts_are_not_decoded(lm: LanguageModel) -> None:
         found = write_from_drafts(lm, PROMPTS, drafted(base), ENDLESS, lower=states, counts=counts)
     assert found == base
     assert runs[:2] == [0, 0] and 1 <= runs[2] <= 3  # a few portions, no steps
-    assert (counts.accepted, counts.drafts, counts.shared) == (len(PROMPTS), len(PROMPTS), 2 * counts.computed)
+    assert (counts.drafts_stood, counts.drafts) == (len(PROMPTS), len(PROMPTS))
+    assert 3 * counts.block_tokens_shared == 2 * counts.block_tokens
 
 
 def wrong(ids: tuple[int, ...]) -> tuple[int, ...]:
@@ -164,7 +166,7 @@ def test_drafts_are_given_up_when_too_few_tokens_are_accepted(
     drafts = {number: wrong(one.ids) for number, one in enumerate(expected)}
     counts = ReuseCounts()
     assert write_from_drafts(lm, PROMPTS, drafts, ENDLESS, counts=counts, token_budget=90) == expected
-    assert counts.accepted == 0 and 0 < counts.drafts < len(PROMPTS) / 2
+    assert counts.drafts_stood == 0 and 0 < counts.drafts < len(PROMPTS) / 2
 
 
 @pytest.mark.parametrize("limit", [1 << 30, 20_000])
@@ -180,7 +182,7 @@ def test_a_common_prefix_is_computed_once(lm: LanguageModel, limit: int) -> None
             assert write_from_drafts(lm, prompts, drafted(base), ENDLESS, lower=states, token_budget=300) == expected
     counts = ReuseCounts()
     write_from_drafts(lm, prompts, drafted(base), ENDLESS, counts=counts, lower=states)
-    run = (counts.computed + counts.shared) / lm.anatomy.depth
+    run = counts.block_tokens / lm.anatomy.depth
     whole = sum(len(encode(lm.tokenizer, prompt)) + len(one.ids) for prompt, one in zip(prompts, base, strict=True))
     assert run < (0.8 if limit > 20_000 else 0.9) * whole
 

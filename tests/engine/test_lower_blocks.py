@@ -9,7 +9,8 @@ import torch
 
 from audit.engine import prefill as prefill_module
 from audit.engine.likelihoods import rank
-from audit.engine.lower_blocks import FromLowerStates, LowerStates, ReuseCounts
+from audit.engine.lower_blocks import FromLowerStates, LowerStates
+from audit.engine.reuse_counts import ReuseCounts
 from audit.models.language_model import LanguageModel
 from audit.models.patches import DenseDelta, WeightPatch
 from tests.editors.tiny_families import FAMILIES, build_family
@@ -147,9 +148,9 @@ def test_block_tokens_are_counted(tiny_llama: LanguageModel) -> None:
     states, base, edited = LowerStates(2), ReuseCounts(), ReuseCounts()
     ranked(tiny_llama, states.forward(tiny_llama, base))
     ranked(tiny_llama, states.forward(tiny_llama, edited))
-    assert base.shared == 0
-    assert edited.shared == 2 * edited.computed == base.computed * 2 // 3
-    assert edited.shared == 2 * edited.computed
+    assert base.block_tokens_shared == 0
+    assert edited.block_tokens == base.block_tokens
+    assert 3 * edited.block_tokens_shared == 2 * edited.block_tokens
 
 
 def test_a_collapsed_model_gives_nan_as_it_does_alone(tiny_llama: LanguageModel) -> None:

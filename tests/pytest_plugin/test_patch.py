@@ -65,7 +65,7 @@ def test_another_plan_is_refused_before_editing(real_suites: RealSuites, world: 
 def test_a_folder_with_other_things_in_it_is_refused(real_suites: RealSuites, world: SmallWorld) -> None:
     result = real_suites.run(world, "--editor", "vandal", "--patch", ".")
     assert result.ret == pytest.ExitCode.USAGE_ERROR
-    result.stderr.fnmatch_lines(["ERROR: --patch . cannot be used: it holds other files and no plan.json; *"])
+    result.stderr.fnmatch_lines(["ERROR: --patch . cannot be used: it holds other files but no plan.json; *"])
 
 
 def test_instance_single_writes_one_patch_per_request(real_suites: RealSuites, world: SmallWorld) -> None:

@@ -6,6 +6,7 @@ from xml.etree import ElementTree
 import pytest
 
 import audit.audit
+import audit.editing.edit_run
 
 # A run inside this process forgets whatever it imports itself, and numpy and torch cannot be imported twice.
 import audit.models.loading
@@ -43,7 +44,7 @@ def test_no_model_is_loaded_and_nothing_is_written(preflight: PreflightSuites, m
     def loading(*_: object, **__: object) -> None:
         raise AssertionError("a model is loaded")
 
-    monkeypatch.setattr(audit.audit, "load_language_model", loading)
+    monkeypatch.setattr(audit.editing.edit_run, "load_language_model", loading)
     monkeypatch.setattr(audit.models.loading._models, "from_pretrained", loading)
     monkeypatch.setattr(audit.models.loading._tokenizers, "from_pretrained", loading)
     monkeypatch.setattr(audit.audit.Audit, "prepare", loading)

@@ -3,7 +3,7 @@
 from dataclasses import fields, replace
 from typing import Any
 
-from audit.reports.reuse import TakenOver
+from audit.engine.reuse_counts import ReuseCounts
 from audit.reports.rows import (
     AbilityRow,
     AnswerRecord,
@@ -138,7 +138,7 @@ REPORT = RunReport(
     fingerprints={"weights": "0f" * 32},
     versions={"torch": "2.13.0"},
     command="pytest suites/ --editor memit",
-    taken_over=TakenOver(answers=20, answers_known=5),
+    taken_over=ReuseCounts(answers=20, answers_known=5),
     items=(
         ItemRecord(
             ability="reasoning",

@@ -1,34 +1,35 @@
-"""What was taken over is told in sentences, and added up over the processes of a run."""
+"""The sentences about reuse, and the sum over the processes of a run."""
 
 from hypothesis import given
 from hypothesis import strategies as st
 
-from audit.reports.reuse import TakenOver, reuse_sentences, summed
+from audit.engine.reuse_counts import ReuseCounts
+from audit.reports.reuse import reuse_sentences
 
-COUNTS = st.builds(TakenOver, *[st.integers(0, 1000)] * 8)
+COUNTS = st.builds(ReuseCounts, *[st.integers(0, 1000)] * 8)
 
 
-def test_nothing_taken_over_is_not_told() -> None:
-    assert reuse_sentences(TakenOver(edits=10, answers=1600, block_tokens=5000, drafts=800)) == ()
+def test_no_reuse_has_no_sentence() -> None:
+    assert reuse_sentences(ReuseCounts(edits=10, answers=1600, block_tokens=5000, drafts=800)) == ()
 
 
 def test_each_kind_has_its_sentence() -> None:
-    assert reuse_sentences(TakenOver(10, 4, 1600, 800, 300, 100, 800, 790)) == (
+    assert reuse_sentences(ReuseCounts(10, 4, 1600, 800, 300, 100, 800, 790)) == (
         "edits: 4 of 10 come from an interrupted run",
         "answers: 800 of 1600 come from earlier runs",
         "reuse: 790 of 800 edited answers equal the base model's; "
         "33% of the edited models' block computations were shared with the base model's",
     )
-    assert reuse_sentences(TakenOver(drafts=8, drafts_stood=1)) == (
+    assert reuse_sentences(ReuseCounts(drafts=8, drafts_stood=1)) == (
         "reuse: 1 of 8 edited answers equal the base model's",
     )
 
 
 @given(COUNTS, COUNTS)
-def test_processes_add_up_but_for_the_edits_that_they_share(one: TakenOver, other: TakenOver) -> None:
-    both = summed([one, other])
-    assert both == summed([other, one])
+def test_processes_add_up_but_for_the_edits_that_they_share(one: ReuseCounts, other: ReuseCounts) -> None:
+    both = ReuseCounts.sum_of([one, other])
+    assert both == ReuseCounts.sum_of([other, one])
     assert both.answers == one.answers + other.answers
     assert both.drafts_stood == one.drafts_stood + other.drafts_stood
     assert both.edits == max(one.edits, other.edits)
-    assert summed([one]) == one
+    assert ReuseCounts.sum_of([one]) == one

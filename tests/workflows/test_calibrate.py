@@ -9,7 +9,9 @@ import torch
 
 import audit.workflows.calibrate as calibration
 from audit.abilities.contract import Answers
-from audit.answering.items import questions_of
+from audit.answering.answers import AnswerLogs
+from audit.answering.items import items_of
+from audit.answering.noise_floors import kept_calibration
 from audit.audit import Audit
 from audit.errors import AuditError
 from audit.models.language_model import LanguageModel
@@ -121,11 +123,11 @@ def test_a_new_calibration_replaces_the_old_one(
 def test_other_items_of_an_ability_have_their_own_floor(world: SmallWorld, tmp_path: Path) -> None:
     calibrate(settings(world, tmp_path), ["open_qa"])
     audit = Audit(settings(world, tmp_path))
-    log, wanted = audit._log_of(None), audit.settings
-    assert calibration.calibrated(log, "open_qa", wanted, str(world.rows)) is not None
-    assert calibration.calibrated(log, "open_qa", wanted, "pocket") is None
-    assert calibration.calibrated(log, "open_qa", settings(world, tmp_path, shots=1), str(world.rows)) is None
-    assert calibration.calibrated(log, "open_qa", settings(world, tmp_path, protocol="gu2024"), "x") is None
+    log, wanted = AnswerLogs(audit.edit_run.logs.store).of(audit.known), audit.settings
+    assert kept_calibration(log, "open_qa", wanted, str(world.rows)) is not None
+    assert kept_calibration(log, "open_qa", wanted, "pocket") is None
+    assert kept_calibration(log, "open_qa", settings(world, tmp_path, shots=1), str(world.rows)) is None
+    assert kept_calibration(log, "open_qa", settings(world, tmp_path, protocol="gu2024"), "x") is None
 
 
 @pytest.mark.parametrize(("dtype", "held"), [("float32", False), ("bfloat16", True)])
@@ -174,7 +176,7 @@ def test_the_other_batches_are_shuffled_and_small(
 ) -> None:
     wanted = settings(world, tmp_path)
     audit = Audit(wanted)
-    ability, items = questions_of("open_qa", audit.source, audit.lm, wanted)
+    ability, items = items_of("open_qa", audit.source, audit.lm, wanted)
     batches: list[list[str]] = []
 
     def ask(lm: Any, ability: Any, some: Any) -> Answers:

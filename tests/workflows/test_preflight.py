@@ -11,10 +11,10 @@ from audit.abilities import ABILITIES, PROTOCOLS
 from audit.abilities.contract import Item
 from audit.abilities.data.sources import FolderSource, PocketSource, items
 from audit.abilities.presentation import present_ability
-from audit.answering.items import drawn_questions
+from audit.answering.items import drawn_items
+from audit.engine.reuse_counts import ReuseCounts
 from audit.errors import AuditError, UnaskedError
 from audit.reports.folder import write_report
-from audit.reports.reuse import TakenOver
 from audit.reports.rows import AbilityRow, AnswerRecord, ItemRecord, RunReport
 from audit.reports.workflows.preflight import CERTIFIABLE, DEPENDS, TOO_SMALL
 from audit.settings.options import AuditSettings
@@ -47,7 +47,7 @@ def past_run(tmp_path: Path, *rows: AbilityRow, items: tuple[ItemRecord, ...] = 
         rows,
         settings=AuditSettings(model="pocket-gpt2").plain() | header,
         seconds={"base answers": 100.0, "edited answers": 50.0},
-        taken_over=TakenOver(answers=2 * sum(row.verdict.n for row in rows)),
+        taken_over=ReuseCounts(answers=2 * sum(row.verdict.n for row in rows)),
         items=items,
     )
     return replace(report, folder=str(write_report(report, tmp_path)))
@@ -59,7 +59,7 @@ def row(ability: str = "nli", **what: Any) -> AbilityRow:
 
 def test_the_items_are_those_of_an_audit(tmp_path: Path) -> None:
     found = preflight(tmp_path, limit=30, seed=3).assess("dialogue")
-    _, drawn = drawn_questions("dialogue", PocketSource(), AuditSettings(limit=30, seed=3))
+    _, drawn = drawn_items("dialogue", PocketSource(), AuditSettings(limit=30, seed=3))
     assert (found.items, found.clusters) == (30, len({item.cluster for item in drawn}))
 
 
@@ -83,7 +83,7 @@ def test_graded_abilities_are_named(name: str, protocol: str, tmp_path: Path) ->
 
 
 def test_the_weight_of_a_sentence_is_its_number_of_entities(tmp_path: Path) -> None:
-    ability, drawn = drawn_questions("ner", PocketSource(), AuditSettings(limit=20))
+    ability, drawn = drawn_items("ner", PocketSource(), AuditSettings(limit=20))
     assert Sample.of(ability, drawn).weights == tuple(len(item.gold) for item in drawn)
 
 
@@ -141,7 +141,7 @@ def test_the_size_of_graded_changes_comes_from_the_past_run(tmp_path: Path) -> N
 
 
 def test_the_size_of_changes_of_a_corpus_metric_comes_from_the_counts_of_the_saved_answers(tmp_path: Path) -> None:
-    ability, drawn = drawn_questions("ner", PocketSource(), AuditSettings(limit=200))
+    ability, drawn = drawn_items("ner", PocketSource(), AuditSettings(limit=200))
 
     def record(k: int, item: Item) -> ItemRecord:
         base, after = ability.gold_answer(item), "" if k < 40 else ability.gold_answer(item)
@@ -199,7 +199,7 @@ def test_a_share_depends_on_the_base_score_without_a_past_run(tmp_path: Path) ->
     unknown = preflight(tmp_path).assess("open_qa", "90%")
     assert (unknown.margin, unknown.prospect, unknown.changes) == (None, DEPENDS, ASSUMED_CHANGES)
     assert unknown.needed_base is not None
-    ability, drawn = drawn_questions("open_qa", PocketSource(), AuditSettings())
+    ability, drawn = drawn_items("open_qa", PocketSource(), AuditSettings())
     floor = ability.floor(drawn)
     assert unknown.smallest_margin == pytest.approx(0.1 * (unknown.needed_base - floor))
     past_run(tmp_path, row("open_qa", base=0.9))
@@ -251,7 +251,7 @@ def test_the_time_covers_every_edited_model(tmp_path: Path) -> None:
 def test_answers_from_the_store_are_not_timed(tmp_path: Path) -> None:
     known = replace(row("nli"), base_from_store=True)
     report = past_run(tmp_path, known)
-    again = replace(report, taken_over=TakenOver(answers=400, answers_known=200), header=replace(HEADER, seed=1))
+    again = replace(report, taken_over=ReuseCounts(answers=400, answers_known=200), header=replace(HEADER, seed=1))
     (tmp_path / "only").mkdir()
     write_report(again, tmp_path / "only")
     flight = preflight(tmp_path / "only")
@@ -259,7 +259,7 @@ def test_answers_from_the_store_are_not_timed(tmp_path: Path) -> None:
     assert flight.report().seconds == pytest.approx(
         2 * 50
     )  # the base answers' time says nothing, so the edited ones' does
-    write_report(replace(again, taken_over=TakenOver(answers=400, answers_known=300)), tmp_path / "partly")
+    write_report(replace(again, taken_over=ReuseCounts(answers=400, answers_known=300)), tmp_path / "partly")
     assert preflight(tmp_path / "partly")._past.speed(lambda _: 1.0) is None
 
 

@@ -7,68 +7,11 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from math import ceil
 from pathlib import Path
-from typing import Any
 
 from rich.table import Table
 
-from audit.errors import AuditError
+from audit.answering.noise_floors import HALF, Calibration
 from audit.reports.folder import write_findings
-from audit.verdicts.margins import Margin, Retained
-from audit.verdicts.noise import NoiseFloor
-
-HALF = ("bfloat16", "float16")
-
-
-@dataclass(frozen=True)
-class Calibration:
-    """One ability of the unedited model, asked twice.
-
-    `base` is its score the first time, `chance` the floor of the ability. `batches` compares with the same items in
-    other batches, `arithmetic` with the same weights in dtype `other` instead of `dtype` (None if not possible).
-    """
-
-    ability: str
-    base: float
-    chance: float
-    dtype: str
-    other: str
-    batches: NoiseFloor
-    arithmetic: NoiseFloor | None = None
-
-    @property
-    def held(self) -> NoiseFloor:
-        """The floor for margins; in half precision it includes `arithmetic`, as rounding decides near ties."""
-        if self.dtype in HALF and self.arithmetic is not None:
-            return max(self.batches, self.arithmetic, key=lambda noise: noise.floor)
-        return self.batches
-
-    def require(self, margin: Margin) -> NoiseFloor:
-        """The noise floor, if the margin is not below it.
-
-        A share to keep of a base score at chance is a margin of 0; it is not refused, as its verdict is INCONCLUSIVE.
-
-        Raises:
-            AuditError: the margin is below the noise floor.
-        """
-        points, shared = margin.at(self.base, self.chance), isinstance(margin, Retained)
-        refusal = self.held.refusal(self.ability, points, str(margin) if shared else None)
-        if refusal is not None and not (shared and points == 0):
-            raise AuditError(refusal)
-        return self.held
-
-    def plain(self) -> dict[str, Any]:
-        """The fields as data for JSON."""
-        return asdict(self)
-
-    @classmethod
-    def from_plain(cls, plain: Mapping[str, Any]) -> "Calibration":
-        """The calibration whose `plain` this is."""
-        arithmetic = plain["arithmetic"]
-        floors = {
-            "batches": NoiseFloor(**plain["batches"]),
-            "arithmetic": None if arithmetic is None else NoiseFloor(**arithmetic),
-        }
-        return cls(**{**plain, **floors})
 
 
 @dataclass(frozen=True)

@@ -9,10 +9,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from rich.console import Console
 
+from audit.answering.noise_floors import Calibration
 from audit.errors import AuditError
 from audit.reports.workflows.calibration import (
     Calibrated,
-    Calibration,
     calibration_markdown,
     calibration_table,
     write_calibration,

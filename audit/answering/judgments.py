@@ -1,0 +1,75 @@
+"""From paired answers to a verdict: of all items at once, or block by block until the verdict is certain.
+
+    found = sequential_judgment(answers, clusters, rule, Points(0.05), floor=0.5, seed=0)  # takes answers as needed
+    found.verdict, found.answers
+
+No model is needed. `audit.verdicts.sequential` says how the error rate is kept over all looks.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from audit.answering.crew import Crew
+from audit.answering.paired_answers import PairedAnswers
+from audit.verdicts.margins import Margin
+from audit.verdicts.outcome import StoppingRule, Verdict
+from audit.verdicts.sequential import SequentialVerdict
+
+
+@dataclass(frozen=True, eq=False)
+class Judgment:
+    """A verdict and the answers that it rests on, in the order in which they were given.
+
+    `harm_p` is the p-value of harm, None where stopping left nothing to test. `rule` is None for a run that
+    does not stop early.
+    """
+
+    verdict: Verdict
+    answers: PairedAnswers
+    harm_p: float | None
+    rule: StoppingRule | None = None
+
+
+def fixed_judgment(answers: PairedAnswers, margin: Margin, seed: int) -> Judgment:
+    """The judgment of a fixed sample: all the answers."""
+    return Judgment(answers.verdict(margin=margin, seed=seed), answers, answers.harm_p_value(seed=seed))
+
+
+def sequential_judgment(
+    answers: Callable[[int], PairedAnswers],
+    clusters: Sequence[str],
+    rule: StoppingRule,
+    margin: Margin,
+    *,
+    floor: float,
+    seed: int,
+    crew: Crew | None = None,
+) -> Judgment:
+    """Take more answers, whole clusters at a time, until the verdict is certain or all answers are taken.
+
+    `clusters` are those of the items in the order in which they are asked; `answers(n)` gives the paired answers to the
+    first n. All processes of a `crew` continue or stop as the first one does, because they share the items.
+    """
+    sequential, first = SequentialVerdict(margin, floor, rule, seed=seed), crew or Crew()
+    end = 0
+    while end < len(clusters) and (further := first.run_in_first(lambda: sequential.further)):
+        start, end = end, _whole_clusters(clusters, end + further)
+        taken = answers(end)
+        sequential.add(**vars(taken.part(start, end).scores))
+    return Judgment(sequential.verdict(), taken, sequential.harm_p_value(), rule)
+
+
+def saved_judgment(saved: PairedAnswers, rule: StoppingRule, margin: Margin, *, floor: float, seed: int) -> Judgment:
+    """The sequential judgment of saved answers, in their order; other scores or another margin may stop it sooner.
+
+    If the rule asks for more answers than were saved, the verdict is INCONCLUSIVE.
+    """
+    clusters = [item.cluster for item in saved.base.items]
+    return sequential_judgment(lambda count: saved.part(0, count), clusters, rule, margin, floor=floor, seed=seed)
+
+
+def _whole_clusters(clusters: Sequence[str], end: int) -> int:
+    """The first place at or after `end` where a cluster ends."""
+    while end < len(clusters) and clusters[end] == clusters[end - 1]:
+        end += 1
+    return min(end, len(clusters))

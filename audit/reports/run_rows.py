@@ -1,0 +1,62 @@
+"""Rows of a run besides its abilities: the header, the scores of the edits, and the checks of the weights."""
+
+from datetime import datetime
+from typing import TYPE_CHECKING
+
+from audit.editing.identity import EditSummary
+from audit.reports.rows import EditScore, IntegrityRow, RunHeader
+from audit.settings.options import AuditSettings
+
+if TYPE_CHECKING:
+    from audit.measures.edit_success import EditScores
+    from audit.measures.integrity import Integrity
+
+
+def run_header(
+    wanted: AuditSettings, edits: EditSummary, *, data: str, started: datetime, loaded: tuple[str | None, str, str]
+) -> RunHeader:
+    """The header of a run with these settings.
+
+    `data` is the name of the abilities' source; `loaded` the revision, device and dtype of the model.
+    """
+    revision, device, dtype = loaded
+    return RunHeader(
+        started=started.isoformat(timespec="seconds"),
+        model=wanted.model,
+        revision=revision,
+        editor=edits.method,
+        edits=edits.origin,
+        plan=edits.plan,
+        edit_count=edits.edit_count,
+        device=device,
+        dtype=dtype,
+        seed=wanted.seed,
+        limit=wanted.limit,
+        restraint=edits.restraint,
+        patch_from=edits.patch_from,
+        checkpoint=edits.checkpoint,
+        data=data,
+        protocol=wanted.protocol,
+        shots=wanted.shots,
+        chat_template=wanted.chat_template,
+    )
+
+
+def edit_score_rows(scores: "EditScores") -> tuple[EditScore, ...]:
+    """One row for each score of the edits that their requests have probes for."""
+    return tuple(
+        EditScore(measure, protocol, rate.value, rate.n, rate.lower, rate.upper)
+        for measure, protocol, rate in scores.entries()
+        if rate is not None
+    )
+
+
+def integrity_rows(integrity: "Integrity") -> tuple[IntegrityRow, ...]:
+    """One row for each check of the edited weights."""
+    return tuple(IntegrityRow(check.name, check.value, check.sound, check.sentence) for check in integrity.checks)
+
+
+def restored_row(restored: bool) -> IntegrityRow:
+    """The check that the weights after the run are those before it."""
+    are = "are what they were before it, bit for bit" if restored else "differ: a patch was not taken back"
+    return IntegrityRow("weights restored", restored, restored, f"After the run the weights {are}.")
