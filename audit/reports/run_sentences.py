@@ -157,7 +157,7 @@ def _flip_sentence(reports: Sequence[FlipReport]) -> str:
     items = sum(one.mentioning.items for one in reports)
     if not items:
         return f"{in_all}; no item mentions a known edit"
-    return f"{in_all}; of these on the {items} items that mention an edit: {mentioning or 'none'}"
+    return f"{in_all}; on the {items} items that mention an edit: {mentioning or 'none'}"
 
 
 def _flip_counts(counts: FlipCounts) -> tuple[int, int, int, int]:

@@ -16,7 +16,7 @@ ROWS = (replace(FAILED, flips=LOST), replace(PASSED, flips=KEPT))
 
 def test_one_line_tells_of_all_and_of_those_that_mention_an_edit() -> None:
     assert flip_lines(ROWS, 0) == [
-        "flips: 50 right to wrong, 2 wrong to right, 7 parsed to unparseable, 3 repeated text; of these on the 12 "
+        "flips: 50 right to wrong, 2 wrong to right, 7 parsed to unparseable, 3 repeated text; on the 12 "
         "items that mention an edit: 9 right to wrong, 1 wrong to right"
     ]
     assert flip_lines(ROWS, 1)[0].startswith("flips, reasoning: 50 right to wrong")
