@@ -39,7 +39,7 @@ class Score:
     """`value` in [0, 1]. A corpus metric also has `counts`, which are summed over the items.
 
     Three counts are the true positives, false positives and misses of a corpus F1. An even number of counts is a pair
-    (found, total) for each class, for recall by class. `beside` holds other numbers for the reports (token F1, the
+    (found, total) for each class, for recall by class. `beside` are other numbers for the reports (token F1, the
     three ROUGE values); verdicts do not read them.
     """
 

@@ -56,7 +56,7 @@ class NER:
         """
         if re.fullmatch(r"none\W*", text.strip(), re.IGNORECASE):
             return Answer(text, [], True)
-        said: list[str] = []
+        predicted: list[str] = []
         kind = ""
         for part in text.split(";"):
             head, colon, rest = part.partition(":")
@@ -64,25 +64,25 @@ class NER:
                 kind = head.strip().lower()
                 kind = _SPELLINGS.get(kind, kind)
             surfaces = [surface.strip() for surface in (rest if colon else part).split(",")]
-            said += [f"{kind}: {surface}" for surface in surfaces if kind and _is_said(surface)]
-        return Answer(text, said, True) if said else Answer(text, None, False)
+            predicted += [f"{kind}: {surface}" for surface in surfaces if kind and _is_surface(surface)]
+        return Answer(text, predicted, True) if predicted else Answer(text, None, False)
 
     def score(self, item: Item, answer: Answer) -> Score:
         gold = Counter(map(_normalized, item.gold))
-        said = Counter(map(_normalized, answer.value if answer.parseable else ()))
-        hits = sum((gold & said).values())
-        counts = (hits, said.total() - hits, gold.total() - hits)
-        if not gold and not said:
+        predicted = Counter(map(_normalized, answer.value if answer.parseable else ()))
+        hits = sum((gold & predicted).values())
+        counts = (hits, predicted.total() - hits, gold.total() - hits)
+        if not gold and not predicted:
             return Score(float(answer.parseable), counts)  # "none" is right
-        return Score(2 * hits / (gold.total() + said.total()), counts)
+        return Score(2 * hits / (gold.total() + predicted.total()), counts)
 
     def gold_answer(self, item: Item) -> str:
         """ "person: Ann Lee, Bo; location: Oslo": every type once, in the order of the sentence."""
-        said: dict[str, list[str]] = {}
+        by_type: dict[str, list[str]] = {}
         for entity in item.gold:
             kind, _, surface = entity.partition(": ")
-            said.setdefault(kind, []).append(surface)
-        return "; ".join(f"{kind}: {', '.join(surfaces)}" for kind, surfaces in said.items()) or "none"
+            by_type.setdefault(kind, []).append(surface)
+        return "; ".join(f"{kind}: {', '.join(surfaces)}" for kind, surfaces in by_type.items()) or "none"
 
     def floor(self, items: Sequence[Item]) -> float:
         """0: a constant list of entities does not match those of other sentences."""
@@ -104,7 +104,7 @@ def entities(tokens: Sequence[str], tags: Sequence[str]) -> list[tuple[str, str]
     return [(kind, " ".join(words)) for kind, words in found]
 
 
-def _is_said(surface: str) -> bool:
+def _is_surface(surface: str) -> bool:
     return bool(re.search(r"\w", surface)) and surface.lower() != "none"
 
 

@@ -26,13 +26,13 @@ class OpenQA:
         return f"Question: {item.fields['question']}\nAnswer:"
 
     def parse(self, text: str) -> Answer:
-        said = text.strip()
+        answer = text.strip()
         # "..." and "the" are empty after normalisation.
-        return Answer(text, said, True) if squad_normalized(said) else Answer(text, None, False)
+        return Answer(text, answer, True) if squad_normalized(answer) else Answer(text, None, False)
 
     def score(self, item: Item, answer: Answer) -> Score:
-        said = answer.value if answer.parseable else ""
-        return Score(exact_match(said, item.gold), beside={"f1": token_f1(said, item.gold)})
+        text = answer.value if answer.parseable else ""
+        return Score(exact_match(text, item.gold), beside={"f1": token_f1(text, item.gold)})
 
     def gold_answer(self, item: Item) -> str:
         return item.gold[0]

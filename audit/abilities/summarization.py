@@ -33,8 +33,8 @@ class Summarization:
         return f"{item.fields['dialogue']}\nTL;DR:"
 
     def parse(self, text: str) -> Answer:
-        said = text.strip()
-        return Answer(text, said, True) if said else Answer(text, None, False)
+        summary = text.strip()
+        return Answer(text, summary, True) if summary else Answer(text, None, False)
 
     def score(self, item: Item, answer: Answer) -> Score:
         if not answer.parseable:
@@ -59,11 +59,11 @@ class Summarization:
         first_turn = [self._mean_rouge(item, str(item.fields["dialogue"]).split("\n")[0]) for item in items]
         return max(sum(other_summary), sum(first_turn)) / len(items)
 
-    def _mean_rouge(self, item: Item, said: str) -> float:
-        return sum(self._rouge(item.gold[0], said).values()) / len(_KINDS)
+    def _mean_rouge(self, item: Item, text: str) -> float:
+        return sum(self._rouge(item.gold[0], text).values()) / len(_KINDS)
 
-    def _rouge(self, gold: str, said: str) -> dict[str, float]:
-        scores = self._scorer.score(gold, said)
+    def _rouge(self, gold: str, text: str) -> dict[str, float]:
+        scores = self._scorer.score(gold, text)
         return {kind: float(scores[kind].fmeasure) for kind in _KINDS}
 
     @cached_property

@@ -20,7 +20,7 @@ def check_present(field: str, text: str, what: str) -> None:
 
 
 def check_prompt(field: str, prompt: str, subject: str) -> None:
-    """The prompt holds exactly one `{}`."""
+    """The prompt contains exactly one `{}`."""
     places = prompt.count(SLOT)
     if places == 0 and subject and subject in prompt:
         raise UnusableError(

@@ -60,7 +60,7 @@ class EditPlan:
 
     @property
     def batched(self) -> bool:
-        """Whether one step may hold several requests."""
+        """Whether a step may have several requests."""
         return self.mode in BATCH_MODES
 
     @property

@@ -1,6 +1,6 @@
 """Rows of a file of edit requests: JSON objects with their line numbers, and checked access to their fields.
 
-Two layouts are read, whatever the file's name: one JSON object on each line, or one JSON array of objects.
+A file of any name can have two layouts: one JSON object on each line, or one JSON array of objects.
 """
 
 import json

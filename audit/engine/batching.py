@@ -34,9 +34,9 @@ def require_room(lm: LanguageModel, ids: Sequence[int], what: str, text: str, *,
         )
     limit = context_length(lm)
     if limit is not None and len(ids) + new_tokens > limit:
-        wanted = f" and needs room for {new_tokens} more" if new_tokens else ""
+        extra = f" and needs room for {new_tokens} more" if new_tokens else ""
         raise AuditError(
-            f"{what} ({text[:60]!r}...) has {len(ids)} tokens{wanted}, but the context of {lm.name} holds {limit}; "
+            f"{what} ({text[:60]!r}...) has {len(ids)} tokens{extra}, but the context of {lm.name} holds {limit}; "
             f"shorten it, leave it out, or choose a model with a longer context."
         )
 

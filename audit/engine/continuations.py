@@ -151,20 +151,20 @@ def _score_after_shared(
     the prefix and the number of members of every group, `continuations` are the members in the same order, and
     `prefix` is the prefix that all groups share.
     """
-    read = prefill(forward, [ids for ids, _ in shared], prefix)
+    start = prefill(forward, [ids for ids, _ in shared], prefix)
     copies = torch.tensor([g for g, (_, members) in enumerate(shared) for _ in range(members)])  # (members of all,)
     skipped = [len(ids) for ids, members in shared for _ in range(members)]
     rests = [c.ids[s:-1] for c, s in zip(continuations, skipped, strict=True)]
     # Column 0 is predicted by the shared prefix, column 1 by the member's first own token, and so on.
     rows, columns = _places([c.start - s for c, s in zip(continuations, skipped, strict=True)], continuations)
-    values = read.logits[copies[rows]]  # (scored, vocabulary)
+    values = start.logits[copies[rows]]  # (scored, vocabulary)
     longer = torch.tensor([at for at, rest in enumerate(rests) if rest])
     if len(longer):
         staying = copies[longer].to(forward.device)
-        read.cache.batch_select_indices(staying)  # (longer members, heads, width, head_dim) in every layer
+        start.cache.batch_select_indices(staying)  # (longer members, heads, width, head_dim) in every layer
         ids, mask = padded([rest for rest in rests if rest], "right", forward.device)  # (longer members, rest) twice
-        mask = torch.cat([read.mask[staying], mask], dim=1)  # (longer members, width + rest)
-        logits = forward(ids, mask, read.cache, keep=ids.shape[1])  # (longer members, rest, vocabulary)
+        mask = torch.cat([start.mask[staying], mask], dim=1)  # (longer members, width + rest)
+        logits = forward(ids, mask, start.cache, keep=ids.shape[1])  # (longer members, rest, vocabulary)
         later = columns > 0
         values[later] = logits[torch.searchsorted(longer, rows[later]), columns[later] - 1]
     return _score_values(values, continuations)

@@ -256,7 +256,7 @@ class Example:
 
 
 def draw(make: Callable[[random.Random], tuple[Example, bool]], rng: random.Random, test: bool) -> Example:
-    """Draw until an example belongs to the wanted split; `make` returns (example, belongs to test)."""
+    """Draw until an example belongs to the split; `make` returns an example and whether it belongs to the test."""
     while True:
         example, belongs_to_test = make(rng)
         if belongs_to_test is test:

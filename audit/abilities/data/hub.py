@@ -103,18 +103,18 @@ class HubSource:
         return known
 
     def _load(self, data_set: HubDataSet, split: str) -> list[Row]:
-        wanted = self._commit(data_set)
-        dataset = None if wanted is None else _prepared(data_set, split, wanted)
+        needed = self._commit(data_set)
+        dataset = None if needed is None else _prepared(data_set, split, needed)
         if dataset is None:
-            dataset = _loaded(data_set, split, wanted)
+            dataset = _loaded(data_set, split, needed)
         commit = _commit_of(dataset)
-        if wanted is not None and commit != wanted:
+        if needed is not None and commit != needed:
             # Offline, `datasets` ignores the requested commit and takes the newest one in its cache.
             raise AuditError(
-                f"{data_set.place(split)} is needed at commit {wanted}, but the local cache has {commit}; connect to "
+                f"{data_set.place(split)} is needed at commit {needed}, but the local cache has {commit}; connect to "
                 "the hub once (without HF_HUB_OFFLINE) to load that commit."
             )
-        if wanted is None and self._store is not None:
+        if needed is None and self._store is not None:
             stored = self._store.get_or_compute(_commit_key(data_set), lambda: commit)
             if stored != commit:  # another run was first
                 return self._load(data_set, split)

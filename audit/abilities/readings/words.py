@@ -53,6 +53,6 @@ def token_f1(text: str, golds: Sequence[str]) -> float:
     return max((_token_f1(squad_normalized(text).split(), squad_normalized(gold).split()) for gold in golds), default=0)
 
 
-def _token_f1(said: list[str], gold: list[str]) -> float:
-    common = sum((Counter(said) & Counter(gold)).values())
-    return 2 * common / (len(said) + len(gold)) if common else 0.0
+def _token_f1(words: list[str], gold: list[str]) -> float:
+    common = sum((Counter(words) & Counter(gold)).values())
+    return 2 * common / (len(words) + len(gold)) if common else 0.0
