@@ -9,9 +9,9 @@ def test_a_failing_assertion_shows_the_numbers(suites: Suites) -> None:
     suites.run("reasoning").stdout.fnmatch_lines(
         [
             "E *AssertionError: assert reasoning: FAIL, wanted PASS",
-            "E *base 0.860, edited 0.620, drop 0.240 [[]0.190, 0.291[]], margin 0.050, n 200",
+            "E *base 0.860, edited 0.620, drop 0.240, 90 % interval [[]0.190, 0.291[]], margin 0.050, n 200",
             "E *flips: 50 right to wrong, 2 wrong to right, 7 parsed to unparseable",
-            "E *the drop is at least 0.190, beyond the margin of 0.050",
+            "E *The drop of 0.240 is at least 0.190 with 95 % confidence, beyond the margin of 0.05.",
             "E *e.g. 'Question: Mara *pears are left? Answer:': base '3[*]4=12. *10', edited *12', wanted '10'",
             "E *e.g. *: base '#### 3', edited '', wanted '3'",
         ]
