@@ -188,7 +188,7 @@ class Preflight:
         wanted = self.settings
         edits = EditSummary(
             method=wanted.edited or wanted.editor,
-            plan="planned only",
+            plan="preflight only",
             edit_count=wanted.edit_count or (0 if wanted.edited else DEFAULT_COUNT),
             origin=wanted.edits or ("" if wanted.edited else "pocket"),
             restraint=wanted.restraint,

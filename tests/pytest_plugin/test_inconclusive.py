@@ -16,7 +16,7 @@ def test_skip_skips_the_test_with_the_verdict(suites: Suites) -> None:
     result = suites.run("summarization sentiment", "--inconclusive", "skip", "-rs")
     result.assert_outcomes(passed=1, skipped=1)
     assert result.ret == 0
-    result.stdout.fnmatch_lines(["SKIPPED*about 140 more items would settle it"])
+    result.stdout.fnmatch_lines(["SKIPPED*about 140 more items would*"])
 
 
 def test_a_failure_is_never_skipped(suites: Suites) -> None:

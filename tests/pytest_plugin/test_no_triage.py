@@ -26,7 +26,7 @@ def test_a_collapse_fails_every_ability_and_the_run(suites: Suites) -> None:
     shown = " ".join(text.split())
     assert shown.count(COLLAPSE) == 3  # under either test, and above the verdict line
     assert "FAIL: collapsed on pocket-llama, 10 edits in one batch: collapsed, so no ability was asked" in shown
-    assert "see what is left of each ability with --no-triage." in shown
+    assert "measure what is left of each ability with --no-triage." in shown
     assert "Traceback" not in text
     assert "degradation(" not in text  # the line that asked says nothing about why
     document = verdict(suites)

@@ -25,7 +25,7 @@ def test_the_summary_has_both_tables_and_ends_with_advice(suites: Suites) -> Non
     result.stdout.fnmatch_lines(
         [
             "*= side-effect audit =*",
-            "ability * base *edited *drop *95 % interval *margin * n *verdict",
+            "ability * base *edited *drop *90 % interval *margin * n *verdict",
             "reasoning *0.860 *0.620 *0.240 *[[]0.190, 0.291[]] *0.050 *200 *FAIL",
             "sentiment *PASS",
             "the edit itself*autoregressive*teacher-forced*n",
