@@ -17,6 +17,7 @@ from audit.settings.declaration import Effect, Option
 from audit.settings.options import OPTIONS, AuditSettings, settings_from
 from audit.settings.project_defaults import project_defaults
 from audit.workflows.past_runs import PastRuns
+from audit.workflows.preflight import Preflight
 from tests.reports.sample import HEADER, PASSED
 
 # A value other than the default for each option, as typed.
@@ -106,14 +107,14 @@ def signature(settings: AuditSettings) -> str:
 
 @pytest.mark.parametrize("option", OPTIONS, ids=lambda option: option.flag)
 def test_a_calibration_is_kept_for_one_way_of_asking(option: Option) -> None:
-    from audit.workflows.calibrate import _key
+    from audit.answering.noise_floors import _key
 
     keys = {_key("ner", settings, settings.data) for settings in (DEFAULTS, other(option))}
     assert len(keys) == (2 if option.effect is Effect.ANSWERS else 1)
 
 
 def test_the_keys_of_kept_results_have_not_changed(monkeypatch: pytest.MonkeyPatch) -> None:
-    from audit.workflows.calibrate import _key
+    from audit.answering.noise_floors import _key
 
     monkeypatch.setattr("audit.audit.data_revisions", lambda *_: {})
     monkeypatch.setattr("audit.audit.ENGINE_VERSION", 0)
@@ -122,6 +123,13 @@ def test_the_keys_of_kept_results_have_not_changed(monkeypatch: pytest.MonkeyPat
         signature(replace(DEFAULTS, limit=7, early_stop=True))
         == "ddc201f6ded48d545e2be90b610f1288acf491f72dbd75374a2f2933d24dc6f6"
     )
+
+
+@pytest.mark.parametrize("option", of(Effect.MODEL, Effect.ANSWERS), ids=lambda option: option.flag)
+def test_the_header_of_a_run_has_the_model_and_the_way_of_asking(option: Option) -> None:
+    headers = [Preflight(replace(settings, use_store=False)).header for settings in (DEFAULTS, other(option))]
+    before, after = (getattr(header, option.field) for header in headers)
+    assert before != after
 
 
 @pytest.mark.parametrize("option", of(Effect.MODEL, Effect.ANSWERS), ids=lambda option: option.flag)
