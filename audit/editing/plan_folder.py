@@ -239,7 +239,7 @@ class PlanFolder:
         return self.root / STEPS / f"{number:05d}"
 
     def _useless(self, reason: str) -> AuditError:
-        return AuditError(f"--patch {self.root} cannot be used: {reason}; give another folder or delete this one.")
+        return AuditError(f"--patch {self.root} cannot be used: {reason}; give another folder, or delete this one.")
 
     @contextmanager
     def _usable(self) -> Iterator[None]:

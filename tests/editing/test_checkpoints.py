@@ -65,6 +65,6 @@ def test_a_checkpoint_passes_where_nothing_was_edited_and_fails_where_it_was_rui
     world: SmallWorld, options: dict[str, Any], tmp_path: Path
 ) -> None:
     same = Audit(**options | {"edited": str(world.model)}).verdict("open_qa")
-    assert (same.outcome, same.changed, same.drop) == ("PASS", 0, 0.0)
+    assert (same.outcome, same.changed, same.verdict.drop) == ("PASS", 0, 0.0)
     ruined = Audit(**options | {"edited": str(textbook_edit(world, tmp_path / "ruined", 3000.0))}).verdict("open_qa")
     assert ruined.outcome == "FAIL" and ruined.verdict.right_to_wrong > 30
