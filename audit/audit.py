@@ -2,7 +2,7 @@
 
     audit = Audit(model="pocket-gpt2", editor="memit", edit_count=10)
     audit.verdict("reasoning", max_drop=0.05).outcome
-    audit.report().save()
+    write_report(audit.report())  # of audit.reports.folder
 
 Each result is computed when it is first needed, and only once. The model is edited inside context managers only, so
 between two calls its weights are those that were loaded; `report` checks that by fingerprint.
@@ -44,6 +44,7 @@ from audit.models.fingerprints import content_fingerprint
 from audit.models.language_model import LanguageModel
 from audit.progress import Once, Stages, Watcher
 from audit.reports.ability_rows import records, row_of
+from audit.reports.markdown import markdown
 from audit.reports.rows import AbilityRow, EditScore, IntegrityRow, RunHeader, RunReport, SkippedEdit
 from audit.reports.run_rows import edit_score_rows, integrity_rows, restored_row, run_header
 from audit.settings.declaration import Effect
@@ -225,6 +226,10 @@ class Audit:
             self.edit_run.scores()
         return self.report()
 
+    def _repr_markdown_(self) -> str:
+        """The results so far, as a notebook shows them."""
+        return markdown(self.report()) if self.measured else "Nothing is measured yet."
+
     def report(self) -> RunReport:
         """All results so far, and the check that the weights are those that were loaded."""
         run, order = self.edit_run, {name: place for place, name in enumerate(ABILITIES)}
@@ -250,7 +255,7 @@ class Audit:
                 **({"patch": edited[0].patch.fingerprint} if len(edited) == 1 else {}),
             },
             versions={"python": platform.python_version(), **versions()},
-            taken_over=self._reuse_counts(),
+            reuse=self._reuse_counts(),
             items=tuple(item for one in kept for item in one),
             unasked=self.unasked,
             collapse=self._collapse.or_default(None),

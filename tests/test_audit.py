@@ -17,8 +17,8 @@ from audit.errors import AuditError
 from audit.models.fingerprints import weights_fingerprint
 from audit.models.patches import DenseDelta, WeightPatch
 from audit.reports.folder import read_report, write_report
-from audit.reports.reuse import reuse_sentences
 from audit.reports.rows import RunReport
+from audit.reports.run_sentences import reuse_sentences
 from audit.settings.options import AuditSettings
 from tests.small_audit import SmallWorld, build, teach
 
@@ -95,6 +95,13 @@ def test_a_run_keeps_the_margins_that_were_asked_for_before(options: dict[str, A
     assert audit.run(["open_qa"]).abilities[0].verdict.margin == 0.4
 
 
+def test_a_notebook_shows_what_was_measured(options: dict[str, Any]) -> None:
+    audit = Audit(**options)
+    assert audit._repr_markdown_() == "Nothing is measured yet."
+    audit.verdict("open_qa", max_drop=0.4)
+    assert audit._repr_markdown_().startswith("# PASS: ")
+
+
 @pytest.mark.parametrize(
     ("editor", "plan"),
     [
@@ -167,7 +174,7 @@ def test_only_what_was_never_asked_is_asked(options: dict[str, Any], monkeypatch
     report = Audit(**options).run(["open_qa"])
     assert asked == [53, 53]  # base and edited
     assert answers(report) == answers(undisturbed)
-    assert "answers: 14 of 120 come from earlier runs" in reuse_sentences(report.taken_over)
+    assert "answers: 14 of 120 come from earlier runs" in reuse_sentences(report.reuse)
 
 
 @pytest.mark.parametrize("other", [{"use_store": False}, {"dtype": "bfloat16"}], ids=lambda other: next(iter(other)))

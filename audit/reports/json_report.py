@@ -76,7 +76,7 @@ def report_from_json(text: str, *, origin: str, folder: str | None = None) -> Ru
         )
     try:
         if version == 1:
-            document = {**document, "abilities": [_lifted(row) for row in document["abilities"]]}
+            document = _version_2(document)
         return RunReport(
             header=RunHeader(**document["header"]),
             abilities=tuple(_ability_row(row) for row in document["abilities"]),
@@ -88,10 +88,10 @@ def report_from_json(text: str, *, origin: str, folder: str | None = None) -> Ru
             fingerprints=document["fingerprints"],
             versions=document["versions"],
             command=document["command"],
-            taken_over=ReuseCounts(**document.get("taken_over", {})),
+            reuse=ReuseCounts(**document["reuse"]),
             failed_tests=tuple(document["failed_tests"]),
-            unasked=document.get("unasked", {}),  # the oldest reports lack it
-            collapse=document.get("collapse"),
+            unasked=document["unasked"],
+            collapse=document["collapse"],
             folder=folder,
         )
     except (KeyError, TypeError, ValueError) as error:
@@ -131,7 +131,18 @@ def _answer(row: dict[str, Any]) -> AnswerRecord:
     return AnswerRecord(**row)
 
 
-def _lifted(row: Mapping[str, Any]) -> dict[str, Any]:
+def _version_2(document: Mapping[str, Any]) -> dict[str, Any]:
+    """A document of version 1 as one of version 2; the oldest lack some fields."""
+    return {
+        "unasked": {},
+        "collapse": None,
+        **document,
+        "abilities": [_row_of_version_2(row) for row in document["abilities"]],
+        "reuse": document.get("taken_over", {}),
+    }
+
+
+def _row_of_version_2(row: Mapping[str, Any]) -> dict[str, Any]:
     """An ability's row of version 1, which had the verdict's fields among its own, as a row of version 2.
 
     Two numbers were only in the sentence: the confidence of the limits and, for a margin that is a share to keep, the

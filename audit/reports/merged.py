@@ -61,7 +61,7 @@ def merged(reports: Sequence[RunReport]) -> RunReport:
         fingerprints=_agreed("fingerprints", [report.fingerprints for report in reports]),
         versions=_agreed("versions", [report.versions for report in reports]),
         command=next((report.command for report in reports if report.command), ""),
-        taken_over=ReuseCounts.sum_of(report.taken_over for report in reports),
+        reuse=ReuseCounts.sum_of(report.reuse for report in reports),
         failed_tests=_united(report.failed_tests for report in reports),
         items=tuple(sorted(items.values(), key=lambda item: _place(item.ability))),
         unasked={ability: reason for report in reports for ability, reason in report.unasked.items()},

@@ -222,7 +222,7 @@ class RunReport:
     fingerprints: Mapping[str, str] = field(default_factory=dict)
     versions: Mapping[str, str] = field(default_factory=dict)
     command: str = ""
-    taken_over: ReuseCounts = field(default_factory=ReuseCounts)
+    reuse: ReuseCounts = field(default_factory=ReuseCounts)
     failed_tests: tuple[str, ...] = ()
     items: tuple[ItemRecord, ...] = ()
     unasked: Mapping[str, str] = field(default_factory=dict)

@@ -1,4 +1,4 @@
-"""Sentences about a run: its header, its verdict line, its claims, its flips, and the explanation of a failing test.
+"""Sentences about a run: header, verdict line, claims, flips, reuse, and the explanation of a failing test.
 
 A run supports two kinds of claim, each with its own error. "Within the margins" is claimed for the whole run only if
 every ability passes; it is wrong only if an ability beyond its margin passes, so the number of abilities needs no
@@ -9,6 +9,7 @@ points of a curve.
 
 from collections.abc import Sequence
 
+from audit.engine.reuse_counts import ReuseCounts
 from audit.measures.flips import REPEATED, RIGHT_TO_WRONG, UNPARSEABLE, WRONG_TO_RIGHT, FlipCounts, FlipReport
 from audit.reports.rows import AbilityRow, Example, RunHeader, RunReport
 from audit.reports.verdict_sentences import coverage, interval, points
@@ -167,6 +168,22 @@ def _flip_counts(counts: FlipCounts) -> tuple[int, int, int, int]:
 def _all_flips(flips: FlipReport) -> tuple[int, ...]:
     pairs = zip(_flip_counts(flips.mentioning), _flip_counts(flips.elsewhere), strict=True)
     return tuple(one + other for one, other in pairs)
+
+
+def reuse_sentences(counts: ReuseCounts) -> tuple[str, ...]:
+    """One sentence for each kind of reuse that happened."""
+    sentences = []
+    if counts.edits_resumed:
+        sentences.append(f"edits: {counts.edits_resumed} of {counts.edits} come from an interrupted run")
+    if counts.answers_known:
+        sentences.append(f"answers: {counts.answers_known} of {counts.answers} come from earlier runs")
+    reused = []
+    if counts.drafts_stood:
+        reused.append(f"{counts.drafts_stood} of {counts.drafts} edited answers equal the base model's")
+    if counts.block_tokens_shared:
+        share = counts.block_tokens_shared / counts.block_tokens
+        reused.append(f"{share:.0%} of the edited models' block computations were reused")
+    return (*sentences, f"reuse: {'; '.join(reused)}") if reused else tuple(sentences)
 
 
 def explanation(row: AbilityRow, wanted: str) -> list[str]:

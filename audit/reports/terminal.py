@@ -14,9 +14,8 @@ from rich.table import Table
 from rich.text import Text
 
 from audit.reports.advice import next_step
-from audit.reports.reuse import reuse_sentences
 from audit.reports.rows import EditScore, IntegrityRow, RunReport
-from audit.reports.run_sentences import flip_lines, harm_sentence, verdict_line
+from audit.reports.run_sentences import flip_lines, harm_sentence, reuse_sentences, verdict_line
 from audit.reports.verdict_sentences import interval_column, margin, points
 
 # The edit scores that are always shown; -v and report.md show all.
@@ -150,7 +149,7 @@ def _integrity(rows: Sequence[IntegrityRow], verbosity: int) -> list[Text]:
 def _notes(report: RunReport) -> list[str]:
     notes = [
         *(f"not asked: {ability}: {reason}" for ability, reason in report.unasked.items()),
-        *reuse_sentences(report.taken_over),
+        *reuse_sentences(report.reuse),
     ]
     if report.skipped:
         first = report.skipped[0]

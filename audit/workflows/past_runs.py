@@ -128,9 +128,9 @@ class PastRuns:
 
     def _rates(self, run: RunReport, units_of: Callable[[str], float]) -> tuple[float | None, float | None]:
         """Seconds per unit of the base and of an edited model; None unless this run computed all of its answers."""
-        asked, known = sum(row.verdict.n for row in run.abilities), run.taken_over.answers_known
+        asked, known = sum(row.verdict.n for row in run.abilities), run.reuse.answers_known
         alike = self._matches(run, Effect.COMPUTATION) and DATED.match(_name(run)) is not None
-        models = run.taken_over.answers / asked - 1 if asked else 0
+        models = run.reuse.answers / asked - 1 if asked else 0
         base_known = bool(run.abilities) and all(row.base_from_store for row in run.abilities)
         if not alike or models < 1 or known not in (0, asked * base_known):
             return None, None

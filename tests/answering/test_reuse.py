@@ -17,7 +17,7 @@ from audit.models.demonstrations import Demonstrations, NewFact
 from audit.models.language_model import LanguageModel
 from audit.models.patches import DenseDelta, ModulePatch, Patch, PatchSequence, WeightPatch, identity_patch
 from audit.models.side_memory import SideMemory
-from audit.reports.reuse import reuse_sentences
+from audit.reports.run_sentences import reuse_sentences
 from audit.store.answer_log import AnswerLog
 from tests.small_audit import SmallWorld, build
 from tests.tiny_models import build_tiny_gpt2, build_tiny_llama
@@ -171,6 +171,6 @@ def test_an_audit_tells_what_was_shared_and_answers_the_same_without(world: Smal
     answers = [[[item.base.text, *(one.text for one in item.edited)] for item in run.items] for run in (shared, alone)]
     assert answers[0] == answers[1]
     assert any(len(set(said)) > 1 for said in answers[0])
-    (sentence,) = reuse_sentences(shared.taken_over)
+    (sentence,) = reuse_sentences(shared.reuse)
     assert sentence.startswith("reuse: ") and "of 6 edited answers equal the base model's" in sentence
-    assert reuse_sentences(alone.taken_over) == ()
+    assert reuse_sentences(alone.reuse) == ()

@@ -140,7 +140,7 @@ def test_a_ruined_pocket_model_fails_before_it_is_asked_and_is_asked_without_tri
     full = ruined(tmp_path, triage=False).run(["nli"])
     assert [row.ability for row in full.abilities] == ["nli"]
     assert full.collapse is None
-    assert (full.taken_over.answers, full.taken_over.answers_known) == (8, 8)
+    assert (full.reuse.answers, full.reuse.answers_known) == (8, 8)
 
 
 def test_nothing_is_measured_twice(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

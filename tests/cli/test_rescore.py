@@ -103,7 +103,7 @@ def test_an_unchanged_run_has_exactly_the_same_verdicts_and_numbers(run: Callabl
     assert {row.protocol for row in new.abilities} == {protocol}
     assert new.abilities == old.abilities
     assert [repr(item) for item in new.items] == [repr(item) for item in old.items]  # NaN is not equal to itself
-    kept = ("edit_scores", "integrity", "skipped", "fingerprints", "taken_over", "failed_tests", "outcome")
+    kept = ("edit_scores", "integrity", "skipped", "fingerprints", "reuse", "failed_tests", "outcome")
     assert [getattr(new, name) for name in kept] == [getattr(old, name) for name in kept]
 
 

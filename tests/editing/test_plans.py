@@ -28,7 +28,7 @@ from audit.measures.edit_success import EditQuestion, EditReply
 from audit.models.fingerprints import weights_fingerprint
 from audit.models.language_model import LanguageModel
 from audit.models.patches import ModulePatch, Patch, PatchSequence, WeightPatch, load_patch
-from audit.reports.reuse import reuse_sentences
+from audit.reports.run_sentences import reuse_sentences
 from audit.store.content import Store
 from tests.fake_editors import Diary, Nudge, Sticker
 from tests.small_audit import NAMES, SmallWorld, build
@@ -480,7 +480,7 @@ def test_a_whole_audit_goes_on_and_says_so(
     assert second.edit_scores == undisturbed.edit_scores
     report = second.report()
     assert report.fingerprints == undisturbed.report().fingerprints
-    assert reuse_sentences(report.taken_over) == ("edits: 2 of 4 come from an interrupted run",)
+    assert reuse_sentences(report.reuse) == ("edits: 2 of 4 come from an interrupted run",)
     assert not list((tmp_path / "store").glob("plans/*/steps"))
     assert (tmp_path / "patch" / "plan.json").exists() == keep
 

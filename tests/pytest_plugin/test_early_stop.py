@@ -54,7 +54,7 @@ def test_every_output_says_that_a_verdict_came_early(
     result.stdout.re_match_lines([rf"open_qa.* {row.verdict.n} of 60 +PASS", "times: .*base answers"])
     page = (Path(str(report.folder)) / "report.md").read_text(encoding="utf-8")
     assert f"| {row.verdict.n} of 60 |" in page and row.sentence in page
-    assert report.taken_over.answers == 2 * row.verdict.n
+    assert report.reuse.answers == 2 * row.verdict.n
 
 
 def test_a_failing_assertion_states_the_number_of_items_asked(
@@ -108,8 +108,8 @@ def test_another_margin_starts_with_the_known_answers(world: SmallWorld) -> None
     assert wide_again == wide
     assert Audit(**options(world, editor="identity")).verdict("open_qa", 0.1) == narrow
     report = audit.report()
-    assert report.taken_over.answers == 2 * narrow.verdict.n == 2 * len(report.items)
-    assert report.taken_over.answers_known == 0
+    assert report.reuse.answers == 2 * narrow.verdict.n == 2 * len(report.items)
+    assert report.reuse.answers_known == 0
 
 
 def test_all_answers_can_be_had_after_an_early_stop(world: SmallWorld) -> None:

@@ -131,7 +131,7 @@ def test_workers_have_the_results_of_one_process(
         (folder,) = (pytester.path / "reports").iterdir()
         document = json.loads((folder / "verdict.json").read_text(encoding="utf-8"))
         items = (folder / "items.jsonl").read_text(encoding="utf-8").splitlines()
-        del document["seconds"], document["command"], document["taken_over"], document["header"]["started"]
+        del document["seconds"], document["command"], document["reuse"], document["header"]["started"]
         shutil.rmtree(pytester.path / "reports")
         shutil.rmtree(pytester.path / "store", ignore_errors=True)
         return document, sorted(items)

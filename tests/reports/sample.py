@@ -138,7 +138,7 @@ REPORT = RunReport(
     fingerprints={"weights": "0f" * 32},
     versions={"torch": "2.13.0"},
     command="pytest suites/ --editor memit",
-    taken_over=ReuseCounts(answers=20, answers_known=5),
+    reuse=ReuseCounts(answers=20, answers_known=5),
     items=(
         ItemRecord(
             ability="reasoning",

@@ -4,7 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from audit.engine.reuse_counts import ReuseCounts
-from audit.reports.reuse import reuse_sentences
+from audit.reports.run_sentences import reuse_sentences
 
 COUNTS = st.builds(ReuseCounts, *[st.integers(0, 1000)] * 8)
 
@@ -18,7 +18,7 @@ def test_each_kind_has_its_sentence() -> None:
         "edits: 4 of 10 come from an interrupted run",
         "answers: 800 of 1600 come from earlier runs",
         "reuse: 790 of 800 edited answers equal the base model's; "
-        "33% of the edited models' block computations were shared with the base model's",
+        "33% of the edited models' block computations were reused",
     )
     assert reuse_sentences(ReuseCounts(drafts=8, drafts_stood=1)) == (
         "reuse: 1 of 8 edited answers equal the base model's",

@@ -47,7 +47,7 @@ def past_run(tmp_path: Path, *rows: AbilityRow, items: tuple[ItemRecord, ...] = 
         rows,
         settings=AuditSettings(model="pocket-gpt2").plain() | header,
         seconds={"base answers": 100.0, "edited answers": 50.0},
-        taken_over=ReuseCounts(answers=2 * sum(row.verdict.n for row in rows)),
+        reuse=ReuseCounts(answers=2 * sum(row.verdict.n for row in rows)),
         items=items,
     )
     return replace(report, folder=str(write_report(report, tmp_path)))
@@ -251,7 +251,7 @@ def test_the_time_covers_every_edited_model(tmp_path: Path) -> None:
 def test_answers_from_the_store_are_not_timed(tmp_path: Path) -> None:
     known = replace(row("nli"), base_from_store=True)
     report = past_run(tmp_path, known)
-    again = replace(report, taken_over=ReuseCounts(answers=400, answers_known=200), header=replace(HEADER, seed=1))
+    again = replace(report, reuse=ReuseCounts(answers=400, answers_known=200), header=replace(HEADER, seed=1))
     (tmp_path / "only").mkdir()
     write_report(again, tmp_path / "only")
     flight = preflight(tmp_path / "only")
@@ -259,7 +259,7 @@ def test_answers_from_the_store_are_not_timed(tmp_path: Path) -> None:
     assert flight.report().seconds == pytest.approx(
         2 * 50
     )  # the base answers' time says nothing, so the edited ones' does
-    write_report(replace(again, taken_over=ReuseCounts(answers=400, answers_known=300)), tmp_path / "partly")
+    write_report(replace(again, reuse=ReuseCounts(answers=400, answers_known=300)), tmp_path / "partly")
     assert preflight(tmp_path / "partly")._past.speed(lambda _: 1.0) is None
 
 
