@@ -7,6 +7,7 @@ from typing import Generic, Protocol, TypeVar
 
 T = TypeVar("T")
 Progress = Callable[[int, int], None]  # (units done, total units)
+Tick = Callable[[float], None]  # the share of the work that is done
 
 
 class Watcher(Protocol):

@@ -14,11 +14,10 @@ for bit.
 import json
 import math
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from random import Random
-from types import MappingProxyType
 from typing import Any, ClassVar
 
 import torch
@@ -29,15 +28,12 @@ from audit.editors.mend.lessons import MendLessons
 from audit.editors.mend.losses import divergence, edited_by, updates_of
 from audit.editors.mend.network import MendNetwork
 from audit.editors.stages.editor_settings import (
-    GPT2_XL,
-    GPT_J,
-    LLAMA_3_8B,
-    LLAMA_7B,
-    MISTRAL_7B,
-    QWEN_2_7B,
     EditorSettings,
-    Shape,
+    Published,
+    Shapes,
     require,
+    require_not_negative,
+    require_positive,
 )
 from audit.editors.stages.rank_one_gradients import map_sizes, mlp_maps, padded_targets, row_losses
 from audit.edits.requests import EditRequest
@@ -51,13 +47,13 @@ MOST_GROUPS = 8
 VALIDATION_EDITS = 80  # at most, for each batch size
 SETTINGS_NAME = "train-mend"
 
-_LAST_THREE: dict[Shape, dict[str, Any]] = {
-    GPT2_XL: {"layers": (45, 46, 47)},
-    GPT_J: {"layers": (25, 26, 27)},
-    LLAMA_7B: {"layers": (29, 30, 31)},
-    LLAMA_3_8B: {"layers": (29, 30, 31)},
-    MISTRAL_7B: {"layers": (29, 30, 31)},
-    QWEN_2_7B: {"layers": (25, 26, 27)},
+_LAST_THREE: Published = {
+    Shapes.GPT2_XL: {"layers": (45, 46, 47)},
+    Shapes.GPT_J: {"layers": (25, 26, 27)},
+    Shapes.LLAMA_7B: {"layers": (29, 30, 31)},
+    Shapes.LLAMA_3_8B: {"layers": (29, 30, 31)},
+    Shapes.MISTRAL_7B: {"layers": (29, 30, 31)},
+    Shapes.QWEN_2_7B: {"layers": (25, 26, 27)},
 }
 
 
@@ -74,7 +70,7 @@ class MendTrainingSettings(EditorSettings):
     `patience`: number of validations without improvement after which training stops.
     """
 
-    published: ClassVar[Mapping[Shape, Mapping[str, Any]]] = MappingProxyType(_LAST_THREE)
+    published: ClassVar[Published] = _LAST_THREE
 
     layers: tuple[int, ...] = (0,)
     rank: int = 1920
@@ -103,11 +99,8 @@ class MendTrainingSettings(EditorSettings):
         counts = ("rank", "edits_a_pass", "texts_a_pass", "accumulate", "text_tokens", "validate_every", "patience")
         for name in counts:
             require(getattr(self, name) >= 1, name, getattr(self, name), "a whole number of at least 1")
-        for name in ("first_rate", "edit_weight", "network_step", "rate_step", "clip"):
-            value = getattr(self, name)
-            require(math.isfinite(value) and value > 0, name, value, "a number above 0")
-        weight = self.locality_weight
-        require(math.isfinite(weight) and weight >= 0, "locality_weight", weight, "a number of at least 0")
+        require_positive(self, "first_rate", "edit_weight", "network_step", "rate_step", "clip")
+        require_not_negative(self, "locality_weight")
         sizes = self.batch_sizes
         require(bool(sizes) and all(size >= 1 for size in sizes), "batch_sizes", sizes, "whole numbers of at least 1")
 

@@ -6,18 +6,16 @@ equals U₀ (U₀ᵀ(KKᵀ + M)U₀ + L2·I)⁻¹ U₀ᵀK Rᵀ. That is a least
 smaller system, symmetric and positive definite.
 """
 
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass
-from types import MappingProxyType
-from typing import Any, ClassVar
+from typing import ClassVar
 from weakref import WeakKeyDictionary
 
 import torch
 from torch import Tensor
 
-from audit.editors.methods.memit import LayersSettings, SequenceEditor
-from audit.editors.stages.editor_settings import GPT2_XL, GPT_J, LLAMA_3_8B, QWEN_2_7B, Shape, require
+from audit.editors.methods.memit import BatchEditor, LayersSettings
+from audit.editors.stages.editor_settings import Published, Shapes, require, require_positive
 from audit.editors.stages.keys import Contexts
 from audit.editors.stages.solve import IDENTITY, least_squares_directions, solving_device
 from audit.errors import AuditError
@@ -27,11 +25,11 @@ from audit.store.content import Store
 _SMALL_SHARE = 0.1  # of the key dimensions; with fewer free ones, edits may fail
 
 # AlphaEdit `hparams/AlphaEdit` (GPT-2 XL, GPT-J, Llama 3), EasyEdit `hparams/AlphaEdit` (Qwen 2.5).
-_PUBLISHED: dict[Shape, dict[str, Any]] = {
-    GPT2_XL: {"layers": (13, 14, 15, 16, 17)},
-    GPT_J: {"layers": (3, 4, 5, 6, 7, 8), "steps": 25},
-    LLAMA_3_8B: {"layers": (4, 5, 6, 7, 8), "steps": 25, "learning_rate": 0.1},
-    QWEN_2_7B: {
+_PUBLISHED: Published = {
+    Shapes.GPT2_XL: {"layers": (13, 14, 15, 16, 17)},
+    Shapes.GPT_J: {"layers": (3, 4, 5, 6, 7, 8), "steps": 25},
+    Shapes.LLAMA_3_8B: {"layers": (4, 5, 6, 7, 8), "steps": 25, "learning_rate": 0.1},
+    Shapes.QWEN_2_7B: {
         "layers": (4, 5, 6, 7, 8),
         "steps": 25,
         "weight_decay": 1e-3,
@@ -53,7 +51,7 @@ class AlphaEditSettings(LayersSettings):
         l2: the factor L2 in the least squares.
     """
 
-    published: ClassVar[Mapping[Shape, Mapping[str, Any]]] = MappingProxyType(_PUBLISHED)
+    published: ClassVar[Published] = _PUBLISHED
 
     null_space_threshold: float = 0.02
     null_space_share: float = 0.0
@@ -61,9 +59,7 @@ class AlphaEditSettings(LayersSettings):
 
     def check(self, depth: int) -> None:
         super().check(depth)
-        for name in ("null_space_threshold", "l2"):
-            value = getattr(self, name)
-            require(math.isfinite(value) and value > 0, name, value, "a number above 0")
+        require_positive(self, "null_space_threshold", "l2")
         share = self.null_space_share
         require(0 <= share <= 1, "null_space_share", share, "a number between 0 and 1")
 
@@ -114,10 +110,11 @@ def null_space(moment: Tensor, layer: int, threshold: float, share: float = 0.0)
     return NullSpace(vectors[:, :free].contiguous(), float(eigenvalues[:free].sum()), float(eigenvalues.sum()))
 
 
-class AlphaEdit(SequenceEditor[AlphaEditSettings]):
+class AlphaEdit(BatchEditor[AlphaEditSettings]):
     """Many facts in one batch, written in the null space of the model's keys and of the earlier steps' keys."""
 
     name: ClassVar[str] = "alphaedit"
+    protects_earlier_steps: ClassVar[bool] = True
     settings_kind = AlphaEditSettings
 
     def __init__(

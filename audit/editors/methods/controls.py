@@ -1,28 +1,24 @@
 """Two controls of the audit: `identity` changes nothing and must pass, `vandal` adds noise and must fail."""
 
-import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import ClassVar
 
 import torch
 
-from audit.editors.stages.editor_settings import EditorSettings, parse_overrides, require, resolve
+from audit.editors.stages.base_editor import BaseEditor
+from audit.editors.stages.editor_settings import EditorSettings, require, require_not_negative
 from audit.edits.requests import EditRequest
 from audit.models.language_model import LanguageModel
 from audit.models.patches import DenseDelta, Patch, WeightPatch
 from audit.progress import Progress
-from audit.store.content import Store
 
 
-class Identity:
+class Identity(BaseEditor[EditorSettings]):
     """Returns an empty patch for any requests, so that the audit shows its own noise, which must be zero."""
 
     name: ClassVar[str] = "identity"
-    batches: ClassVar[bool] = True
-
-    def __init__(self, config: Mapping[str, str] | None = None, seed: int = 0, store: Store | None = None) -> None:
-        parse_overrides(EditorSettings, self.name, config or {})
+    settings_kind = EditorSettings
 
     def edit(self, lm: LanguageModel, requests: Sequence[EditRequest], progress: Progress | None = None) -> Patch:
         if progress is not None:
@@ -44,22 +40,14 @@ class VandalSettings(EditorSettings):
 
     def check(self, depth: int) -> None:
         require(-1 <= self.layer < depth, "layer", self.layer, f"a layer between 0 and {depth - 1}, or -1")
-        require(math.isfinite(self.scale) and self.scale >= 0, "scale", self.scale, "a number of at least 0")
+        require_not_negative(self, "scale")
 
 
-class Vandal:
+class Vandal(BaseEditor[VandalSettings]):
     """Adds Gaussian noise to one MLP matrix, whatever the requests."""
 
     name: ClassVar[str] = "vandal"
-    batches: ClassVar[bool] = True
-
-    def __init__(self, config: Mapping[str, str] | None = None, seed: int = 0, store: Store | None = None) -> None:
-        self._overrides = parse_overrides(VandalSettings, self.name, config or {})
-        self._seed = seed
-
-    def settings(self, lm: LanguageModel) -> VandalSettings:
-        """The settings of this editor for this model."""
-        return resolve(VandalSettings, self.name, lm, self._overrides)
+    settings_kind = VandalSettings
 
     def edit(self, lm: LanguageModel, requests: Sequence[EditRequest], progress: Progress | None = None) -> Patch:
         """The noise depends on the seed, the layer and the scale only."""

@@ -8,26 +8,30 @@ Then the update is MEMIT's least squares with λ = μ times the weight of C, and
 defaults.
 """
 
-import math
-from collections.abc import Mapping
 from dataclasses import dataclass
-from types import MappingProxyType
 from typing import Any, ClassVar
 
 from torch import Tensor
 
 from audit.editors.methods.memit import BatchEditor, BatchSettings
 from audit.editors.methods.rome import LAYER_SHARES
-from audit.editors.stages.editor_settings import GPT2_XL, GPT_J, LLAMA_7B, Shape, layer_at, require
+from audit.editors.stages.editor_settings import (
+    Published,
+    Shapes,
+    layer_at,
+    require_layer,
+    require_not_negative,
+    require_positive,
+)
 from audit.editors.stages.solve import least_squares_directions
 from audit.errors import AuditError
 from audit.models.language_model import LanguageModel
 
 # scalable-model-editing/unified-model-editing `hparams/EMMET`.
-_PUBLISHED: dict[Shape, dict[str, Any]] = {
-    GPT2_XL: {"layer": 17, "covariance_weight": 1000.0},
-    GPT_J: {"layer": 5, "steps": 25},
-    LLAMA_7B: {"layer": 5, "steps": 25, "weight_decay": 1e-3, "clamp_norm_factor": 4.0},
+_PUBLISHED: Published = {
+    Shapes.GPT2_XL: {"layer": 17, "covariance_weight": 1000.0},
+    Shapes.GPT_J: {"layer": 5, "steps": 25},
+    Shapes.LLAMA_7B: {"layer": 5, "steps": 25, "weight_decay": 1e-3, "clamp_norm_factor": 4.0},
 }
 
 
@@ -42,7 +46,7 @@ class EmmetSettings(BatchSettings):
         covariance_weight: a factor of C.
     """
 
-    published: ClassVar[Mapping[Shape, Mapping[str, Any]]] = MappingProxyType(_PUBLISHED)
+    published: ClassVar[Published] = _PUBLISHED
 
     layer: int = 0
     relaxation: float = 0.1
@@ -54,10 +58,9 @@ class EmmetSettings(BatchSettings):
 
     def check(self, depth: int) -> None:
         super().check(depth)
-        require(0 <= self.layer < depth, "layer", self.layer, f"a layer between 0 and {depth - 1}")
-        relaxation, weight = self.relaxation, self.covariance_weight
-        require(math.isfinite(relaxation) and relaxation >= 0, "relaxation", relaxation, "a number of at least 0")
-        require(math.isfinite(weight) and weight > 0, "covariance_weight", weight, "a number above 0")
+        require_layer(self.layer, depth)
+        require_not_negative(self, "relaxation")
+        require_positive(self, "covariance_weight")
 
 
 class Emmet(BatchEditor[EmmetSettings]):

@@ -5,34 +5,25 @@ loss on the prompt, for all requests of a step together. It is the unconstrained
 (arXiv 2202.05262), with its published layers and step size.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from types import MappingProxyType
 from typing import Any, ClassVar
 
 from audit.editors.stages.base_editor import BaseEditor
-from audit.editors.stages.editor_settings import (
-    GPT2_XL,
-    GPT_J,
-    LLAMA_3_8B,
-    LLAMA_7B,
-    MISTRAL_7B,
-    QWEN_2_7B,
-    Shape,
-    layer_at,
-)
+from audit.editors.stages.editor_settings import Published, Shapes, layer_at
 from audit.editors.stages.fine_tuning import TuningSettings, target_row, tune_down_projections
 from audit.edits.requests import EditRequest
 from audit.models.language_model import LanguageModel
 from audit.models.patches import Patch, WeightPatch
+from audit.progress import Tick
 
-_PUBLISHED: dict[Shape, dict[str, Any]] = {  # kmeng01/rome hparams/FT/*_unconstr.json; EasyEdit hparams/FT
-    GPT2_XL: {"layers": (1,)},
-    GPT_J: {"layers": (21,)},
-    LLAMA_7B: {"layers": (21,)},
-    LLAMA_3_8B: {"layers": (21,)},
-    MISTRAL_7B: {"layers": (21,)},
-    QWEN_2_7B: {"layers": (27,)},
+_PUBLISHED: Published = {  # kmeng01/rome hparams/FT/*_unconstr.json; EasyEdit hparams/FT
+    Shapes.GPT2_XL: {"layers": (1,)},
+    Shapes.GPT_J: {"layers": (21,)},
+    Shapes.LLAMA_7B: {"layers": (21,)},
+    Shapes.LLAMA_3_8B: {"layers": (21,)},
+    Shapes.MISTRAL_7B: {"layers": (21,)},
+    Shapes.QWEN_2_7B: {"layers": (27,)},
 }
 _SHARES = {"gpt2": 0.03, "other": 0.67}  # the published layers as a share of the depth
 
@@ -41,7 +32,7 @@ _SHARES = {"gpt2": 0.03, "other": 0.67}  # the published layers as a share of th
 class FineTuningSettings(TuningSettings):
     """`layers` are the blocks whose down projections are trained, together if there are several."""
 
-    published: ClassVar[Mapping[Shape, Mapping[str, Any]]] = MappingProxyType(_PUBLISHED)
+    published: ClassVar[Published] = _PUBLISHED
 
     @classmethod
     def for_depth(cls, model_type: str, depth: int) -> dict[str, Any]:
@@ -55,11 +46,7 @@ class FineTuning(BaseEditor[FineTuningSettings]):
     settings_kind = FineTuningSettings
 
     def _edit(
-        self,
-        lm: LanguageModel,
-        requests: Sequence[EditRequest],
-        settings: FineTuningSettings,
-        tick: Callable[[float], None],
+        self, lm: LanguageModel, requests: Sequence[EditRequest], settings: FineTuningSettings, tick: Tick
     ) -> Patch:
         tuned = tune_down_projections(lm, [target_row(lm, request) for request in requests], settings, tick)
         end = tuned.descent

@@ -5,15 +5,14 @@ passes once through all edits of the step, in shuffled mini-batches. Targets end
 tokenizer has one), so that the model also learns to stop.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from types import MappingProxyType
 from typing import Any, ClassVar
 
 import torch
 
 from audit.editors.stages.base_editor import BaseEditor
-from audit.editors.stages.editor_settings import LLAMA_3_8B, QWEN_2_7B, Shape, layer_at, require
+from audit.editors.stages.editor_settings import Published, Shapes, layer_at, require_counts
 from audit.editors.stages.fine_tuning import (
     TargetBatch,
     TuningSettings,
@@ -24,8 +23,9 @@ from audit.editors.stages.fine_tuning import (
 from audit.edits.requests import EditRequest
 from audit.models.language_model import LanguageModel
 from audit.models.patches import Patch, WeightPatch
+from audit.progress import Tick
 
-_PUBLISHED: dict[Shape, dict[str, Any]] = {LLAMA_3_8B: {"layers": (22,)}, QWEN_2_7B: {"layers": (6,)}}
+_PUBLISHED: Published = {Shapes.LLAMA_3_8B: {"layers": (22,)}, Shapes.QWEN_2_7B: {"layers": (6,)}}
 _SHARES = {"qwen2": 0.22, "other": 0.69}
 
 
@@ -36,7 +36,7 @@ class BreadthFirstSettings(TuningSettings):
     Training stops early once the mean loss of an epoch is below `stop_loss`.
     """
 
-    published: ClassVar[Mapping[Shape, Mapping[str, Any]]] = MappingProxyType(_PUBLISHED)
+    published: ClassVar[Published] = _PUBLISHED
 
     batch_size: int = 100
 
@@ -46,7 +46,7 @@ class BreadthFirstSettings(TuningSettings):
 
     def check(self, depth: int) -> None:
         super().check(depth)
-        require(self.batch_size >= 1, "batch_size", self.batch_size, "at least 1")
+        require_counts(self, "batch_size")
 
 
 class BreadthFirst(BaseEditor[BreadthFirstSettings]):
@@ -56,11 +56,7 @@ class BreadthFirst(BaseEditor[BreadthFirstSettings]):
     settings_kind = BreadthFirstSettings
 
     def _edit(
-        self,
-        lm: LanguageModel,
-        requests: Sequence[EditRequest],
-        settings: BreadthFirstSettings,
-        tick: Callable[[float], None],
+        self, lm: LanguageModel, requests: Sequence[EditRequest], settings: BreadthFirstSettings, tick: Tick
     ) -> Patch:
         end = lm.tokenizer.eos_token_id
         rows = [target_row(lm, request, closing=() if end is None else (end,)) for request in requests]

@@ -4,25 +4,24 @@ After each update every entry of the matrix is clamped to [W₀ − ε, W₀ + �
 so each step of a sequence of edits may move it by ε again.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from math import isfinite
-from types import MappingProxyType
-from typing import Any, ClassVar
+from typing import ClassVar
 
 from audit.editors.stages.base_editor import BaseEditor
-from audit.editors.stages.editor_settings import GPT2_LARGE, GPT2_MEDIUM, GPT2_XL, GPT_J, MISTRAL_7B, Shape, require
+from audit.editors.stages.editor_settings import Published, Shapes, require, require_positive
 from audit.editors.stages.fine_tuning import TargetRow, TuningSettings, target_row, tune_down_projections
 from audit.edits.requests import EditRequest
 from audit.models.language_model import LanguageModel
 from audit.models.patches import Patch, WeightPatch
+from audit.progress import Tick
 
-_PUBLISHED: dict[Shape, dict[str, Any]] = {  # kmeng01/rome hparams/FT/*_constr.json; Mistral: EasyEdit hparams/FT
-    GPT2_MEDIUM: {"layers": (0,), "epsilon": 2e-3},
-    GPT2_LARGE: {"layers": (0,), "epsilon": 1e-3},
-    GPT2_XL: {"layers": (0,), "epsilon": 5e-4},
-    GPT_J: {"layers": (0,), "epsilon": 5e-5},
-    MISTRAL_7B: {"layers": (21,), "epsilon": 5e-5},
+_PUBLISHED: Published = {  # kmeng01/rome hparams/FT/*_constr.json; Mistral: EasyEdit hparams/FT
+    Shapes.GPT2_MEDIUM: {"layers": (0,), "epsilon": 2e-3},
+    Shapes.GPT2_LARGE: {"layers": (0,), "epsilon": 1e-3},
+    Shapes.GPT2_XL: {"layers": (0,), "epsilon": 5e-4},
+    Shapes.GPT_J: {"layers": (0,), "epsilon": 5e-5},
+    Shapes.MISTRAL_7B: {"layers": (21,), "epsilon": 5e-5},
 }
 
 
@@ -35,14 +34,14 @@ class NormConstrainedSettings(TuningSettings):
     tokens, and kept to reproduce published numbers.
     """
 
-    published: ClassVar[Mapping[Shape, Mapping[str, Any]]] = MappingProxyType(_PUBLISHED)
+    published: ClassVar[Published] = _PUBLISHED
 
     epsilon: float = 5e-4
     objective: str = "target"
 
     def check(self, depth: int) -> None:
         super().check(depth)
-        require(isfinite(self.epsilon) and self.epsilon > 0, "epsilon", self.epsilon, "a number above 0")
+        require_positive(self, "epsilon")
         require(self.objective in ("target", "prompt_last"), "objective", self.objective, "target or prompt_last")
 
 
@@ -53,11 +52,7 @@ class NormConstrained(BaseEditor[NormConstrainedSettings]):
     settings_kind = NormConstrainedSettings
 
     def _edit(
-        self,
-        lm: LanguageModel,
-        requests: Sequence[EditRequest],
-        settings: NormConstrainedSettings,
-        tick: Callable[[float], None],
+        self, lm: LanguageModel, requests: Sequence[EditRequest], settings: NormConstrainedSettings, tick: Tick
     ) -> Patch:
         rows = [target_row(lm, request) for request in requests]
         if settings.objective == "prompt_last":

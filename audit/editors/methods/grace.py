@@ -7,9 +7,8 @@ differences from the reference code.
 """
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from types import MappingProxyType
 from typing import Any, ClassVar, NamedTuple
 
 import torch
@@ -17,24 +16,31 @@ from torch import Tensor
 
 from audit.editors.stages.answers_above import AnswersAbove
 from audit.editors.stages.base_editor import BaseEditor
-from audit.editors.stages.editor_settings import GPT2_XL, GPT_J, LLAMA_7B, QWEN_2_7B, EditorSettings, Shape, require
+from audit.editors.stages.editor_settings import (
+    EditorSettings,
+    Published,
+    Shapes,
+    require_counts,
+    require_layer,
+    require_not_negative,
+    require_positive,
+)
 from audit.editors.stages.fine_tuning import Descent, require_finite, target_row
 from audit.edits.requests import EditRequest
 from audit.models.codebook import Codebook, slot_of
 from audit.models.language_model import LanguageModel
 from audit.models.patches import ModulePatch, Patch
+from audit.progress import Tick
 
 LAYER_SHARE = 0.75  # of the depth: between the published 35 of 48 and 27 of 32
 
 # EasyEdit `hparams/GRACE`; there GPT-2 XL's codebook is on the up projection, here always on the down projection.
-_PUBLISHED: Mapping[Shape, Mapping[str, Any]] = MappingProxyType(
-    {
-        GPT2_XL: {"layer": 35, "steps": 200, "epsilon": 1.0},
-        GPT_J: {"layer": 25, "steps": 200, "epsilon": 1.0},
-        LLAMA_7B: {"layer": 27, "epsilon": 1.0},
-        QWEN_2_7B: {"layer": 18, "epsilon": 1.0},
-    }
-)
+_PUBLISHED: Published = {
+    Shapes.GPT2_XL: {"layer": 35, "steps": 200, "epsilon": 1.0},
+    Shapes.GPT_J: {"layer": 25, "steps": 200, "epsilon": 1.0},
+    Shapes.LLAMA_7B: {"layer": 27, "epsilon": 1.0},
+    Shapes.QWEN_2_7B: {"layer": 18, "epsilon": 1.0},
+}
 
 
 @dataclass(frozen=True)
@@ -46,7 +52,7 @@ class GraceSettings(EditorSettings):
     `learning_rate`, until −log p per target token is below `stop_loss`.
     """
 
-    published: ClassVar[Mapping[Shape, Mapping[str, Any]]] = _PUBLISHED
+    published: ClassVar[Published] = _PUBLISHED
 
     layer: int = 0
     epsilon: float = 0.0
@@ -60,13 +66,10 @@ class GraceSettings(EditorSettings):
         return {"layer": min(depth - 1, int(LAYER_SHARE * depth))}
 
     def check(self, depth: int) -> None:
-        require(0 <= self.layer < depth, "layer", self.layer, f"a layer between 0 and {depth - 1}")
-        require(self.steps >= 1, "steps", self.steps, "at least 1")
-        for name in ("epsilon", "epsilon_share", "stop_loss"):
-            value = getattr(self, name)
-            require(math.isfinite(value) and value >= 0, name, value, "a number of at least 0")
-        rate = self.learning_rate
-        require(math.isfinite(rate) and rate > 0, "learning_rate", rate, "a number above 0")
+        require_layer(self.layer, depth)
+        require_counts(self, "steps")
+        require_not_negative(self, "epsilon", "epsilon_share", "stop_loss")
+        require_positive(self, "learning_rate")
 
 
 class Grace(BaseEditor[GraceSettings]):
@@ -76,9 +79,7 @@ class Grace(BaseEditor[GraceSettings]):
     batches: ClassVar[bool] = False
     settings_kind = GraceSettings
 
-    def _edit(
-        self, lm: LanguageModel, requests: Sequence[EditRequest], settings: GraceSettings, tick: Callable[[float], None]
-    ) -> Patch:
+    def _edit(self, lm: LanguageModel, requests: Sequence[EditRequest], settings: GraceSettings, tick: Tick) -> Patch:
         module = lm.anatomy.down_projections[settings.layer]
         attached = lm.attached.get(slot_of(module))
         codebook = attached.attachment if attached is not None else Codebook.empty(module)
@@ -101,7 +102,7 @@ class OptimizedValue(NamedTuple):
     descent: Descent
 
 
-def _optimized_value(answers: AnswersAbove, settings: GraceSettings, tick: Callable[[float], None]) -> OptimizedValue:
+def _optimized_value(answers: AnswersAbove, settings: GraceSettings, tick: Tick) -> OptimizedValue:
     """Optimise the value of an edit.
 
     It starts from the current output of the layer at the key, or of the entry that covers the key. The reference code

@@ -5,17 +5,18 @@ uses a sentence encoder to retrieve its 16 demonstrations from a training set of
 neighborhood prompts. Here similarity is measured on words, and the demonstrations are the edited facts only.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
 from audit.editors.stages.base_editor import BaseEditor
-from audit.editors.stages.editor_settings import EditorSettings, require
+from audit.editors.stages.editor_settings import EditorSettings, require, require_counts
 from audit.edits.requests import EditRequest
 from audit.engine.batching import context_length
 from audit.models.demonstrations import SLOT, STYLES, Demonstrations, NewFact
 from audit.models.language_model import LanguageModel
 from audit.models.patches import ModulePatch, Patch
+from audit.progress import Tick
 
 
 @dataclass(frozen=True)
@@ -33,8 +34,7 @@ class IkeSettings(EditorSettings):
 
     def check(self, depth: int) -> None:
         require(self.style in STYLES, "style", self.style, " or ".join(STYLES))
-        for name in ("count", "repeats", "answer_room"):
-            require(getattr(self, name) >= 1, name, getattr(self, name), "at least 1")
+        require_counts(self, "count", "repeats", "answer_room")
 
 
 class Ike(BaseEditor[IkeSettings]):
@@ -43,9 +43,7 @@ class Ike(BaseEditor[IkeSettings]):
     name: ClassVar[str] = "ike"
     settings_kind = IkeSettings
 
-    def _edit(
-        self, lm: LanguageModel, requests: Sequence[EditRequest], settings: IkeSettings, tick: Callable[[float], None]
-    ) -> Patch:
+    def _edit(self, lm: LanguageModel, requests: Sequence[EditRequest], settings: IkeSettings, tick: Tick) -> Patch:
         attached = lm.attached.get(SLOT)
         before = attached.attachment.facts if attached and isinstance(attached.attachment, Demonstrations) else ()
         facts = tuple(NewFact(request.question.rstrip(" "), request.target_new) for request in requests)

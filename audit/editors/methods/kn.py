@@ -32,18 +32,16 @@ there is no refinement.
 Both modes need the old answer (`target_true`), whose probability is attributed to neurons.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from math import isfinite
-from types import MappingProxyType
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import torch
 from torch import Tensor
 
-from audit.editors.stages.attribution import AnsweredPrompt, Place, attribute_neurons, both_ends, midpoints
+from audit.editors.stages.attribution import AnsweredPrompt, attribute_neurons, both_ends, midpoints
 from audit.editors.stages.base_editor import BaseEditor
-from audit.editors.stages.editor_settings import GPT_J, EditorSettings, Shape, require
+from audit.editors.stages.editor_settings import EditorSettings, Published, Shapes, require, require_not_negative
 from audit.editors.stages.rank_one_gradients import map_sizes, mlp_maps
 from audit.edits.requests import EditRequest
 from audit.engine.batching import require_room
@@ -52,10 +50,11 @@ from audit.errors import AuditError
 from audit.models.language_model import LanguageModel
 from audit.models.patches import LowRankDelta, WeightPatch
 from audit.models.tokens import join
+from audit.progress import Tick
 
 _SHARE_STEP, _SHARE_ROUNDS = 0.05, 6  # as in the authors' code
 
-_PUBLISHED: dict[Shape, dict[str, Any]] = {GPT_J: {"threshold": 0.1}}  # EasyEdit hparams/KN; 0.2 for all others
+_PUBLISHED: Published = {Shapes.GPT_J: {"threshold": 0.1}}  # EasyEdit hparams/KN; 0.2 for all others
 
 
 @dataclass(frozen=True)
@@ -67,7 +66,7 @@ class KnowledgeNeuronSettings(EditorSettings):
     number of neurons, `old_weight` and `new_weight` λ₁ and λ₂. `token_budget` bounds the padded tokens of one batch.
     """
 
-    published: ClassVar[Mapping[Shape, Mapping[str, Any]]] = MappingProxyType(_PUBLISHED)
+    published: ClassVar[Published] = _PUBLISHED
 
     mode: str = "toolkit"
     steps: int = 0
@@ -85,9 +84,7 @@ class KnowledgeNeuronSettings(EditorSettings):
             require(getattr(self, name) >= least, name, getattr(self, name), f"a whole number of at least {least}")
         for name in ("threshold", "share"):
             require(0 <= getattr(self, name) < 1, name, getattr(self, name), "a number from 0 to below 1")
-        for name in ("old_weight", "new_weight"):
-            value = getattr(self, name)
-            require(isfinite(value) and value >= 0, name, value, "a number of at least 0")
+        require_not_negative(self, "old_weight", "new_weight")
 
 
 class KnowledgeNeurons(BaseEditor[KnowledgeNeuronSettings]):
@@ -105,11 +102,7 @@ class KnowledgeNeurons(BaseEditor[KnowledgeNeuronSettings]):
         return replace(settings, steps=1 if settings.mode == "toolkit" and _is_gated(lm) else 20)
 
     def _edit(
-        self,
-        lm: LanguageModel,
-        requests: Sequence[EditRequest],
-        settings: KnowledgeNeuronSettings,
-        tick: Callable[[float], None],
+        self, lm: LanguageModel, requests: Sequence[EditRequest], settings: KnowledgeNeuronSettings, tick: Tick
     ) -> WeightPatch:
         """Add one vector, scaled per neuron, to the columns of the chosen neurons.
 
@@ -150,39 +143,36 @@ class KnowledgeNeurons(BaseEditor[KnowledgeNeuronSettings]):
                 "its neurons; give its target_true."
             )
         if settings.mode == "toolkit":
-            return coarse(self._scores(lm, [_toolkit_steps(lm, request)], settings, request), settings.threshold)[0]
+            return coarse(_scores(lm, [_toolkit_steps(lm, request)], settings, request), settings.threshold)[0]
         prompts = dict.fromkeys((request.question, *request.paraphrases))
         steps = [_paper_steps(lm, prompt, request.target_true) for prompt in prompts]
-        chosen = coarse(self._scores(lm, steps, settings, request), settings.threshold)
+        chosen = coarse(_scores(lm, steps, settings, request), settings.threshold)
         return refined(chosen, settings.share, settings.fewest, settings.most)
 
-    def _scores(
-        self,
-        lm: LanguageModel,
-        prompts: Sequence[Sequence[AnsweredPrompt]],
-        settings: KnowledgeNeuronSettings,
-        request: EditRequest,
-    ) -> Tensor:
-        """Attr of every neuron, averaged over the tokens of the answer: (prompts, depth, inner)."""
-        for steps in prompts:
-            require_room(lm, max((step.ids for step in steps), key=len), f"edit {request.case_id!r}", request.question)
-        by_step = self._attributed(lm, [step for steps in prompts for step in steps], settings)
-        if not bool(by_step.isfinite().all()):
-            raise AuditError(
-                f"the neurons' scores for edit {request.case_id!r} are not finite; load the model with dtype float32."
-            )
-        means: list[Tensor] = []
-        for steps, scores in zip(prompts, torch.split(by_step, [len(steps) for steps in prompts]), strict=True):
-            means.append(scores.sum(0) / sum(len(step.answers) for step in steps))
-        return torch.stack(means)
 
-    def _attributed(
-        self, lm: LanguageModel, steps: Sequence[AnsweredPrompt], settings: KnowledgeNeuronSettings
-    ) -> Tensor:
-        """Attr of every neuron, summed over the answers of each step: (steps, depth, inner)."""
-        place: Place = "key" if settings.mode == "toolkit" else "value"
-        alphas = both_ends(settings.steps) if settings.mode == "toolkit" else midpoints(settings.steps)
-        return attribute_neurons(lm, steps, place=place, alphas=alphas, token_budget=settings.token_budget)
+def _scores(
+    lm: LanguageModel,
+    prompts: Sequence[Sequence[AnsweredPrompt]],
+    settings: KnowledgeNeuronSettings,
+    request: EditRequest,
+) -> Tensor:
+    """Attr of every neuron, averaged over the tokens of the answer: (prompts, depth, inner)."""
+    for steps in prompts:
+        require_room(lm, max((step.ids for step in steps), key=len), f"edit {request.case_id!r}", request.question)
+    toolkit = settings.mode == "toolkit"
+    by_step = attribute_neurons(  # summed over the answers of each step, (steps, depth, inner)
+        lm,
+        [step for steps in prompts for step in steps],
+        place="key" if toolkit else "value",
+        alphas=both_ends(settings.steps) if toolkit else midpoints(settings.steps),
+        token_budget=settings.token_budget,
+    )
+    if not bool(by_step.isfinite().all()):
+        raise AuditError(
+            f"the neurons' scores for edit {request.case_id!r} are not finite; load the model with dtype float32."
+        )
+    by_prompt = zip(prompts, torch.split(by_step, [len(steps) for steps in prompts]), strict=True)
+    return torch.stack([scores.sum(0) / sum(len(step.answers) for step in steps) for steps, scores in by_prompt])
 
 
 def coarse(scores: Tensor, threshold: float) -> Tensor:

@@ -5,32 +5,33 @@ the weight change (α/r)·B·A as its factors: the adapters are removed, and the
 plain LoRA. The rank schedule of AdaLoRA needs more training steps than an edit has.
 """
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from types import MappingProxyType
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal
 
 import torch
 from torch import Tensor, nn
 from transformers.pytorch_utils import Conv1D
 
 from audit.editors.stages.base_editor import BaseEditor
-from audit.editors.stages.editor_settings import GPT2_XL, GPT_J, LLAMA_3_8B, LLAMA_7B, QWEN_2_7B, Shape, require
+from audit.editors.stages.editor_settings import Published, Shapes, require, require_counts
 from audit.editors.stages.fine_tuning import TargetBatch, TuningSettings, descend, target_row
+from audit.editors.stages.rank_one_gradients import linear_maps
 from audit.edits.requests import EditRequest
 from audit.errors import AuditError
 from audit.models.language_model import LanguageModel
 from audit.models.patches import LowRankDelta, Patch, WeightPatch
+from audit.progress import Tick
 
 _ADAPTER = "edit"  # peft's name of the adapters
 _ATTENTION_EVERYWHERE = {"projections": "attention"}
-_PUBLISHED: dict[Shape, dict[str, Any]] = {  # EasyEdit hparams/LoRA; trained in all layers
-    GPT2_XL: {"layers": tuple(range(48)), "steps": 30, **_ATTENTION_EVERYWHERE},
-    GPT_J: {"layers": tuple(range(28)), "steps": 50, "projections": "mlp"},
-    LLAMA_7B: {"layers": tuple(range(32)), "steps": 70, **_ATTENTION_EVERYWHERE},
-    LLAMA_3_8B: {"layers": tuple(range(32)), "steps": 70, **_ATTENTION_EVERYWHERE},
-    QWEN_2_7B: {"layers": tuple(range(28)), "steps": 60, **_ATTENTION_EVERYWHERE},
+_PUBLISHED: Published = {  # EasyEdit hparams/LoRA; trained in all layers
+    Shapes.GPT2_XL: {"layers": tuple(range(48)), "steps": 30, **_ATTENTION_EVERYWHERE},
+    Shapes.GPT_J: {"layers": tuple(range(28)), "steps": 50, "projections": "mlp"},
+    Shapes.LLAMA_7B: {"layers": tuple(range(32)), "steps": 70, **_ATTENTION_EVERYWHERE},
+    Shapes.LLAMA_3_8B: {"layers": tuple(range(32)), "steps": 70, **_ATTENTION_EVERYWHERE},
+    Shapes.QWEN_2_7B: {"layers": tuple(range(28)), "steps": 60, **_ATTENTION_EVERYWHERE},
 }
 
 
@@ -41,7 +42,7 @@ class LoraSettings(TuningSettings):
     `rank` is r and `alpha` is α; `dropout` is the share of an adapter's inputs dropped in training.
     """
 
-    published: ClassVar[Mapping[Shape, Mapping[str, Any]]] = MappingProxyType(_PUBLISHED)
+    published: ClassVar[Published] = _PUBLISHED
 
     steps: int = 70
     learning_rate: float = 5e-3
@@ -57,8 +58,7 @@ class LoraSettings(TuningSettings):
     def check(self, depth: int) -> None:
         super().check(depth)
         require(self.projections in ("attention", "mlp"), "projections", self.projections, "attention or mlp")
-        for name in ("rank", "alpha"):
-            require(getattr(self, name) >= 1, name, getattr(self, name), "at least 1")
+        require_counts(self, "rank", "alpha")
         require(0 <= self.dropout < 1, "dropout", self.dropout, "a number from 0 to below 1")
 
 
@@ -68,13 +68,7 @@ class Lora(BaseEditor[LoraSettings]):
     name: ClassVar[str] = "lora"
     settings_kind = LoraSettings
 
-    def _edit(
-        self,
-        lm: LanguageModel,
-        requests: Sequence[EditRequest],
-        settings: LoraSettings,
-        tick: Callable[[float], None],
-    ) -> Patch:
+    def _edit(self, lm: LanguageModel, requests: Sequence[EditRequest], settings: LoraSettings, tick: Tick) -> Patch:
         rows = [target_row(lm, request) for request in requests]
         maps = projections(lm, settings)
         with _local_seed(self._seed, lm), adapters_on(lm, maps, settings) as adapters:
@@ -96,14 +90,8 @@ class Lora(BaseEditor[LoraSettings]):
 
 def projections(lm: LanguageModel, settings: LoraSettings) -> dict[str, nn.Module]:
     """The linear maps that get adapters, by path: inside attention, or in the block outside it."""
-    found: dict[str, nn.Module] = {}
-    for layer in settings.layers:
-        block, attention = lm.anatomy.blocks[layer], lm.anatomy.attentions[layer]
-        for name, module in lm.model.get_submodule(block).named_modules(prefix=block):
-            inside = name == attention or name.startswith(f"{attention}.")
-            if isinstance(module, nn.Linear | Conv1D) and inside == (settings.projections == "attention"):
-                found[name] = module
-    return found
+    part: Literal["attention", "mlp"] = "attention" if settings.projections == "attention" else "mlp"
+    return {path: lm.model.get_submodule(path) for path in linear_maps(lm, settings.layers, part)}
 
 
 @dataclass(frozen=True, eq=False)

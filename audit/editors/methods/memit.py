@@ -13,30 +13,15 @@ MEMIT-seq adds the keys K_p of all earlier steps of a sequence to the least squa
 ΔW = R Kᵀ (λC + K_p K_pᵀ + K Kᵀ)⁻¹. They are read on the model after each step is written. The first step is MEMIT's.
 """
 
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from types import MappingProxyType
 from typing import Any, ClassVar, TypeVar
 from weakref import WeakKeyDictionary
 
 import torch
 from torch import Tensor
 
-from audit.editors.stages.editor_settings import (
-    GPT2_XL,
-    GPT_J,
-    GPT_NEOX,
-    LLAMA_3_3B,
-    LLAMA_3_8B,
-    LLAMA_7B,
-    MISTRAL_7B,
-    QWEN_2_7B,
-    Shape,
-    layer_at,
-    require,
-    require_rising,
-)
+from audit.editors.stages.editor_settings import Published, Shapes, layer_at, require_positive, require_rising
 from audit.editors.stages.key_value_editor import KeyValueEditor, KeyValueSettings
 from audit.editors.stages.keys import BARE, OPENINGS, Contexts, lookup_states, mean_keys
 from audit.editors.stages.solve import PastKeys, least_squares_directions
@@ -46,21 +31,21 @@ from audit.engine.sequences import prompt_sequence
 from audit.errors import AuditError
 from audit.models.language_model import LanguageModel
 from audit.models.patches import LowRankDelta, Patch, WeightPatch, originals_kept
-from audit.progress import Progress
+from audit.progress import Tick
 from audit.store.content import Store
 
 _LLAMA = {"layers": (4, 5, 6, 7, 8), "steps": 25, "weight_decay": 1e-3, "clamp_norm_factor": 4.0}
 # kmeng01/memit `hparams/MEMIT` (GPT-2 XL, GPT-J, NeoX), AlphaEdit `hparams/MEMIT` (Llama 3 8B), EasyEdit
 # `hparams/MEMIT` (the others).
-_PUBLISHED: dict[Shape, dict[str, Any]] = {
-    GPT2_XL: {"layers": (13, 14, 15, 16, 17), "covariance_weight": 20000.0},
-    GPT_J: {"layers": (3, 4, 5, 6, 7, 8), "steps": 25},
-    GPT_NEOX: {"layers": (6, 7, 8, 9, 10), "clamp_norm_factor": 0.3, "covariance_weight": 20000.0},
-    LLAMA_7B: _LLAMA,
-    LLAMA_3_8B: {"layers": (4, 5, 6, 7, 8), "steps": 25, "learning_rate": 0.1},
-    LLAMA_3_3B: _LLAMA,
-    MISTRAL_7B: _LLAMA,
-    QWEN_2_7B: _LLAMA,
+_PUBLISHED: Published = {
+    Shapes.GPT2_XL: {"layers": (13, 14, 15, 16, 17), "covariance_weight": 20000.0},
+    Shapes.GPT_J: {"layers": (3, 4, 5, 6, 7, 8), "steps": 25},
+    Shapes.GPT_NEOX: {"layers": (6, 7, 8, 9, 10), "clamp_norm_factor": 0.3, "covariance_weight": 20000.0},
+    Shapes.LLAMA_7B: _LLAMA,
+    Shapes.LLAMA_3_8B: {"layers": (4, 5, 6, 7, 8), "steps": 25, "learning_rate": 0.1},
+    Shapes.LLAMA_3_3B: _LLAMA,
+    Shapes.MISTRAL_7B: _LLAMA,
+    Shapes.QWEN_2_7B: _LLAMA,
 }
 _LAST_LAYER_SHARES = {"gpt2": 0.36, "other": 0.26}  # the published last layers as a share of the depth
 
@@ -96,14 +81,13 @@ class LayersSettings(BatchSettings):
 class MemitSettings(LayersSettings):
     """Settings of MEMIT. `covariance_weight` is λ, the number of old keys that C counts as."""
 
-    published: ClassVar[Mapping[Shape, Mapping[str, Any]]] = MappingProxyType(_PUBLISHED)
+    published: ClassVar[Published] = _PUBLISHED
 
     covariance_weight: float = 15000.0
 
     def check(self, depth: int) -> None:
         super().check(depth)
-        weight = self.covariance_weight
-        require(math.isfinite(weight) and weight > 0, "covariance_weight", weight, "a number above 0")
+        require_positive(self, "covariance_weight")
 
 
 B = TypeVar("B", bound=BatchSettings)
@@ -112,81 +96,13 @@ B = TypeVar("B", bound=BatchSettings)
 class BatchEditor(KeyValueEditor[B]):
     """Base of MEMIT and its successors: Algorithm 1, with ΔW = R Dᵀ for residuals R and directions D.
 
-    A method may change the target and its current value (`_targets`, `_current`), the share of the residual (`_parts`),
-    and must give the directions (`_directions`).
+    A method may change the target and its current value (`_targets`, `_current`), the divisor of the residual
+    (`_parts`), and must give the directions (`_directions`). Where `protects_earlier_steps` is set, `remember` reads
+    the keys of a step on the model that holds it, for the directions of later steps; `forget` drops them.
     """
 
-    batches: ClassVar[bool] = True
     openings: ClassVar[tuple[str, ...]] = OPENINGS
-
-    def _edit(
-        self, lm: LanguageModel, requests: Sequence[EditRequest], settings: B, progress: Progress | None
-    ) -> Patch:
-        contexts, layers = self.contexts(lm), self._layers(settings)
-        values, targets = self._targets(lm, requests, contexts, settings, progress)  # z (requests, hidden), equation 16
-        names = [lm.anatomy.weight_name(layer) for layer in layers]
-        transposed = frozenset(names) if lm.anatomy.transposed else frozenset[str]()
-        deltas: dict[str, LowRankDelta] = {}
-        with originals_kept(lm) as originals:
-            for written, (layer, name) in enumerate(zip(layers, names, strict=True)):
-                keys = mean_keys(lm, requests, contexts, layer, settings.token_budget).T  # K (inner, requests), eq. 19
-                remaining = targets - self._current(lm, requests, settings).double()  # z − h_L, (requests, hidden)
-                residual = remaining.T / self._parts(len(layers) - written)  # R (hidden, requests), equation 20
-                directions = self._directions(lm, layer, keys, settings)  # D (inner, requests), equation 14
-                delta = LowRankDelta(residual.to(directions.device).contiguous(), directions.T.contiguous())
-                if not bool(torch.isfinite(delta.left).all() and torch.isfinite(delta.right).all()):
-                    raise AuditError(
-                        f"the update of layer {layer} is not finite; load the model with dtype float32 "
-                        "or give a larger covariance_weight."
-                    )
-                WeightPatch({name: delta}, transposed).write(lm, originals)
-                deltas[name] = delta
-        return WeightPatch(deltas, transposed, self._meta(lm, settings, requests, values) | self._more_meta(lm))
-
-    def _targets(
-        self,
-        lm: LanguageModel,
-        requests: Sequence[EditRequest],
-        contexts: Contexts,
-        settings: B,
-        progress: Progress | None,
-    ) -> tuple[OptimizedValues, Tensor]:
-        """The optimized values, and the target of `_current`, (requests, hidden) in float64."""
-        last = self._layers(settings)[-1]
-        values = optimize_values(lm, requests, contexts, layer=last, site="block", settings=settings, progress=progress)
-        return values, values.targets.double()
-
-    def _current(self, lm: LanguageModel, requests: Sequence[EditRequest], settings: B) -> Tensor:
-        """h_L, the output of the last edited block at the lookup of each bare prompt, (requests, hidden)."""
-        return self._output(lm, requests, lm.anatomy.blocks[self._layers(settings)[-1]], settings)
-
-    def _output(self, lm: LanguageModel, requests: Sequence[EditRequest], module: str, settings: B) -> Tensor:
-        """The output of a module at the lookup of each bare prompt, (requests, hidden)."""
-        bare = [prompt_sequence(lm, request) for request in requests]
-        states = lookup_states(lm, bare, outputs=[module], stop=module, token_budget=settings.token_budget)
-        return states.outputs[module]
-
-    def _parts(self, layers_left: int) -> float:
-        """What the residual is divided by, with that many layers left to write; equation 20."""
-        return layers_left
-
-    def _directions(self, lm: LanguageModel, layer: int, keys: Tensor, settings: B) -> Tensor:
-        """D for keys K (inner, requests); (inner, requests) in float64."""
-        raise NotImplementedError
-
-    def _more_meta(self, lm: LanguageModel) -> dict[str, str]:
-        """Additional meta data of the patch."""
-        return {}
-
-    def _grouped(self, sampled: tuple[str, ...]) -> Contexts:
-        return Contexts((("",), sampled)) if sampled else BARE  # the bare prompt has half of the weight
-
-
-class SequenceEditor(BatchEditor[B]):
-    """Base of the batch editors that protect the facts of the earlier steps of a sequence.
-
-    `remember` reads the keys of a step on the model that holds it; `forget` drops all keys.
-    """
+    protects_earlier_steps: ClassVar[bool] = False
 
     def __init__(
         self,
@@ -205,6 +121,8 @@ class SequenceEditor(BatchEditor[B]):
         self._past.pop(lm, None)
 
     def remember(self, lm: LanguageModel, requests: Sequence[EditRequest]) -> None:
+        if not self.protects_earlier_steps:
+            return
         settings = self.settings(lm)
         self._prepare(lm, settings)
         past = self._past.setdefault(lm, {})
@@ -213,12 +131,69 @@ class SequenceEditor(BatchEditor[B]):
             kept = self._keys_of_solve(lm, layer, keys)
             past[layer] = past.get(layer, PastKeys.none(len(kept))).joined(kept)
 
-    def _past_of(self, lm: LanguageModel, layer: int) -> PastKeys | None:
-        return self._past.get(lm, {}).get(layer)
+    def _edit(self, lm: LanguageModel, requests: Sequence[EditRequest], settings: B, tick: Tick) -> Patch:
+        self._prepare(lm, settings)
+        contexts, layers = self.contexts(lm), self._layers(settings)
+        values, targets = self._targets(lm, requests, contexts, settings, tick)  # z (requests, hidden), equation 16
+        names = [lm.anatomy.weight_name(layer) for layer in layers]
+        transposed = frozenset(names) if lm.anatomy.transposed else frozenset[str]()
+        deltas: dict[str, LowRankDelta] = {}
+        with originals_kept(lm) as originals:
+            for written, (layer, name) in enumerate(zip(layers, names, strict=True)):
+                keys = mean_keys(lm, requests, contexts, layer, settings.token_budget).T  # K (inner, requests), eq. 19
+                remaining = targets - self._current(lm, requests, settings).double()  # z − h_L, (requests, hidden)
+                residual = remaining.T / self._parts(len(layers) - written)  # R (hidden, requests), equation 20
+                directions = self._directions(lm, layer, keys, settings)  # D (inner, requests), equation 14
+                delta = LowRankDelta(residual.to(directions.device).contiguous(), directions.T.contiguous())
+                if not bool(torch.isfinite(delta.left).all() and torch.isfinite(delta.right).all()):
+                    raise AuditError(
+                        f"the update of layer {layer} is not finite; load the model with dtype float32 "
+                        "or give a larger covariance_weight."
+                    )
+                WeightPatch({name: delta}, transposed).write(lm, originals)
+                deltas[name] = delta
+        return WeightPatch(deltas, transposed, self._edit_meta(lm, settings, requests, values) | self._more_meta(lm))
+
+    def _targets(
+        self, lm: LanguageModel, requests: Sequence[EditRequest], contexts: Contexts, settings: B, tick: Tick
+    ) -> tuple[OptimizedValues, Tensor]:
+        """The optimized values, and the target of `_current`, (requests, hidden) in float64."""
+        last = self._layers(settings)[-1]
+        values = optimize_values(lm, requests, contexts, layer=last, site="block", settings=settings, tick=tick)
+        return values, values.targets.double()
+
+    def _current(self, lm: LanguageModel, requests: Sequence[EditRequest], settings: B) -> Tensor:
+        """h_L, the output of the last edited block at the lookup of each bare prompt, (requests, hidden)."""
+        return self._output(lm, requests, lm.anatomy.blocks[self._layers(settings)[-1]], settings)
+
+    def _output(self, lm: LanguageModel, requests: Sequence[EditRequest], module: str, settings: B) -> Tensor:
+        """The output of a module at the lookup of each bare prompt, (requests, hidden)."""
+        bare = [prompt_sequence(lm, request) for request in requests]
+        states = lookup_states(lm, bare, outputs=[module], stop=module, token_budget=settings.token_budget)
+        return states.outputs[module]
+
+    def _parts(self, layers_left: int) -> float:
+        """The divisor of the residual with this many layers left to write; equation 20."""
+        return layers_left
+
+    def _directions(self, lm: LanguageModel, layer: int, keys: Tensor, settings: B) -> Tensor:
+        """D for keys K (inner, requests); (inner, requests) in float64."""
+        raise NotImplementedError
 
     def _keys_of_solve(self, lm: LanguageModel, layer: int, keys: Tensor) -> Tensor:
         """Keys (inner, n) in the coordinates of the least squares."""
         return keys
+
+    def _past_of(self, lm: LanguageModel, layer: int) -> PastKeys | None:
+        """The keys of earlier steps, in these coordinates; None if there are none."""
+        return self._past.get(lm, {}).get(layer)
+
+    def _more_meta(self, lm: LanguageModel) -> dict[str, str]:
+        """Additional meta data of the patch."""
+        return {}
+
+    def _grouped(self, sampled: tuple[str, ...]) -> Contexts:
+        return Contexts((("",), sampled)) if sampled else BARE  # the bare prompt has half of the weight
 
 
 class Memit(BatchEditor[MemitSettings]):
@@ -232,18 +207,11 @@ class Memit(BatchEditor[MemitSettings]):
 
     def _directions(self, lm: LanguageModel, layer: int, keys: Tensor, settings: MemitSettings) -> Tensor:
         factor = self._covariance.factors(lm, settings.layers, settings)[layer]
-        return least_squares_directions(factor, keys, settings.covariance_weight)
+        return least_squares_directions(factor, keys, settings.covariance_weight, self._past_of(lm, layer))
 
 
-class MemitSeq(SequenceEditor[MemitSettings]):
+class MemitSeq(Memit):
     """MEMIT with the keys of earlier steps in its least squares, and the settings of MEMIT."""
 
     name: ClassVar[str] = "memit-seq"
-    settings_kind = MemitSettings
-
-    def _layers(self, settings: MemitSettings) -> tuple[int, ...]:
-        return settings.layers
-
-    def _directions(self, lm: LanguageModel, layer: int, keys: Tensor, settings: MemitSettings) -> Tensor:
-        factor = self._covariance.factors(lm, settings.layers, settings)[layer]
-        return least_squares_directions(factor, keys, settings.covariance_weight, self._past_of(lm, layer))
+    protects_earlier_steps: ClassVar[bool] = True

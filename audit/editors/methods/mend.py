@@ -5,7 +5,7 @@ An edit takes one forward and one backward pass. The factors x and δ of each ed
 updates of requests in one batch are added. The network belongs to one model's weights; `audit train-mend` trains it.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import ClassVar
@@ -25,6 +25,7 @@ from audit.models.fingerprints import weights_fingerprint
 from audit.models.language_model import LanguageModel
 from audit.models.patches import LowRankDelta, Patch, WeightPatch
 from audit.models.tokens import join
+from audit.progress import Tick
 from audit.store.content import Store
 
 
@@ -70,9 +71,7 @@ class Mend(BaseEditor[MendSettings]):
         require(wanted in ("", found), "network", wanted, f"{found or 'none'}, or another folder as weights")
         return replace(settings, network=found)
 
-    def _edit(
-        self, lm: LanguageModel, requests: Sequence[EditRequest], settings: MendSettings, tick: Callable[[float], None]
-    ) -> Patch:
+    def _edit(self, lm: LanguageModel, requests: Sequence[EditRequest], settings: MendSettings, tick: Tick) -> Patch:
         """A patch with the sum of the updates of all requests.
 
         Raises:

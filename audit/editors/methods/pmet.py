@@ -6,26 +6,25 @@ a layer takes the residual divided by √(layers left), where MEMIT (equation 20
 """
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from types import MappingProxyType
-from typing import Any, ClassVar
+from typing import ClassVar
 
 from torch import Tensor
 
 from audit.editors.methods.memit import BatchEditor, MemitSettings
-from audit.editors.stages.editor_settings import GPT_J, LLAMA_7B, Shape, require
+from audit.editors.stages.editor_settings import Published, Shapes, require_not_negative
 from audit.editors.stages.keys import Contexts
 from audit.editors.stages.solve import least_squares_directions
 from audit.editors.stages.values import OptimizedValues, optimize_values
 from audit.edits.requests import EditRequest
 from audit.models.language_model import LanguageModel
-from audit.progress import Progress
+from audit.progress import Tick
 
 # EasyEdit `hparams/PMET`.
-_PUBLISHED: dict[Shape, dict[str, Any]] = {
-    GPT_J: {"layers": (3, 4, 5, 6, 7, 8), "steps": 30, "learning_rate": 0.2, "kl_factor": 1.0},
-    LLAMA_7B: {"layers": (4, 5, 6, 7, 8), "clamp_norm_factor": 1.0},
+_PUBLISHED: Published = {
+    Shapes.GPT_J: {"layers": (3, 4, 5, 6, 7, 8), "steps": 30, "learning_rate": 0.2, "kl_factor": 1.0},
+    Shapes.LLAMA_7B: {"layers": (4, 5, 6, 7, 8), "clamp_norm_factor": 1.0},
 }
 
 
@@ -39,16 +38,14 @@ class PmetSettings(MemitSettings):
             effect is lost; small models may need a short one. 0 takes `clamp_norm_factor` for both, as published.
     """
 
-    published: ClassVar[Mapping[Shape, Mapping[str, Any]]] = MappingProxyType(_PUBLISHED)
+    published: ClassVar[Published] = _PUBLISHED
 
     settled_kl: float = 0.01
     attention_clamp_norm_factor: float = 0.0
 
     def check(self, depth: int) -> None:
         super().check(depth)
-        for name in ("settled_kl", "attention_clamp_norm_factor"):
-            value = getattr(self, name)
-            require(math.isfinite(value) and value >= 0, name, value, "a number of at least 0")
+        require_not_negative(self, "settled_kl", "attention_clamp_norm_factor")
 
 
 class Pmet(BatchEditor[PmetSettings]):
@@ -61,12 +58,7 @@ class Pmet(BatchEditor[PmetSettings]):
         return settings.layers
 
     def _targets(
-        self,
-        lm: LanguageModel,
-        requests: Sequence[EditRequest],
-        contexts: Contexts,
-        settings: PmetSettings,
-        progress: Progress | None,
+        self, lm: LanguageModel, requests: Sequence[EditRequest], contexts: Contexts, settings: PmetSettings, tick: Tick
     ) -> tuple[OptimizedValues, Tensor]:
         values = optimize_values(
             lm,
@@ -77,7 +69,7 @@ class Pmet(BatchEditor[PmetSettings]):
             settings=settings,
             settled_kl=settings.settled_kl,
             clamps=(settings.attention_clamp_norm_factor or settings.clamp_norm_factor, settings.clamp_norm_factor),
-            progress=progress,
+            tick=tick,
         )
         return values, values.targets[:, 1].double()  # the MLP's targets, (requests, hidden)
 

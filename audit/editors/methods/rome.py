@@ -13,29 +13,14 @@ Where the two hardly overlap, the update explodes. The setting `key_mode` choose
 kᵀC⁻¹k is positive, and (W + ΔW) k = v* exactly.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from types import MappingProxyType
 from typing import Any, ClassVar, NamedTuple
 
 import torch
 from torch import Tensor
 
-from audit.editors.stages.editor_settings import (
-    GPT2_LARGE,
-    GPT2_MEDIUM,
-    GPT2_XL,
-    GPT_J,
-    GPT_NEOX,
-    LLAMA_3_3B,
-    LLAMA_3_8B,
-    LLAMA_7B,
-    MISTRAL_7B,
-    QWEN_2_7B,
-    Shape,
-    layer_at,
-    require,
-)
+from audit.editors.stages.editor_settings import Published, Shapes, layer_at, require, require_layer
 from audit.editors.stages.key_value_editor import KeyValueEditor, KeyValueSettings
 from audit.editors.stages.keys import BARE, Contexts, context_keys
 from audit.editors.stages.solve import rank_one_update
@@ -44,22 +29,22 @@ from audit.edits.requests import EditRequest
 from audit.errors import AuditError
 from audit.models.language_model import LanguageModel
 from audit.models.patches import Patch, WeightPatch
-from audit.progress import Progress
+from audit.progress import Tick
 
 _LLAMA = {"layer": 5, "steps": 25, "weight_decay": 1e-3, "covariance": "identity"}
 # kmeng01/rome `hparams/ROME` (GPT-2, GPT-J, NeoX), EasyEdit `hparams/ROME` (the others). Their loss layer is the last
 # one everywhere; here the loss uses the model's own logits.
-_PUBLISHED: dict[Shape, dict[str, Any]] = {
-    GPT2_MEDIUM: {"layer": 8, "clamp_norm_factor": 3.0},
-    GPT2_LARGE: {"layer": 12},
-    GPT2_XL: {"layer": 17},
-    GPT_J: {"layer": 5},
-    GPT_NEOX: {"layer": 15},
-    LLAMA_7B: _LLAMA,
-    LLAMA_3_8B: _LLAMA,
-    LLAMA_3_3B: _LLAMA,
-    MISTRAL_7B: _LLAMA,
-    QWEN_2_7B: _LLAMA,
+_PUBLISHED: Published = {
+    Shapes.GPT2_MEDIUM: {"layer": 8, "clamp_norm_factor": 3.0},
+    Shapes.GPT2_LARGE: {"layer": 12},
+    Shapes.GPT2_XL: {"layer": 17},
+    Shapes.GPT_J: {"layer": 5},
+    Shapes.GPT_NEOX: {"layer": 15},
+    Shapes.LLAMA_7B: _LLAMA,
+    Shapes.LLAMA_3_8B: _LLAMA,
+    Shapes.LLAMA_3_3B: _LLAMA,
+    Shapes.MISTRAL_7B: _LLAMA,
+    Shapes.QWEN_2_7B: _LLAMA,
 }
 LAYER_SHARES = {"gpt2": 0.36, "other": 0.17}  # the published layers as a share of the depth
 
@@ -73,7 +58,7 @@ class RomeSettings(KeyValueSettings):
         key_mode: "original", "consistent" (R-ROME) or "prompt" (p-ROME); see the module's docstring.
     """
 
-    published: ClassVar[Mapping[Shape, Mapping[str, Any]]] = MappingProxyType(_PUBLISHED)
+    published: ClassVar[Published] = _PUBLISHED
     measured_for: ClassVar[tuple[str, ...]] = ("rome",)
 
     layer: int = 0
@@ -85,7 +70,7 @@ class RomeSettings(KeyValueSettings):
 
     def check(self, depth: int) -> None:
         super().check(depth)
-        require(0 <= self.layer < depth, "layer", self.layer, f"a layer between 0 and {depth - 1}")
+        require_layer(self.layer, depth)
         known = self.key_mode in ("original", "consistent", "prompt")
         require(known, "key_mode", repr(self.key_mode), "original, consistent or prompt")
 
@@ -106,12 +91,11 @@ class Rome(KeyValueEditor[RomeSettings]):
     settings_kind = RomeSettings
     openings: ClassVar[tuple[str, ...]] = ("",)  # continuations of "<|endoftext|>"
 
-    def _edit(
-        self, lm: LanguageModel, requests: Sequence[EditRequest], settings: RomeSettings, progress: Progress | None
-    ) -> Patch:
+    def _edit(self, lm: LanguageModel, requests: Sequence[EditRequest], settings: RomeSettings, tick: Tick) -> Patch:
+        self._prepare(lm, settings)
         contexts, layer = self.contexts(lm), settings.layer
         keys = self._keys(lm, requests[0], contexts, settings)  # equation 3
-        values = optimize_values(lm, requests, contexts, layer=layer, site="mlp", settings=settings, progress=progress)
+        values = optimize_values(lm, requests, contexts, layer=layer, site="mlp", settings=settings, tick=tick)
         value = values.targets[0]  # v*, equation 4, (hidden,)
         factor = self._covariance.factors(lm, [layer], settings)[layer]  # of C
         delta = rank_one_update(factor, keys.direction, keys.stored, keys.output, value)  # equation 2
@@ -123,7 +107,7 @@ class Rome(KeyValueEditor[RomeSettings]):
             )
         name = lm.anatomy.weight_name(layer)
         transposed = frozenset({name}) if lm.anatomy.transposed else frozenset[str]()
-        return WeightPatch({name: delta}, transposed, self._meta(lm, settings, requests, values))
+        return WeightPatch({name: delta}, transposed, self._edit_meta(lm, settings, requests, values))
 
     @torch.no_grad()
     def _keys(self, lm: LanguageModel, request: EditRequest, contexts: Contexts, settings: RomeSettings) -> RomeKeys:

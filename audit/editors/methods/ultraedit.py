@@ -9,11 +9,9 @@ should move by v = −lr ‖ĥ‖² ĝ. With the h as rows of H (not normalised)
 for W in (out, in) orientation. The statistics continue over the steps of a sequence ("lifelong normalisation").
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from math import isfinite
 from operator import itemgetter
-from types import MappingProxyType
 from typing import Any, ClassVar, NamedTuple
 from weakref import WeakKeyDictionary
 
@@ -22,14 +20,13 @@ from torch import Tensor
 
 from audit.editors.stages.base_editor import BaseEditor
 from audit.editors.stages.editor_settings import (
-    GPT_J,
-    LLAMA_3_8B,
-    MISTRAL_7B,
-    QWEN_2_7B,
     EditorSettings,
-    Shape,
+    Published,
+    Shapes,
     layer_at,
     require,
+    require_counts,
+    require_positive,
 )
 from audit.editors.stages.fine_tuning import require_finite, target_row
 from audit.editors.stages.rank_one_gradients import (
@@ -45,13 +42,14 @@ from audit.engine.sequences import EditSequence, within_budget
 from audit.errors import AuditError
 from audit.models.language_model import LanguageModel
 from audit.models.patches import Delta, DenseDelta, LowRankDelta, Patch, WeightPatch, originals_kept
+from audit.progress import Tick
 from audit.store.content import Store
 
-_PUBLISHED: dict[Shape, dict[str, Any]] = {  # EasyEdit hparams/UltraEdit and the authors' repository
-    GPT_J: {"maps": "down:18-26"},
-    LLAMA_3_8B: {"maps": "gate:11-15+up:18-24"},
-    MISTRAL_7B: {"maps": "down:29-30"},
-    QWEN_2_7B: {"maps": "gate:18-26+up:18-26"},
+_PUBLISHED: Published = {  # EasyEdit hparams/UltraEdit and the authors' repository
+    Shapes.GPT_J: {"maps": "down:18-26"},
+    Shapes.LLAMA_3_8B: {"maps": "gate:11-15+up:18-24"},
+    Shapes.MISTRAL_7B: {"maps": "down:29-30"},
+    Shapes.QWEN_2_7B: {"maps": "gate:18-26+up:18-26"},
 }
 _SHARES = {"other": 0.78}  # middle of the published layers as a share of the depth
 _KINDS = ("gate", "up", "down")
@@ -70,7 +68,7 @@ class UltraEditSettings(EditorSettings):
     `learning_rate` is lr; `token_budget` bounds the padded tokens of one micro-batch and does not change the result.
     """
 
-    published: ClassVar[Mapping[Shape, Mapping[str, Any]]] = MappingProxyType(_PUBLISHED)
+    published: ClassVar[Published] = _PUBLISHED
 
     maps: str = "down:0"
     learning_rate: float = 1e-6
@@ -82,9 +80,8 @@ class UltraEditSettings(EditorSettings):
         return {"maps": f"down:{layer_at(_SHARES, model_type, depth)}"}
 
     def check(self, depth: int) -> None:
-        require(self.token_budget >= 1, "token_budget", self.token_budget, "at least 1")
-        rate = self.learning_rate
-        require(isfinite(rate) and rate > 0, "learning_rate", rate, "a number above 0")
+        require_counts(self, "token_budget")
+        require_positive(self, "learning_rate")
         require(self.statistics in ("map", "shape"), "statistics", self.statistics, "map or shape")
         wanted = f"maps with layers between 0 and {depth - 1}, such as down:3-5 or gate:2+up:3-4"
         require(all(0 <= layer < depth for _, layer in self.places()), "maps", self.maps, wanted)
@@ -188,11 +185,7 @@ class UltraEdit(BaseEditor[UltraEditSettings]):
         self._sequences[lm] = _Sequence(statistics, _edited_weights(lm, maps))
 
     def _edit(
-        self,
-        lm: LanguageModel,
-        requests: Sequence[EditRequest],
-        settings: UltraEditSettings,
-        tick: Callable[[float], None],
+        self, lm: LanguageModel, requests: Sequence[EditRequest], settings: UltraEditSettings, tick: Tick
     ) -> Patch:
         maps = edited_maps(lm, settings)
         features = editing_features(lm, requests, maps, settings.token_budget)

@@ -10,9 +10,8 @@ locality prompts.
 """
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from types import MappingProxyType
 from typing import Any, ClassVar
 
 import torch
@@ -21,15 +20,15 @@ from torch import Tensor
 from audit.editors.stages.answers_above import AnswersAbove, aligned_sequences
 from audit.editors.stages.base_editor import BaseEditor
 from audit.editors.stages.editor_settings import (
-    GPT2_XL,
-    GPT_J,
-    LLAMA_3_8B,
-    LLAMA_7B,
-    MISTRAL_7B,
-    QWEN_2_7B,
     EditorSettings,
-    Shape,
+    Published,
+    Shapes,
+    layer_at,
     require,
+    require_counts,
+    require_layer,
+    require_not_negative,
+    require_positive,
 )
 from audit.editors.stages.fine_tuning import TargetRow, require_finite, target_row
 from audit.editors.stages.keys import OPENINGS, sample_prefixes
@@ -41,20 +40,19 @@ from audit.models.language_model import LanguageModel
 from audit.models.patches import ModulePatch, Patch, originals_kept
 from audit.models.side_memory import SideMemory, slot_of
 from audit.models.tokens import encode
+from audit.progress import Tick
 
 LAYER_SHARES = {"gpt2": 0.17, "other": 0.85}  # of the depth: the published 8 of 48, and 27 of 32
 
 # EasyEdit `hparams/WISE`; there GPT-2 XL's side memory is on the up projection, here on the down projection.
-_PUBLISHED: Mapping[Shape, Mapping[str, Any]] = MappingProxyType(
-    {
-        GPT2_XL: {"layer": 8, "steps": 40, "ratio": 0.8},
-        GPT_J: {"layer": 21, "near": 15.0, "far": 40.0, "gap": 20.0},
-        LLAMA_7B: {"layer": 27},
-        MISTRAL_7B: {"layer": 27},
-        QWEN_2_7B: {"layer": 23},
-        LLAMA_3_8B: {"layer": 29, "steps": 30, "learning_rate": 0.9, "near": 2.0, "ratio": 0.5},
-    }
-)
+_PUBLISHED: Published = {
+    Shapes.GPT2_XL: {"layer": 8, "steps": 40, "ratio": 0.8},
+    Shapes.GPT_J: {"layer": 21, "near": 15.0, "far": 40.0, "gap": 20.0},
+    Shapes.LLAMA_7B: {"layer": 27},
+    Shapes.MISTRAL_7B: {"layer": 27},
+    Shapes.QWEN_2_7B: {"layer": 23},
+    Shapes.LLAMA_3_8B: {"layer": 29, "steps": 30, "learning_rate": 0.9, "near": 2.0, "ratio": 0.5},
+}
 
 
 @dataclass(frozen=True)
@@ -69,7 +67,7 @@ class WiseSettings(EditorSettings):
     `token_budget` bounds the padded tokens of one batch and does not change the result.
     """
 
-    published: ClassVar[Mapping[Shape, Mapping[str, Any]]] = _PUBLISHED
+    published: ClassVar[Published] = _PUBLISHED
 
     layer: int = 0
     steps: int = 70
@@ -89,21 +87,16 @@ class WiseSettings(EditorSettings):
 
     @classmethod
     def for_depth(cls, model_type: str, depth: int) -> dict[str, Any]:
-        share = LAYER_SHARES.get(model_type, LAYER_SHARES["other"])
-        return {"layer": min(depth - 1, int(share * depth))}
+        return {"layer": layer_at(LAYER_SHARES, model_type, depth)}
 
     def check(self, depth: int) -> None:
-        require(0 <= self.layer < depth, "layer", self.layer, f"a layer between 0 and {depth - 1}")
-        for name in ("steps", "save_freq", "merge_freq", "other_texts", "other_tokens", "token_budget"):
-            require(getattr(self, name) >= 1, name, getattr(self, name), "at least 1")
+        require_layer(self.layer, depth)
+        require_counts(self, "steps", "save_freq", "merge_freq", "other_texts", "other_tokens", "token_budget")
         for name in ("mask_ratio", "density"):
             require(0 < getattr(self, name) <= 1, name, getattr(self, name), "a number above 0 and up to 1")
         require(0 < self.ratio < 1, "ratio", self.ratio, "a number between 0 and 1")
-        for name in ("near", "far", "gap", "stop_loss"):
-            value = getattr(self, name)
-            require(math.isfinite(value) and value >= 0, name, value, "a number of at least 0")
-        rate = self.learning_rate
-        require(math.isfinite(rate) and rate > 0, "learning_rate", rate, "a number above 0")
+        require_not_negative(self, "near", "far", "gap", "stop_loss")
+        require_positive(self, "learning_rate")
 
 
 class Wise(BaseEditor[WiseSettings]):
@@ -112,9 +105,7 @@ class Wise(BaseEditor[WiseSettings]):
     name: ClassVar[str] = "wise"
     settings_kind = WiseSettings
 
-    def _edit(
-        self, lm: LanguageModel, requests: Sequence[EditRequest], settings: WiseSettings, tick: Callable[[float], None]
-    ) -> Patch:
+    def _edit(self, lm: LanguageModel, requests: Sequence[EditRequest], settings: WiseSettings, tick: Tick) -> Patch:
         module = lm.anatomy.down_projections[settings.layer]
         attached = lm.attached.get(slot_of(module))
         empty = SideMemory.empty(module, settings.ratio, settings.density)

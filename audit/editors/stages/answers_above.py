@@ -15,7 +15,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from audit.editors.stages.fine_tuning import TargetRow
+from audit.editors.stages.fine_tuning import TargetLabels, TargetRow
 from audit.engine.sequences import EditSequence, align
 from audit.engine.taps import in_rows, run_body, tapped
 from audit.engine.upper_blocks import UpperBlocks
@@ -32,42 +32,32 @@ class AnswersAbove:
     Attributes:
         inputs: of the down projection, (rows, columns, inner).
         outputs: of the down projection, (rows, columns, hidden).
-        at_rows, at_columns: where the loss reads a label, (labels,).
-        labels, weights: the labels, and their weights in the mean over a target's tokens, (labels,).
+        labels: of all rows, with columns as above, and weights in the mean over a target's tokens.
     """
 
     upper: UpperBlocks
     down: nn.Module
     inputs: Tensor
     outputs: Tensor
-    at_rows: Tensor
-    at_columns: Tensor
-    labels: Tensor
-    weights: Tensor
+    labels: TargetLabels
 
     @classmethod
     def prepared(cls, lm: LanguageModel, rows: Sequence[TargetRow], layer: int) -> "AnswersAbove":
         """Run all rows once, without gradient, on the model with its attachments."""
         down = lm.anatomy.down_projections[layer]
-        aligned = align(aligned_sequences(rows), lm.device)
+        sequences = aligned_sequences(rows)
+        aligned = align(sequences, lm.device)
         with tapped(lm, len(rows), inputs=[down], outputs=[down], stop=down) as taps:
             run_body(lm, aligned.ids, aligned.mask, aligned.positions)
         upper = UpperBlocks.prepared(lm, aligned, start=layer)
-        found = [
-            (index, column, label, 1 / len(row.labels))
-            for index, row in enumerate(rows)
-            for column, label in enumerate(row.labels)
-        ]
-        at_rows, at_columns, labels, weights = (
-            torch.tensor(values, device=lm.device) for values in zip(*found, strict=True)
-        )
+        labels = TargetLabels.of(rows, sequences, 1.0, lm.device)
         inputs, outputs = (tap[down][:, aligned.lookup :].to(lm.device) for tap in (taps.inputs, taps.outputs))
-        return cls(upper, lm.model.get_submodule(down), inputs, outputs, at_rows, at_columns, labels, weights)
+        return cls(upper, lm.model.get_submodule(down), inputs, outputs, labels)
 
     @property
     def activations(self) -> Tensor:
         """The down projection's inputs where target tokens are predicted, (labels, inner) in float32."""
-        return self.inputs[self.at_rows, self.at_columns].float()
+        return self.inputs[self.labels.rows, self.labels.columns].float()
 
     def losses(self, output_of: Callable[[Tensor, Tensor], Tensor]) -> Tensor:
         """−log p of each row's target, the mean over its tokens: (rows,) in float32.
@@ -75,7 +65,8 @@ class AnswersAbove:
         `output_of` maps the down projection's input and output, (rows, columns, width) each, on `lm.device`, to the
         output to use.
         """
-        device, rows = self.labels.device, len(self.inputs)
+        labels, rows = self.labels, len(self.inputs)
+        device = labels.ids.device
 
         def replace(_: nn.Module, args: tuple[Any, ...], output: Tensor) -> Tensor:
             replaced = output_of(in_rows(args[0], rows).to(device), in_rows(output, rows).to(device))
@@ -83,11 +74,10 @@ class AnswersAbove:
 
         hook = self.down.register_forward_hook(replace)
         try:
-            logits = self.upper.logits(self.upper.entering, self.at_rows, self.at_columns)  # (labels, vocabulary)
+            nll = labels.losses(self.upper)  # (labels,)
         finally:
             hook.remove()
-        nll = nn.functional.cross_entropy(logits, self.labels, reduction="none")  # (labels,)
-        return torch.zeros(rows, device=device).index_add(0, self.at_rows, nll * self.weights)
+        return torch.zeros(rows, device=device).index_add(0, labels.rows, nll * labels.weights)
 
 
 def aligned_sequences(rows: Sequence[TargetRow]) -> list[EditSequence]:

@@ -1,15 +1,15 @@
 """Base class of editors with settings: overrides, checks of the requests, progress, and the meta of the patch."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import ClassVar, Generic, TypeVar
 
-from audit.editors.stages.editor_settings import EditorSettings, parse_overrides, resolve
+from audit.editors.stages.editor_settings import EditorSettings, LocatedLayers, parse_overrides, resolve
 from audit.edits.requests import EditRequest
 from audit.errors import AuditError
 from audit.models.language_model import LanguageModel
 from audit.models.patches import Patch
-from audit.progress import Progress
+from audit.progress import Progress, Tick
 from audit.store.content import Store
 
 S = TypeVar("S", bound=EditorSettings)
@@ -23,13 +23,19 @@ class BaseEditor(Generic[S]):
     settings_kind: type[S]
 
     def __init__(self, config: Mapping[str, str] | None = None, seed: int = 0, store: Store | None = None) -> None:
-        """`config` holds overrides as typed; `seed` fixes all random draws; `store` is not used."""
+        """
+        Args:
+            config: overrides of settings, as text.
+            seed: seed of all random draws.
+            store: keeps located layers, and what an editor measures, between runs; None keeps nothing.
+        """
         self._overrides = parse_overrides(self.settings_kind, self.name, config or {})
         self._seed = seed
+        self._located = LocatedLayers(store)
 
     def settings(self, lm: LanguageModel) -> S:
         """The settings of this editor for this model."""
-        return resolve(self.settings_kind, self.name, lm, self._overrides)
+        return resolve(self.settings_kind, self.name, lm, self._overrides, self._located)
 
     def edit(self, lm: LanguageModel, requests: Sequence[EditRequest], progress: Progress | None = None) -> Patch:
         """A patch that changes the model's answers to the new targets; `lm` is left unchanged.
@@ -53,9 +59,7 @@ class BaseEditor(Generic[S]):
         tick(1.0)
         return patch
 
-    def _edit(
-        self, lm: LanguageModel, requests: Sequence[EditRequest], settings: S, tick: Callable[[float], None]
-    ) -> Patch:
+    def _edit(self, lm: LanguageModel, requests: Sequence[EditRequest], settings: S, tick: Tick) -> Patch:
         """The patch for checked requests; call `tick` with the share of the work that is done."""
         raise NotImplementedError
 

@@ -9,7 +9,6 @@ read 44 million, which takes days. How far C has converged is measured in the sa
 """
 
 import hashlib
-import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -18,7 +17,7 @@ from weakref import WeakKeyDictionary
 import torch
 from torch import Tensor
 
-from audit.editors.stages.editor_settings import EditorSettings, require
+from audit.editors.stages.editor_settings import EditorSettings, require, require_not_negative
 from audit.editors.stages.solve import IDENTITY, Factor, factorize, solving_device
 from audit.engine.sequences import EditSequence, align, within_budget
 from audit.engine.taps import run_body, tapped
@@ -58,8 +57,7 @@ class CovarianceSettings(EditorSettings):
     def check(self, depth: int) -> None:
         super().check(depth)
         require(self.covariance_tokens >= 0, "covariance_tokens", self.covariance_tokens, "at least 0")
-        ridge = self.covariance_ridge
-        require(math.isfinite(ridge) and ridge >= 0, "covariance_ridge", ridge, "a number of at least 0")
+        require_not_negative(self, "covariance_ridge")
 
 
 @dataclass(frozen=True)

@@ -11,6 +11,7 @@ The sources of a value, in order of precedence:
 """
 
 import json
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from itertools import pairwise
@@ -37,16 +38,22 @@ class Shape(NamedTuple):
     inner_size: int
 
 
-GPT2_MEDIUM = Shape("gpt2", 24, 1024, 4096)
-GPT2_LARGE = Shape("gpt2", 36, 1280, 5120)
-GPT2_XL = Shape("gpt2", 48, 1600, 6400)
-GPT_J = Shape("gptj", 28, 4096, 16384)
-GPT_NEOX = Shape("gpt_neox", 44, 6144, 24576)
-LLAMA_7B = Shape("llama", 32, 4096, 11008)  # Llama 1 and 2
-LLAMA_3_8B = Shape("llama", 32, 4096, 14336)
-LLAMA_3_3B = Shape("llama", 28, 3072, 8192)
-MISTRAL_7B = Shape("mistral", 32, 4096, 14336)
-QWEN_2_7B = Shape("qwen2", 28, 3584, 18944)  # Qwen 2 and 2.5
+class Shapes:
+    """The shapes of models with published settings."""
+
+    GPT2_MEDIUM = Shape("gpt2", 24, 1024, 4096)
+    GPT2_LARGE = Shape("gpt2", 36, 1280, 5120)
+    GPT2_XL = Shape("gpt2", 48, 1600, 6400)
+    GPT_J = Shape("gptj", 28, 4096, 16384)
+    GPT_NEOX = Shape("gpt_neox", 44, 6144, 24576)
+    LLAMA_7B = Shape("llama", 32, 4096, 11008)  # Llama 1 and 2
+    LLAMA_3_8B = Shape("llama", 32, 4096, 14336)
+    LLAMA_3_3B = Shape("llama", 28, 3072, 8192)
+    MISTRAL_7B = Shape("mistral", 32, 4096, 14336)
+    QWEN_2_7B = Shape("qwen2", 28, 3584, 18944)  # Qwen 2 and 2.5
+
+
+Published = Mapping[Shape, Mapping[str, Any]]  # settings by the shape of the model that they were published for
 
 
 def layer_at(shares: Mapping[str, float], model_type: str, depth: int) -> int:
@@ -65,7 +72,7 @@ class EditorSettings:
         writes_where_recalled: whether `layer` or `layers` may come from causal tracing (`audit locate`).
     """
 
-    published: ClassVar[Mapping[Shape, Mapping[str, Any]]] = MappingProxyType({})
+    published: ClassVar[Published] = MappingProxyType({})
     measured_for: ClassVar[tuple[str, ...]] = ()
     writes_where_recalled: ClassVar[bool] = False
 
@@ -85,6 +92,31 @@ def require(holds: bool, name: str, value: object, wanted: str) -> None:
     """Raise `AuditError` unless the value of the setting `name` is valid."""
     if not holds:
         raise AuditError(f"{name} is {value}: give {wanted}.")
+
+
+def require_counts(settings: EditorSettings, *names: str) -> None:
+    """Raise `AuditError` unless the settings `names` are at least 1."""
+    for name in names:
+        require(getattr(settings, name) >= 1, name, getattr(settings, name), "at least 1")
+
+
+def require_positive(settings: EditorSettings, *names: str) -> None:
+    """Raise `AuditError` unless the settings `names` are finite and above 0."""
+    for name in names:
+        value = getattr(settings, name)
+        require(math.isfinite(value) and value > 0, name, value, "a number above 0")
+
+
+def require_not_negative(settings: EditorSettings, *names: str) -> None:
+    """Raise `AuditError` unless the settings `names` are finite and at least 0."""
+    for name in names:
+        value = getattr(settings, name)
+        require(math.isfinite(value) and value >= 0, name, value, "a number of at least 0")
+
+
+def require_layer(layer: int, depth: int) -> None:
+    """Raise `AuditError` unless `layer` exists in a model of `depth` blocks."""
+    require(0 <= layer < depth, "layer", layer, f"a layer between 0 and {depth - 1}")
 
 
 def require_rising(layers: tuple[int, ...], depth: int) -> None:

@@ -22,7 +22,13 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from audit.editors.stages.editor_settings import EditorSettings, require, require_rising
+from audit.editors.stages.editor_settings import (
+    EditorSettings,
+    require_counts,
+    require_not_negative,
+    require_positive,
+    require_rising,
+)
 from audit.edits.requests import EditRequest
 from audit.engine.batching import require_room
 from audit.engine.sequences import EditSequence, align, within_budget
@@ -32,6 +38,7 @@ from audit.models.deltas import DenseDelta
 from audit.models.language_model import LanguageModel
 from audit.models.originals import Originals, originals_kept
 from audit.models.tokens import join
+from audit.progress import Tick
 
 
 @dataclass(frozen=True)
@@ -50,11 +57,9 @@ class TuningSettings(EditorSettings):
     token_budget: int = 16384
 
     def check(self, depth: int) -> None:
-        for name in ("steps", "token_budget"):
-            require(getattr(self, name) >= 1, name, getattr(self, name), "at least 1")
-        rate, stop = self.learning_rate, self.stop_loss
-        require(math.isfinite(rate) and rate > 0, "learning_rate", rate, "a number above 0")
-        require(math.isfinite(stop) and stop >= 0, "stop_loss", stop, "a number of at least 0")
+        require_counts(self, "steps", "token_budget")
+        require_positive(self, "learning_rate")
+        require_not_negative(self, "stop_loss")
         require_rising(self.layers, depth)
 
 
@@ -84,6 +89,33 @@ def target_row(lm: LanguageModel, request: EditRequest, closing: tuple[int, ...]
     return TargetRow(ids[:-1], tuple(range(first - 1, len(ids) - 1)), ids[first:])
 
 
+@dataclass(frozen=True, eq=False)
+class TargetLabels:
+    """The labels of several rows, (labels,) each: their rows and columns, token ids, and weights in the loss."""
+
+    rows: Tensor
+    columns: Tensor
+    ids: Tensor
+    weights: Tensor
+
+    @classmethod
+    def of(
+        cls, rows: Sequence[TargetRow], sequences: Sequence[EditSequence], row_weight: float, device: torch.device
+    ) -> "TargetLabels":
+        """The labels of `rows`; columns count from the lookups of `sequences`, and a row's labels share its weight."""
+        labels = [
+            (index, place - sequence.lookup, label, row_weight / len(row.labels))
+            for index, (row, sequence) in enumerate(zip(rows, sequences, strict=True))
+            for place, label in zip(row.places, row.labels, strict=True)
+        ]
+        return cls(*(torch.tensor(values, device=device) for values in zip(*labels, strict=True)))
+
+    def losses(self, upper: UpperBlocks) -> Tensor:
+        """−log p of each label, (labels,) in float32."""
+        logits = upper.logits(upper.entering, self.rows, self.columns)  # (labels, vocabulary)
+        return nn.functional.cross_entropy(logits, self.ids, reduction="none")
+
+
 class LossGradients(NamedTuple):
     """A loss, and its gradient for each of some parameters in float32."""
 
@@ -99,50 +131,24 @@ class TargetBatch:
 
     def __init__(self, lm: LanguageModel, rows: Sequence[TargetRow], start: int, token_budget: int) -> None:
         sequences = [EditSequence(row.ids, lookup=0) for row in rows]
-        self._parts = [
-            _MicroBatch.prepared(lm, [rows[index] for index in group], start, share=1 / len(rows))
-            for group in within_budget(sequences, token_budget)
-        ]
+        self._parts: list[tuple[UpperBlocks, TargetLabels]] = []
+        for group in within_budget(sequences, token_budget):
+            part = [sequences[index] for index in group]
+            upper = UpperBlocks.prepared(lm, align(part, lm.device), start, lower_only=True)
+            labels = TargetLabels.of([rows[index] for index in group], part, 1 / len(rows), lm.device)
+            self._parts.append((upper, labels))
 
     def loss_and_gradients(self, parameters: Sequence[Tensor]) -> LossGradients:
         """The loss of the current model and its gradient for each of `parameters`, summed in float32."""
         sums = [torch.zeros_like(parameter, dtype=torch.float32) for parameter in parameters]
         total = 0.0
-        for part in self._parts:
+        for upper, labels in self._parts:
             with torch.enable_grad():
-                loss = part.loss()
+                loss = labels.losses(upper) @ labels.weights
             for gathered, gradient in zip(sums, torch.autograd.grad(loss, parameters), strict=True):
                 gathered += gradient
             total += float(loss.detach())
         return LossGradients(total, sums)
-
-
-@dataclass(frozen=True, eq=False)
-class _MicroBatch:
-    """`at_rows`, `at_columns`, `labels` and `weights` are (labels,): the loss positions, target tokens and weights."""
-
-    upper: UpperBlocks
-    at_rows: Tensor
-    at_columns: Tensor
-    labels: Tensor
-    weights: Tensor
-
-    @classmethod
-    def prepared(cls, lm: LanguageModel, rows: Sequence[TargetRow], start: int, share: float) -> "_MicroBatch":
-        aligned = align([EditSequence(row.ids, lookup=0) for row in rows], lm.device)
-        found = [
-            (index, place, label, share / len(row.labels))
-            for index, row in enumerate(rows)
-            for place, label in zip(row.places, row.labels, strict=True)
-        ]
-        at_rows, at_columns, labels, weights = (
-            torch.tensor(column, device=lm.device) for column in zip(*found, strict=True)
-        )
-        return cls(UpperBlocks.prepared(lm, aligned, start, lower_only=True), at_rows, at_columns, labels, weights)
-
-    def loss(self) -> Tensor:
-        logits = self.upper.logits(self.upper.entering, self.at_rows, self.at_columns)  # (labels, vocabulary)
-        return nn.functional.cross_entropy(logits, self.labels, reduction="none") @ self.weights
 
 
 class TrainedWeights:
@@ -218,7 +224,7 @@ def descend(
     parameters: Sequence[Tensor],
     step: Callable[[Sequence[Tensor]], None],
     settings: TuningSettings,
-    tick: Callable[[float], None],
+    tick: Tick,
 ) -> Descent:
     """Take up to `settings.steps` steps on the whole batch; `tick` receives the share that is done.
 
@@ -258,7 +264,7 @@ def tune_down_projections(
     lm: LanguageModel,
     rows: Sequence[TargetRow],
     settings: TuningSettings,
-    tick: Callable[[float], None],
+    tick: Tick,
     radius: float | None = None,
 ) -> TunedWeights:
     """Train the down projections of `settings.layers` on all rows together; `radius` as in `TrainedWeights.step`."""

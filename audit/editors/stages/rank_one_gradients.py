@@ -13,7 +13,7 @@ is computed.
 from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
@@ -87,15 +87,21 @@ def padded_targets(lm: LanguageModel, pairs: Sequence[tuple[str, str]], side: st
     return PaddedTargets(ids, mask, (mask.cumsum(1) - 1).clamp(min=0), labels)
 
 
-def mlp_maps(lm: LanguageModel, layers: Sequence[int]) -> tuple[str, ...]:
-    """The module paths of all linear maps outside attention in the blocks `layers`, block by block."""
+def linear_maps(lm: LanguageModel, layers: Sequence[int], part: Literal["attention", "mlp"]) -> tuple[str, ...]:
+    """The module paths of the linear maps in the blocks `layers`: those in attention, or all others ("mlp")."""
     paths: list[str] = []
     for layer in layers:
         block, attention = lm.anatomy.blocks[layer], lm.anatomy.attentions[layer]
         for name, module in lm.model.get_submodule(block).named_modules(prefix=block):
-            if isinstance(module, nn.Linear | Conv1D) and not name.startswith(f"{attention}."):
+            inside = name.startswith(f"{attention}.")
+            if isinstance(module, nn.Linear | Conv1D) and inside == (part == "attention"):
                 paths.append(name)
     return tuple(paths)
+
+
+def mlp_maps(lm: LanguageModel, layers: Sequence[int]) -> tuple[str, ...]:
+    """The module paths of all linear maps outside attention in the blocks `layers`, block by block."""
+    return linear_maps(lm, layers, "mlp")
 
 
 def map_sizes(lm: LanguageModel, path: str) -> tuple[int, int]:

@@ -12,7 +12,6 @@ the place that is read. Where it then equals the beginning of the bare prompt, i
 it is left out.
 """
 
-import math
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -21,7 +20,13 @@ from typing import ClassVar, NamedTuple
 import torch
 from torch import Tensor
 
-from audit.editors.stages.editor_settings import EditorSettings, require
+from audit.editors.stages.editor_settings import (
+    EditorSettings,
+    require,
+    require_counts,
+    require_not_negative,
+    require_positive,
+)
 from audit.editors.stages.keys import Contexts
 from audit.edits.requests import EditRequest
 from audit.engine.sequences import EditSequence, essence_sequence, rewriting_sequence
@@ -54,14 +59,9 @@ class ValueSettings(EditorSettings):
 
     def check(self, depth: int) -> None:
         super().check(depth)
-        for name in ("steps", "token_budget"):
-            require(getattr(self, name) >= 1, name, getattr(self, name), "at least 1")
-        for name in ("learning_rate", "clamp_norm_factor"):
-            value = getattr(self, name)
-            require(math.isfinite(value) and value > 0, name, value, "a number above 0")
-        for name in ("weight_decay", "kl_factor", "stop_loss"):
-            value = getattr(self, name)
-            require(math.isfinite(value) and value >= 0, name, value, "a number of at least 0")
+        require_counts(self, "steps", "token_budget")
+        require_positive(self, "learning_rate", "clamp_norm_factor")
+        require_not_negative(self, "weight_decay", "kl_factor", "stop_loss")
         require(self.kl_position in ("lookup", "last"), "kl_position", repr(self.kl_position), "lookup or last")
 
 

@@ -32,7 +32,7 @@ from audit.engine.upper_blocks import UpperBlocks
 from audit.errors import AuditError
 from audit.models.forward_overrides import activations_fused
 from audit.models.language_model import LanguageModel
-from audit.progress import Progress
+from audit.progress import Tick
 
 Site = Literal["mlp", "block", "branches"]
 _BETAS, _EPSILON = (0.9, 0.999), 1e-8  # of Adam
@@ -72,7 +72,7 @@ def optimize_values(
     settings: ValueSettings,
     settled_kl: float | None = None,
     clamps: Sequence[float] | None = None,
-    progress: Progress | None = None,
+    tick: Tick | None = None,
 ) -> OptimizedValues:
     """Optimize δ for each request.
 
@@ -83,6 +83,7 @@ def optimize_values(
         settled_kl: for PMET. A request whose target ranks first in every context is finished when its weighted KL is
             at most this; until then the loss of its target counts a tenth in its next step.
         clamps: one factor for each vector of a request, in place of `settings.clamp_norm_factor`.
+        tick: receives the share of requests that are finished.
 
     Requests are batched up to `settings.token_budget` padded tokens; a larger request is a batch of its own. The budget
     does not change the results.
@@ -100,15 +101,15 @@ def optimize_values(
     inside = site == "branches" or (site == "mlp" and not _mlp_reaches_stream_unchanged(lm, layer))
     for chunk in chunks(tasks, settings.token_budget):
 
-        def tick(finished: int, before: int = done) -> None:
-            if progress is not None:
-                progress(before + finished, len(tasks))
+        def tick_chunk(finished: int, before: int = done) -> None:
+            if tick is not None:
+                tick((before + finished) / len(tasks))
 
         with activations_fused(lm):
             descent = _Descent(
                 lm, [tasks[index] for index in chunk], layer, perturbed, inside, settings, settled_kl, clamps
             )
-            descent.run(tick)
+            descent.run(tick_chunk)
         where = torch.tensor(chunk, device=lm.device)
         initial[where], delta[where] = descent.initial, descent.delta
         for place, index in enumerate(chunk):

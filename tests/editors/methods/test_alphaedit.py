@@ -11,7 +11,7 @@ from torch import Tensor
 
 from audit.editors.methods.alphaedit import AlphaEdit, AlphaEditSettings, null_space
 from audit.editors.methods.memit import Memit
-from audit.editors.stages.editor_settings import GPT2_XL, QWEN_2_7B
+from audit.editors.stages.editor_settings import Shapes
 from audit.editors.stages.keys import mean_keys
 from audit.edits.requests import EditRequest
 from audit.errors import AuditError
@@ -137,8 +137,8 @@ def test_two_requests_for_one_subject_are_averaged(tiny_gpt2: LanguageModel) -> 
 
 
 def test_published_settings_and_their_limits() -> None:
-    assert AlphaEditSettings.published[GPT2_XL] == {"layers": (13, 14, 15, 16, 17)}
-    assert AlphaEditSettings.published[QWEN_2_7B]["l2"] == 1.0
+    assert AlphaEditSettings.published[Shapes.GPT2_XL] == {"layers": (13, 14, 15, 16, 17)}
+    assert AlphaEditSettings.published[Shapes.QWEN_2_7B]["l2"] == 1.0
     assert (AlphaEditSettings().null_space_threshold, AlphaEditSettings().l2) == (0.02, 10.0)
     with pytest.raises(AuditError, match=r"l2 is 0\.0: give a number above 0"):
         AlphaEditSettings(l2=0.0).check(6)

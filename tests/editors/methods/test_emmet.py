@@ -10,7 +10,7 @@ from torch import Tensor
 from audit.editors.methods.emmet import Emmet, EmmetSettings
 from audit.editors.methods.memit import Memit
 from audit.editors.methods.rome import RRome
-from audit.editors.stages.editor_settings import GPT2_XL
+from audit.editors.stages.editor_settings import Shapes
 from audit.editors.stages.keys import Contexts, mean_keys
 from audit.editors.stages.solve import factorize, least_squares_directions
 from audit.edits.requests import EditRequest
@@ -106,7 +106,7 @@ def test_the_weights_are_restored_and_the_patch_can_be_saved(tiny_llama: Languag
 
 
 def test_published_settings_and_their_limits() -> None:
-    assert EmmetSettings.published[GPT2_XL] == {"layer": 17, "covariance_weight": 1000.0}
+    assert EmmetSettings.published[Shapes.GPT2_XL] == {"layer": 17, "covariance_weight": 1000.0}
     assert (EmmetSettings().relaxation, EmmetSettings().clamp_norm_factor) == (0.1, 0.75)
     with pytest.raises(AuditError, match=r"relaxation is -1\.0: give a number of at least 0"):
         EmmetSettings(relaxation=-1.0).check(6)

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from audit.editors.methods.ft import FineTuning, FineTuningSettings
-from audit.editors.stages.editor_settings import GPT2_XL, GPT_J
+from audit.editors.stages.editor_settings import Shapes
 from audit.editors.stages.fine_tuning import target_row
 from audit.edits.sources import load_requests
 from audit.measures.edit_success import measure_edits
@@ -112,8 +112,8 @@ def test_a_saved_patch_has_the_same_effect(
 
 
 def test_layers_are_the_published_ones_or_those_of_the_depth() -> None:
-    assert FineTuningSettings.published[GPT2_XL]["layers"] == (1,)
-    assert FineTuningSettings.published[GPT_J]["layers"] == (21,)
+    assert FineTuningSettings.published[Shapes.GPT2_XL]["layers"] == (1,)
+    assert FineTuningSettings.published[Shapes.GPT_J]["layers"] == (21,)
     assert FineTuningSettings.for_depth("gpt2", 12) == {"layers": (0,)}
     assert FineTuningSettings.for_depth("llama", 16) == {"layers": (10,)}
 

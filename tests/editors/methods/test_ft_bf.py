@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from audit.editors.methods import ft_bf
 from audit.editors.methods.ft import FineTuning
 from audit.editors.methods.ft_bf import BreadthFirst, BreadthFirstSettings
-from audit.editors.stages.editor_settings import LLAMA_3_8B, QWEN_2_7B
+from audit.editors.stages.editor_settings import Shapes
 from audit.editors.stages.fine_tuning import TargetBatch, TargetRow, target_row
 from audit.errors import AuditError
 from audit.models.fingerprints import weights_fingerprint
@@ -103,8 +103,8 @@ def test_training_stops_early_below_the_stop_loss(tiny_gpt2: LanguageModel) -> N
 
 
 def test_settings_are_the_published_ones(tiny_gpt2: LanguageModel) -> None:
-    assert BreadthFirstSettings.published[LLAMA_3_8B] == {"layers": (22,)}
-    assert BreadthFirstSettings.published[QWEN_2_7B] == {"layers": (6,)}
+    assert BreadthFirstSettings.published[Shapes.LLAMA_3_8B] == {"layers": (22,)}
+    assert BreadthFirstSettings.published[Shapes.QWEN_2_7B] == {"layers": (6,)}
     assert (BreadthFirstSettings().steps, BreadthFirstSettings().batch_size) == (25, 100)
     with pytest.raises(AuditError, match="batch_size is 0: give at least 1"):
         BreadthFirst({"batch_size": "0"}).edit(tiny_gpt2, REQUESTS)

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from audit.editors.methods.ft import FineTuning
 from audit.editors.methods.ft_l import NormConstrained, NormConstrainedSettings, all_at_prompt_last
-from audit.editors.stages.editor_settings import GPT2_XL, GPT_J
+from audit.editors.stages.editor_settings import Shapes
 from audit.editors.stages.fine_tuning import TargetBatch, target_row, trainable
 from audit.errors import AuditError
 from audit.models.fingerprints import weights_fingerprint
@@ -107,8 +107,8 @@ def test_for_targets_of_one_token_both_objectives_are_one(tiny_gpt2: LanguageMod
 
 
 def test_epsilon_is_the_published_one() -> None:
-    assert NormConstrainedSettings.published[GPT2_XL] == {"layers": (0,), "epsilon": 5e-4}
-    assert NormConstrainedSettings.published[GPT_J]["epsilon"] == 5e-5
+    assert NormConstrainedSettings.published[Shapes.GPT2_XL] == {"layers": (0,), "epsilon": 5e-4}
+    assert NormConstrainedSettings.published[Shapes.GPT_J]["epsilon"] == 5e-5
 
 
 @pytest.mark.parametrize(

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from audit.editors.methods.kn import KnowledgeNeurons, KnowledgeNeuronSettings, coarse, refined
 from audit.editors.stages.attribution import AnsweredPrompt, both_ends, midpoints
-from audit.editors.stages.editor_settings import GPT2_XL, GPT_J
+from audit.editors.stages.editor_settings import Shapes
 from audit.edits.requests import EditRequest
 from audit.errors import AuditError
 from audit.models.fingerprints import weights_fingerprint
@@ -215,8 +215,8 @@ def test_the_number_of_steps_is_the_published_one_of_the_mode(
 
 
 def test_published_thresholds() -> None:
-    assert KnowledgeNeuronSettings.published[GPT_J] == {"threshold": 0.1}
-    assert GPT2_XL not in KnowledgeNeuronSettings.published
+    assert KnowledgeNeuronSettings.published[Shapes.GPT_J] == {"threshold": 0.1}
+    assert Shapes.GPT2_XL not in KnowledgeNeuronSettings.published
     assert (KnowledgeNeuronSettings.mode, KnowledgeNeuronSettings.threshold) == ("toolkit", 0.2)
 
 

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from audit.editors.methods.pmet import Pmet, PmetSettings
-from audit.editors.stages.editor_settings import GPT_J, LLAMA_7B
+from audit.editors.stages.editor_settings import Shapes
 from audit.editors.stages.keys import mean_keys
 from audit.editors.stages.values import OptimizedValues, optimize_values
 from audit.edits.requests import EditRequest
@@ -166,8 +166,8 @@ def test_only_mlp_weights_are_written_and_they_are_restored(tiny_llama: Language
 
 
 def test_published_settings_and_their_limits() -> None:
-    gpt_j = PmetSettings.published[GPT_J]
+    gpt_j = PmetSettings.published[Shapes.GPT_J]
     assert (gpt_j["steps"], gpt_j["learning_rate"], gpt_j["kl_factor"]) == (30, 0.2, 1.0)
-    assert PmetSettings.published[LLAMA_7B]["clamp_norm_factor"] == 1.0
+    assert PmetSettings.published[Shapes.LLAMA_7B]["clamp_norm_factor"] == 1.0
     with pytest.raises(AuditError, match=r"settled_kl is -1\.0: give a number of at least 0"):
         PmetSettings(settled_kl=-1.0).check(6)

@@ -18,7 +18,7 @@ from audit.editors.methods.ultraedit import (
     edited_maps,
     editing_features,
 )
-from audit.editors.stages.editor_settings import LLAMA_3_8B
+from audit.editors.stages.editor_settings import Shapes
 from audit.editors.stages.fine_tuning import target_row
 from audit.edits.requests import EditRequest
 from audit.errors import AuditError
@@ -241,7 +241,7 @@ def test_maps_are_found_by_their_kind(tiny_gpt2: LanguageModel, tiny_llama: Lang
 
 
 def test_settings_are_the_published_ones_or_those_of_the_depth() -> None:
-    published = UltraEditSettings(**UltraEditSettings.published[LLAMA_3_8B])
+    published = UltraEditSettings(**UltraEditSettings.published[Shapes.LLAMA_3_8B])
     assert published.learning_rate == 1e-6
     assert published.places() == (*(("gate", layer) for layer in range(11, 16)), *(("up", n) for n in range(18, 25)))
     assert UltraEditSettings.for_depth("gpt2", 12) == {"maps": "down:9"}

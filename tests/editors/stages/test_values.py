@@ -104,7 +104,7 @@ def test_the_model_is_unchanged(tiny_llama: LanguageModel) -> None:
 
 
 def test_progress_reaches_the_total(tiny_gpt2: LanguageModel) -> None:
-    calls: list[tuple[int, int]] = []
+    shares: list[float] = []
     settings = replace(SETTINGS, token_budget=1, steps=2)
     optimize_values(
         tiny_gpt2,
@@ -113,9 +113,9 @@ def test_progress_reaches_the_total(tiny_gpt2: LanguageModel) -> None:
         layer=1,
         site="block",
         settings=settings,
-        progress=lambda done, total: calls.append((done, total)),
+        tick=shares.append,
     )
-    assert calls == [(1, 3), (2, 3), (3, 3)]
+    assert shares == [1 / 3, 2 / 3, 1.0]
 
 
 def test_a_loss_that_is_not_finite_names_its_request(tiny_gpt2: LanguageModel) -> None:
