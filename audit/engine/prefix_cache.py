@@ -59,22 +59,22 @@ class SplitRows:
         return self.rest.mask.shape[1] - self.rest.ids.shape[1] + self.rest.lookup
 
     def run(self, lm: LanguageModel, keep_from: int | None = None) -> KeysAndValues:
-        """Run the rest of the rows, as far as the taps let it.
+        """Run the rest of the rows, to the end of the model or to the `stop` of the taps.
 
         With `keep_from`, returns keys and values of the columns before the lookup for that layer and those above.
         """
         cache = _PrefixedCache(self, keep_from) if self.prefixes or keep_from is not None else None
         run_body(lm, self.rest.ids, self.rest.mask, self.rest.positions, cache)
-        return cache.kept if cache is not None else []
+        return cache.before_lookup if cache is not None else []
 
 
 class _PrefixedCache(DynamicCache):
-    """Puts each row's prefix before its new columns, layer by layer; keeps only what `keep_from` asks for."""
+    """Puts each row's prefix before its new columns, layer by layer; keeps the columns that `keep_from` selects."""
 
     def __init__(self, rows: SplitRows, keep_from: int | None) -> None:
         super().__init__()
         self._rows, self._keep_from = rows, keep_from
-        self.kept: KeysAndValues = []
+        self.before_lookup: KeysAndValues = []
         for layer, (keys, values) in enumerate(rows.prefixes):  # for masks and positions, which use the length only
             super().update(keys[:1, :1, :, :1], values[:1, :1, :, :1], layer)
 
@@ -88,7 +88,9 @@ class _PrefixedCache(DynamicCache):
             value_states = torch.cat([values[of_row], value_states], dim=2)
         if self._keep_from is not None and layer_idx >= self._keep_from:
             before = self._rows.before
-            self.kept.append((key_states[:, :, :before].contiguous(), value_states[:, :, :before].contiguous()))
+            self.before_lookup.append(
+                (key_states[:, :, :before].contiguous(), value_states[:, :, :before].contiguous())
+            )
         return key_states, value_states
 
 
@@ -154,9 +156,9 @@ def shared_lengths(beginnings: Sequence[tuple[int, ...]]) -> list[int]:
         parts = [list(part) for _, part in groupby(group[ends:], key=lambda row: row[depth])]
 
         def by_parts(cut: int) -> tuple[int, list[int]]:
-            found = [best(part, cut) for part in parts]
-            lengths = [cut] * ends + [length for _, part in found for length in part]
-            return cut * ends + sum(gain for gain, _ in found), lengths
+            choices = [best(part, cut) for part in parts]
+            lengths = [cut] * ends + [length for _, part in choices for length in part]
+            return cut * ends + sum(gain for gain, _ in choices), lengths
 
         # Either all rows share `depth` tokens, which run once, or each part shares its own.
         here, apart = by_parts(depth), by_parts(above)

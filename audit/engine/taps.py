@@ -17,7 +17,7 @@ from transformers import Cache
 from audit.models.language_model import LanguageModel
 
 
-class _PassEnds(Exception):  # noqa: N818 - control flow, never seen by a user
+class _PassEnds(Exception):  # noqa: N818 - control flow; `run_body` catches it
     """Raised by the hook of the module `stop` once everything is recorded."""
 
 

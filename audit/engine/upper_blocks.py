@@ -32,7 +32,7 @@ class UpperBlocks:
     """Rows prepared for the blocks from `start` on.
 
     Attributes:
-        start: the first block to run; equal to the model's depth, only the final norm and the head run.
+        start: the first block to run; if it is the depth of the model, only the final norm and the head run.
         entering: the input of block `start` from the lookup on, (rows, columns, hidden_size), without gradient.
         prefix: keys and values of the columns before the lookup, one pair a layer; empty if there are none.
         tuple_length: the number of values that a block returns, 0 for a bare tensor.
@@ -64,7 +64,7 @@ class UpperBlocks:
         anatomy = lm.anatomy
         lengths: list[int] = []
 
-        def see(_: nn.Module, __: Any, output: Any) -> None:
+        def note_length(_: nn.Module, __: Any, output: Any) -> None:
             lengths.append(tuple_length(output))
 
         entry = anatomy.blocks[start] if start < anatomy.depth else anatomy.final_norm
@@ -73,14 +73,14 @@ class UpperBlocks:
         split_rows = rows if isinstance(rows, SplitRows) else unsplit(rows)
         rest = split_rows.rest
         lowest = min(start, anatomy.depth - 1)
-        hook = lm.model.get_submodule(anatomy.blocks[0]).register_forward_hook(see)
+        hook = lm.model.get_submodule(anatomy.blocks[0]).register_forward_hook(note_length)
         try:
             with tapped(lm, len(rest.ids), inputs=[entry], stop=entry if lower_only else stop) as taps:
-                kept = split_rows.run(lm, lowest if split_rows.before else None)
+                pairs = split_rows.run(lm, lowest if split_rows.before else None)
         finally:
             hook.remove()
         # Blocks below `start` do not read their pair; they share one, because the cache needs its length.
-        prefix = [kept[max(index - lowest, 0)] for index in range(anatomy.depth)] if kept else []
+        prefix = [pairs[max(index - lowest, 0)] for index in range(anatomy.depth)] if pairs else []
         return cls(lm, rest, start, taps.inputs[entry][:, rest.lookup :], tuple(prefix), lengths[0] if lengths else 0)
 
     def entered_at(self, start: int, entering: Tensor) -> "UpperBlocks":

@@ -68,7 +68,7 @@ def updates_of(
     for path, factors in gradient_factors(lm, rows, list(network.sizes)).factors.items():
         inputs, errors, used = (x.to(device) for x in (factors.inputs, factors.errors, factors.used))
         if collect_statistics:
-            network.see(path, inputs[used], errors[used])
+            network.add(path, inputs[used], errors[used])
         keys, values = network(path, inputs, errors)  # (rows, columns, in), (rows, columns, out)
         values = -network.rate(path) * values * used[..., None]
         updates[path] = MapUpdate(
@@ -85,7 +85,7 @@ def divergence(lm: LanguageModel, updates: Updates, texts: Sequence[Sequence[str
     """
     shares = [sorted((encode(lm.tokenizer, text)[:text_tokens] for text in share), key=len) for share in texts]
     edges = [len(shares[0]) * part // TEXT_PASSES for part in range(TEXT_PASSES + 1)]
-    found: list[Tensor] = []
+    by_text: list[Tensor] = []
     for start, end in pairwise(edges):
         if start == end:
             continue
@@ -98,5 +98,5 @@ def divergence(lm: LanguageModel, updates: Updates, texts: Sequence[Sequence[str
             edited = logits_at(lm, ids, mask, positions, tokens).log_softmax(-1)
         by_place = (base.exp() * (base - edited)).sum(-1)  # (places,)
         by_row = by_place.new_zeros(len(ids)).index_add(0, tokens.nonzero()[:, 0], by_place)
-        found.append(by_row / mask.sum(1))
-    return torch.cat(found).mean()
+        by_text.append(by_row / mask.sum(1))
+    return torch.cat(by_text).mean()

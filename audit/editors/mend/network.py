@@ -52,7 +52,7 @@ class RunningMoments(nn.Module):
         self.register_buffer("squares", torch.zeros(width, dtype=torch.float64))
 
     @torch.no_grad()
-    def see(self, rows: Tensor) -> None:
+    def add(self, rows: Tensor) -> None:
         """Add `rows` (rows, width) to the statistics."""
         if not len(rows):
             return
@@ -67,7 +67,7 @@ class RunningMoments(nn.Module):
         """(rows − mean) / standard deviation, (..., width); an entry that never varied becomes zero.
 
         Raises:
-            AuditError: fewer than two rows were seen, so there is no standard deviation.
+            AuditError: fewer than two rows were added, so there is no standard deviation.
         """
         if self.count < 2:
             raise AuditError(
@@ -80,7 +80,7 @@ class RunningMoments(nn.Module):
 
 
 class ResidualLayer(nn.Module):
-    """h = z + max(0, s_l ⊙ (U V z + b) + o_l), equation 3 of the paper; U is initialised to zero, so that h = z.
+    """h = z + max(0, s_l ⊙ (U V z + b) + o_l), equation 3 of the paper; U is initialized to zero, so that h = z.
 
     `maps` is the number of linear maps that share the layer; each has its own scale s_l and shift o_l.
     """
@@ -137,11 +137,11 @@ class MendNetwork(nn.Module):
         """Whether there are statistics for normalization."""
         return all(bool(moments.count >= 2) for moments in (*self.input_moments, *self.error_moments))
 
-    def see(self, path: str, inputs: Tensor, errors: Tensor) -> None:
+    def add(self, path: str, inputs: Tensor, errors: Tensor) -> None:
         """Add factors (tokens, in) and (tokens, out) to the statistics; only during training."""
         number = list(self.sizes).index(path)
-        self._moments(self.input_moments, number).see(inputs)
-        self._moments(self.error_moments, number).see(errors)
+        self._moments(self.input_moments, number).add(inputs)
+        self._moments(self.error_moments, number).add(errors)
 
     def forward(self, path: str, inputs: Tensor, errors: Tensor) -> Factors:
         """x̃ and δ̃ of x (..., in) and δ (..., out), for each token separately.
@@ -175,9 +175,9 @@ class MendNetwork(nn.Module):
 
     @staticmethod
     def _moments(moments: nn.ModuleList, number: int) -> RunningMoments:
-        found = moments[number]
-        assert isinstance(found, RunningMoments)
-        return found
+        entry = moments[number]
+        assert isinstance(entry, RunningMoments)
+        return entry
 
 
 @dataclass(frozen=True, eq=False)

@@ -304,11 +304,11 @@ class MendTrainer:
                 edit.append(float(losses.mean()))
                 likely.append(float((losses < math.log(2)).float().mean()))
                 locality.append(float(divergence(self.lm, updates, texts, settings.text_tokens)))
-        found = Validation(self.step, _mean(edit), _mean(locality), _mean(likely))
-        self._require_finite(found.total(settings))
-        if all(found.total(settings) < earlier.total(settings) for earlier in self.history):
+        validation = Validation(self.step, _mean(edit), _mean(locality), _mean(likely))
+        self._require_finite(validation.total(settings))
+        if all(validation.total(settings) < earlier.total(settings) for earlier in self.history):
             self.best = {name: x.detach().clone() for name, x in self.network.state_dict().items()}
-        self.history.append(found)
+        self.history.append(validation)
 
 
 def _rephrased(rng: Random, request: EditRequest) -> str:

@@ -1,9 +1,9 @@
 """AlphaEdit: MEMIT with updates in the null space of the old keys (Fang et al. 2024, arXiv 2410.02355).
 
 U₀ are the eigenvectors of C with small eigenvalues, P = U₀U₀ᵀ, and M = Σ K Kᵀ over the earlier steps of a sequence. The
-authors solve [P(KKᵀ + M) + L2·I] X = P K Rᵀ and write ΔW = Xᵀ. X lies in the span of U₀, so it
-equals U₀ (U₀ᵀ(KKᵀ + M)U₀ + L2·I)⁻¹ U₀ᵀK Rᵀ. That is a least squares between the keys in the coordinates of U₀: a
-smaller system, symmetric and positive definite.
+authors solve [P(KKᵀ + M) + L2·I] X = P K Rᵀ and write ΔW = Xᵀ. X lies in the span of U₀, so it equals
+U₀ (U₀ᵀ(KKᵀ + M)U₀ + L2·I)⁻¹ U₀ᵀK Rᵀ. This is a least squares in the coordinates of U₀: a smaller system, symmetric and
+positive definite.
 """
 
 from collections.abc import Mapping

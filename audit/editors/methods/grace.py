@@ -1,6 +1,6 @@
 """GRACE: a codebook of answers on one layer (Hartvigsen et al. 2022, arXiv 2211.11031).
 
-The key of an edit is the input of the layer's down projection at the last token of the prompt. Its value is optimised
+The key of an edit is the input of the layer's down projection at the last token of the prompt. Its value is optimized
 so that the target follows, and replaces the output of the projection at that position, and wherever the input is within
 ε of the key. No weight changes. `audit.models.codebook` contains the rules for keys, radii and values, and the
 differences from the reference code.
@@ -48,7 +48,7 @@ class GraceSettings(EditorSettings):
     """`layer` is the block whose down projection gets the codebook, counted from 0.
 
     `epsilon` is the radius of a new entry, in the units of that projection's input; 0 means `epsilon_share` times the
-    norm of the key, for models without a published radius. A value is optimised by Adam in at most `steps` updates at
+    norm of the key, for models without a published radius. A value is optimized by Adam in at most `steps` updates at
     `learning_rate`, until −log p per target token is below `stop_loss`.
     """
 
@@ -103,7 +103,7 @@ class OptimizedValue(NamedTuple):
 
 
 def _optimized_value(answers: AnswersAbove, settings: GraceSettings, tick: Tick) -> OptimizedValue:
-    """Optimise the value of an edit.
+    """Optimize the value of an edit.
 
     It starts from the current output of the layer at the key, or of the entry that covers the key. The reference code
     starts a new value from noise.

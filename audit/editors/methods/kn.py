@@ -12,8 +12,7 @@ one token), adapted to decoders.
 | neurons are scaled | before the activation function (gated: at the gate) | at the down projection's input |
 | by the shares α | from 0 to 1, both ends included | midpoints of m equal parts of [0, 1] |
 | steps m | 20; for gated MLPs 1, which is α = 0 alone | 20 |
-| old answer of several tokens | each at the end of the prompt; gated: after greedy tokens | each after the earlier ones
-|
+| old answer of several tokens | each after the prompt; gated: after greedy tokens | each after the earlier ones |
 | coarse neurons | Attr > t · max over all blocks | the same |
 | refinement | none: all coarse neurons of one prompt | those in more than p · n of n prompts |
 | subtracted from their columns | the greedy continuation, as long as the new answer | the old answer |
@@ -26,7 +25,7 @@ leading space and get no BOS: tokens are those that follow the prompt. In `paper
 of k/m, the same integral with a smaller error. λ is scaled by norms as in the authors' code, because the norms of
 embeddings and columns differ between models. p starts at `share` and moves by 0.05, at most five times, until `fewest`
 to `most` neurons are kept, for this fact instead of on average over a relation. The n prompts are the request's own
-prompt and its paraphrases; generalization is then measured on wordings that the editor has seen. Without paraphrases
+prompt and its paraphrases; generalization is then measured on wordings that the editor uses. Without paraphrases
 there is no refinement.
 
 Both modes need the old answer (`target_true`), whose probability is attributed to neurons.
@@ -113,19 +112,19 @@ class KnowledgeNeurons(BaseEditor[KnowledgeNeuronSettings]):
             AuditError: the request has no old answer, or a score is not finite.
         """
         (request,) = requests
-        kept = self.neurons(lm, request)  # (depth, inner)
+        neurons = self.neurons(lm, request)  # (depth, inner)
         vector = _toolkit_vector(lm, request) if settings.mode == "toolkit" else _paper_vector(lm, request, settings)
         deltas: dict[str, LowRankDelta] = {}
-        for layer in kept.any(1).nonzero()[:, 0].tolist():
+        for layer in neurons.any(1).nonzero()[:, 0].tolist():
             name = lm.anatomy.weight_name(layer)
             weight = lm.model.get_parameter(name).float()
             # The factor of the vector in every column: (inner,), zero if the neuron is not chosen.
-            scale = kept[layer].to(weight.device).float()
+            scale = neurons[layer].to(weight.device).float()
             if settings.mode == "paper":
                 scale = scale * weight.norm(dim=1 if lm.anatomy.transposed else 0)
             deltas[name] = LowRankDelta(vector[:, None], scale[None, :])  # (hidden, 1) @ (1, inner)
         transposed = frozenset(deltas) if lm.anatomy.transposed else frozenset[str]()
-        places = kept.nonzero().tolist()
+        places = neurons.nonzero().tolist()
         meta = self._meta(
             settings,
             requests,
@@ -191,10 +190,10 @@ def refined(chosen: Tensor, share: float, fewest: int, most: int) -> Tensor:
     percent, step = round(100 * share), round(100 * _SHARE_STEP)
     kept = 100 * counts > percent * len(chosen)
     for _ in range(_SHARE_ROUNDS - 1):
-        found = int(kept.sum())
-        if fewest <= found <= most:
+        count = int(kept.sum())
+        if fewest <= count <= most:
             break
-        percent += step if found > most else -step
+        percent += step if count > most else -step
         kept = 100 * counts > max(0, percent) * len(chosen)
     return kept
 
@@ -228,7 +227,7 @@ def _toolkit_vector(lm: LanguageModel, request: EditRequest) -> Tensor:
 
 
 def _paper_vector(lm: LanguageModel, request: EditRequest, settings: KnowledgeNeuronSettings) -> Tensor:
-    """The vector added to every chosen column per unit of its norm: λ₂ · new − λ₁ · old, both normalised."""
+    """The vector added to every chosen column per unit of its norm: λ₂ · new − λ₁ · old, both normalized."""
     embeddings = _embeddings(lm, lm.model.get_output_embeddings())  # type: ignore[no-untyped-call]
     new, old = (
         _summed(embeddings, join(lm.tokenizer, request.question, answer or "").target_ids)

@@ -9,8 +9,8 @@ Algorithm 1, for a batch of requests and layers l₁ < … < L:
    - residual (equation 20): R = (z − h_L) / (layers left), an equal share of the remaining distance;
    - solve (equation 14): ΔW = R Kᵀ (λC + K Kᵀ)⁻¹, a least squares between the new keys and the old ones in C.
 
-MEMIT-seq adds the keys K_p of all earlier steps of a sequence to the least squares, which MEMIT knows through λC only:
-ΔW = R Kᵀ (λC + K_p K_pᵀ + K Kᵀ)⁻¹. They are read on the model after each step is written. The first step is MEMIT's.
+MEMIT-seq protects the keys K_p of all earlier steps of a sequence too: ΔW = R Kᵀ (λC + K_p K_pᵀ + K Kᵀ)⁻¹. They are
+read on the model after each step is written. Without earlier steps it equals MEMIT.
 """
 
 from collections.abc import Mapping, Sequence
@@ -128,8 +128,8 @@ class BatchEditor(KeyValueEditor[B]):
         past = self._past.setdefault(lm, {})
         for layer in self._layers(settings):
             keys = mean_keys(lm, requests, self.contexts(lm), layer, settings.token_budget).T  # (inner, requests)
-            kept = self._keys_of_solve(lm, layer, keys)
-            past[layer] = past.get(layer, PastKeys.none(len(kept))).joined(kept)
+            columns = self._keys_of_solve(lm, layer, keys)
+            past[layer] = past.get(layer, PastKeys.none(len(columns))).joined(columns)
 
     def _edit(self, lm: LanguageModel, requests: Sequence[EditRequest], settings: B, tick: Tick) -> Patch:
         self._prepare(lm, settings)

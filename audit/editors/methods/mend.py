@@ -66,10 +66,12 @@ class Mend(BaseEditor[MendSettings]):
             AuditError: `network` is set and the folder has another network.
         """
         settings = super().settings(lm)
-        found = network_fingerprint(self._folder(lm, settings))
+        fingerprint = network_fingerprint(self._folder(lm, settings))
         wanted = settings.network
-        require(wanted in ("", found), "network", wanted, f"{found or 'none'}, or another folder as weights")
-        return replace(settings, network=found)
+        require(
+            wanted in ("", fingerprint), "network", wanted, f"{fingerprint or 'none'}, or another folder as weights"
+        )
+        return replace(settings, network=fingerprint)
 
     def _edit(self, lm: LanguageModel, requests: Sequence[EditRequest], settings: MendSettings, tick: Tick) -> Patch:
         """A patch with the sum of the updates of all requests.
@@ -86,12 +88,12 @@ class Mend(BaseEditor[MendSettings]):
         losses: dict[int, float] = {}
         sizes = [len(join(lm.tokenizer, *pair).ids) for pair in pairs]
         for batch in pack(sizes, settings.token_budget):
-            found = gradient_factors(lm, padded_targets(lm, [pairs[index] for index in batch]), maps)
-            for path, factors in found.factors.items():
+            gradients = gradient_factors(lm, padded_targets(lm, [pairs[index] for index in batch]), maps)
+            for path, factors in gradients.factors.items():
                 for row, index in enumerate(batch):
                     used = factors.used[row]  # (columns,)
                     parts[path][index] = (factors.inputs[row, used], factors.errors[row, used])
-            losses.update(zip(batch, found.losses.tolist(), strict=True))
+            losses.update(zip(batch, gradients.losses.tolist(), strict=True))
             tick(len(losses) / len(requests))
 
         deltas: dict[str, LowRankDelta] = {}

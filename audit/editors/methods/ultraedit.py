@@ -88,15 +88,15 @@ class UltraEditSettings(EditorSettings):
 
     def places(self) -> tuple[tuple[str, int], ...]:
         """(kind, layer) of every map, in the given order."""
-        found: dict[tuple[str, int], None] = {}
+        places: dict[tuple[str, int], None] = {}
         for part in self.maps.split("+"):
             kind, _, layers = part.strip().partition(":")
             low, dash, high = layers.partition("-")
             high = high if dash else low
             rising = low.isdecimal() and high.isdecimal() and int(low) <= int(high)
             require(rising and kind in _KINDS, "maps", self.maps, "kinds and layers such as gate:11-15+up:18-24")
-            found.update(((kind, layer), None) for layer in range(int(low), int(high) + 1))
-        return tuple(found)
+            places.update(((kind, layer), None) for layer in range(int(low), int(high) + 1))
+        return tuple(places)
 
 
 class Features(NamedTuple):
@@ -202,7 +202,7 @@ class UltraEdit(BaseEditor[UltraEditSettings]):
         return WeightPatch(deltas, transposed, self._meta(settings, requests, normalised_over=rows))
 
     def _known(self, lm: LanguageModel) -> Statistics:
-        """The statistics of the sequence that the current weights continue; empty if they continue none."""
+        """The statistics of the sequence; empty if the weights are not those after its last step."""
         sequence = self._sequences.get(lm)
         if sequence is None:
             return {}
@@ -216,14 +216,14 @@ def edited_maps(lm: LanguageModel, settings: UltraEditSettings) -> tuple[str, ..
     Raises:
         AuditError: the MLPs of the model have no gate.
     """
-    found: list[str] = []
+    paths: list[str] = []
     for kind, layer in settings.places():
         down = lm.anatomy.down_projections[layer]
         entering = [path for path in mlp_maps(lm, [layer]) if path != down]
         if kind == "gate" and len(entering) < 2:
             raise AuditError(f"maps is {settings.maps}, but the MLPs of {lm.name} have no gate; give up or down maps.")
-        found.append({"gate": entering[0], "up": entering[-1], "down": down}[kind])
-    return tuple(found)
+        paths.append({"gate": entering[0], "up": entering[-1], "down": down}[kind])
+    return tuple(paths)
 
 
 def editing_features(
@@ -237,7 +237,7 @@ def editing_features(
         AuditError: a request cannot be used, or a loss is not finite.
     """
     sequences = [EditSequence(target_row(lm, request).ids, lookup=0) for request in requests]
-    found: dict[str, list[tuple[int, Tensor]]] = {path: [] for path in maps}
+    pairs_by_map: dict[str, list[tuple[int, Tensor]]] = {path: [] for path in maps}
     for group in within_budget(sequences, token_budget):
         rows = padded_targets(lm, [(requests[index].question, requests[index].target_new) for index in group])
         gradients = gradient_factors(lm, rows, maps)
@@ -249,8 +249,10 @@ def editing_features(
             # The factors belong to the mean over a row's target tokens; scale them to the sum.
             errors = factors.errors * labelled.sum(1)[:, None, None]
             pairs = torch.cat([factors.inputs, errors], dim=-1)[labelled]  # (tokens of the group, in + out)
-            found[path] += zip(group, torch.split(pairs, lengths), strict=True)
-    return {path: torch.cat([rows for _, rows in sorted(parts, key=itemgetter(0))]) for path, parts in found.items()}
+            pairs_by_map[path] += zip(group, torch.split(pairs, lengths), strict=True)
+    return {
+        path: torch.cat([rows for _, rows in sorted(parts, key=itemgetter(0))]) for path, parts in pairs_by_map.items()
+    }
 
 
 def _extended(
@@ -259,8 +261,8 @@ def _extended(
     """`known` updated with all rows of `features`."""
     statistics = dict(known)
     for path, rows in features.items():
-        whose, new = _statistics_key(lm, path, settings), RunningStatistics.of(rows)
-        statistics[whose] = statistics[whose] + new if whose in statistics else new
+        key, new = _statistics_key(lm, path, settings), RunningStatistics.of(rows)
+        statistics[key] = statistics[key] + new if key in statistics else new
     return statistics
 
 

@@ -150,13 +150,13 @@ class Wise(BaseEditor[WiseSettings]):
         down = lm.anatomy.down_projections[settings.layer]
         texts = sample_prefixes(lm, OPENINGS, settings.other_texts, settings.other_tokens, self._seed)
         sequences = [EditSequence(tuple(encode(lm.tokenizer, text)), 0) for text in texts if text]
-        found: list[Tensor] = []
+        activations: list[Tensor] = []
         for group in within_budget(sequences, settings.token_budget):
             rows = align([sequences[index] for index in group], lm.device)
             with tapped(lm, len(group), inputs=[down], stop=down) as taps:
                 run_body(lm, rows.ids, rows.mask, rows.positions)
-            found.append(taps.inputs[down].to(lm.device)[(rows.mask > 0) & (rows.positions > 0)].float())
-        others = torch.cat(found) if found else torch.zeros(0, lm.anatomy.inner_size)
+            activations.append(taps.inputs[down].to(lm.device)[(rows.mask > 0) & (rows.positions > 0)].float())
+        others = torch.cat(activations) if activations else torch.zeros(0, lm.anatomy.inner_size)
         if not len(others):
             raise AuditError(
                 f"the model {lm.name} generated no text for the editor {self.name} to keep unchanged; "

@@ -3,7 +3,7 @@
     restraint = load_restraint("rect:0.4", seed=0)
     patch = restraint.after_edit(lm, editor.edit(lm, requests))  # keeps the 40 % of largest relative change
 
-A restraint works with every editor that returns weight changes. This module imports nothing heavy.
+A restraint works with every editor that returns weight changes. Importing this module does not import torch.
 """
 
 from typing import TYPE_CHECKING, Protocol

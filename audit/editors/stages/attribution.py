@@ -75,11 +75,11 @@ def attribute_neurons(
         inputs, outputs = (paths, ()) if place == "value" else ((), paths)
         with tapped(lm, len(group), inputs=(*blocks, *inputs), outputs=outputs, column=rows.lookup) as taps:
             whole = UpperBlocks.prepared(lm, rows, start=0, whole=True)
-        seen = taps.inputs if place == "value" else taps.outputs
+        neurons = taps.inputs if place == "value" else taps.outputs
         answers = [prompts[index].answers for index in group]
         batch = max(1, token_budget // rows.ids.shape[1])
         for layer, path in enumerate(paths):
-            activation = seen[path][:, :inner].float()  # ā, (group, inner)
+            activation = neurons[path][:, :inner].float()  # ā, (group, inner)
             upper = whole.entered_at(layer, taps.inputs[blocks[layer]][:, None])  # one column: the last
             slopes = _summed_slopes(lm, upper, path, place, activation, answers, alphas, batch)
             scores[group, layer] = (activation * slopes / len(alphas)).to(scores.device)

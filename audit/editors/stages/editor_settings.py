@@ -170,31 +170,31 @@ class Layers:
 class LocatedLayers:
     """Layers that causal tracing recommended, kept in the store by the fingerprint of the weights.
 
-    located = LocatedLayers(store)
-    located.keep(lm, Layers(rome=5, memit=(3, 4, 5)))  # done by `audit locate`
-    located.of(lm)                                     # done by `resolve`
+        located = LocatedLayers(store)
+        located.keep(lm, Layers(rome=5, memit=(3, 4, 5)))  # done by `audit locate`
+        located.of(lm)                                     # done by `resolve`
 
     Each model is looked up once, so that a sequence of edits, which changes the weights, keeps its first layers.
     """
 
     def __init__(self, store: Store | None) -> None:
         self._store = store
-        self._found: WeakKeyDictionary[LanguageModel, tuple[Layers | None]] = WeakKeyDictionary()
+        self._by_model: WeakKeyDictionary[LanguageModel, tuple[Layers | None]] = WeakKeyDictionary()
 
     def of(self, lm: LanguageModel) -> Layers | None:
         """The layers recommended for this model; None if there are none."""
         if self._store is None:
             return None
-        if lm not in self._found:
-            kept = self._store.get(_located_key(lm))
-            self._found[lm] = (Layers(kept["rome"], tuple(kept["memit"])) if kept else None,)
-        return self._found[lm][0]
+        if lm not in self._by_model:
+            entry = self._store.get(_located_key(lm))
+            self._by_model[lm] = (Layers(entry["rome"], tuple(entry["memit"])) if entry else None,)
+        return self._by_model[lm][0]
 
     def keep(self, lm: LanguageModel, layers: Layers) -> None:
         """Store `layers` for all later runs on the same weights in the same dtype."""
         if self._store is not None:
             self._store.put(_located_key(lm), {"rome": layers.rome, "memit": list(layers.memit)})
-            self._found[lm] = (layers,)
+            self._by_model[lm] = (layers,)
 
 
 def _located_key(lm: LanguageModel) -> str:
@@ -247,9 +247,9 @@ def _sources(
     sources = {key: (value, "depth") for key, value in by_depth.items()}
     open_fields = [key for key in _LAYER_FIELDS if key in by_depth and not any(key in values for _, values in given)]
     if kind.writes_where_recalled and open_fields and located is not None:
-        found = located.of(lm)  # only here, because it hashes all weights
-        if found is not None:
-            sources |= {key: (found.memit if key == "layers" else found.rome, "located") for key in open_fields}
+        layers = located.of(lm)  # only here, because it hashes all weights
+        if layers is not None:
+            sources |= {key: (layers.memit if key == "layers" else layers.rome, "located") for key in open_fields}
     for source, values in given:
         sources |= {key: (value, source) for key, value in values.items()}
     return sources

@@ -113,8 +113,8 @@ def lookup_states(
     All states are returned on `lm.device`, also those of modules on other devices.
     """
     cut = [sequence.until_lookup() for sequence in sequences]
-    found: dict[tuple[bool, str], list[Tensor]] = {(True, path): [] for path in inputs}
-    found |= {(False, path): [] for path in outputs}
+    states: dict[tuple[bool, str], list[Tensor]] = {(True, path): [] for path in inputs}
+    states |= {(False, path): [] for path in outputs}
     order: list[int] = []
     for group in within_budget(cut, token_budget):
         rows = split(lm, [cut[index] for index in group], stop)
@@ -123,11 +123,11 @@ def lookup_states(
             tapped(lm, len(group), inputs=inputs, outputs=outputs, stop=stop, column=rows.rest.lookup) as taps,
         ):
             rows.run(lm)
-        for (is_input, path), parts in found.items():
+        for (is_input, path), parts in states.items():
             parts.append((taps.inputs if is_input else taps.outputs)[path].to(lm.device, torch.float32))
         order += group
     back = torch.tensor(order, device=lm.device).argsort()
-    joined = {place: torch.cat(parts)[back] for place, parts in found.items()}  # (sequences, width) each
+    joined = {place: torch.cat(parts)[back] for place, parts in states.items()}  # (sequences, width) each
     return LookupStates(
         {path: states for (is_input, path), states in joined.items() if is_input},
         {path: states for (is_input, path), states in joined.items() if not is_input},

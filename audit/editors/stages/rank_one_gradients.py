@@ -1,8 +1,8 @@
 """The gradient of a linear map as a sum of outer products, one per token, without computing the full matrix.
 
     rows = padded_targets(lm, [("The mother tongue of Danielle is", "Velden")])
-    found = gradient_factors(lm, rows, mlp_maps(lm, [45, 46, 47]))
-    factors = found.factors["transformer.h.45.mlp.c_fc"]
+    gradients = gradient_factors(lm, rows, mlp_maps(lm, [45, 46, 47]))
+    factors = gradients.factors["transformer.h.45.mlp.c_fc"]
     # the gradient of autograd, in (out, in) orientation: factors.errors[0].T @ factors.inputs[0]
 
 For y = W x + b and a loss L, ∂L/∂W = Σ_t δ_t x_tᵀ, where x_t is the input of the map at token t and δ_t = ∂L/∂y_t

@@ -66,12 +66,12 @@ def factorize(moment: Tensor, ridge: float = 0.0) -> Factor:
         )
     diagonal = moment.diagonal().clone()  # (inner,)
     scale = float(diagonal.mean())
-    for tried in (ridge, *(larger for larger in _RIDGES if larger > ridge)):
+    for candidate in (ridge, *(larger for larger in _RIDGES if larger > ridge)):
         # In place, because C is large. Cholesky reads the lower half only, so C need not be made symmetric.
-        moment.diagonal().copy_(diagonal + tried * scale)
+        moment.diagonal().copy_(diagonal + candidate * scale)
         lower, failed = torch.linalg.cholesky_ex(moment)
         if int(failed) == 0:
-            return Factor(lower, tried)
+            return Factor(lower, candidate)
     raise AuditError(
         f"the covariance of {len(moment)} key dimensions is singular even with a ridge of "
         f"{max(ridge, _RIDGES[-1]):g}; measure it on more tokens (covariance_tokens)."
@@ -81,7 +81,7 @@ def factorize(moment: Tensor, ridge: float = 0.0) -> Factor:
 def rank_one_update(factor: Factor, direction_key: Tensor, key: Tensor, output: Tensor, value: Tensor) -> LowRankDelta:
     """ROME's update, equation 2: ΔW = Λ (C⁻¹k)ᵀ with Λ = (v* − W k₀) / ((C⁻¹k)ᵀ k₀), so that (W + ΔW) k₀ = v*.
 
-    The result may not be finite, where k₀ is orthogonal to C⁻¹k.
+    The update is not finite if k₀ is orthogonal to C⁻¹k.
 
     Args:
         factor: of C.
@@ -114,7 +114,7 @@ class PastKeys:
         return cls(torch.zeros(size, 0, dtype=torch.float64))
 
     def joined(self, keys: Tensor) -> "PastKeys":
-        """These and `keys` (inner, n)."""
+        """The past keys with `keys` (inner, n) added."""
         keys = keys.double()
         columns = torch.cat([self.columns.to(keys.device), keys], dim=1)  # (inner, past + n)
         if self.moment is None and columns.shape[1] <= columns.shape[0]:

@@ -80,8 +80,8 @@ def optimize_values(
         layer: the block that is perturbed.
         site: the module whose output is perturbed: "mlp" (ROME), "block" (MEMIT), or "branches" (PMET: the output
             projection of attention and the MLP, with one vector each).
-        settled_kl: for PMET. A request whose target ranks first in every context is finished when its weighted KL is
-            at most this; until then the loss of its target counts a tenth in its next step.
+        settled_kl: for PMET. A request whose target ranks first in every context is finished if its weighted KL is at
+            most this; otherwise the loss of its target has weight 0.1 in its next step.
         clamps: one factor for each vector of a request, in place of `settings.clamp_norm_factor`.
         tick: receives the share of requests that are finished.
 

@@ -24,7 +24,7 @@ def seen_network(rank: int = 3) -> MendNetwork:
     network = MendNetwork(SIZES, rank, rate=0.5)
     for path, (inner, outer) in SIZES.items():
         generator = torch.Generator().manual_seed(inner)
-        network.see(path, torch.randn(40, inner, generator=generator), torch.randn(40, outer, generator=generator))
+        network.add(path, torch.randn(40, inner, generator=generator), torch.randn(40, outer, generator=generator))
     return network
 
 
@@ -42,14 +42,14 @@ def test_moments_do_not_depend_on_the_batches(parts: list[int], seed: int) -> No
     rows = torch.randn(sum(parts) + 1, 3, generator=torch.Generator().manual_seed(seed)) * 5 + 100
     moments = RunningMoments(3)
     for part in rows.split([*parts, 1]):
-        moments.see(part)
+        moments.add(part)
     expected = (rows - rows.mean(0)) / rows.std(0)
     torch.testing.assert_close(moments.normalized(rows), expected, atol=1e-3, rtol=1e-3)
 
 
 def test_an_entry_that_never_varies_stays_zero() -> None:
     moments = RunningMoments(2)
-    moments.see(torch.tensor([[1.0, 2.0], [1.0, 4.0]]))
+    moments.add(torch.tensor([[1.0, 2.0], [1.0, 4.0]]))
     assert moments.normalized(torch.tensor([[1.0, 3.0]])).tolist() == [[0.0, 0.0]]
 
 

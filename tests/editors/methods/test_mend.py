@@ -32,7 +32,7 @@ def network_for(lm: LanguageModel, folder: Path, *, rate: float = 2e-3, seen: bo
     if seen:
         rows = padded_targets(lm, [(request.question, request.target_new) for request in REQUESTS])
         for path, found in gradient_factors(lm, rows, maps).factors.items():
-            network.see(path, found.inputs[found.used], found.errors[found.used])
+            network.add(path, found.inputs[found.used], found.errors[found.used])
     with torch.no_grad():
         generator = torch.Generator().manual_seed(3)
         for name, parameter in network.named_parameters():
@@ -87,7 +87,7 @@ def test_at_the_identity_an_edit_lowers_its_own_loss(
     network = MendNetwork({path: map_sizes(lm, path) for path in maps}, rank=4, rate=1e-4)
     for moments in (*network.input_moments, *network.error_moments):  # mean 0, deviation 1: a plain gradient step
         width = moments.mean.shape[0]  # type: ignore[union-attr,union-attr]
-        moments.see(torch.cat([torch.ones(1, width), -torch.ones(1, width)]) / 2**0.5)  # type: ignore[operator]
+        moments.add(torch.cat([torch.ones(1, width), -torch.ones(1, width)]) / 2**0.5)  # type: ignore[operator]
     TrainedNetwork(network, {"base": weights_fingerprint(lm)}).save(tmp_path)
     rows = padded_targets(lm, [(case.question, case.target_new) for case in REQUESTS])
     before = row_losses(lm, rows)
