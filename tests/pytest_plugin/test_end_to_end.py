@@ -43,7 +43,7 @@ def test_a_passing_run(world: SmallWorld, tmp_path: Path) -> None:
     (folder,) = (tmp_path / "reports").iterdir()
     document = json.loads((folder / "verdict.json").read_text(encoding="utf-8"))
     assert document["outcome"] == "PASS"
-    assert document["abilities"][0]["drop"] == 0
+    assert document["abilities"][0]["verdict"]["drop"] == 0
     assert len((folder / "items.jsonl").read_text(encoding="utf-8").splitlines()) == 60
 
 
