@@ -17,8 +17,7 @@ from time import process_time
 import numpy as np
 
 from audit.verdicts.bootstrap import pivot_quantiles, standard_error
-from audit.verdicts.distributions import normal_quantile, t_quantile
-from audit.verdicts.intervals import resolution
+from audit.verdicts.intervals import normal_quantile, resolution, t_quantile
 from benchmarks.verdict_tables import Row, write
 from tests.verdicts import simulated_scores as simulated
 

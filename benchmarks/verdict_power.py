@@ -22,10 +22,9 @@ from typing import Any, cast
 import numpy as np
 
 from audit.verdicts.bootstrap import Contrast, as_ratios
-from audit.verdicts.design import Design
 from audit.verdicts.margins import Points
 from audit.verdicts.power import observed_change, smallest
-from audit.verdicts.rehearsal import rehearse
+from audit.verdicts.rehearsal import Design, rehearse
 from audit.workflows.preflight import Expectation, Sample
 from benchmarks.verdict_error_rates import DISCORDANCES, SIZES, generator_of, sizes_of
 from benchmarks.verdict_tables import Row, write

@@ -11,8 +11,8 @@ from dataclasses import dataclass
 
 from audit.answering.crew import Crew
 from audit.answering.paired_answers import PairedAnswers
+from audit.verdicts import StoppingRule, Verdict
 from audit.verdicts.margins import Margin
-from audit.verdicts.outcome import StoppingRule, Verdict
 from audit.verdicts.sequential import SequentialVerdict
 
 

@@ -15,9 +15,9 @@ from typing import Any
 from audit.abilities.contract import Ability, Answers, Item
 from audit.abilities.readings.choices import best_choice
 from audit.store.content import content_fingerprint
+from audit.verdicts import Verdict
 from audit.verdicts.alarm import harm_p_value
 from audit.verdicts.margins import Margin
-from audit.verdicts.outcome import Verdict
 from audit.verdicts.verdict import judge
 
 Raw = Any  # {"text": ..., "ids": [...]} of a written answer, or the log-likelihood of every choice

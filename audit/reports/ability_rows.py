@@ -9,9 +9,9 @@ from audit.answering.judgments import Judgment
 from audit.answering.paired_answers import PairedAnswers, items_fingerprint
 from audit.measures.flips import FlipReport, ScoredAnswer, count_flips, flips_of
 from audit.reports.rows import AbilityRow, AnswerRecord, Example, ItemRecord
+from audit.verdicts import StoppingRule, Verdict
 from audit.verdicts.intervals import f1_of, recall_by_class_of
 from audit.verdicts.margins import Margin, margin_of
-from audit.verdicts.outcome import StoppingRule, Verdict
 
 SHOWN_EXAMPLES = 2
 

@@ -24,8 +24,7 @@ from audit.reports.rows import (
     RunReport,
     SkippedEdit,
 )
-from audit.verdicts import Outcome, Verdict
-from audit.verdicts.outcome import StoppingRule
+from audit.verdicts import Outcome, StoppingRule, Verdict
 
 SCHEMA_VERSION = 2
 ESTIMAND = (

@@ -2,9 +2,8 @@
 
 from collections.abc import Iterable, Sequence
 
-from audit.reports.advice import next_step
 from audit.reports.rows import AbilityRow, Example, RunReport
-from audit.reports.run_sentences import FLIP_LEGEND, claims, flip_table, header_lines, verdict_line
+from audit.reports.run_sentences import FLIP_LEGEND, claims, flip_table, header_lines, next_step, verdict_line
 from audit.reports.verdict_sentences import interval_column, margin, points
 from audit.verdicts import FAIL
 

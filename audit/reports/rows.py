@@ -11,8 +11,7 @@ from typing import TYPE_CHECKING, Any
 from audit.engine.reuse_counts import ReuseCounts
 from audit.measures.flips import FlipReport
 from audit.reports.verdict_sentences import verdict_sentence
-from audit.verdicts import FAIL, INCONCLUSIVE, PASS, Outcome, Verdict
-from audit.verdicts.outcome import StoppingRule
+from audit.verdicts import FAIL, INCONCLUSIVE, PASS, Outcome, StoppingRule, Verdict
 
 if TYPE_CHECKING:
     from audit.verdicts.alarm import Alarm

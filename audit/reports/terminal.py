@@ -13,9 +13,8 @@ from rich.measure import Measurement
 from rich.table import Table
 from rich.text import Text
 
-from audit.reports.advice import next_step
 from audit.reports.rows import EditScore, IntegrityRow, RunReport
-from audit.reports.run_sentences import flip_lines, harm_sentence, reuse_sentences, verdict_line
+from audit.reports.run_sentences import flip_lines, harm_sentence, next_step, reuse_sentences, verdict_line
 from audit.reports.verdict_sentences import interval_column, margin, points
 
 # The edit scores that are always shown; -v and report.md show all.

@@ -17,8 +17,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from audit.verdicts.bootstrap import as_ratios
-from audit.verdicts.distributions import binomial_upper_tail
-from audit.verdicts.intervals import Floats, cluster_sums, recall_by_class_of
+from audit.verdicts.intervals import Floats, binomial_upper_tail, cluster_sums, recall_by_class_of
 
 FLIPS = 19_999  # so the smallest p-value, 1 / 20,000, survives Holm's factor for 8 abilities at 100 checkpoints
 _EXACT_UP_TO = 14  # changed clusters; all of their 2^14 swaps are counted

@@ -45,8 +45,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from audit.verdicts.distributions import t_quantile
-from audit.verdicts.intervals import Floats, Limits, paired_limits, recall_by_class_of, resolution
+from audit.verdicts.intervals import Floats, Limits, paired_limits, recall_by_class_of, resolution, t_quantile
 
 RESAMPLES = 9_999  # so that alpha (RESAMPLES + 1) is a whole number for the usual alphas
 _CELLS_AT_ONCE = 4_000_000  # resamples x clusters drawn in one go: 32 MB of indices

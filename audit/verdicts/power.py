@@ -21,9 +21,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from audit.verdicts.bootstrap import shares_of_drop
-from audit.verdicts.design import Design
 from audit.verdicts.intervals import Floats, effective_clusters, resolution
-from audit.verdicts.rehearsal import rehearse
+from audit.verdicts.rehearsal import Design, rehearse
 
 _FEWER = 1_000  # simulated runs where many drops are tried
 

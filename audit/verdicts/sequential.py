@@ -43,11 +43,11 @@ from dataclasses import replace
 import numpy as np
 from numpy.typing import ArrayLike
 
+from audit.verdicts import Outcome, StoppingRule, Verdict
 from audit.verdicts.alarm import harm_p_value
 from audit.verdicts.betting import Against, Counted, anytime_upper
 from audit.verdicts.intervals import Codes, Floats, cluster_sums
 from audit.verdicts.margins import Margin, margin_of
-from audit.verdicts.outcome import Outcome, StoppingRule, Verdict
 from audit.verdicts.verdict import judge
 
 EARLY_SHARE = 0.5  # of alpha, spent before the last item

@@ -21,6 +21,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from audit.errors import AuditError
+from audit.verdicts import Outcome, Verdict
 from audit.verdicts.bootstrap import as_ratios, changes_of, paired_bootstrap
 from audit.verdicts.intervals import (
     Codes,
@@ -35,7 +36,6 @@ from audit.verdicts.intervals import (
     wilson_lower,
 )
 from audit.verdicts.margins import Margin, Retained, margin_of
-from audit.verdicts.outcome import Outcome, Verdict
 
 _MANY = 1_000_000  # further items; a larger number is not suggested
 

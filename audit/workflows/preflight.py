@@ -28,11 +28,10 @@ from audit.reports.run_rows import run_header
 from audit.reports.workflows.preflight import POWER, TOO_SMALL, AbilityPreflight, PreflightReport, in_minutes
 from audit.settings.options import DEFAULT_MARGIN, AuditSettings
 from audit.store.content import Store, store_at
-from audit.verdicts.design import Design
 from audit.verdicts.intervals import Floats
 from audit.verdicts.margins import Margin, Points, Retained, margin_of
 from audit.verdicts.power import Power, power_of
-from audit.verdicts.rehearsal import rehearse
+from audit.verdicts.rehearsal import Design, rehearse
 from audit.verdicts.sequential import EARLY_SHARE
 from audit.workflows.durations import Machine, ModelFiles, Work, guessed_tokens, machine_speed, work_of
 from audit.workflows.past_runs import PastRuns, PastVerdict

@@ -12,9 +12,8 @@ from audit.abilities.contract import Answers, Item
 from audit.answering.crew import Crew
 from audit.answering.judgments import Judgment, saved_judgment, sequential_judgment
 from audit.answering.paired_answers import PairedAnswers, read_raw
-from audit.verdicts import FAIL, INCONCLUSIVE, PASS
+from audit.verdicts import FAIL, INCONCLUSIVE, PASS, StoppingRule
 from audit.verdicts.margins import Points
-from audit.verdicts.outcome import StoppingRule
 from audit.verdicts.sequential import stopping_rule
 from tests.answering.test_crew import TwoThreads
 

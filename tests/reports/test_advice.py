@@ -4,8 +4,8 @@ from dataclasses import replace
 
 import pytest
 
-from audit.reports.advice import next_step
 from audit.reports.rows import EditScore, IntegrityRow, RunReport
+from audit.reports.run_sentences import next_step
 from tests.reports.sample import ALL_PASS, FAILED, REPORT, UNDECIDED, row_with
 
 BLIND = row_with(UNDECIDED, base=0.4, base_lower=0.33, floor=0.5, more_items=None)

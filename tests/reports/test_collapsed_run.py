@@ -5,12 +5,11 @@ from dataclasses import replace
 
 import pytest
 
-from audit.reports.advice import next_step
 from audit.reports.json_report import report_from_json, verdict_json
 from audit.reports.markdown import markdown
 from audit.reports.merged import merged, packed, unpacked
 from audit.reports.rows import RunReport
-from audit.reports.run_sentences import verdict_line
+from audit.reports.run_sentences import next_step, verdict_line
 from audit.reports.terminal import summary
 from tests.reports.sample import ALL_PASS, HEADER
 

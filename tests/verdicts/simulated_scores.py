@@ -12,8 +12,15 @@ import numpy as np
 
 from audit.verdicts.betting import Against, Counted
 from audit.verdicts.bootstrap import Changes, Contrast, as_ratios, influences, pivot_quantiles, standard_error
-from audit.verdicts.distributions import normal_quantile, t_quantile
-from audit.verdicts.intervals import corrected_statistic, design_effect, effective_clusters, paired_limits, resolution
+from audit.verdicts.intervals import (
+    corrected_statistic,
+    design_effect,
+    effective_clusters,
+    normal_quantile,
+    paired_limits,
+    resolution,
+    t_quantile,
+)
 from audit.verdicts.sequential import EARLY_SHARE, looks_of
 
 ALPHA = 0.05

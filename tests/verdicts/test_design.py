@@ -3,7 +3,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from audit.verdicts.design import Design, drawn_changes
+from audit.verdicts.rehearsal import Design, drawn_changes
 
 
 def drawn(design: Design, drop: float):

@@ -3,7 +3,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
-from audit.verdicts.distributions import (
+from audit.verdicts.intervals import (
     binomial_upper_tail,
     incomplete_beta,
     normal_quantile,

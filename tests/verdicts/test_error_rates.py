@@ -4,9 +4,8 @@ import numpy as np
 import pytest
 
 from audit.verdicts import FAIL, PASS
-from audit.verdicts.design import Design
 from audit.verdicts.margins import Retained
-from audit.verdicts.rehearsal import rehearse
+from audit.verdicts.rehearsal import Design, rehearse
 from audit.verdicts.verdict import judge
 from tests.verdicts import simulated_scores as simulated
 

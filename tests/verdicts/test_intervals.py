@@ -7,7 +7,6 @@ from hypothesis import strategies as st
 from scipy.optimize import minimize_scalar
 from scipy.stats import binomtest
 
-from audit.verdicts.distributions import normal_quantile
 from audit.verdicts.intervals import (
     Limits,
     clustered_limits,
@@ -16,6 +15,7 @@ from audit.verdicts.intervals import (
     effective_clusters,
     f1_of,
     inverted,
+    normal_quantile,
     paired_limits,
     recall_by_class_of,
     resolution,

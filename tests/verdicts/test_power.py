@@ -3,10 +3,9 @@ import pytest
 
 from audit.errors import AuditError
 from audit.verdicts.bootstrap import as_ratios
-from audit.verdicts.design import Design
 from audit.verdicts.intervals import resolution
 from audit.verdicts.power import observed_change, power_of
-from audit.verdicts.rehearsal import rehearse
+from audit.verdicts.rehearsal import Design, rehearse
 from tests.verdicts import simulated_scores as simulated
 
 

@@ -2,9 +2,8 @@ import numpy as np
 import pytest
 from scipy.stats import multinomial
 
-from audit.verdicts.design import Design
 from audit.verdicts.intervals import paired_limits, resolution
-from audit.verdicts.rehearsal import rehearse
+from audit.verdicts.rehearsal import Design, rehearse
 
 DESIGNS = [
     Design(60, 0.1, binary=True),

@@ -6,10 +6,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from audit.reports.verdict_sentences import verdict_sentence
-from audit.verdicts import FAIL, INCONCLUSIVE, PASS
+from audit.verdicts import FAIL, INCONCLUSIVE, PASS, StoppingRule
 from audit.verdicts.betting import Against, Counted, Wealth, anytime_upper, visiting_order
 from audit.verdicts.margins import Retained
-from audit.verdicts.outcome import StoppingRule
 from audit.verdicts.sequential import EARLY_SHARE, SequentialVerdict, looks_of, stopping_rule
 from audit.verdicts.verdict import judge
 
