@@ -27,7 +27,7 @@ def test_flips_on_items_that_mention_an_edit_and_elsewhere_add_up(report: RunRep
         assert inside.parsed_to_unparseable + outside.parsed_to_unparseable == row.parsed_to_unparseable
     (asked,) = [row for row in report.abilities if row.ability == "open_qa"]
     assert asked.flips is not None and asked.flips.mentioning.items > 0 and asked.flips.elsewhere.items > 0
-    assert asked.right_to_wrong > 0
+    assert asked.verdict.right_to_wrong > 0
 
 
 def test_the_drop_elsewhere_is_that_of_the_other_items(report: RunReport) -> None:

@@ -86,7 +86,7 @@ def test_the_results_of_a_dead_worker_are_reported_and_the_run_fails(suites: Sui
     )
     text = said(suites.run_apart("", *CPU, "-n", "1"))
     document = only_report(suites)
-    assert [row["outcome"] for row in document["abilities"]] == ["PASS"]
+    assert [row["verdict"]["outcome"] for row in document["abilities"]] == ["PASS"]
     assert document["outcome"] == "FAIL"
     assert document["failed_tests"] == ["worker gw0", "test_sentiment.py::test_second"]
     assert "FAIL: memit on pocket-llama" in text
@@ -95,7 +95,7 @@ def test_the_results_of_a_dead_worker_are_reported_and_the_run_fails(suites: Sui
 def test_the_option_x_ends_the_run_with_a_report(suites: Suites) -> None:
     result = suites.run_apart("reasoning", *CPU, "-n", "1", "-x")
     assert "FAIL: memit on pocket-llama" in said(result)
-    assert [row["outcome"] for row in only_report(suites)["abilities"]] == ["FAIL"]
+    assert [row["verdict"]["outcome"] for row in only_report(suites)["abilities"]] == ["FAIL"]
 
 
 def test_other_tests_run_with_workers_as_usual(suites: Suites) -> None:
