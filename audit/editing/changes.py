@@ -119,6 +119,11 @@ class PlannedEdits:
         return self._parts().plan
 
     @property
+    def editor(self) -> Editor:
+        """The editor that makes the edits."""
+        return self._parts().editor
+
+    @property
     def requests(self) -> tuple[EditRequest, ...]:
         return self._parts().drawn.requests
 
@@ -150,7 +155,7 @@ class PlannedEdits:
 
     def identity(self, known: KnownModel) -> dict[str, Any]:
         fingerprints = {"weights": known.weights, "tokenizer": known.tokenizer, "edits": self.requests_fingerprint}
-        return plan_identity(known.lm, self._parts().editor, self.plan, self._settings, **fingerprints)
+        return plan_identity(known.lm, self.editor, self.plan, self._settings, **fingerprints)
 
     def models(self, known: KnownModel, progress: Progress) -> tuple[EditedModel, ...]:
         kept = self._kept(known)
@@ -158,7 +163,7 @@ class PlannedEdits:
             return edited_models(kept, self.plan, self.requests)
         wanted = self._settings
         restraint = None if wanted.restraint is None else load_restraint(wanted.restraint, wanted.seed)
-        editor = RestrainedEditor(known.lm, self._parts().editor, restraint, known.weights)
+        editor = RestrainedEditor(known.lm, self.editor, restraint, known.weights)
         folder = self._folder(known)
         return carry_out(editor, self.plan, self.requests, progress, folder=folder, versions=versions())
 

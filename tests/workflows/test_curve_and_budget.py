@@ -105,4 +105,4 @@ def test_the_budget_is_confirmed_and_names_the_first_ability_that_breaks(wanted:
     sentences = found.sentences()
     assert sentences[0].startswith("budget: 5 edits of tests.workflows.planted:Planted on ")
     assert sentences[1].startswith("open_qa is the first to fail, at 6 edits: drop ")
-    assert sentences[-1].startswith("5 edits passed once more on 40 or more items an ability that no look asked")
+    assert sentences[-1].startswith("5 edits passed again on at least 40 items per ability that no look used")
