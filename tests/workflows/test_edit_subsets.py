@@ -54,7 +54,7 @@ def test_the_first_edits_give_the_model_of_the_shorter_plan(
 def test_a_sequence_is_edited_once_for_all_prefixes(taught: SmallWorld, tmp_path: Path) -> None:
     with plan_run(settings(taught, tmp_path)) as run:
         reports = [run.audit.under(run.first(count)).run(["open_qa"]) for count in run.counts]
-        assert run.changes.editor.edits == 8  # type: ignore[attr-defined]
+        assert run.changes._parts().editor.edits == 8  # type: ignore[attr-defined]
     assert [report.header.edit_count for report in reports] == list(range(1, 9))
     assert reports[2].header.plan == "3 edits, instance-sequential"
     assert all(report.outcome for report in reports)
