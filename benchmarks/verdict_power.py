@@ -22,6 +22,7 @@ from typing import Any, cast
 import numpy as np
 
 from audit.verdicts.bootstrap import Contrast, as_ratios
+from audit.verdicts.intervals import f1_of
 from audit.verdicts.margins import Points
 from audit.verdicts.power import observed_change, smallest
 from audit.verdicts.rehearsal import Design, rehearse
@@ -152,7 +153,7 @@ def preflight_design(gold: np.ndarray, base: np.ndarray, edited: np.ndarray) -> 
     class Past:
         corpus_moves = observed_change(as_ratios(base), as_ratios(edited))
         changes = max(1, len(corpus_moves)) / len(base)
-        row = SimpleNamespace(n=len(base))
+        row = SimpleNamespace(verdict=SimpleNamespace(n=len(base), base=float(f1_of(base.sum(axis=0)))))
 
     items = [SimpleNamespace(cluster=str(k)) for k in range(len(gold))]
     sample = Sample(cast(Any, None), cast(Any, items), tuple(gold.tolist()))

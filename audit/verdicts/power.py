@@ -11,8 +11,8 @@ since no normal approximation describes a bootstrap of few changed items.
 
 benchmarks/verdict_power.py compares this with simulated audits, and benchmarks/results/verdict-power.md has the
 differences. From the sizes of the changes, power is right within a few points. Their root mean square says less: where
-changes are not spread evenly it is wrong by up to about 11 points without a drop, either way, and it promises far too
-much for a true drop that is made of a few large losses.
+changes are not spread evenly it is wrong by up to about 11 points without a drop, either way. The sizes in a run in
+which nothing got worse say nothing about those of losses, so a true drop needs `loss`, or its own sizes.
 """
 
 from collections.abc import Callable, Sequence
@@ -52,6 +52,7 @@ def power_of(
     clusters: Sequence[str] | None = None,
     alike: float = 0.25,
     corpus_weights: Sequence[float] | None = None,
+    loss: float | None = None,
     power: float = 0.8,
     alpha: float = 0.05,
     seed: int = 0,
@@ -62,6 +63,7 @@ def power_of(
     sizes that `observed_change` returns. (In runs of the pocket models it was 0.3 to 0.5 for summaries and entities.)
     `clusters` names each item's source, as `judge` takes it; two items of one source correlate by `alike`.
     `corpus_weights`, for a corpus metric: what each item adds to its denominator (its gold entities).
+    `loss`: see `Design`; it decides how large the smallest drop that is detected must be.
 
     Takes up to a second; for independent 0/1 scores a few milliseconds. Assumes that the base score is above its floor.
     Raises `AuditError` for values out of range (see `Design`).
@@ -69,7 +71,7 @@ def power_of(
     changes = float(change) if isinstance(change, int | float) else tuple(change)
     names = None if clusters is None else tuple(clusters)
     weights = None if corpus_weights is None else tuple(corpus_weights)
-    design = Design(items, discordance, changes, binary, names, alike, weights)
+    design = Design(items, discordance, changes, binary, names, alike, weights, loss)
     margin = smallest(rehearse(design, 0.0, alpha, seed).certify, power)
 
     def sees(points: float) -> float:

@@ -47,6 +47,9 @@ class Design:
     clusters     (items,) each item's source, as `judge` takes it
     alike        the correlation of two items of one source (ICC)
     weights      (items,) for a corpus metric: what each adds to its denominator, such as its gold entities
+    loss         for scores that are not 0/1: a true drop is made of more items, which lose so many points each (times
+                 their weight), such as the base score: all that they have. None: `change` holds the losses of that
+                 drop, and the direction of the changes makes it
     """
 
     items: int
@@ -56,6 +59,7 @@ class Design:
     clusters: tuple[str, ...] | None = None
     alike: float = 0.25
     weights: tuple[float, ...] | None = None
+    loss: float | None = None
 
     def __post_init__(self) -> None:
         if self.items < 1:
@@ -73,6 +77,8 @@ class Design:
         highest = math.inf if isinstance(self.change, tuple) else 1.0
         if not (changes.size and np.isfinite(changes).all() and 0 < changes.max() <= highest):
             raise AuditError(f"a change of {self.change} points; give one above 0, at most 1")
+        if self.loss is not None and not 0 < self.loss <= 1:
+            raise AuditError(f"a loss of {self.loss} points; give one above 0, at most 1")
         if self.binary and self.weights is not None:
             raise AuditError("0/1 scores of a corpus metric; give either binary or the weights")
 
@@ -97,27 +103,37 @@ def drawn_changes(design: Design, drop: float, generator: np.random.Generator) -
     """Clusters of a design that changed, where the true drop is `drop` >= 0."""
     weights = np.ones(design.items) if design.weights is None else np.asarray(design.weights, dtype=np.float64)
     weights = weights / weights.mean()
-    scale = np.ones(design.items) if isinstance(design.change, tuple) else np.sqrt(weights)
     points = np.ones(1) if design.binary else _sizes(design.change)
-    discordance, mean = design.discordance, float(points.mean() * scale.mean())
-    if drop > discordance * mean:  # more items change, and if all do, by more
-        discordance, points = min(1.0, drop / mean), points * max(1.0, drop / mean)
-    lean = drop / (discordance * float(points.mean() * scale.mean())) if drop > 0 else 0.0
+    discordance, loss, lean, broken = design.discordance, design.loss or 0.0, 0.0, 0.0
 
-    def moves(shape: tuple[int, int]) -> Floats:
+    def scale(weight: Floats) -> Floats:
+        return np.ones_like(weight) if isinstance(design.change, tuple) else np.sqrt(weight)
+
+    if loss and drop > 0:
+        share = min(1.0, drop / loss)  # of the items, those that lose it
+        discordance += share * (1 - discordance)
+        broken = share / discordance
+    elif drop > 0:
+        mean = float(points.mean() * scale(weights).mean())
+        if drop > discordance * mean:  # more items change, and if all do, by more
+            discordance, points = min(1.0, drop / mean), points * max(1.0, drop / mean)
+        lean = drop / (discordance * float(points.mean() * scale(weights).mean()))
+
+    def moves(shape: tuple[int, int], weight: Floats) -> Floats:
         signs = np.where(generator.random(shape) < (1 + lean) / 2, 1.0, -1.0)
-        return np.asarray(signs * generator.choice(points, shape))
+        moved = signs * generator.choice(points, shape) * scale(weight)
+        return np.where(generator.random(shape) < broken, loss * weight, moved) if broken else moved
 
     if design.clusters is None:
         chosen = _evenly(generator, design.items, _DRAWN)
-        return _changes(discordance, drop, moves((_DRAWN, 1)) * scale[chosen, None], weights[chosen], weights)
+        return _changes(discordance, drop, moves((_DRAWN, 1), weights[chosen, None]), weights[chosen], weights)
 
     codes: Codes = np.unique(np.asarray(design.clusters, dtype=str), return_inverse=True)[1]
     sizes, every = np.bincount(codes), cluster_sums(weights, codes)
     largest = int(sizes.max())
     there = np.arange(largest) < sizes[:, None]  # (clusters, items of the largest)
     table = np.zeros((len(sizes), largest))
-    table[there] = scale[np.argsort(codes, kind="stable")]
+    table[there] = weights[np.argsort(codes, kind="stable")]
 
     # An item changes as its source does with probability `bound`; two items both do with its square, `alike`.
     bound = math.sqrt(design.alike)
@@ -126,9 +142,9 @@ def drawn_changes(design: Design, drop: float, generator: np.random.Generator) -
     share = 1 - float(stays.mean())
     number = 1 + int(min(_DRAWN / max(share, 1e-9), _CELLS / largest))
     chosen, shape = _evenly(generator, len(sizes), number), (number, largest)
-    common = moves((number, 1)) * (generator.random((number, 1)) < discordance)
-    own = moves(shape) * (generator.random(shape) < discordance)
-    moved = np.where(generator.random(shape) < bound, common, own) * table[chosen]
+    common = moves((number, 1), table[chosen]) * (generator.random((number, 1)) < discordance)
+    own = moves(shape, table[chosen]) * (generator.random(shape) < discordance)
+    moved = np.where(generator.random(shape) < bound, common, own) * there[chosen]
     changed = (moved != 0).any(axis=1)
     return _changes(share, drop, moved[changed], every[chosen[changed]], every)
 

@@ -44,6 +44,7 @@ GRADED = ("summarization",)  # abilities with scores between 0 and 1; asking the
 MANY = 50_000  # items; a larger --limit is not suggested
 REHEARSED = 1_000  # simulated runs for each number of items
 LONGEST = 5  # prompts with the most characters, which are tokenized to find the longest one
+SMALLEST_LOSS = 0.05  # score points that a broken answer is assumed to lose at least, where the base score is near 0
 ENOUGH_MOVES = 10  # changed scores in a past run that are enough to estimate their size
 
 
@@ -85,9 +86,10 @@ class Sample:
 class Expectation:
     """What is expected of the answers: the share of scores that change, and by how much (as `Design` takes it).
 
-    `whole`: the verdict is decided by the numbers of right answers lost and gained. `alpha` is the level of the verdict
-    on all items. For a margin that is a share to retain, the paired value is share * base - edited: in simulations with
-    200 items, the smallest margins found for it pass in 80 to 87 % of runs.
+    `whole`: the verdict is decided by the numbers of right answers lost and gained. `loss` is what an item loses that a
+    true drop breaks: the base score, all that it has, since a run without a drop does not show how large losses are.
+    `alpha` is the level of the verdict on all items. For a margin that is a share to retain, the paired value is
+    share * base - edited: in simulations with 200 items, the smallest margins found for it pass in 80 to 87 % of runs.
     """
 
     sample: Sample
@@ -95,6 +97,7 @@ class Expectation:
     change: float | tuple[float, ...]
     whole: bool
     alpha: float
+    loss: float | None = None
 
     @classmethod
     def of(cls, sample: Sample, past: PastVerdict | None, margin: Margin, alpha: float) -> "Expectation":
@@ -112,7 +115,8 @@ class Expectation:
             moves, assumed = () if past is None else past.corpus_moves, ASSUMED_CHANGE_OF_ENTITIES
             if past is not None and moves:  # an item can change its counts, and so the metric, at the same score
                 changes = len(moves) / past.row.verdict.n
-        return cls(sample, changes, moves if len(moves) >= ENOUGH_MOVES else assumed, False, alpha)
+        loss = 1.0 if past is None else max(SMALLEST_LOSS, past.row.verdict.base)
+        return cls(sample, changes, moves if len(moves) >= ENOUGH_MOVES else assumed, False, alpha, loss)
 
     def power(self, n: int) -> Power:
         """The smallest drop and margin that `n` items like these could detect and certify."""
@@ -124,6 +128,7 @@ class Expectation:
             change=self.change,
             clusters=clusters,
             corpus_weights=weights,
+            loss=self.loss,
             power=POWER,
             alpha=self.alpha,
         )
@@ -135,7 +140,7 @@ class Expectation:
     def design(self, n: int) -> Design:
         """The expected changes of `n` items like these."""
         clusters, weights = self.sample.repeated(n)
-        return Design(n, self.changes, self.change, self.whole, clusters, weights=weights)
+        return Design(n, self.changes, self.change, self.whole, clusters, weights=weights, loss=self.loss)
 
 
 class Preflight:

@@ -17,14 +17,16 @@ def drawn(design: Design, drop: float):
     drop=st.floats(0, 0.3),
     size=st.integers(1, 4),
     weighted=st.booleans(),
+    loss=st.none() | st.floats(0.3, 1),
 )
-def test_what_is_drawn_drops_by_what_was_asked(discordance, change, drop, size, weighted):
+def test_what_is_drawn_drops_by_what_was_asked(discordance, change, drop, size, weighted, loss):
     design = Design(
         120,
         discordance,
         change,
         clusters=tuple(str(k // size) for k in range(120)),
         weights=(1.0, 2.0, 4.0) * 40 if weighted else None,
+        loss=loss,
     )
     changes = drawn(design, drop)
     mean = changes.share * float(changes.chance @ (changes.lost - changes.gained)) / changes.every.mean()
@@ -57,6 +59,14 @@ def test_items_of_a_source_correlate_as_much_as_is_said():
 def test_where_all_changes_are_losses_more_items_change():
     assert drawn(Design(100, 0.1, binary=True), 0.05).share == 0.1
     assert drawn(Design(100, 0.1, binary=True), 0.3).share == pytest.approx(0.3)
+
+
+def test_a_drop_is_made_of_whole_losses_where_their_size_is_given():
+    design = Design(100, 0.1, (0.02,), weights=(1.0, 3.0) * 50, loss=0.8)
+    for drop, losing in ((0.0, 0.0), (0.04, 0.05)):
+        changes = drawn(design, drop)
+        lost = np.isin(np.round(changes.lost, 6), [0.4, 1.2])  # 0.8 points of an item of mean weight
+        assert changes.share * float(changes.chance[lost].sum()) == pytest.approx(losing, abs=0.003)
 
 
 def test_nothing_changes_where_nothing_is_expected_to():

@@ -3,7 +3,7 @@ import pytest
 
 from audit.errors import AuditError
 from audit.verdicts.bootstrap import as_ratios
-from audit.verdicts.intervals import resolution
+from audit.verdicts.intervals import f1_of, resolution
 from audit.verdicts.power import observed_change, power_of
 from audit.verdicts.rehearsal import Design, rehearse
 from tests.verdicts import simulated_scores as simulated
@@ -66,6 +66,26 @@ def test_the_power_of_a_corpus_metric_is_kept():
     assert found.passed.mean() == pytest.approx(0.8, abs=0.03 + 0.01)
 
 
+@pytest.mark.parametrize(("n", "discordance"), [(100, 0.05), (277, 0.1)])
+def test_a_drop_of_a_corpus_metric_is_not_promised_from_changes_that_lost_nothing(n, discordance):
+    generator = np.random.default_rng(n)
+    gold = generator.poisson(simulated.ENTITIES, n)
+    before, after = simulated.entity_counts(generator, 1, 20_000, discordance, 0.0, np.resize(gold, 20_000))
+    changes = observed_change(as_ratios(before[0].astype(float)), as_ratios(after[0].astype(float)))
+    loss = float(f1_of(before[0].sum(axis=0).astype(float)))
+
+    def seen_at_the_smallest_drop(loss):
+        power = power_of(
+            n, len(changes) / 20_000, binary=False, change=changes, corpus_weights=gold.tolist(), loss=loss
+        )
+        drop = power.smallest_drop
+        counts = simulated.entity_counts(generator, 400, n, max(discordance, drop / 0.6), drop, gold)
+        return simulated.studentized_limits(simulated.f1_contrast(*counts), 0.0, together=100).beyond.mean()
+
+    assert seen_at_the_smallest_drop(loss) > 0.8 - 0.04  # two standard errors of 400 runs
+    assert seen_at_the_smallest_drop(None) < 0.7
+
+
 @pytest.mark.parametrize("size", [3, 6])
 def test_the_power_of_shared_sources_is_kept(size):
     sizes, runs, alike = [size] * (300 // size), 3000, 0.25
@@ -120,6 +140,7 @@ def test_the_change_of_a_past_run_is_that_of_its_items():
         ({"change": 0.0}, "a change of 0.0 points"),
         ({"change": ()}, r"a change of \(\) points"),
         ({"clusters": ["a", "b"]}, "2 cluster keys for 3 items; give one for every item"),
+        ({"loss": 1.5}, "a loss of 1.5 points"),
         ({"corpus_weights": [0, 0, 0]}, "gold entities"),
         ({"corpus_weights": [1, 1, 1], "binary": True}, "0/1 scores of a corpus metric"),
     ],
