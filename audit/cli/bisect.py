@@ -26,7 +26,7 @@ def bisect(
     set is searched for. An interrupted search continues where it stopped. Exit code: 0 if edits were found and their
     harm is confirmed, 1 if the plan does not fail, 2 for a wrong option, 3 if the harm was not confirmed.
     """
-    names = known_abilities(ability or [])
+    names = known_abilities(ability)
 
     from audit.reports.progress import on_terminal
     from audit.reports.workflows.bisect import write_culprits

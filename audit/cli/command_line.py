@@ -1,12 +1,11 @@
 """What the commands share: options of an audit, names of abilities and folders, the summary, and exit codes."""
 
 import inspect
-import re
 import sys
 from collections.abc import Callable, Collection, Sequence
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Protocol
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -14,9 +13,11 @@ from audit.errors import AuditError
 from audit.settings.declaration import Option
 from audit.settings.options import OPTIONS, AuditSettings, settings_from
 from audit.settings.project_defaults import nearest_project, with_project_defaults
+from audit.settings.values import file_name, short_name
 
 if TYPE_CHECKING:
     from audit.reports.rows import RunReport
+    from audit.reports.terminal import Render
 
 FAIL_EXIT, USAGE_EXIT, INCONCLUSIVE_EXIT = 1, 2, 3  # 0 is PASS
 
@@ -34,21 +35,9 @@ ASKING = (
     "dtype",
     "store",
 )
+EDITING = ("editor", "edits", "edit_mode", "edit_count", "edit_batch_size", "editor_config", "restraint")
 # The options of commands that run an edit plan in parts: bisect, budget and curve.
-EDIT_PLAN = (
-    *ASKING,
-    "editor",
-    "edits",
-    "edit_mode",
-    "edit_count",
-    "edit_batch_size",
-    "editor_config",
-    "restraint",
-    "margin",
-    "reports",
-    "no_store",
-    "no_reuse",
-)
+EDIT_PLAN = (*ASKING, *EDITING, "margin", "reports", "no_store", "no_reuse")
 
 
 def takes(names: Collection[str], *, project: bool = True) -> Callable[[Callable[..., None]], Callable[..., None]]:
@@ -89,7 +78,7 @@ def _parameter(option: Option) -> inspect.Parameter:
     )
 
 
-def known_abilities(names: Sequence[str]) -> list[str]:
+def known_abilities(names: Sequence[str] | None) -> list[str]:
     """The abilities of these names, or all eight if none are given.
 
     Raises:
@@ -97,7 +86,7 @@ def known_abilities(names: Sequence[str]) -> list[str]:
     """
     from audit.abilities import ABILITIES
 
-    for name in names:
+    for name in names or ():
         if name not in ABILITIES:
             raise AuditError(f"there is no ability {name!r}; give one of {', '.join(ABILITIES)}.")
     return list(names or ABILITIES)
@@ -106,18 +95,7 @@ def known_abilities(names: Sequence[str]) -> list[str]:
 def results_folder(settings: AuditSettings, command: str, *names: str) -> Path:
     """The folder for the results of a command: `reports/curve-memit-pocket-llama`, or with `names` instead."""
     words = names or (settings.editor.rsplit(":", 1)[-1], settings.model)
-    return settings.reports / "-".join([command, *(file_name(word) for word in words)])
-
-
-def file_name(text: str) -> str:
-    """The last part of a path or Hub id, with only characters that every file system accepts."""
-    return re.sub(r"[^A-Za-z0-9._-]+", "-", text.rstrip("/").rsplit("/", 1)[-1])
-
-
-class Render(Protocol):
-    """From a report to text that fits the width of a terminal."""
-
-    def __call__(self, *, width: int, color: bool, ascii_only: bool) -> str: ...
+    return settings.reports / "-".join([command, *(file_name(short_name(word)) for word in words)])
 
 
 def show(report: "RunReport") -> None:
@@ -127,7 +105,7 @@ def show(report: "RunReport") -> None:
     print_summary(partial(summary, report))
 
 
-def print_summary(render: Render) -> None:
+def print_summary(render: "Render") -> None:
     """Print the text of `render`, as wide and as colorful as the terminal allows."""
     from rich.console import Console
 

@@ -1,15 +1,15 @@
 """`audit diff`: the changes between a base model and an edited checkpoint."""
 
 import sys
-from contextlib import nullcontext
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from audit.cli.command_line import takes
+from audit.progress import Stages
 from audit.settings.options import AuditSettings
-from audit.settings.values import parse_folder
+from audit.settings.values import parse_folder, short_name
 
 
 @takes(("revision", "device", "dtype"), project=False)
@@ -26,7 +26,7 @@ def diff(
 
     EDITED is read tensor by tensor, so the two models need not fit into memory together.
     """
-    name = edited.rstrip("/").rsplit("/", 1)[-1].removesuffix(".safetensors")
+    name = short_name(edited).removesuffix(".safetensors")
     folder = parse_folder("--out", str(Path("reports") / f"diff-{name}" if out is None else out))
 
     from rich.console import Console
@@ -39,8 +39,7 @@ def diff(
 
     lm = load_language_model(base, revision=settings.revision, device=settings.device, dtype=settings.dtype)
     checkpoint = open_checkpoint(lm, edited, revision=edited_revision)
-    watcher = on_terminal(sys.stderr)
-    with nullcontext() if watcher is None else watcher.stage("tensors measured") as done:
+    with Stages(on_terminal(sys.stderr))("measuring", "tensors measured") as done:
         found = compare(lm, checkpoint, progress=done)
     if found.changes:
         Console().print(diff_table(found))

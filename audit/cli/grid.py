@@ -72,6 +72,7 @@ def grid(
 
 def render(out: Path) -> tuple[Path, ...]:
     """Write the tables, plots and findings of the cells in the folder of a grid; returns the files."""
+    from audit.reports.folder import write_texts
     from audit.reports.plots.grid import draw_grid
     from audit.reports.workflows.grid import grid_csv, grid_markdown, read_grid
     from audit.workflows.grid.findings import findings_markdown
@@ -82,9 +83,7 @@ def render(out: Path) -> tuple[Path, ...]:
         "grid.md": f"# The grid\n\n{grid_markdown(results)}",
         "findings.md": f"# Finding by finding\n\n{findings_markdown(results)}",
     }
-    for name, text in texts.items():
-        (out / name).write_text(text, encoding="utf-8")
-    return (*(out / name for name in texts), *draw_grid(results, out))
+    return (*write_texts(out, texts, "--out"), *draw_grid(results, out))
 
 
 def _cells(

@@ -1,15 +1,15 @@
 """`audit locate`: the layers that recall facts, which an editor should write."""
 
 import sys
-from contextlib import nullcontext
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from audit.cli.command_line import takes
+from audit.progress import Stages
 from audit.settings.options import AuditSettings
-from audit.settings.values import parse_folder
+from audit.settings.values import parse_folder, short_name
 
 DEFAULT_SAMPLES = 5
 
@@ -26,8 +26,7 @@ def locate(
 
     The recommended layers are kept in the store. Editors use them for models without published or measured layers.
     """
-    name = settings.model.rstrip("/").rsplit("/", 1)[-1]
-    folder = parse_folder("--out", str(Path("reports") / f"locate-{name}" if out is None else out))
+    folder = parse_folder("--out", str(out or Path("reports") / f"locate-{short_name(settings.model)}"))
 
     from rich.console import Console
 
@@ -42,13 +41,11 @@ def locate(
     requests = load_requests(facts)
     lm = load_language_model(settings.model, revision=settings.revision, device=settings.device, dtype=settings.dtype)
     kept = LocatedLayers(store_at(settings.store)) if settings.use_store else None
-    watcher = on_terminal(sys.stderr)
-    with nullcontext() if watcher is None else watcher.stage("facts traced") as done:
+    with Stages(on_terminal(sys.stderr))("tracing", "facts traced") as done:
         located = recommend_layers(
             lm, requests, count=count, seed=settings.seed, samples=noise_samples, kept=kept, progress=done
         )
-    console = Console()
-    console.print(located_table(located))
+    Console().print(located_table(located))
     for sentence in sentences(located):
         typer.echo(sentence)
     for file in write_located(located, folder):

@@ -30,7 +30,7 @@ def run(
     """
     names = known_abilities(abilities) if abilities else None
     if settings.plan_only:
-        show_preflight(settings, known_abilities(abilities or []))
+        show_preflight(settings, known_abilities(abilities))
         return
     from audit.reports.folder import write_report
     from audit.reports.run_sentences import header_lines

@@ -4,18 +4,13 @@ import os
 import sys
 from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     import pytest
 
     from audit.progress import Watcher
-
-
-class Render(Protocol):
-    """From a report to text that fits the width of a terminal."""
-
-    def __call__(self, *, width: int, color: bool, verbosity: int, ascii_only: bool) -> str: ...
+    from audit.reports.terminal import Render
 
 
 def progress_on(config: "pytest.Config") -> "Watcher | None":
@@ -37,7 +32,7 @@ def progress_on(config: "pytest.Config") -> "Watcher | None":
 
 
 def show_section(
-    reporter: "pytest.TerminalReporter", verbosity: int, title: str, header: Sequence[str], render: Render
+    reporter: "pytest.TerminalReporter", verbosity: int, title: str, header: Sequence[str], render: "Render"
 ) -> None:
     """Write the text of `render` under a title and `header`; below `verbosity` 0 the text alone."""
     if verbosity >= 0:

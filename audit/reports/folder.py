@@ -15,13 +15,14 @@ from audit.errors import AuditError
 from audit.reports.json_report import items_from_jsonl, items_jsonl, report_from_json, verdict_json
 from audit.reports.markdown import markdown
 from audit.reports.rows import RunReport
+from audit.settings.values import file_name, short_name
 
 
 def run_name(report: RunReport) -> str:
     """The time (UTC), the editor and the model's last name, in characters that every file system accepts."""
     stamp = re.sub(r"[^0-9T]", "", report.header.started[:19]).replace("T", "-")
-    parts = (report.header.editor.rsplit(":", 1)[-1], report.header.model.rstrip("/").rsplit("/", 1)[-1])
-    return "-".join([stamp, *(re.sub(r"[^A-Za-z0-9._-]+", "-", part).strip("-.")[:60] for part in parts)])
+    parts = (report.header.editor.rsplit(":", 1)[-1], short_name(report.header.model))
+    return "-".join([stamp, *(file_name(part).strip("-.")[:60] for part in parts)])
 
 
 def write_report(report: RunReport, root: Path | str = "reports") -> Path:

@@ -6,6 +6,7 @@ If a table is too wide, columns are left out until it fits, the least needed fir
 import io
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
 from rich import box
 from rich.console import Console
@@ -20,6 +21,12 @@ from audit.reports.verdict_sentences import interval_column, margin, points
 # The edit scores that are always shown; -v and report.md show all.
 HEADLINES = ("efficacy", "immediate efficacy", "generalization", "locality", "portability")
 VERDICT_STYLE = {"PASS": "bold green", "FAIL": "bold red", "INCONCLUSIVE": "bold yellow"}
+
+
+class Render(Protocol):
+    """A report as text of at most `width` columns."""
+
+    def __call__(self, *, width: int, color: bool, verbosity: int = 0, ascii_only: bool = False) -> str: ...
 
 
 @dataclass(frozen=True)

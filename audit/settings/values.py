@@ -4,6 +4,7 @@ Every error is an `AuditError` that names the flag, the value and the remedy.
 """
 
 import difflib
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,6 +13,8 @@ from typing import Any, ClassVar
 from audit.editors.restraints.choice import parse_restraint
 from audit.errors import AuditError
 from audit.verdicts.margins import Margin, margin_of, parse_margin
+
+DEVICES = ("auto", "cpu", "cuda", "cuda:N", "mps", "map")
 
 
 class Text:
@@ -60,20 +63,27 @@ class Choice(Text):
 
 
 class Device(Text):
-    """A device in torch's words."""
+    """A device in torch's words; loading the model checks whether the machine has it."""
 
     def check(self, flag: str, value: Any) -> Any:
-        return parse_device(value)
+        kind, _, index = value.partition(":")
+        if (value in DEVICES and value != "cuda:N") or (kind == "cuda" and index.isascii() and index.isdigit()):
+            return value
+        raise AuditError(f"{flag} {value!r}: give one of {', '.join(DEVICES)}{suggestion(value, DEVICES)}.")
 
 
 @dataclass(frozen=True)
 class Whole(Text):
-    """A whole number of at least `least`."""
+    """A whole number of at least `least`, typed in ASCII digits only: 1e3 and 10.0 are errors."""
 
     least: int
 
     def parse(self, flag: str, typed: Any) -> Any:
-        return parse_whole(flag, typed, self.least)
+        cleaned = typed.strip()
+        digits = cleaned.removeprefix("-")
+        if not (digits.isascii() and digits.isdigit()) or int(cleaned) < self.least:
+            raise AuditError(f"{flag} {typed!r}: give a whole number of at least {self.least}.")
+        return int(cleaned)
 
     def check(self, flag: str, value: Any) -> Any:
         if value < self.least:
@@ -119,7 +129,7 @@ class EditorConfig(Text):
     repeatable = True
 
     def parse(self, flag: str, typed: Any) -> Any:
-        return parse_editor_config(typed)
+        return parse_pairs(flag, typed, example="layers=3,4")
 
 
 class Switch(Text):
@@ -128,31 +138,11 @@ class Switch(Text):
     switch = True
 
 
-def parse_whole(flag: str, text: str, least: int) -> int:
-    """A whole number of at least `least`, in ASCII digits only: 1e3 and 10.0 are errors."""
-    cleaned = text.strip()
-    digits = cleaned.removeprefix("-")
-    if not (digits.isascii() and digits.isdigit()) or int(cleaned) < least:
-        raise AuditError(f"{flag} {text!r}: give a whole number of at least {least}.")
-    return int(cleaned)
-
-
 def parse_choice(flag: str, text: str, choices: tuple[str, ...]) -> str:
     """One of `choices`; the error lists them and suggests the closest."""
     if text in choices:
         return text
     raise AuditError(f"{flag} {text!r}: give one of {', '.join(choices)}{suggestion(text, choices)}.")
-
-
-DEVICES = ("auto", "cpu", "cuda", "cuda:N", "mps", "map")
-
-
-def parse_device(text: str) -> str:
-    """A device in torch's words; loading the model checks whether the machine has it."""
-    kind, _, index = text.partition(":")
-    if (text in DEVICES and text != "cuda:N") or (kind == "cuda" and index.isascii() and index.isdigit()):
-        return text
-    raise AuditError(f"--device {text!r}: give one of {', '.join(DEVICES)}{suggestion(text, DEVICES)}.")
 
 
 def parse_margins(texts: Iterable[str]) -> dict[str, Margin]:
@@ -182,11 +172,6 @@ def _margin(ability: str, margin: float | str | Margin, text: str) -> Margin:
     return margin_of(margin)
 
 
-def parse_editor_config(texts: Iterable[str]) -> dict[str, str]:
-    """`KEY=VALUE` strings as a mapping; the editor checks keys and values when it is loaded."""
-    return parse_pairs("--editor-config", texts, example="layers=3,4")
-
-
 def parse_pairs(flag: str, texts: Iterable[str], *, example: str) -> dict[str, str]:
     """`KEY=VALUE` strings as a mapping."""
     pairs: dict[str, str] = {}
@@ -209,6 +194,16 @@ def parse_folder(flag: str, text: str) -> Path:
     if existing.is_file():
         raise AuditError(f"{flag} {text}: that is a file, not a folder; give a folder.")
     return folder
+
+
+def short_name(text: str) -> str:
+    """The last part of a path or Hub id."""
+    return text.rstrip("/").rsplit("/", 1)[-1]
+
+
+def file_name(text: str) -> str:
+    """The text with only characters that every file system accepts."""
+    return re.sub(r"[^A-Za-z0-9._-]+", "-", text)
 
 
 def suggestion(text: str, choices: Iterable[str]) -> str:

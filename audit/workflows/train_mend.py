@@ -1,7 +1,6 @@
 """The training of an editing network for MEND: lessons, training steps, and a card with measured scores."""
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -18,7 +17,7 @@ from audit.measures.edit_success import EditScores, measure_edits
 from audit.models.fingerprints import weights_fingerprint
 from audit.models.language_model import LanguageModel
 from audit.models.loading import load_language_model, pocket_names
-from audit.reports.progress import TerminalProgress
+from audit.progress import Progress, Stages, Watcher
 
 CHECKPOINT = "training"  # folder of the checkpoint inside the network's folder
 BATCH = 10  # edits in one update when held-out edits are measured
@@ -45,20 +44,20 @@ class MendCourse:
     overrides: Mapping[str, str] = field(default_factory=dict)
 
 
-def train(course: MendCourse, watcher: TerminalProgress | None = None) -> TrainedNetwork:
+def train(course: MendCourse, watcher: Watcher | None = None) -> TrainedNetwork:
     """Train, measure on held-out edits, and write `mend.safetensors` and `mend.json` to the folder of the course.
 
     Raises:
         AuditError: the model or a file cannot be used, a setting is out of range, or there is nothing to resume.
     """
     given = parse_overrides(MendTrainingSettings, SETTINGS_NAME, course.overrides)
-    lm = load_language_model(course.model, device=course.device)
+    stages, lm = Stages(watcher), load_language_model(course.model, device=course.device)
     lessons = _lessons(course)
     settings = resolve(MendTrainingSettings, SETTINGS_NAME, lm, given)
     trainer = MendTrainer(lm, lessons, settings, course.seed)
     if course.resume:
         trainer.load(course.out / CHECKPOINT)
-    with _stage(watcher, f"training mend for {course.model}") as done:
+    with stages("training", f"training mend for {course.model}") as done:
         trainer.run(course.steps, course.out / CHECKPOINT, done)
     best = min(trainer.history, key=lambda validation: validation.total(settings))
     card: dict[str, Any] = {
@@ -79,7 +78,7 @@ def train(course: MendCourse, watcher: TerminalProgress | None = None) -> Traine
     }
     trained = TrainedNetwork(trainer.best_network(), card)
     trained.save(course.out)  # it is measured as stored, in half precision
-    with _stage(watcher, f"measuring mend for {course.model}") as done:
+    with stages("measuring", f"measuring mend for {course.model}") as done:
         measured = _measured(lm, lessons, course, done)
     trained = TrainedNetwork(trained.network, card | {"measured": measured})
     trained.save(course.out)
@@ -99,9 +98,7 @@ def _lessons(course: MendCourse) -> MendLessons:
     return pocket_lessons()
 
 
-def _measured(
-    lm: LanguageModel, lessons: MendLessons, course: MendCourse, done: Callable[[int, int], None]
-) -> dict[str, Any]:
+def _measured(lm: LanguageModel, lessons: MendLessons, course: MendCourse, done: Progress) -> dict[str, Any]:
     """Scores on edits that were not in the training data, by a name that describes these edits."""
     test = lessons.test[:MOST_TEST_EDITS]
     batches = {f"test, subjects never seen, batches of {BATCH}": _in_batches(test)}
@@ -137,12 +134,3 @@ def _means(scores: Sequence[EditScores]) -> dict[str, float | int]:
             means[f"{measure}_autoregressive"] = round(sum(rate.value * rate.n for rate in rates) / total, 4)
             means[f"{measure}_n"] = total
     return means
-
-
-@contextmanager
-def _stage(watcher: TerminalProgress | None, name: str) -> Iterator[Callable[[int, int], None]]:
-    if watcher is None:
-        yield lambda done, total: None
-    else:
-        with watcher.stage(name) as done:
-            yield done

@@ -13,7 +13,7 @@ from audit.abilities import ABILITIES
 from audit.errors import AuditError
 from audit.settings.declaration import Option
 from audit.settings.options import OPTIONS, AuditSettings, settings_from
-from audit.settings.values import parse_device, parse_editor_config, parse_folder, parse_margins, parse_whole
+from audit.settings.values import Device, EditorConfig, Whole, parse_folder, parse_margins
 from audit.verdicts.margins import Points, Retained
 
 
@@ -97,28 +97,29 @@ def test_every_ability_may_have_a_margin(ability: str) -> None:
 
 @given(number=st.integers(1, 10**12))
 def test_whole_numbers_are_parsed(number: int) -> None:
-    assert parse_whole("--limit", f" {number} ", 1) == number
+    assert Whole(1).parse("--limit", f" {number} ") == number
 
 
 @pytest.mark.parametrize("text", ["", " ", "-", "--1", "1e3", "1.0", "0x10", "1_000", "²", "٣", "ten", "-1", "0"])
 def test_text_other_than_a_whole_number_of_at_least_one_is_an_error(text: str) -> None:
     with pytest.raises(AuditError, match=r"--limit .*: give a whole number of at least 1"):
-        parse_whole("--limit", text, 1)
+        Whole(1).parse("--limit", text)
 
 
 def test_editor_config_keeps_equals_signs_in_values() -> None:
-    assert parse_editor_config(["layers=3,4", "covariance=a=b"]) == {"layers": "3,4", "covariance": "a=b"}
+    parsed = EditorConfig().parse("--editor-config", ["layers=3,4", "covariance=a=b"])
+    assert parsed == {"layers": "3,4", "covariance": "a=b"}
 
 
 @pytest.mark.parametrize("text", ["auto", "cpu", "cuda", "cuda:0", "cuda:11", "mps", "map"])
 def test_devices_are_accepted(text: str) -> None:
-    assert parse_device(text) == text
+    assert Device().check("--device", text) == text
 
 
 @pytest.mark.parametrize("text", ["", "gpu", "cuda:", "cuda:x", "cpu:0", "CUDA", "cuda:N"])
 def test_other_devices_are_errors(text: str) -> None:
     with pytest.raises(AuditError, match=r"--device .*: give one of auto, cpu, cuda, cuda:N, mps, map"):
-        parse_device(text)
+        Device().check("--device", text)
 
 
 def test_folders_may_be_new_but_not_files(tmp_path: Path) -> None:

@@ -10,6 +10,7 @@ from matplotlib.ticker import FixedLocator, NullLocator
 
 from audit.reports.plots import write_figure
 from audit.reports.workflows.grid import CellResult, Series, abilities_of, by_series
+from audit.settings.values import short_name
 
 PANELS_A_ROW = 4
 SMALL_BATCH = 10  # sequences of larger batches get a line style of their own
@@ -21,7 +22,7 @@ def draw_grid(results: Sequence[CellResult], folder: Path) -> tuple[Path, ...]:
     written: list[Path] = []
     for model in dict.fromkeys(result.cell.model for result in results):
         chosen = [result for result in results if result.cell.model == model]
-        name = model.rstrip("/").rsplit("/", 1)[-1]
+        name = short_name(model)
         for title, figure in (("abilities", ability_panels(model, chosen)), ("mean-drop", mean_drops(model, chosen))):
             written += write_figure(figure, folder, f"{title}-{name}")
     return tuple(written)

@@ -12,6 +12,7 @@ from matplotlib.patches import Rectangle
 from audit.measures.causal_tracing import ROLES, Kind
 from audit.measures.layer_recommendation import SUBJECT_LAST, TracingResult
 from audit.reports.plots import write_figure
+from audit.settings.values import short_name
 
 COLORS: dict[Kind, str] = {"block": "Purples", "mlp": "Greens", "attention": "Reds"}
 MOST_NUMBERED_LAYERS = 12  # with more, numbers in the cells are too small to read
@@ -30,9 +31,8 @@ def heat_maps(result: TracingResult) -> Figure:
         _panel(figure, axes, kind, result)
     roles = [f"{role}\n({n} facts)" for role, n in zip(ROLES, effects.role_facts, strict=True)]
     panels[0].set_yticks(range(len(ROLES)), roles)
-    name = result.model.rstrip("/").rsplit("/", 1)[-1]
     figure.suptitle(
-        f"Where {name} recalls facts: {effects.facts} of {result.asked} facts recalled, "
+        f"Where {short_name(result.model)} recalls facts: {effects.facts} of {result.asked} facts recalled, "
         f"{effects.samples} noise samples each\n"
         f"probability of the answer: {effects.clean:.2f} clean, {effects.corrupted:.2f} with noise on the "
         "subject; outlined: the recommended layers (solid ROME, dashed MEMIT)",

@@ -12,6 +12,7 @@ from matplotlib.ticker import FuncFormatter, MaxNLocator, NullFormatter
 from audit.measures.checkpoint_diff import KEPT_SINGULAR_VALUES, ROLES, CheckpointDiff, TensorChange
 from audit.measures.integrity import THRESHOLDS
 from audit.reports.plots import write_figure
+from audit.settings.values import short_name
 
 COLORS = dict(zip(ROLES, ("tab:red", "tab:green", "tab:blue", "tab:orange", "tab:purple", "tab:gray"), strict=True))
 MARKERS = dict(zip(ROLES, "svodPX", strict=True))
@@ -29,7 +30,7 @@ def change_plot(diff: CheckpointDiff) -> Figure:
     _norms(panels[0], diff)
     _spectra(panels[1], diff.changes)
     _shares(panels[2], diff)
-    base, edited = (name.rstrip("/").rsplit("/", 1)[-1] for name in (diff.base, diff.edited))
+    base, edited = short_name(diff.base), short_name(diff.edited)
     figure.suptitle(f"What {edited} changed in {base}: {len(diff.changes)} of {diff.tensors} tensors", fontsize=12)
     figure.tight_layout()
     return figure

@@ -15,6 +15,7 @@ from rich.table import Table
 from audit.measures.checkpoint_diff import CheckpointDiff, TensorChange
 from audit.measures.integrity import THRESHOLDS
 from audit.reports.folder import write_texts, written_into
+from audit.settings.values import short_name
 
 SCHEMA_VERSION = 1
 SHOWN_THRESHOLDS = (0.1, 1.0)  # in tables; the files hold all
@@ -99,7 +100,7 @@ def diff_csv(diff: CheckpointDiff) -> str:
 
 def diff_markdown(diff: CheckpointDiff) -> str:
     """The sentences, and a table of all changed tensors."""
-    lines = [f"# What {_short(diff.edited)} changed in {_short(diff.base)}", "", *sentences(diff)]
+    lines = [f"# What {short_name(diff.edited)} changed in {short_name(diff.base)}", "", *sentences(diff)]
     if diff.changes:
         lines += ["", _line(_HEADINGS), _line(["---", "---:", "---", *["---:"] * (len(_HEADINGS) - 3)])]
         lines += [_line(_cells(change)) for change in diff.changes]
@@ -110,7 +111,7 @@ def diff_table(diff: CheckpointDiff) -> Table:
     """The largest changes, for a terminal."""
     left = len(diff.changes) - MOST_ROWS
     caption = f"and {left} more with smaller changes; diff.csv has all" if left > 0 else None
-    title = f"{_short(diff.edited)} over {_short(diff.base)}, the largest relative norm first"
+    title = f"{short_name(diff.edited)} over {short_name(diff.base)}, the largest relative norm first"
     table = Table(
         title=title, caption=caption, box=box.SIMPLE_HEAD, padding=0, pad_edge=False
     )  # the box puts a space between
@@ -189,10 +190,6 @@ def _shares(shares: Any) -> dict[str, float]:
 
 def _number(value: Any) -> Any:
     return None if isinstance(value, float) and not math.isfinite(value) else value
-
-
-def _short(name: str) -> str:
-    return name.rstrip("/").rsplit("/", 1)[-1]
 
 
 def _line(cells: Sequence[str]) -> str:

@@ -5,7 +5,6 @@ import io
 import json
 import math
 import os
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -17,6 +16,7 @@ from audit.errors import AuditError
 from audit.reports.json_report import report_from_json, verdict_document
 from audit.reports.rows import RunReport
 from audit.reports.verdict_sentences import coverage
+from audit.settings.values import file_name, short_name
 
 CELLS_FOLDER = "cells"
 FORMAT = "model-edit-audit grid cell 1"
@@ -64,9 +64,8 @@ class Cell:
     @property
     def name(self) -> str:
         """A file name made of all parts of the cell, in characters that every file system accepts."""
-        parts = (self.model.rstrip("/").rsplit("/", 1)[-1], self.editor.rsplit(":", 1)[-1], self.restraint, self.mode)
-        words = [re.sub(r"[^A-Za-z0-9._-]+", "-", part) for part in parts if part]
-        return "_".join([*words, f"{self.count}x{self.batch_size}"])
+        parts = (short_name(self.model), self.editor.rsplit(":", 1)[-1], self.restraint, self.mode)
+        return "_".join([*(file_name(part) for part in parts if part), f"{self.count}x{self.batch_size}"])
 
 
 @dataclass(frozen=True, order=True)
