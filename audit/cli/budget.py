@@ -44,7 +44,8 @@ def budget(
 
 
 def _show(look: "Look") -> None:
-    edits = "1 edit" if look.edits == 1 else f"{look.edits} edits"
+    from audit.reports.run_sentences import edits_phrase
+
     worst = look.worst
     broken = "" if worst is None else f"{worst.label} {worst.outcome}, drop {worst.verdict.drop:.3f}"
-    typer.echo(f"{edits}: {broken or 'all PASS'}")
+    typer.echo(f"{edits_phrase(look.edits)}: {broken or 'all PASS'}")

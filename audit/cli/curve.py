@@ -43,6 +43,7 @@ def curve(
 
 
 def _show(point: "RunReport") -> None:
+    from audit.reports.run_sentences import edits_phrase
+
     lost = [f"{row.label} {row.outcome}" for row in point.abilities if row.outcome != "PASS"]
-    edits = "1 edit" if point.header.edit_count == 1 else f"{point.header.edit_count} edits"
-    typer.echo(f"{edits}: {', '.join(lost) or 'all PASS'}")
+    typer.echo(f"{edits_phrase(point.header.edit_count)}: {', '.join(lost) or 'all PASS'}")

@@ -9,7 +9,6 @@ from audit.answering.judgments import Judgment
 from audit.answering.paired_answers import PairedAnswers, items_fingerprint
 from audit.measures.flips import FlipReport, ScoredAnswer, count_flips, flips_of
 from audit.reports.rows import AbilityRow, AnswerRecord, Example, ItemRecord
-from audit.verdicts import StoppingRule, Verdict
 from audit.verdicts.intervals import f1_of, recall_by_class_of
 from audit.verdicts.margins import Margin, margin_of
 
@@ -17,35 +16,22 @@ SHOWN_EXAMPLES = 2
 
 
 def row_of(found: Judgment, margin: float | Margin, mentions: Sequence[tuple[str, ...]] = ()) -> AbilityRow:
-    """The row of a verdict; `mentions` as in `compare`, for the answers that the verdict rests on."""
-    return compare(found.answers, found.verdict, margin=margin, harm_p=found.harm_p, rule=found.rule, mentions=mentions)
+    """The row of a verdict. `margin` is the one that was asked for.
 
-
-def compare(
-    paired: PairedAnswers,
-    verdict: Verdict,
-    *,
-    margin: float | Margin,
-    harm_p: float | None = None,
-    rule: StoppingRule | None = None,
-    mentions: Sequence[tuple[str, ...]] = (),
-) -> AbilityRow:
-    """The row of a verdict about paired answers.
-
-    `margin` is the one that was asked for; `rule` is that of a run that may stop early, None in any other; `mentions`
-    are the edited subjects and targets that each item mentions, none if left out.
+    `mentions` are the edited subjects and targets that each item of the judgment mentions, none if left out.
     """
-    ability, base, edited = paired.ability, paired.base, paired.edited
-    items, n = base.items, len(base.items)
+    paired = found.answers
+    ability, base, edited, items = paired.ability, paired.base, paired.edited, paired.base.items
+    n = len(items)
     return AbilityRow(
         ability=ability.name,
         title=ability.title,
         metric=ability.metric,
         protocol=ability.protocol,
-        verdict=verdict,
+        verdict=found.verdict,
         asked_margin=str(margin_of(margin)),
-        stopping_rule=rule,
-        harm_p=harm_p,
+        stopping_rule=found.rule,
+        harm_p=found.harm_p,
         parsed_to_unparseable=sum(
             base.answers[k].parseable and not all(asked.answers[k].parseable for asked in edited) for k in range(n)
         ),
@@ -63,7 +49,7 @@ def compare(
 
 
 def records(paired: PairedAnswers, mentions: Sequence[tuple[str, ...]] = ()) -> tuple[ItemRecord, ...]:
-    """Every item with every answer; `mentions` as in `compare`."""
+    """Every item with every answer; `mentions` as in `row_of`."""
     ability, base, flips = paired.ability, paired.base, _flips(paired)
     return tuple(
         ItemRecord(

@@ -7,7 +7,7 @@ import json
 import math
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict, fields
+from dataclasses import asdict, fields, is_dataclass
 from typing import Any
 
 from audit.engine.reuse_counts import ReuseCounts
@@ -27,6 +27,7 @@ from audit.reports.rows import (
 from audit.verdicts import Outcome, StoppingRule, Verdict
 
 SCHEMA_VERSION = 2
+SIDES = ("mentioning", "elsewhere")  # of a `FlipReport`
 ESTIMAND = (
     "expected change on items like these: greedy decoding, this prompt, this batch plan; lower and upper are one-sided "
     "limits of the drop, each at the verdict's confidence (at 0.95 they form a 90 % interval)"
@@ -36,15 +37,16 @@ ESTIMAND = (
 def verdict_document(report: RunReport) -> dict[str, Any]:
     """The report without its items, as data for JSON."""
     parts = {part.name: getattr(report, part.name) for part in fields(report) if part.name not in ("items", "folder")}
-    document = {
-        "schema_version": SCHEMA_VERSION,
-        "outcome": report.outcome,
-        "harmed": [alarm.name for alarm in report.alarms if alarm.harmed],
-        "estimand": ESTIMAND,
-        **{name: _plain(value) for name, value in parts.items()},
-    }
-    finite: dict[str, Any] = _finite(document)
-    return finite
+    document: dict[str, Any] = _finite(
+        {
+            "schema_version": SCHEMA_VERSION,
+            "outcome": report.outcome,
+            "harmed": [alarm.name for alarm in report.alarms if alarm.harmed],
+            "estimand": ESTIMAND,
+            **parts,
+        }
+    )
+    return document
 
 
 def verdict_json(report: RunReport) -> str:
@@ -54,7 +56,7 @@ def verdict_json(report: RunReport) -> str:
 
 def items_jsonl(items: Iterable[ItemRecord]) -> str:
     """One line per item: the prompt, the answers, the scores."""
-    return "".join(json.dumps(_finite(asdict(item)), ensure_ascii=False, allow_nan=False) + "\n" for item in items)
+    return "".join(json.dumps(_finite(item), ensure_ascii=False, allow_nan=False) + "\n" for item in items)
 
 
 def report_from_json(text: str, *, origin: str, folder: str | None = None) -> RunReport:
@@ -161,37 +163,23 @@ def _row_of_version_2(row: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _ability_row(row: dict[str, Any]) -> AbilityRow:
+    rule, flips = row["stopping_rule"], row.get("flips")
     read = {
         "verdict": Verdict(**{**row["verdict"], "outcome": Outcome(row["verdict"]["outcome"])}),
         "beside": {metric: tuple(pair) for metric, pair in row["beside"].items()},
         "examples": tuple(Example(**one) for one in row["examples"]),
-        "stopping_rule": _stopping_rule(row["stopping_rule"]),
-        "flips": _flips(row.get("flips")),
+        "stopping_rule": rule and StoppingRule(tuple(rule["clusters_by_size"]), rule["block"]),
+        "flips": flips and FlipReport(**{**flips, **{name: FlipCounts(**flips[name]) for name in SIDES}}),
     }
     return AbilityRow(**{**row, **read})
 
 
-def _stopping_rule(plain: Mapping[str, Any] | None) -> StoppingRule | None:
-    return None if plain is None else StoppingRule(tuple(plain["clusters_by_size"]), plain["block"])
-
-
-def _flips(plain: Mapping[str, Any] | None) -> FlipReport | None:
-    if plain is None:
-        return None
-    counts = {name: FlipCounts(**plain[name]) for name in ("mentioning", "elsewhere")}
-    return FlipReport(**{**plain, **counts})
-
-
-def _plain(value: Any) -> Any:
-    if isinstance(value, tuple):
-        return [_plain(one) for one in value]
-    return asdict(value) if hasattr(value, "__dataclass_fields__") else value
-
-
 def _finite(value: Any) -> Any:
-    """The same data, with tuples as lists and None for every float that is not finite."""
+    """The value as JSON holds it: dataclasses as objects, tuples as lists, and null for floats that are not finite."""
     if isinstance(value, float):
         return value if math.isfinite(value) else None
+    if is_dataclass(value) and not isinstance(value, type):
+        return _finite(asdict(value))
     if isinstance(value, Mapping):
         return {str(key): _finite(one) for key, one in value.items()}
     if isinstance(value, list | tuple):

@@ -1,6 +1,6 @@
 """`report.md`: verdicts, tables, examples and the command, for a pull request or a model card."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 
 from audit.reports.rows import AbilityRow, Example, RunReport
 from audit.reports.run_sentences import FLIP_LEGEND, claims, flip_table, header_lines, next_step, verdict_line
@@ -8,6 +8,7 @@ from audit.reports.verdict_sentences import interval_column, margin, points
 from audit.verdicts import FAIL
 
 SHOWN_SKIPPED = 10
+SOUNDNESS = {True: "sound", False: "**UNSOUND**", None: "noted"}
 GROUNDS = (
     "FAIL has two grounds. If the lower limit exceeds the margin, the drop exceeds the margin, with an error of at "
     "most 5 %. If only the estimated drop exceeds the margin and the lower limit is above 0, there is harm, with an "
@@ -24,12 +25,12 @@ def markdown(report: RunReport) -> str:
         "\n".join(header_lines(header, "- ")),
         *([f"**{report.collapse}** No ability was asked."] if report.collapse else []),
         *_abilities(report.abilities),
-        *_claims(report),
-        *_unasked(report),
+        *_listed("What this run supports", claims(report)),
+        *_listed("Not asked", [f"**{ability}**: {_code(reason)}" for ability, reason in report.unasked.items()]),
         *_edit(report),
-        *_integrity(report),
+        *_listed("Integrity", [f"{SOUNDNESS[row.sound]}: {row.sentence}" for row in report.integrity]),
         *_skipped(report),
-        *_failed(report),
+        *_listed("Other tests that failed", [_code(name) for name in report.failed_tests]),
         *_flips(report.abilities),
         *_changed(report.abilities),
         *_repeat(report),
@@ -44,20 +45,7 @@ def _abilities(rows: Sequence[AbilityRow]) -> Iterable[str]:
     heading, intervals = interval_column(row.verdict for row in rows)
     yield "## Abilities"
     yield _table(
-        [
-            "ability",
-            "metric",
-            "protocol",
-            "base",
-            "edited",
-            "drop",
-            heading,
-            "margin",
-            "n",
-            "lost",
-            "won",
-            "verdict",
-        ],
+        ["ability", "metric", "protocol", "base", "edited", "drop", heading, "margin", "n", "lost", "won", "verdict"],
         [
             [
                 row.ability,
@@ -92,19 +80,6 @@ def _one_sided(rows: Sequence[AbilityRow]) -> str:
     return f", each with {confidences.pop()} % confidence" if len(confidences) == 1 else ""
 
 
-def _claims(report: RunReport) -> Iterable[str]:
-    supported = claims(report)
-    if supported:
-        yield "## What this run supports"
-        yield "\n".join(f"- {sentence}" for sentence in supported)
-
-
-def _unasked(report: RunReport) -> Iterable[str]:
-    if report.unasked:
-        yield "## Not asked"
-        yield "\n".join(f"- **{ability}**: {_code(reason)}" for ability, reason in report.unasked.items())
-
-
 def _beside(row: AbilityRow) -> str:
     return "".join(f" {metric}: base {base:.3f}, edited {edited:.3f}." for metric, (base, edited) in row.beside.items())
 
@@ -127,25 +102,12 @@ def _edit(report: RunReport) -> Iterable[str]:
         )
 
 
-def _integrity(report: RunReport) -> Iterable[str]:
-    if report.integrity:
-        yield "## Integrity"
-        word = {True: "sound", False: "**UNSOUND**", None: "noted"}
-        yield "\n".join(f"- {word[row.sound]}: {row.sentence}" for row in report.integrity)
-
-
 def _skipped(report: RunReport) -> Iterable[str]:
     if report.skipped:
         yield f"## Skipped edits ({len(report.skipped)})"
         lines = [f"- {_code(f'{s.file}:{s.line}')} {s.field}: {s.reason}" for s in report.skipped[:SHOWN_SKIPPED]]
         hidden = len(report.skipped) - len(lines)
         yield "\n".join([*lines, f"- and {hidden} more, in `verdict.json`"] if hidden else lines)
-
-
-def _failed(report: RunReport) -> Iterable[str]:
-    if report.failed_tests:
-        yield "## Other tests that failed"
-        yield "\n".join(f"- {_code(name)}" for name in report.failed_tests)
 
 
 def _flips(rows: Sequence[AbilityRow]) -> Iterable[str]:
@@ -166,15 +128,8 @@ def _changed(rows: Sequence[AbilityRow]) -> Iterable[str]:
 
 
 def _example(example: Example) -> str:
-    return "\n".join(
-        [
-            _fenced(example.prompt),
-            "",
-            f"- wanted: {_code(example.gold)}",
-            f"- base: {_code(example.base)}",
-            f"- edited: {_code(example.edited)}",
-        ]
-    )
+    answers = {"wanted": example.gold, "base": example.base, "edited": example.edited}
+    return "\n".join([_fenced(example.prompt), "", *(f"- {name}: {_code(text)}" for name, text in answers.items())])
 
 
 def _repeat(report: RunReport) -> Iterable[str]:
@@ -186,9 +141,22 @@ def _repeat(report: RunReport) -> Iterable[str]:
         yield "\n".join(f"- {name}: {_code(value)}" for name, value in facts.items())
 
 
+def table_lines(headings: Sequence[str], rows: Iterable[Sequence[str]], *, texts: Collection[int] = (0,)) -> list[str]:
+    """The lines of a table. Columns of `texts`, by number from 0, are aligned left, and all others right."""
+    marks = ["---" if number in texts else "--:" for number in range(len(headings))]
+    cells = (headings, marks, *rows)
+    return ["| " + " | ".join(cell.replace("|", "\\|") for cell in line) + " |" for line in cells]
+
+
 def _table(headings: list[str], rows: list[list[str]]) -> str:
-    lines = [headings, ["---"] * len(headings), *rows]
-    return "\n".join("| " + " | ".join(cell.replace("|", "\\|") for cell in line) + " |" for line in lines)
+    return "\n".join(table_lines(headings, rows, texts=range(len(headings))))
+
+
+def _listed(title: str, lines: Sequence[str]) -> Iterable[str]:
+    """A section with a list; nothing without lines."""
+    if lines:
+        yield f"## {title}"
+        yield "\n".join(f"- {line}" for line in lines)
 
 
 def _code(text: str) -> str:

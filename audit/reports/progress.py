@@ -3,7 +3,7 @@
 import os
 import time
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import TextIO
 
 from rich.console import Console
@@ -12,11 +12,6 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 SPEED_PERIOD = 1800.0  # seconds of history for the estimate of the time left: one step of an edit plan can take minutes
 
 Suspend = Callable[[], AbstractContextManager[None]]
-
-
-@contextmanager
-def _nothing_suspended() -> Iterator[None]:
-    yield
 
 
 class TerminalProgress:
@@ -34,7 +29,7 @@ class TerminalProgress:
         self,
         stream: TextIO,
         *,
-        suspend: Suspend = _nothing_suspended,
+        suspend: Suspend = nullcontext,
         column: Callable[[], int] = lambda: 0,
         color: bool = True,
         clock: Callable[[], float] = time.monotonic,

@@ -8,9 +8,10 @@ points of a curve.
 """
 
 from collections.abc import Sequence
+from dataclasses import astuple
 
 from audit.engine.reuse_counts import ReuseCounts
-from audit.measures.flips import REPEATED, RIGHT_TO_WRONG, UNPARSEABLE, WRONG_TO_RIGHT, FlipCounts, FlipReport
+from audit.measures.flips import REPEATED, RIGHT_TO_WRONG, UNPARSEABLE, WRONG_TO_RIGHT, FlipReport
 from audit.reports.rows import AbilityRow, Example, RunHeader, RunReport
 from audit.reports.verdict_sentences import coverage, interval, points
 from audit.verdicts import FAIL, INCONCLUSIVE, PASS
@@ -20,6 +21,7 @@ PROMPT_WIDTH = 50
 ANSWER_WIDTH = 32
 # pytest cuts an explanation at 640 characters, unless what is beyond is no longer than its own note (47) or -vv is on.
 BUDGET = 680
+EFFICACY_BAR = 0.9  # below this the edits did not succeed
 FLIP_KINDS = (RIGHT_TO_WRONG, WRONG_TO_RIGHT, UNPARSEABLE, REPEATED)
 FLIP_LEGEND = (
     "Each cell counts the items that mention an edited subject or target (a change there may be the intended one), "
@@ -31,6 +33,11 @@ def protocol_phrase(protocol: str, shots: int, chat_template: bool) -> str:
     """How items are asked: "protocol standard, 5 shots, chat template"."""
     examples = f", {shots} shot{'s' if shots != 1 else ''}" if shots else ""
     return f"protocol {protocol}{examples}{', chat template' if chat_template else ''}"
+
+
+def edits_phrase(count: int) -> str:
+    """ "1 edit", "20 edits"."""
+    return "1 edit" if count == 1 else f"{count} edits"
 
 
 def header_lines(header: RunHeader, start: str = "audit: ") -> list[str]:
@@ -131,43 +138,30 @@ def flip_table(rows: Sequence[AbilityRow]) -> tuple[list[str], list[list[str]]] 
     known = [(row, row.flips) for row in rows if row.flips is not None]
     if not known:
         return None
-    return ["ability", "items", *FLIP_KINDS, "drop", "drop elsewhere"], [
-        _flip_cells(row, flips) for row, flips in known
-    ]
-
-
-def _flip_cells(row: AbilityRow, flips: FlipReport) -> list[str]:
-    inside, outside = flips.mentioning, flips.elsewhere
-    pairs = zip((inside.items, *_flip_counts(inside)), (outside.items, *_flip_counts(outside)), strict=True)
-    drop = "-" if flips.drop_elsewhere is None else points(flips.drop_elsewhere)
-    return [
-        row.label,
-        *(f"{one} + {other}" for one, other in pairs),
-        points(row.verdict.drop),
-        drop,
-    ]
+    cells = []
+    for row, flips in known:
+        pairs = zip(astuple(flips.mentioning), astuple(flips.elsewhere), strict=True)
+        drop = "-" if flips.drop_elsewhere is None else points(flips.drop_elsewhere)
+        cells.append([row.label, *(f"{one} + {other}" for one, other in pairs), points(row.verdict.drop), drop])
+    return ["ability", "items", *FLIP_KINDS, "drop", "drop elsewhere"], cells
 
 
 def _flip_sentence(reports: Sequence[FlipReport]) -> str:
-    inside = [sum(column) for column in zip(*(_flip_counts(one.mentioning) for one in reports), strict=True)]
-    total = [sum(column) for column in zip(*(_all_flips(one) for one in reports), strict=True)]
-    in_all, mentioning = (
+    items, *mentioning = (sum(column) for column in zip(*(astuple(one.mentioning) for one in reports), strict=True))
+    total = [sum(column) for column in zip(*map(_all_flips, reports), strict=True)]
+    in_all, inside = (
         ", ".join(f"{count} {word}" for count, word in zip(counts, FLIP_KINDS, strict=True) if count)
-        for counts in (total, inside)
+        for counts in (total, mentioning)
     )
-    items = sum(one.mentioning.items for one in reports)
     if not items:
         return f"{in_all}; no item mentions a known edit"
-    return f"{in_all}; on the {items} items that mention an edit: {mentioning or 'none'}"
+    return f"{in_all}; on the {items} items that mention an edit: {inside or 'none'}"
 
 
-def _flip_counts(counts: FlipCounts) -> tuple[int, int, int, int]:
-    return counts.right_to_wrong, counts.wrong_to_right, counts.parsed_to_unparseable, counts.repeated
-
-
-def _all_flips(flips: FlipReport) -> tuple[int, ...]:
-    pairs = zip(_flip_counts(flips.mentioning), _flip_counts(flips.elsewhere), strict=True)
-    return tuple(one + other for one, other in pairs)
+def _all_flips(flips: FlipReport) -> list[int]:
+    """The numbers of flips, in the order of `FLIP_KINDS`, on all items."""
+    pairs = zip(astuple(flips.mentioning), astuple(flips.elsewhere), strict=True)
+    return [one + other for one, other in pairs][1:]  # without the number of items
 
 
 def reuse_sentences(counts: ReuseCounts) -> tuple[str, ...]:
@@ -232,9 +226,6 @@ def _indented(text: str) -> str:
     return "\n".join("  | " + line for line in text.splitlines())
 
 
-EFFICACY_BAR = 0.9  # below this the edits did not succeed
-
-
 def next_step(report: RunReport) -> str:
     """One sentence of advice, chosen by the worst finding of the report."""
     if report.collapse:
@@ -270,7 +261,8 @@ def next_step(report: RunReport) -> str:
         return f"Next: see above why {report.failed_tests[0].rsplit('::', 1)[-1]} failed; the abilities passed."
     if report.header.checkpoint:
         return f"Next: list the changed weights with `{_diff(report)}`."
-    return f"Next: find the number of edits at which an ability fails: --edit-count {_doubled(report)}."
+    doubled = max(2, 2 * report.header.edit_count)
+    return f"Next: find the number of edits at which an ability fails: --edit-count {doubled}."
 
 
 def _decide(undecided: list[AbilityRow], limit: int) -> str:
@@ -287,10 +279,6 @@ def _decide(undecided: list[AbilityRow], limit: int) -> str:
     if not more:
         return f"Next: accept a larger --margin for {_names(undecided)}; no affordable number of items would settle it."
     return f"Next: run again with --limit {limit + max(more)} to settle {_names(undecided)}."
-
-
-def _doubled(report: RunReport) -> int:
-    return max(2, 2 * report.header.edit_count)
 
 
 def _diff(report: RunReport) -> str:

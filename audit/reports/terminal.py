@@ -4,7 +4,7 @@ If a table is too wide, columns are left out until it fits, the least needed fir
 """
 
 import io
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -164,6 +164,16 @@ def _notes(report: RunReport) -> list[str]:
             f"({first.field}: {first.reason})"
         )
     return notes
+
+
+def plain_table(headings: Sequence[str], rows: Iterable[Sequence[str]], *, space: int = 1) -> Table:
+    """A table without lines, with `space` blanks between columns; the first column is left-aligned."""
+    table = Table(box=None, pad_edge=False, padding=(0, space, 0, 0))
+    for number, heading in enumerate(headings):
+        table.add_column(heading, justify="right" if number else "left", no_wrap=True)
+    for row in rows:
+        table.add_row(*row)
+    return table
 
 
 def fitting(console: Console, columns: list[Column], lines: box.Box) -> Table:

@@ -12,6 +12,8 @@ from collections.abc import Iterable
 
 from audit.verdicts import FAIL, INCONCLUSIVE, PASS, Verdict
 
+MARKS = {FAIL: " ✗", INCONCLUSIVE: " ?", PASS: ""}  # after a score in tables that have no column for the verdict
+
 
 def points(value: float) -> str:
     """A difference in score points with three decimals, never "-0.000"; a negative drop is a gain."""
@@ -75,7 +77,7 @@ def _of_all_items(verdict: Verdict, drop: str, named: str, sure: str) -> str:
     harm = verdict.lower if verdict.harm_lower is None else verdict.harm_lower
     if verdict.outcome == PASS:
         note = ": detectable, but acceptable" if harm > 0 else ""
-        return f"The drop of {drop} is at most {_up(verdict.upper)} {sure}, within the margin of {named}{note}."
+        return f"The drop of {drop} is at most {rounded_up(verdict.upper)} {sure}, within the margin of {named}{note}."
     if verdict.outcome == FAIL and verdict.lower > verdict.margin:
         return f"The drop of {drop} is at least {_down(verdict.lower)} {sure}, beyond the margin of {named}."
     if verdict.outcome == FAIL:
@@ -83,14 +85,14 @@ def _of_all_items(verdict: Verdict, drop: str, named: str, sure: str) -> str:
         return f"The estimated drop of {drop} exceeds the margin of {named}; {real}."
     advice = f"about {verdict.more_items} more items" if verdict.more_items else "no affordable number of items"
     return (
-        f"The drop of {drop} may be as large as {_up(verdict.upper)} or as small as {_down(verdict.lower)} ({sure} "
-        f"each), which does not settle a margin of {named}: {advice} would, and this run certifies a margin of "
-        f"{_up(max(0.0, verdict.upper))}."
+        f"The drop of {drop} may be as large as {rounded_up(verdict.upper)} or as small as {_down(verdict.lower)} "
+        f"({sure} each), which does not settle a margin of {named}: {advice} would, and this run certifies a margin of "
+        f"{rounded_up(max(0.0, verdict.upper))}."
     )
 
 
-def _up(value: float) -> str:
-    # Not rounded to the nearest: a user who sets the printed margin must pass.
+def rounded_up(value: float) -> str:
+    """Up to three decimals, not to the nearest: a user who sets the printed margin must pass."""
     return f"{math.ceil(value * 1000) / 1000:.3f}"
 
 

@@ -20,9 +20,10 @@ from itertools import pairwise
 
 from audit.abilities import ABILITIES
 from audit.abilities.contract import Answers
+from audit.answering.judgments import Judgment
 from audit.answering.paired_answers import PairedAnswers
 from audit.errors import AuditError, UnaskedError
-from audit.reports.ability_rows import compare
+from audit.reports.ability_rows import row_of
 from audit.reports.rows import AbilityRow
 from audit.reports.workflows.bisect import Culprits, Evaluation, NamedEdit
 from audit.settings.options import DEFAULT_MARGIN
@@ -76,9 +77,8 @@ def find_culprits(
     cost, without = _weighed(run, plan, found)
     minimal = True
     if (cost.verdict.lower <= 0 or len(found) > 1) and len(smallest) > 1:
-        start = (
-            found if cost.verdict.lower > 0 else smallest
-        )  # one step of several edits, or the smallest failing subset
+        # One step of several edits, or the smallest failing subset.
+        start = found if cost.verdict.lower > 0 else smallest
         found, minimal = _minimized(oracle, start, evaluations)
         cost, without = _weighed(run, plan, found)
         method += " and delta debugging"
@@ -172,11 +172,11 @@ def _weighed(run: PlanRun, plan: AbilityRow, places: Sequence[int]) -> tuple[Abi
     both = run.audit.under(run.side_by_side(rest, run.whole()), source=run.fresh())
     found = both.answers(plan.ability)
     without, with_them = found.edited
-    seed = run.audit.settings.seed
+    seed, margin = run.audit.settings.seed, plan.verdict.margin
 
     def row(before: Answers, after: Answers) -> AbilityRow:
         paired = PairedAnswers(found.ability, before, (after,))
-        return compare(paired, paired.verdict(margin=plan.verdict.margin, seed=seed), margin=plan.verdict.margin)
+        return row_of(Judgment(paired.verdict(margin=margin, seed=seed), paired, None), margin)
 
     return row(without, with_them), row(found.base, without)
 

@@ -17,9 +17,10 @@ from audit.abilities.contract import Ability, Answer, Answers, Item
 from audit.abilities.data.sources import FolderSource, items
 from audit.abilities.sentiment import Sentiment
 from audit.answering import paired_answers as scoring
+from audit.answering.judgments import Judgment
 from audit.answering.paired_answers import PairedAnswers, read_raw
 from audit.cli import app
-from audit.reports.ability_rows import compare, records
+from audit.reports.ability_rows import records, row_of
 from audit.reports.folder import read_report, write_report
 from audit.reports.rows import ItemRecord, RunReport
 from audit.reports.run_sentences import header_lines
@@ -78,7 +79,7 @@ def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Path]:
             paired = PairedAnswers(ability, base, edited)
             seed = REPORT.header.seed
             verdict, harm_p = paired.verdict(margin=0.05, seed=seed), paired.harm_p_value(seed=seed)
-            judged.append(compare(paired, verdict, margin=0.05, harm_p=harm_p))
+            judged.append(row_of(Judgment(verdict, paired, harm_p), 0.05))
             kept += records(paired)
         report = replace(REPORT, abilities=tuple(judged), items=tuple(kept), settings={"margins": {"nli": 0.05}})
         return write_report(report, tmp_path / "reports")

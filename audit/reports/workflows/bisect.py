@@ -4,6 +4,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from audit.reports.folder import write_findings
+from audit.reports.markdown import table_lines
 from audit.reports.rows import AbilityRow, RunHeader
 from audit.reports.run_sentences import header_lines
 from audit.reports.verdict_sentences import coverage, interval, interval_column, points
@@ -95,10 +96,11 @@ def culprits_markdown(found: Culprits) -> str:
     lines = [f"# {first[0].upper()}{first[1:]}", "", *header_lines(found.header, "- "), ""]
     lines += [*(f"{sentence}\n" for sentence in others)]
     heading, intervals = interval_column(one.verdict for one in found.evaluations)
-    lines += [f"| model with | drop | {heading} | n | fails |", "| --- | --: | --- | --: | --- |"]
+    rows = []
     for one, limits in zip(found.evaluations, intervals, strict=True):
         fails = ("yes" if one.failed else "no") + ("" if one.sure else " (not certain)")
-        lines.append(f"| {one.edits} | {points(one.verdict.drop)} | {limits} | {one.verdict.n} | {fails} |")
+        rows.append([one.edits, points(one.verdict.drop), limits, str(one.verdict.n), fails])
+    lines += table_lines(["model with", "drop", heading, "n", "fails"], rows, texts=(0, 2, 4))
     return "\n".join(lines) + "\n"
 
 

@@ -1,12 +1,13 @@
 """The edit budget: data, sentences and files of `audit budget`."""
 
-from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from audit.reports.folder import write_findings
+from audit.reports.markdown import table_lines
 from audit.reports.rows import AbilityRow, RunHeader
-from audit.reports.verdict_sentences import coverage, interval, points
+from audit.reports.run_sentences import edits_phrase
+from audit.reports.verdict_sentences import MARKS, coverage, interval, points
 from audit.verdicts import FAIL, PASS
 
 ERROR = 5  # per cent, one-sided, of each look and of the confirmation
@@ -61,16 +62,16 @@ class Budget:
         if self.edits == most:
             found = f"budget: at least {self.edits} edits of {method} on {model} pass, all edits of the plan."
         elif self.edits:
-            found = f"budget: {_edits(self.edits)} of {method} on {model} pass{'es' if self.edits == 1 else ''}."
+            found = f"budget: {edits_phrase(self.edits)} of {method} on {model} pass{'es' if self.edits == 1 else ''}."
         else:
-            found = f"budget: none; {_edits(self.counts[0])} of {method} on {model} cannot be shown to be safe."
+            found = f"budget: none; {edits_phrase(self.counts[0])} of {method} on {model} cannot be shown to be safe."
         sentences = [found]
         if broken is not None and broken.worst is not None:
-            row, verdict = broken.worst, broken.worst.verdict
+            row, verdict, after = broken.worst, broken.worst.verdict, edits_phrase(broken.edits)
             what = "is the first to fail" if row.outcome == FAIL else "is the first that is not certified"
             more = f" About {verdict.more_items} more items would settle it (--limit)." if verdict.more_items else ""
             sentences.append(
-                f"{row.label} {what}, at {_edits(broken.edits)}: drop {points(verdict.drop)}, {coverage(verdict)} "
+                f"{row.label} {what}, at {after}: drop {points(verdict.drop)}, {coverage(verdict)} "
                 f"interval {interval(verdict)}, margin {verdict.margin:.3f}, n {verdict.n} ({row.outcome}).{more}"
             )
         return [*sentences, *self._guarantee()]
@@ -92,8 +93,8 @@ class Budget:
         if self.confirmed:
             return [
                 *sentences,
-                f"{_edits(self.edits)} passed again on at least {fresh} items per ability that no look used; the error "
-                f"of this verdict is at most {ERROR} %, for any number of looks before.",
+                f"{edits_phrase(self.edits)} passed again on at least {fresh} items per ability that no look used; the "
+                f"error of this verdict is at most {ERROR} %, for any number of looks before.",
             ]
         failed = ", ".join(f"{row.label} {row.outcome}" for row in self.confirmation if row.outcome != PASS)
         return [*sentences, f"It was NOT confirmed on at least {fresh} items that no look used: {failed}."]
@@ -104,30 +105,19 @@ def budget_markdown(budget: Budget) -> str:
     names = [row.label for row in budget.looks[0].rows]
     lines = [f"# {budget.sentences()[0]}", "", *(f"- {sentence}" for sentence in budget.sentences()[1:]), ""]
     lines += ["Drops in score points at each look, ✗ FAIL, ? INCONCLUSIVE.", ""]
-    lines += [_line(["edits", *names]), _line(["--:"] * (len(names) + 1))]
-    lines += [_line([str(look.edits), *map(_drop, look.rows)]) for look in sorted(budget.looks, key=lambda x: x.edits)]
+    looks = sorted(budget.looks, key=lambda look: look.edits)
+    rows = [[str(look.edits), *map(_drop, look.rows)] for look in looks]
     if budget.confirmation:
-        lines.append(_line([f"{budget.edits}, fresh items", *map(_drop, budget.confirmation)]))
+        rows.append([f"{budget.edits}, fresh items", *map(_drop, budget.confirmation)])
+    lines += table_lines(["edits", *names], rows, texts=())
     return "\n".join(lines) + "\n"
 
 
 def write_budget(budget: Budget, folder: Path) -> tuple[Path, ...]:
     """Write `budget.json` and `budget.md` into `folder`, and return the files."""
-    document = {
-        **asdict(budget),
-        "confirmed": budget.confirmed,
-        "sentences": budget.sentences(),
-    }
+    document = {**asdict(budget), "confirmed": budget.confirmed, "sentences": budget.sentences()}
     return write_findings(folder, "budget", document, budget_markdown(budget))
 
 
 def _drop(row: AbilityRow) -> str:
-    return points(row.verdict.drop) + {str(PASS): "", str(FAIL): " ✗"}.get(row.outcome, " ?")
-
-
-def _edits(count: int) -> str:
-    return "1 edit" if count == 1 else f"{count} edits"
-
-
-def _line(cells: Sequence[str]) -> str:
-    return f"| {' | '.join(cells)} |"
+    return points(row.verdict.drop) + MARKS[row.outcome]

@@ -5,13 +5,15 @@ The noise floor is the drop of the unedited model against itself, between two as
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
-from math import ceil
 from pathlib import Path
 
 from rich.table import Table
 
 from audit.answering.noise_floors import HALF, Calibration
 from audit.reports.folder import write_findings
+from audit.reports.markdown import table_lines
+from audit.reports.terminal import plain_table
+from audit.reports.verdict_sentences import rounded_up
 
 
 @dataclass(frozen=True)
@@ -36,8 +38,8 @@ class Calibrated:
         if worst.held.floor > least.held.floor:
             smaller = f" ({worst.ability} has the highest floor; other abilities allow margins down to their own)"
         sentences.append(
-            f"On {self.model} a margin of {_up(worst.held.floor)} or more is possible for every ability{smaller}. An "
-            "audit of this model and data refuses a margin below the floor."
+            f"On {self.model} a margin of {rounded_up(worst.held.floor)} or more is possible for every ability"
+            f"{smaller}. An audit of this model and data refuses a margin below the floor."
         )
         return [*sentences, *self._arithmetic()]
 
@@ -53,7 +55,7 @@ class Calibrated:
             return [f"In {one.other} the same weights change {changed}; the floors include this."]
         return [
             f"For information: in {one.other} instead of {one.dtype} the same weights change {changed}, and the floor "
-            f"is {_up(noise.floor)}."
+            f"is {rounded_up(noise.floor)}."
         ]
 
 
@@ -67,7 +69,7 @@ def calibration_rows(found: Calibrated) -> tuple[list[str], list[list[str]]]:
             str(one.batches.n),
             str(one.batches.flips),
             "-" if one.arithmetic is None else str(one.arithmetic.flips),
-            _up(one.held.floor),
+            rounded_up(one.held.floor),
         ]
         for one in found.abilities
     ]
@@ -76,26 +78,19 @@ def calibration_rows(found: Calibrated) -> tuple[list[str], list[list[str]]]:
 
 def calibration_table(found: Calibrated) -> Table:
     """The same for a terminal."""
-    headings, lines = calibration_rows(found)
-    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
-    for number, heading in enumerate(headings):
-        table.add_column(heading, justify="right" if number else "left")
-    for line in lines:
-        table.add_row(*line)
-    return table
+    return plain_table(*calibration_rows(found), space=2)
 
 
 def calibration_markdown(found: Calibrated) -> str:
     """The description of the run, the table and the sentences."""
     headings, lines = calibration_rows(found)
-    table = [headings, ["---", *["--:"] * (len(headings) - 1)], *lines]
     return "\n".join(
         [
             f"# Noise floor of {found.model}",
             "",
             *(f"- {line}" for line in found.lines),
             "",
-            *(f"| {' | '.join(cells)} |" for cells in table),
+            *table_lines(headings, lines),
             "",
             "A flip is an item whose score differs between two askings of the same weights. The floor is the one-sided "
             "95 % limit of the drop if all flips went in one direction; a margin may not be smaller.",
@@ -109,8 +104,3 @@ def write_calibration(found: Calibrated, folder: Path) -> tuple[Path, ...]:
     """Write `calibration.json` and `calibration.md` into `folder`, and return the files."""
     document = {**asdict(found), "sentences": found.sentences()}
     return write_findings(folder, "calibration", document, calibration_markdown(found))
-
-
-def _up(points: float) -> str:
-    # Rounded up: a user who sets the printed margin must not be refused.
-    return f"{ceil(points * 1000) / 1000:.3f}"

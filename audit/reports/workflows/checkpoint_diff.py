@@ -15,6 +15,7 @@ from rich.table import Table
 from audit.measures.checkpoint_diff import CheckpointDiff, TensorChange
 from audit.measures.integrity import THRESHOLDS
 from audit.reports.folder import write_texts, written_into
+from audit.reports.markdown import table_lines
 from audit.settings.values import short_name
 
 SCHEMA_VERSION = 1
@@ -102,8 +103,7 @@ def diff_markdown(diff: CheckpointDiff) -> str:
     """The sentences, and a table of all changed tensors."""
     lines = [f"# What {short_name(diff.edited)} changed in {short_name(diff.base)}", "", *sentences(diff)]
     if diff.changes:
-        lines += ["", _line(_HEADINGS), _line(["---", "---:", "---", *["---:"] * (len(_HEADINGS) - 3)])]
-        lines += [_line(_cells(change)) for change in diff.changes]
+        lines += ["", *table_lines(_HEADINGS, map(_cells, diff.changes), texts=(0, 2))]
     return "\n".join(lines) + "\n"
 
 
@@ -190,7 +190,3 @@ def _shares(shares: Any) -> dict[str, float]:
 
 def _number(value: Any) -> Any:
     return None if isinstance(value, float) and not math.isfinite(value) else value
-
-
-def _line(cells: Sequence[str]) -> str:
-    return f"| {' | '.join(cells)} |"

@@ -10,12 +10,13 @@ from rich.table import Table
 
 from audit.reports.folder import write_texts, written_into
 from audit.reports.json_report import verdict_document
+from audit.reports.markdown import table_lines
 from audit.reports.rows import FOLLOWED_SCORES, RunReport, shared_abilities
 from audit.reports.run_sentences import curve_harm_sentence, header_lines
-from audit.reports.verdict_sentences import coverage
+from audit.reports.terminal import plain_table
+from audit.reports.verdict_sentences import MARKS, coverage
 
 CELL_WIDTH = len("0.000 ✗")
-MARKS = {"FAIL": " ✗", "INCONCLUSIVE": " ?"}
 FIELDS = ("edits", "measure", "base", "value", "lower", "upper", "interval", "n", "outcome")
 
 
@@ -25,7 +26,7 @@ def curve_rows(points: Sequence[RunReport]) -> tuple[list[str], list[list[str]]]
     lines = []
     for ability in shared_abilities(points):
         rows = [row for point in points if (row := point.ability(ability))]
-        shown = [f"{row.verdict.edited:.3f}{MARKS.get(row.outcome, '')}" for row in rows]
+        shown = [f"{row.verdict.edited:.3f}{MARKS[row.outcome]}" for row in rows]
         lines.append([rows[0].label, f"{rows[0].verdict.base:.3f}", *shown])
     for measure, title in FOLLOWED_SCORES.items():
         scores = [point.edit_score(measure) for point in points]
@@ -37,17 +38,12 @@ def curve_rows(points: Sequence[RunReport]) -> tuple[list[str], list[list[str]]]
 def curve_tables(points: Sequence[RunReport], width: int) -> list[Table]:
     """The same for a terminal of this width, split into several tables if it is narrow."""
     headings, lines = curve_rows(points)
-    first = max(len(line[0]) for line in (headings, *lines))
-    size = max(1, (width - first) // (CELL_WIDTH + 1))  # columns that fit beside the first
+    widest = max(len(line[0]) for line in (headings, *lines))
+    size = max(1, (width - widest) // (CELL_WIDTH + 1))  # columns that fit beside the first
     tables = []
     for start in range(1, len(headings), size):
-        columns = (0, *range(start, min(start + size, len(headings))))
-        table = Table(box=None, pad_edge=False, padding=(0, 1, 0, 0))
-        for column in columns:
-            table.add_column(headings[column], justify="right" if column else "left", no_wrap=True)
-        for line in lines:
-            table.add_row(*(line[column] for column in columns))
-        tables.append(table)
+        first, *shown = ([line[0], *line[start : start + size]] for line in (headings, *lines))
+        tables.append(plain_table(first, shown))
     return tables
 
 
@@ -57,14 +53,13 @@ def curve_markdown(points: Sequence[RunReport]) -> str:
     headings, lines = curve_rows(points)
     margins = sorted({row.verdict.margin for row in last.abilities})
     items = max((row.verdict.n for row in last.abilities), default=0)
-    table = [headings, ["---", *["--:"] * (len(headings) - 1)], *lines]
     return "\n".join(
         [
             f"# {header.method} on {header.model}: scores against the number of edits",
             "",
             *header_lines(header, "- "),
             "",
-            *(f"| {' | '.join(cells)} |" for cells in table),
+            *table_lines(headings, lines),
             "",
             f"✗ FAIL, ? INCONCLUSIVE, else PASS, with margins of {', '.join(f'{one:g}' for one in margins)} and at "
             f"most {items} items per ability. The bands of the figure are 90 % intervals (between one-sided 95 % "

@@ -14,8 +14,9 @@ from typing import Any
 from audit.abilities import ABILITIES
 from audit.errors import AuditError
 from audit.reports.json_report import report_from_json, verdict_document
+from audit.reports.markdown import table_lines
 from audit.reports.rows import RunReport
-from audit.reports.verdict_sentences import coverage
+from audit.reports.verdict_sentences import MARKS, coverage
 from audit.settings.values import file_name, short_name
 
 CELLS_FOLDER = "cells"
@@ -274,27 +275,17 @@ def grid_markdown(results: Sequence[CellResult]) -> str:
 
 def _table(results: Sequence[CellResult], abilities: Sequence[str]) -> list[str]:
     head = ["editor and mode", "edits", *abilities, "mean drop", "efficacy at once", "at the end", "locality"]
-    lines = [_line(head), _line(["---", "--:", *["--:"] * (len(head) - 2)])]
     bases = {row.ability: row.verdict.base for result in results for row in result.report.abilities}
-    lines.append(
-        _line(["unedited", "0", *(f"{bases[a]:.3f}" if a in bases else "" for a in abilities), "", "", "", ""])
-    )
+    lines = [["unedited", "0", *(f"{bases[a]:.3f}" if a in bases else "" for a in abilities), "", "", "", ""]]
     for series, cells in by_series(results).items():
         for result in cells:
             scores = [_score(result, ability) for ability in abilities]
             edit = [result.immediate_efficacy, result.edit_score("efficacy"), result.edit_score("locality")]
             shown = ["" if value is None else f"{value:.2f}" for value in edit]
-            lines.append(_line([series.title, str(result.cell.count), *scores, f"{result.mean_drop:.3f}", *shown]))
-    return lines
+            lines.append([series.title, str(result.cell.count), *scores, f"{result.mean_drop:.3f}", *shown])
+    return table_lines(head, lines)
 
 
 def _score(result: CellResult, ability: str) -> str:
     row = result.report.ability(ability)
-    if row is None:
-        return ""
-    mark = {"FAIL": " ✗", "INCONCLUSIVE": " ?"}.get(row.outcome, "")
-    return f"{row.verdict.edited:.3f}{mark}"
-
-
-def _line(cells: Sequence[str]) -> str:
-    return f"| {' | '.join(cells)} |"
+    return "" if row is None else f"{row.verdict.edited:.3f}{MARKS[row.outcome]}"

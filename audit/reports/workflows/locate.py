@@ -8,9 +8,11 @@ from pathlib import Path
 from rich import box
 from rich.table import Table
 
-from audit.measures.causal_tracing import KINDS, ROLES
+from audit.measures.causal_tracing import KINDS, ROLES, Kind
 from audit.measures.layer_recommendation import TracingResult
 from audit.reports.folder import write_texts, written_into
+from audit.reports.markdown import table_lines
+from audit.reports.verdict_sentences import points
 
 SCHEMA_VERSION = 1
 
@@ -52,8 +54,7 @@ def located_markdown(result: TracingResult) -> str:
     depth = len(result.recommendation.effects)
     for kind in KINDS:
         lines += ["", f"## {_heading(kind, result.effects.window)}", ""]
-        lines += [_row(["token", "facts", *map(str, range(depth))]), _row(["---"] + ["---:"] * (depth + 1))]
-        lines += [_row(cells) for cells in _cells(result, kind)]
+        lines += table_lines(["token", "facts", *map(str, range(depth))], _cells(result, kind))
     return "\n".join(lines) + "\n"
 
 
@@ -82,10 +83,9 @@ def sentences(result: TracingResult) -> tuple[str, ...]:
     )
 
 
-def _cells(result: TracingResult, kind: str) -> Iterator[list[str]]:
-    rows = dict(result.effects.by_kind.items())
-    for role, n, row in zip(ROLES, result.effects.role_facts, rows[kind], strict=True):  # type: ignore[index]
-        values = ["–"] * len(result.recommendation.effects) if row is None else [_points(value) for value in row]
+def _cells(result: TracingResult, kind: Kind) -> Iterator[list[str]]:
+    for role, n, row in zip(ROLES, result.effects.role_facts, result.effects.by_kind[kind], strict=True):
+        values = ["–"] * len(result.recommendation.effects) if row is None else [points(value) for value in row]
         yield [role, str(n), *values]
 
 
@@ -95,17 +95,9 @@ def _heading(kind: str, window: int) -> str:
     return f"{name} restored{several}: average indirect effect (probability), by layer"
 
 
-def _points(value: float) -> str:
-    return f"{value:.3f}".replace("-0.000", "0.000")
-
-
 def _span(layers: Sequence[int]) -> str:
     return str(layers[0]) if len(layers) == 1 else f"{layers[0]}-{layers[-1]}"
 
 
 def _named(layers: Sequence[int]) -> str:
     return f"layer {layers[0]} alone" if len(layers) == 1 else f"layers {_span(layers)}"
-
-
-def _row(cells: Sequence[str]) -> str:
-    return f"| {' | '.join(cells)} |"

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from rich import box
 from rich.text import Text
 
+from audit.reports.markdown import table_lines
 from audit.reports.rows import RunHeader
 from audit.reports.run_sentences import header_lines
 from audit.reports.terminal import Column, fitting, text_console, text_of
@@ -197,18 +198,11 @@ def preflight_summary(
 def preflight_markdown(report: PreflightReport) -> str:
     """The report as Markdown, for a pull request."""
     columns = _columns(report.abilities)
-    table = [
-        [column.heading for column in columns],
-        ["--:" if column.right else "---" for column in columns],
-        *([str(column.cells[number]) for column in columns] for number in range(len(report.abilities))),
-    ]
-    lines = [
-        f"# {report.verdict_line}",
-        "",
-        *header_lines(report.header, "- "),
-    ]
+    lines = [f"# {report.verdict_line}", "", *header_lines(report.header, "- ")]
     if report.abilities:
-        lines += ["", *(f"| {' | '.join(cells)} |" for cells in table)]
+        rows = zip(*(map(str, column.cells) for column in columns), strict=True)
+        texts = [number for number, column in enumerate(columns) if not column.right]
+        lines += ["", *table_lines([column.heading for column in columns], rows, texts=texts)]
     return "\n".join([*lines, "", *(f"- {note}" for note in report.notes())]) + "\n"
 
 
