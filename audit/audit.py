@@ -45,7 +45,7 @@ from audit.models.language_model import LanguageModel
 from audit.progress import Once, Stages, Watcher
 from audit.reports.ability_rows import records, row_of
 from audit.reports.markdown import markdown
-from audit.reports.rows import AbilityRow, EditScore, IntegrityRow, RunHeader, RunReport, SkippedEdit
+from audit.reports.rows import AbilityRow, RunHeader, RunReport, SkippedEdit, usual_place
 from audit.reports.run_rows import edit_score_rows, integrity_rows, restored_row, run_header
 from audit.settings.declaration import Effect
 from audit.settings.options import DEFAULT_MARGIN, AuditSettings
@@ -232,18 +232,14 @@ class Audit:
 
     def report(self) -> RunReport:
         """All results so far, and the check that the weights are those that were loaded."""
-        run, order = self.edit_run, {name: place for place, name in enumerate(ABILITIES)}
-        rows = sorted((row for _, row in self._rows.values()), key=lambda row: order.get(row.ability, len(order)))
+        run, rows = self.edit_run, [row for _, row in self._rows.values()]
         kept = [records(paired, self._mentions_in(paired.base)) for paired in self._answers.answers.values()]
         edited = run.edited.or_default(())
         return RunReport(
             header=self.header,
-            abilities=tuple(rows),
-            edit_scores=self.edit_score_rows() if run.scores.done else (),
-            integrity=(
-                *(self.integrity_rows() if run.integrity.done else ()),
-                restored_row(run.restored()),
-            ),
+            abilities=tuple(sorted(rows, key=lambda row: usual_place(row.ability))),
+            edit_scores=edit_score_rows(run.scores()) if run.scores.done else (),
+            integrity=(*(integrity_rows(run.integrity()) if run.integrity.done else ()), restored_row(run.restored())),
             skipped=tuple(SkippedEdit(s.file, s.line, s.field, s.reason) for s in self.changes.skipped),
             seconds=self.stages.seconds,
             settings=self.settings.plain(),
@@ -260,14 +256,6 @@ class Audit:
             unasked=self.unasked,
             collapse=self._collapse.or_default(None),
         )
-
-    def edit_score_rows(self) -> tuple[EditScore, ...]:
-        """The rows of the edits' own scores."""
-        return edit_score_rows(self.edit_scores)
-
-    def integrity_rows(self) -> tuple[IntegrityRow, ...]:
-        """The rows of the checks of the edited weights."""
-        return integrity_rows(self.integrity)
 
     def _check(self) -> None:
         self.source.check()

@@ -49,7 +49,7 @@ def takes(names: Collection[str], *, project: bool = True) -> Callable[[Callable
     With `project`, the `[tool.audit]` table of the nearest pyproject.toml sets defaults.
     """
     added = [_parameter(option) for option in OPTIONS if option.name in names]
-    switches = {option.name for option in OPTIONS if option.switch}
+    switches = {option.name for option in OPTIONS if option.kind.switch}
 
     def decorated(command: Callable[..., None]) -> Callable[..., None]:
         own = [one for one in inspect.signature(command).parameters.values() if one.name != "settings"]
@@ -70,9 +70,9 @@ def takes(names: Collection[str], *, project: bool = True) -> Callable[[Callable
 
 
 def _parameter(option: Option) -> inspect.Parameter:
-    kind: Any = bool if option.switch else list[str] | None if option.repeatable else str | None
+    kind: Any = bool if option.kind.switch else list[str] | None if option.kind.repeatable else str | None
     text = typer.Option(option.flag, metavar=option.metavar or None, help=option.help_line, show_default=False)
-    default = False if option.switch else None
+    default = False if option.kind.switch else None
     return inspect.Parameter(
         option.name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=Annotated[kind, text]
     )

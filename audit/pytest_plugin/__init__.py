@@ -42,17 +42,11 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     """Add every option, as text, to one group; `pytest_configure` parses them."""
     group = parser.getgroup("audit", "side-effect audit of an edited language model")
     for option in OPTIONS:
-        how: dict[str, Any] = {
-            "dest": f"audit_{option.name}",
-            "help": option.help_line.replace("%", "%%"),
-            "default": None,
-        }
-        if option.switch:
-            how["action"] = "store_true"
-        else:
-            how["action"] = "append" if option.repeatable else "store"
-            how["metavar"] = option.metavar
-        group.addoption(option.flag, **how)
+        how: dict[str, Any] = {"action": "append" if option.kind.repeatable else "store", "metavar": option.metavar}
+        if option.kind.switch:
+            how = {"action": "store_true"}
+        text = option.help_line.replace("%", "%%")
+        group.addoption(option.flag, dest=f"audit_{option.name}", help=text, default=None, **how)
 
 
 def pytest_configure(config: pytest.Config) -> None:

@@ -89,10 +89,11 @@ def edit_scores(audit_run: "Audit", pytestconfig: pytest.Config, record_property
     """The scores of the edit itself: `audit.measures.edit_success.EditScores`."""
     if not audit_run.requests:
         pytest.skip("the edit requests of the checkpoint are unknown: give their file with --edits")
+    from audit.reports.run_rows import edit_score_rows
+
     state = pytestconfig.stash[STATE]
     with state.clean_exit():
-        scores = audit_run.edit_scores
-        rows = audit_run.edit_score_rows()
+        rows = edit_score_rows(scores := audit_run.edit_scores)
     state.add("edit_scores", *rows)
     for row in rows:
         record_property(f"{row.measure}.{row.protocol}", row.value)
@@ -102,10 +103,11 @@ def edit_scores(audit_run: "Audit", pytestconfig: pytest.Config, record_property
 @pytest.fixture
 def integrity(audit_run: "Audit", pytestconfig: pytest.Config, record_property: Callable[[str, object], None]) -> Any:
     """The checks of the edited weights: `audit.measures.integrity.Integrity`."""
+    from audit.reports.run_rows import integrity_rows
+
     state = pytestconfig.stash[STATE]
     with state.clean_exit():
-        found = audit_run.integrity
-        rows = audit_run.integrity_rows()
+        rows = integrity_rows(found := audit_run.integrity)
     state.add("integrity", *rows)
     for row in rows:
         record_property(f"integrity.{row.check}", row.value)

@@ -1,11 +1,12 @@
 """Folders of results: that of a run, `reports/20261121-101500-memit-pocket-gpt2/`, and those of other commands."""
 
+import csv
+import io
 import json
-import os
 import re
 import shutil
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -16,6 +17,7 @@ from audit.reports.json_report import items_from_jsonl, items_jsonl, report_from
 from audit.reports.markdown import markdown
 from audit.reports.rows import RunReport
 from audit.settings.values import file_name, short_name
+from audit.store.content import flush_to_disk
 
 
 def run_name(report: RunReport) -> str:
@@ -87,10 +89,8 @@ def _write_files(report: RunReport, folder: Path) -> None:
         "report.md": markdown(report),
     }
     for name, text in texts.items():
-        with (folder / name).open("w", encoding="utf-8") as stream:
-            stream.write(text)
-            stream.flush()
-            os.fsync(stream.fileno())
+        (folder / name).write_text(text, encoding="utf-8")
+        flush_to_disk(folder / name)
 
 
 @contextmanager
@@ -113,6 +113,15 @@ def write_texts(folder: Path, texts: Mapping[str, str], flag: str = "--reports")
         for name, text in texts.items():
             (folder / name).write_text(text, encoding="utf-8")
     return tuple(folder / name for name in texts)
+
+
+def csv_text(fields: Sequence[str], rows: Iterable[Mapping[str, object]]) -> str:
+    """The rows as CSV under a line with the names of the fields; missing values are empty."""
+    stream = io.StringIO()
+    writer = csv.DictWriter(stream, fields, lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
+    return stream.getvalue()
 
 
 def write_findings(folder: Path, name: str, document: Mapping[str, Any], markdown: str) -> tuple[Path, ...]:

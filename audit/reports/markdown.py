@@ -4,16 +4,11 @@ from collections.abc import Collection, Iterable, Sequence
 
 from audit.reports.rows import AbilityRow, Example, RunReport
 from audit.reports.run_sentences import FLIP_LEGEND, claims, flip_table, header_lines, next_step, verdict_line
-from audit.reports.verdict_sentences import interval_column, margin, points
+from audit.reports.verdict_sentences import GROUNDS, interval_column, margin, points
 from audit.verdicts import FAIL
 
 SHOWN_SKIPPED = 10
 SOUNDNESS = {True: "sound", False: "**UNSOUND**", None: "noted"}
-GROUNDS = (
-    "FAIL has two grounds. If the lower limit exceeds the margin, the drop exceeds the margin, with an error of at "
-    "most 5 %. If only the estimated drop exceeds the margin and the lower limit is above 0, there is harm, with an "
-    "error of at most 5 %; that the harm exceeds the margin is only the estimate."
-)
 
 
 def markdown(report: RunReport) -> str:

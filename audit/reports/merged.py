@@ -8,11 +8,10 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import fields, replace
 from typing import Any
 
-from audit.abilities import ABILITIES
 from audit.engine.reuse_counts import ReuseCounts
 from audit.errors import AuditError
 from audit.reports.json_report import items_from_jsonl, items_jsonl, report_from_json, verdict_json
-from audit.reports.rows import AbilityRow, IntegrityRow, RunHeader, RunReport
+from audit.reports.rows import AbilityRow, IntegrityRow, RunHeader, RunReport, usual_place
 from audit.verdicts import FAIL, INCONCLUSIVE, PASS
 
 WORST_FIRST = (FAIL, INCONCLUSIVE, PASS)
@@ -43,14 +42,15 @@ def merged(reports: Sequence[RunReport]) -> RunReport:
     for row in (row for report in reports for row in report.abilities):
         rows[row.ability] = min(rows.get(row.ability, row), row, key=lambda one: WORST_FIRST.index(one.outcome))
     checks: dict[str, IntegrityRow] = {}
-    for check in (check for report in sorted(reports, key=_unchecked) for check in report.integrity):
+    most_checks_first = sorted(reports, key=lambda report: -len(report.integrity))  # it has them in the usual order
+    for check in (check for report in most_checks_first for check in report.integrity):
         if check.check not in checks or check.sound is False:
             checks[check.check] = check
     stages = dict.fromkeys(stage for report in reports for stage in report.seconds)
     items = {(item.ability, item.key): item for report in reports for item in report.items}
     return RunReport(
         header=_one_header([report.header for report in reports]),
-        abilities=tuple(sorted(rows.values(), key=lambda row: _place(row.ability))),
+        abilities=tuple(sorted(rows.values(), key=lambda row: usual_place(row.ability))),
         edit_scores=tuple(
             {(score.measure, score.protocol): score for report in reports for score in report.edit_scores}.values()
         ),
@@ -63,7 +63,7 @@ def merged(reports: Sequence[RunReport]) -> RunReport:
         command=next((report.command for report in reports if report.command), ""),
         reuse=ReuseCounts.sum_of(report.reuse for report in reports),
         failed_tests=_united(report.failed_tests for report in reports),
-        items=tuple(sorted(items.values(), key=lambda item: _place(item.ability))),
+        items=tuple(sorted(items.values(), key=lambda item: usual_place(item.ability))),
         unasked={ability: reason for report in reports for ability, reason in report.unasked.items()},
         collapse=next((report.collapse for report in reports if report.collapse), None),
     )
@@ -102,14 +102,3 @@ def _contradiction(what: str, values: Iterable[Any]) -> AuditError:
 
 def _united(parts: Iterable[Sequence[Any]]) -> tuple[Any, ...]:
     return tuple(dict.fromkeys(one for part in parts for one in part))
-
-
-def _unchecked(report: RunReport) -> int:
-    """Sorts the report with most checks to the front, because it has them in the usual order."""
-    return -len(report.integrity)
-
-
-def _place(ability: str) -> tuple[int, str]:
-    """The usual order of abilities; those that are not built in come last."""
-    names = list(ABILITIES)
-    return (names.index(ability), "") if ability in names else (len(names), ability)

@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from audit.abilities import ABILITIES
 from audit.engine.reuse_counts import ReuseCounts
 from audit.measures.flips import FlipReport
 from audit.reports.verdict_sentences import verdict_sentence
@@ -114,7 +115,7 @@ class AbilityRow:
     beside            further metrics, (base, edited), which no verdict uses
     stopping_rule     that of a run that may stop early, None in any other
     harm_p            p-value of "the edited model is no worse"; None if that was not tested
-    noise_floor       drop of the unedited weights between two askings, from `noise_items` items; None if not calibrated
+    noise_floor       drop of the unedited model against itself, over `noise_items` items; None if not calibrated
     flips             None in reports of older versions
     """
 
@@ -253,6 +254,12 @@ class RunReport:
         """One edit score; None if it has no value."""
         found = (score for score in self.edit_scores if (score.measure, score.protocol) == (measure, protocol))
         return next((score for score in found if score.value is not None), None)
+
+
+def usual_place(ability: str) -> tuple[int, str]:
+    """A key that sorts abilities: the built-in ones in their usual order, then others by name."""
+    names = list(ABILITIES)
+    return (names.index(ability), "") if ability in names else (len(names), ability)
 
 
 def shared_abilities(reports: Sequence[RunReport]) -> tuple[str, ...]:

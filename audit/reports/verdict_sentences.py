@@ -1,10 +1,6 @@
 """A verdict for readers: its numbers as tables show them, and one sentence that says what they mean.
 
 Limits are rounded outwards, so an interval is never printed narrower than it is.
-
-What a FAIL controls depends on its ground. If the lower limit exceeds the margin, the drop exceeds the margin, with an
-error of at most 5 %. If only the estimated drop exceeds the margin and the lower limit is above 0, there is harm, with
-an error of at most 5 %; that the harm exceeds the margin is only the estimate.
 """
 
 import math
@@ -12,6 +8,11 @@ from collections.abc import Iterable
 
 from audit.verdicts import FAIL, INCONCLUSIVE, PASS, Verdict
 
+GROUNDS = (
+    "FAIL has two grounds. If the lower limit exceeds the margin, the drop exceeds the margin, with an error of at "
+    "most 5 %. If only the estimated drop exceeds the margin and the lower limit is above 0, there is harm, with an "
+    "error of at most 5 %; that the harm exceeds the margin is only the estimate."
+)
 MARKS = {FAIL: " ✗", INCONCLUSIVE: " ?", PASS: ""}  # after a score in tables that have no column for the verdict
 
 

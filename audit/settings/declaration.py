@@ -43,17 +43,11 @@ class Option:
         return "--" + self.name.replace("_", "-")
 
     @property
-    def repeatable(self) -> bool:
-        return self.kind.repeatable
-
-    @property
-    def switch(self) -> bool:
-        return self.kind.switch
-
-    @property
     def stated_default(self) -> str | None:
         """The default as a user would type it; None for switches, repeatable options and those without a default."""
-        return None if self.default is None or self.switch or self.repeatable else self.kind.shown(self.default)
+        return (
+            None if self.default is None or self.kind.switch or self.kind.repeatable else self.kind.shown(self.default)
+        )
 
     @property
     def help_line(self) -> str:
@@ -62,7 +56,7 @@ class Option:
 
     def value(self, typed: Any) -> Any:
         """The value of the field from what was typed: a string, a list of strings or, for a switch, a boolean."""
-        if self.switch:
+        if self.kind.switch:
             return (not self.default) if typed else self.default
         return self.kind.parse(self.flag, typed)
 

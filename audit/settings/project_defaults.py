@@ -67,11 +67,11 @@ def project_defaults(folder: Path) -> dict[str, Any]:
 
 
 def _typed(option: Option, value: Any, key: str, path: Path) -> Any:
-    if option.switch:
+    if option.kind.switch:
         if isinstance(value, bool):
             return value or None
         raise AuditError(f"{path}, {TABLE}: {key} = {value!r} is neither true nor false; use one of the two.")
-    if option.repeatable:
+    if option.kind.repeatable:
         if isinstance(value, dict) and all(_plain(one) for one in value.values()):
             return [f"{name}={one}" for name, one in value.items()]
         raise AuditError(

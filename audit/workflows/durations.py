@@ -8,6 +8,7 @@ No weights are read; the headers of the files give the size of the model.
 """
 
 import json
+import math
 import shutil
 import time
 from collections.abc import Callable, Sequence
@@ -66,9 +67,8 @@ def work_of(ability: Ability, items: Sequence[Item], tokens_of: Callable[[str], 
         choices = times * sum(tokens_of(choice) for item in sample for choice in item.choices)
         return Work(len(items), read + choices, 0.0, 0.0)
     limit = ability.decoding.max_new_tokens
-    written = times * sum(
-        min(limit, tokens_of(ability.gold_answer(item)) + 1) for item in sample
-    )  # and the end of the answer
+    with_end = [tokens_of(ability.gold_answer(item)) + 1 for item in sample]
+    written = times * sum(min(limit, tokens) for tokens in with_end)
     return Work(len(items), read, written, float(len(items) * limit))
 
 
@@ -162,9 +162,7 @@ class ModelFiles:
             for shape in shapes:
                 if len(shape) < 2:
                     continue
-                size = 1
-                for side in shape:
-                    size *= side
+                size = math.prod(shape)
                 if vocabulary in shape:
                     words = max(words, size)
                 else:

@@ -51,10 +51,9 @@ class PastVerdict:
     @cached_property
     def moves(self) -> tuple[float, ...]:
         """The sizes of all changes of a score, in points; empty if the run did not keep its items."""
-        items = (
-            [] if self._report is None else [item for item in self._report.items if item.ability == self.row.ability]
-        )
-        return tuple(abs(item.base.score - item.edited_score) for item in items if item.base.score != item.edited_score)
+        items = () if self._report is None else self._report.items
+        sizes = [abs(item.base.score - item.edited_score) for item in items if item.ability == self.row.ability]
+        return tuple(size for size in sizes if size)
 
     @cached_property
     def corpus_moves(self) -> tuple[float, ...]:
@@ -111,20 +110,12 @@ class PastRuns:
 
         Answers from the store took no time, so only runs that computed all answers of a model are used.
         """
-        base: float | None = None
-        edited: float | None = None
-        runs: dict[str, None] = {}
-        for run in self._by_likeness:
-            both = self._rates(run, units_of)
-            if base is None and both[0] is not None:
-                base = both[0]
-                runs[_name(run)] = None
-            if edited is None and both[1] is not None:
-                edited = both[1]
-                runs[_name(run)] = None
+        rates = [(*self._rates(run, units_of), _name(run)) for run in self._by_likeness]
+        edited = next(((rate, name) for _, rate, name in rates if rate is not None), None)
         if edited is None:
             return None
-        return Speed(edited if base is None else base, edited, tuple(runs))
+        base = next(((rate, name) for rate, _, name in rates if rate is not None), edited)
+        return Speed(base[0], edited[0], tuple(dict.fromkeys((base[1], edited[1]))))
 
     def _rates(self, run: RunReport, units_of: Callable[[str], float]) -> tuple[float | None, float | None]:
         """Seconds per unit of the base and of an edited model; None unless this run computed all of its answers."""

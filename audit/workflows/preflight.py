@@ -15,7 +15,6 @@ from functools import cached_property
 
 import numpy as np
 
-from audit.abilities import ABILITIES
 from audit.abilities.contract import Ability, Item
 from audit.abilities.data import Source
 from audit.abilities.data.sources import RowCache, source_of_data
@@ -23,11 +22,11 @@ from audit.answering.items import drawn_items
 from audit.editing.identity import EditSummary
 from audit.edits.plan import DEFAULT_COUNT
 from audit.errors import AuditError, UnaskedError
-from audit.reports.rows import RunHeader
+from audit.reports.rows import RunHeader, usual_place
 from audit.reports.run_rows import run_header
 from audit.reports.workflows.preflight import POWER, TOO_SMALL, AbilityPreflight, PreflightReport, in_minutes
 from audit.settings.options import DEFAULT_MARGIN, AuditSettings
-from audit.store.content import Store, store_at
+from audit.store.content import store_at
 from audit.verdicts.intervals import Floats
 from audit.verdicts.margins import Margin, Points, Retained, margin_of
 from audit.verdicts.power import Power, power_of
@@ -148,7 +147,8 @@ class Preflight:
 
     def __init__(self, settings: AuditSettings, source: Source | None = None) -> None:
         self.settings = settings
-        self.source = RowCache(source or source_of_data(settings.data, _store(settings)))
+        store = store_at(settings.store) if settings.use_store else None
+        self.source = RowCache(source or source_of_data(settings.data, store))
         self.unasked: dict[str, str] = {}
         self._rows: dict[str, AbilityPreflight] = {}
         self._works: dict[str, Work] = {}
@@ -179,9 +179,7 @@ class Preflight:
         self, rows: Sequence[AbilityPreflight] | None = None, unasked: Mapping[str, str] | None = None
     ) -> PreflightReport:
         """The rows assessed here, or those given (from other processes), with the time that each ability takes."""
-        order = {name: place for place, name in enumerate(ABILITIES)}
-        found = list(self._rows.values()) if rows is None else list(rows)
-        found.sort(key=lambda row: order.get(row.ability, len(order)))
+        found = sorted(self._rows.values() if rows is None else rows, key=lambda row: usual_place(row.ability))
         timed, timing = self._timed(found) if found else ([], "")
         missing = self.unasked if unasked is None else unasked
         return PreflightReport(self.header, tuple(timed), dict(missing), timing, self.settings.early_stop)
@@ -344,9 +342,3 @@ def _enough(expected: Expectation, n: int, smallest: float | None, margin: float
         middle = (few + many) // 2
         few, many = (few, middle) if expected.certifies(middle, margin) else (middle, many)
     return many
-
-
-def _store(settings: AuditSettings) -> Store | None:
-    if not settings.use_store:
-        return None
-    return store_at(settings.store)

@@ -19,6 +19,7 @@ from audit.answering.paired_answers import PairedAnswers, Raw, read_raw
 from audit.errors import AuditError
 from audit.reports.ability_rows import records, row_of
 from audit.reports.rows import AbilityRow, AnswerRecord, ItemRecord, RunReport
+from audit.settings.values import written
 from audit.store import PACKAGE, versions
 from audit.verdicts.margins import Margin, margin_of
 
@@ -64,7 +65,7 @@ def rescored(run: RunReport, margins: Mapping[str, Margin]) -> RunReport:
         header=replace(run.header, started=datetime.now(UTC).isoformat(timespec="seconds"), rescored=run.folder),
         abilities=tuple(rows),
         items=tuple(items),
-        settings={**run.settings, "margins": {**run.settings.get("margins", {}), **_written(margins)}},
+        settings={**run.settings, "margins": {**run.settings.get("margins", {}), **written(margins)}},
         versions={**run.versions, **_scored_with()},
         seconds={"scoring again": time.perf_counter() - start},
         folder=None,
@@ -86,10 +87,6 @@ def _require_above_noise(old: AbilityRow, margin: Margin) -> None:
             f"--margin {old.ability}={margin}: {points:.4f} points are under the noise floor of {old.noise_floor:.4f} "
             "that the run states; ask for at least that."
         )
-
-
-def _written(margins: Mapping[str, Margin]) -> dict[str, str]:
-    return {name: str(margin) for name, margin in margins.items()}
 
 
 def saved_answers(run: RunReport, old: AbilityRow) -> PairedAnswers:

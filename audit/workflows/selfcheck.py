@@ -16,11 +16,8 @@ from audit.reports.rows import AbilityRow
 from audit.settings.options import AuditSettings
 from audit.verdicts import FAIL, PASS
 
-SCALES = (
-    1.0,
-    4.0,
-    16.0,
-)  # of the noise, in standard deviations of the weight; each is tried if the one before is not noticed
+# The noise, in standard deviations of the weight; each scale is tried if the one before is not noticed.
+SCALES = (1.0, 4.0, 16.0)
 
 
 @dataclass(frozen=True)

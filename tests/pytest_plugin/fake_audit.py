@@ -12,7 +12,7 @@ from types import SimpleNamespace
 from typing import Any
 
 from audit.errors import AuditError, CollapsedError
-from audit.reports.rows import AbilityRow, EditScore, IntegrityRow, RunHeader, RunReport
+from audit.reports.rows import AbilityRow, RunHeader, RunReport
 from audit.settings.options import AuditSettings
 from audit.verdicts.margins import margin_of
 from tests.reports.sample import FAILED, HEADER, PASSED, REPORT, UNDECIDED, row_with
@@ -63,14 +63,13 @@ class FakeAudit:
         return self.rows[ability]
 
     requests = ("one", "two")
-    edit_scores = SimpleNamespace(efficacy_autoregressive=SimpleNamespace(value=0.98))
-    integrity = SimpleNamespace(sound=True)
-
-    def edit_score_rows(self) -> tuple[EditScore, ...]:
-        return REPORT.edit_scores
-
-    def integrity_rows(self) -> tuple[IntegrityRow, ...]:
-        return REPORT.integrity
+    edit_scores = SimpleNamespace(
+        efficacy_autoregressive=SimpleNamespace(value=0.98),
+        entries=lambda: [(score.measure, score.protocol, score) for score in REPORT.edit_scores],
+    )
+    integrity = SimpleNamespace(
+        sound=True, checks=[SimpleNamespace(name=row.check, **vars(row)) for row in REPORT.integrity]
+    )
 
     def report(self) -> RunReport:
         return replace(

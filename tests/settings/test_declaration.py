@@ -50,7 +50,7 @@ DEFAULTS = AuditSettings()
 
 def other(option: Option) -> AuditSettings:
     """The defaults with another value for one option."""
-    return settings_from({option.name: True if option.switch else OTHER[option.name]})
+    return settings_from({option.name: True if option.kind.switch else OTHER[option.name]})
 
 
 def of(*effects: Effect) -> list[Option]:
@@ -68,17 +68,17 @@ def test_pytest_and_the_command_line_have_every_option(pytestconfig: pytest.Conf
     pytest_addoption(parser)
     text = CliRunner().invoke(app, ["run", "--help"], env={"COLUMNS": "250"}).output
     for option in OPTIONS:
-        typed = [option.flag] if option.switch else [option.flag, "x"]
+        typed = [option.flag] if option.kind.switch else [option.flag, "x"]
         parsed = getattr(parser.parse_known_args(typed), f"audit_{option.name}")
-        assert parsed == (True if option.switch else ["x"] if option.repeatable else "x")
+        assert parsed == (True if option.kind.switch else ["x"] if option.kind.repeatable else "x")
         assert f"{option.flag} " in text
 
 
 @pytest.mark.parametrize("option", [one for one in OPTIONS if one.in_project], ids=lambda option: option.flag)
 def test_a_project_can_set_every_option_but_plan_only(option: Option, tmp_path: Path) -> None:
     name = option.name.replace("_", "-")
-    value = "true" if option.switch else f'"{OTHER[option.name]}"'
-    if option.repeatable:
+    value = "true" if option.kind.switch else f'"{OTHER[option.name]}"'
+    if option.kind.repeatable:
         key, _, text = OTHER[option.name][0].partition("=")
         value = f'{{ {key} = "{text}" }}'
     (tmp_path / "pyproject.toml").write_text(f"[tool.audit]\n{name} = {value}\n", encoding="utf-8")

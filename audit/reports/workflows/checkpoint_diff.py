@@ -1,7 +1,5 @@
 """The folder of `audit diff`: `diff.json` and `diff.csv` with all numbers, `table.md` for reading, and the figure."""
 
-import csv
-import io
 import json
 import math
 from collections.abc import Sequence
@@ -14,7 +12,7 @@ from rich.table import Table
 
 from audit.measures.checkpoint_diff import CheckpointDiff, TensorChange
 from audit.measures.integrity import THRESHOLDS
-from audit.reports.folder import write_texts, written_into
+from audit.reports.folder import csv_text, write_texts, written_into
 from audit.reports.markdown import table_lines
 from audit.settings.values import short_name
 
@@ -86,17 +84,16 @@ def diff_json(diff: CheckpointDiff) -> str:
 def diff_csv(diff: CheckpointDiff) -> str:
     """One line per changed tensor; missing numbers are empty."""
     numbers = ("norm", "relative_norm", "spectral_norm", "relative_spectral_norm", "effective_rank", "numerical_rank")
-    shares = [f"entries_over_{threshold:g}" for threshold in THRESHOLDS]
-    stream = io.StringIO()
-    writer = csv.writer(stream, lineterminator="\n")
-    writer.writerow(["tensor", "layer", "role", "shape", *numbers, "largest_entry", *shares])
+    rows = []
     for change in diff.changes:
-        layer = "" if change.layer is None else change.layer
-        found = [getattr(change, name) for name in (*numbers, "largest_entry")]
-        values = [*found, *(change.entry_shares[threshold] for threshold in THRESHOLDS)]
-        cells = ["" if value is None else f"{value:.6g}" for value in values]
-        writer.writerow([change.name, layer, change.role, _shape(change), *cells])
-    return stream.getvalue()
+        values = {name: getattr(change, name) for name in (*numbers, "largest_entry")}
+        values |= {f"entries_over_{threshold:g}": change.entry_shares[threshold] for threshold in THRESHOLDS}
+        shown = {name: "" if value is None else f"{value:.6g}" for name, value in values.items()}
+        rows.append(
+            {"tensor": change.name, "layer": change.layer, "role": change.role, "shape": _shape(change), **shown}
+        )
+    shares = [f"entries_over_{threshold:g}" for threshold in THRESHOLDS]
+    return csv_text(["tensor", "layer", "role", "shape", *numbers, "largest_entry", *shares], rows)
 
 
 def diff_markdown(diff: CheckpointDiff) -> str:

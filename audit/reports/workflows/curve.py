@@ -1,14 +1,12 @@
 """A curve as tables and files: every ability and the edits' own scores against the number of edits."""
 
-import csv
-import io
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 from rich.table import Table
 
-from audit.reports.folder import write_texts, written_into
+from audit.reports.folder import csv_text, write_texts, written_into
 from audit.reports.json_report import verdict_document
 from audit.reports.markdown import table_lines
 from audit.reports.rows import FOLLOWED_SCORES, RunReport, shared_abilities
@@ -76,25 +74,22 @@ def curve_markdown(points: Sequence[RunReport]) -> str:
 
 def curve_csv(points: Sequence[RunReport]) -> str:
     """Long form: one line per point and measure. Limits are those of the edited score, `interval` is their coverage."""
-    stream = io.StringIO()
-    writer = csv.DictWriter(stream, FIELDS, lineterminator="\n")
-    writer.writeheader()
+    rows: list[dict[str, object]] = []
     for point in points:
+        edits = point.header.edit_count
         for row in point.abilities:
             verdict = row.verdict
-            numbers = {
-                "base": verdict.base,
-                "value": verdict.edited,
-                "lower": verdict.base - verdict.upper,
-                "upper": verdict.base - verdict.lower,
-            }
+            numbers = (verdict.base, verdict.edited, verdict.base - verdict.upper, verdict.base - verdict.lower)
             more = {"interval": coverage(verdict), "n": verdict.n, "outcome": row.outcome}
-            _write(writer, point, row.label, numbers, more)
+            rows.append({"edits": edits, "measure": row.label, **_rounded(*numbers), **more})
         for score in point.edit_scores:
-            limits = {"value": score.value, "lower": score.lower, "upper": score.upper}
+            measure, limits = (
+                f"{score.measure} ({score.protocol})",
+                _rounded(None, score.value, score.lower, score.upper),
+            )
             more = {"interval": "" if score.lower is None else "95 %", "n": score.n}
-            _write(writer, point, f"{score.measure} ({score.protocol})", limits, more)
-    return stream.getvalue()
+            rows.append({"edits": edits, "measure": measure, **limits, **more})
+    return csv_text(FIELDS, rows)
 
 
 def write_curve(points: Sequence[RunReport], folder: Path) -> tuple[Path, ...]:
@@ -110,12 +105,7 @@ def write_curve(points: Sequence[RunReport], folder: Path) -> tuple[Path, ...]:
         return (*write_texts(folder, texts), *draw_curve(points, folder))
 
 
-def _write(
-    writer: "csv.DictWriter[str]",
-    point: RunReport,
-    measure: str,
-    numbers: Mapping[str, float | None],
-    more: Mapping[str, object],
-) -> None:
-    rounded = {name: "" if value is None else f"{value:.4f}" for name, value in numbers.items()}
-    writer.writerow({"edits": point.header.edit_count, "measure": measure, **rounded, **more})
+def _rounded(*numbers: float | None) -> dict[str, str]:
+    """The numbers of one row: base, value, lower and upper."""
+    shown = ("" if number is None else f"{number:.4f}" for number in numbers)
+    return dict(zip(("base", "value", "lower", "upper"), shown, strict=True))

@@ -1,7 +1,5 @@
 """A grid of audits: its cells and their results, the folder that holds them, and its tables as CSV and Markdown."""
 
-import csv
-import io
 import json
 import math
 import os
@@ -11,11 +9,11 @@ from pathlib import Path
 from statistics import fmean
 from typing import Any
 
-from audit.abilities import ABILITIES
 from audit.errors import AuditError
+from audit.reports.folder import csv_text
 from audit.reports.json_report import report_from_json, verdict_document
 from audit.reports.markdown import table_lines
-from audit.reports.rows import RunReport
+from audit.reports.rows import RunReport, usual_place
 from audit.reports.verdict_sentences import MARKS, coverage
 from audit.settings.values import file_name, short_name
 
@@ -213,8 +211,7 @@ def by_series(results: Sequence[CellResult]) -> dict[Series, tuple[CellResult, .
 
 def abilities_of(results: Sequence[CellResult]) -> tuple[str, ...]:
     """The abilities that any cell has, in the usual order."""
-    asked = {row.ability for result in results for row in result.report.abilities}
-    return (*(name for name in ABILITIES if name in asked), *sorted(asked - set(ABILITIES)))
+    return tuple(sorted({row.ability for result in results for row in result.report.abilities}, key=usual_place))
 
 
 def _without_examples(report: RunReport) -> RunReport:
@@ -228,9 +225,7 @@ def grid_csv(results: Sequence[CellResult]) -> str:
     Abilities have base, edited, drop and its one-sided limits, which cover `interval`. Edit scores, shares of changed
     entries, integrity checks and seconds have one value, in the column `edited`.
     """
-    stream = io.StringIO()
-    writer = csv.DictWriter(stream, FIELDS, lineterminator="\n")
-    writer.writeheader()
+    rows: list[dict[str, object]] = []
     for result in results:
         cell = result.cell
         start = {
@@ -245,21 +240,19 @@ def grid_csv(results: Sequence[CellResult]) -> str:
             verdict, names = row.verdict, ("base", "edited", "drop", "lower", "upper")
             numbers = {name: f"{getattr(verdict, name):.4f}" for name in names}
             numbers |= {"interval": coverage(verdict), "n": str(verdict.n), "outcome": verdict.outcome}
-            writer.writerow({**start, "measure": row.ability, **numbers})
+            rows.append({**start, "measure": row.ability, **numbers})
         for score in result.report.edit_scores:
             value = "" if score.value is None else f"{score.value:.4f}"
-            writer.writerow({**start, "measure": f"{score.measure} ({score.protocol})", "edited": value, "n": score.n})
+            rows.append({**start, "measure": f"{score.measure} ({score.protocol})", "edited": value, "n": score.n})
         for threshold, share in result.entry_shares.items():
-            writer.writerow(
-                {**start, "measure": f"entries changed by more than {threshold:g}", "edited": f"{share:.5f}"}
-            )
+            rows.append({**start, "measure": f"entries changed by more than {threshold:g}", "edited": f"{share:.5f}"})
         for check in result.report.integrity:
             # Booleans become 0 or 1; None (not finite, or not measured) stays empty.
             value = "" if check.value is None else f"{float(check.value):.6g}"
-            writer.writerow({**start, "measure": check.check, "edited": value})
+            rows.append({**start, "measure": check.check, "edited": value})
         for stage, seconds in result.report.seconds.items():
-            writer.writerow({**start, "measure": f"seconds, {stage}", "edited": f"{seconds:.2f}"})
-    return stream.getvalue()
+            rows.append({**start, "measure": f"seconds, {stage}", "edited": f"{seconds:.2f}"})
+    return csv_text(FIELDS, rows)
 
 
 def grid_markdown(results: Sequence[CellResult]) -> str:

@@ -18,6 +18,8 @@ HIGH_EFFICACY = 0.80
 KEPT_EFFICACY = 0.94  # RECT's share of the unrestrained efficacy, as the paper reports it
 LARGE_CHANGE = 0.1  # |ΔW / W|
 
+Curves = dict[Series, tuple[CellResult, ...]]
+
 
 @dataclass(frozen=True)
 class Finding:
@@ -42,9 +44,6 @@ def findings(results: Sequence[CellResult]) -> tuple[Finding, ...]:
     return tuple(judge(curves) for judge in JUDGES)
 
 
-Curves = dict[Series, tuple[CellResult, ...]]
-
-
 def _drift(curves: Curves) -> Finding:
     cells = _curve(curves, "rome", "instance-sequential")
     appears: bool | None = None
@@ -65,7 +64,7 @@ def _drift(curves: Curves) -> Finding:
         "One instance at a time, abilities drift down as edits accumulate, and not smoothly.",
         f"ROME's mean drop at the most edits exceeds that at the fewest by more than {CLEAR_RISE}, at least half of "
         f"the abilities have certainly fallen (lower limit of the drop above 0), and some ability rises by more than "
-        f"{CLEAR_RISE} between two neighbouring numbers of edits.",
+        f"{CLEAR_RISE} between two neighboring numbers of edits.",
         appears,
         lines if appears is not None else (),
     )

@@ -25,7 +25,7 @@ def run_grid(cells: Sequence[Cell], settings: GridSettings, finished: Finished |
     for cell in cells:
         settings.audit_settings(cell)  # raises on wrong settings before the first cell runs
     failed: list[FailedCell] = []
-    for done, (_, outcome) in enumerate(_outcomes(cells, settings), start=1):
+    for done, outcome in enumerate(_outcomes(cells, settings), start=1):
         if isinstance(outcome, FailedCell):
             failed.append(outcome)
         elif finished is not None:
@@ -49,21 +49,20 @@ def _kept(cell: Cell, settings: GridSettings, result: CellResult | None) -> tupl
     return write_cell(result, settings.root), False
 
 
-def _outcomes(cells: Sequence[Cell], settings: GridSettings) -> Iterator[tuple[Cell, tuple[Path, bool] | FailedCell]]:
+def _outcomes(cells: Sequence[Cell], settings: GridSettings) -> Iterator[tuple[Path, bool] | FailedCell]:
     if settings.ray is not None:
         from audit.workflows.grid.ray import results_on_ray  # Ray is an optional dependency
 
         for cell, result in results_on_ray(cells, settings, settings.ray):
-            yield cell, result if isinstance(result, FailedCell) else _kept(cell, settings, result)
+            yield result if isinstance(result, FailedCell) else _kept(cell, settings, result)
         return
     if settings.workers == 1:
         for cell in cells:
-            yield cell, _outcome(cell, settings)
+            yield _outcome(cell, settings)
         return
     with _pool(settings.workers) as pool:
-        waiting = {pool.submit(_outcome, cell, settings): cell for cell in cells}
-        for future in as_completed(waiting):
-            yield waiting[future], future.result()
+        for future in as_completed([pool.submit(_outcome, cell, settings) for cell in cells]):
+            yield future.result()
 
 
 @contextmanager
