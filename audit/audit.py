@@ -2,7 +2,7 @@
 
     audit = Audit(model="pocket-gpt2", editor="memit", edit_count=10)
     audit.verdict("reasoning", max_drop=0.05).outcome
-    write_report(audit.report())  # of audit.reports.folder
+    write_report(audit.report())  # from audit.reports.folder
 
 Each result is computed when it is first needed, and only once. The model is edited inside context managers only, so
 between two calls its weights are those that were loaded; `report` checks that by fingerprint.

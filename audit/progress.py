@@ -27,9 +27,9 @@ class Stages:
     def __call__(self, heading: str, shown: str | None = None) -> Iterator[Progress]:
         """Time a stage under `heading`; the watcher shows it as `shown`, unless that is None."""
         start = time.perf_counter()
-        seen = nullcontext(_no_progress) if self.watcher is None or shown is None else self.watcher.stage(shown)
+        unseen = nullcontext(lambda done, total: None)
         try:
-            with seen as done:
+            with unseen if self.watcher is None or shown is None else self.watcher.stage(shown) as done:
                 yield done
         finally:
             self.seconds[heading] = self.seconds.get(heading, 0.0) + time.perf_counter() - start
@@ -55,7 +55,3 @@ class Once(Generic[T]):
     def or_default(self, default: T) -> T:
         """The value if it was computed, else `default`; computes nothing."""
         return self._values[0] if self._values else default
-
-
-def _no_progress(done: int, total: int) -> None:
-    """Show nothing."""

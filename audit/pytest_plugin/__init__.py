@@ -175,7 +175,7 @@ def pytest_terminal_summary(terminalreporter: "pytest.TerminalReporter", config:
 
 def _new_audit(config: pytest.Config, state: RunState) -> "Audit":
     if state.worker is not None:
-        state.worker.take_place(state.settings.device)
+        state.worker.limit_to_share(state.settings.device)
     factory = config.stash.get(AUDIT_FACTORY, None)
     if factory is None:
         from audit.audit import Audit

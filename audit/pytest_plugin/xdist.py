@@ -34,7 +34,7 @@ class Worker:
         self._output: dict[str, Any] = config.workeroutput  # type: ignore[attr-defined]
         self.store = Path(given[STORE]) if STORE in given else None
 
-    def take_place(self, device: str) -> None:
+    def limit_to_share(self, device: str) -> None:
         """Limit this worker to its share of the cores, and to its own GPU if there are several; `device` is as typed.
 
         Raises:
@@ -60,9 +60,9 @@ class Worker:
             )
         torch.cuda.set_device(self._number % gpus)  # the device that "cuda" means from here on
 
-    def refuse(self, trouble: AuditError) -> None:
+    def refuse(self, error: AuditError) -> None:
         """End the whole run with one sentence."""
-        self._output[TROUBLE] = str(trouble)
+        self._output[TROUBLE] = str(error)
 
     def attach(self, report: pytest.TestReport, found: "RunReport") -> None:
         """Attach the results of one test to its report, in case this process dies before `send`."""

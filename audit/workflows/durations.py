@@ -234,7 +234,9 @@ def _in_numpy(width: int, wide: int, words: int) -> _Parts:
             states @ inner
         states @ widen @ narrow
 
-    return _Parts("cpu", tokens, lambda: block(read), lambda: block(written), lambda: written @ vocabulary, _no_wait)
+    return _Parts(
+        "cpu", tokens, lambda: block(read), lambda: block(written), lambda: written @ vocabulary, lambda: None
+    )
 
 
 def _in_torch(width: int, wide: int, words: int, heads: int, device: str, dtype: str) -> _Parts:
@@ -255,7 +257,7 @@ def _in_torch(width: int, wide: int, words: int, heads: int, device: str, dtype:
             parameter.fill_(0.01)
         read = torch.ones(tokens // READ_LENGTH, READ_LENGTH, width, device=device, dtype=precision)
         written = torch.ones(WRITTEN, 1, width, device=device, dtype=precision)
-    wait = {"cuda": torch.cuda.synchronize, "mps": torch.mps.synchronize}.get(read.device.type, _no_wait)
+    wait = {"cuda": torch.cuda.synchronize, "mps": torch.mps.synchronize}.get(read.device.type, lambda: None)
     run = torch.inference_mode()
     return _Parts(
         device, tokens, run(lambda: block(read)), run(lambda: block(written)), run(lambda: head(written)), wait
@@ -283,7 +285,3 @@ def _seconds(run: Callable[[], object], wait: Callable[[], object]) -> float:
         wait()
         calls += 1
     return elapsed / max(1, calls)
-
-
-def _no_wait() -> None:
-    """Returns at once: a CPU is done when the call returns."""

@@ -52,7 +52,7 @@ class EditSubset:
         return requests_fingerprint(self.requests)
 
     def prepare(self) -> None:
-        """Does nothing: the models are already edited."""
+        """Do nothing: the models are already edited."""
 
     def summary(self, known: KnownModel) -> EditSummary:
         return self.edit_summary
@@ -182,13 +182,11 @@ class PlanRun:
 
 
 @contextmanager
-def plan_run(
-    settings: AuditSettings, watcher: Watcher | None = None, source: Source | None = None
-) -> Iterator[PlanRun]:
+def plan_run(settings: AuditSettings, watcher: Watcher | None = None) -> Iterator[PlanRun]:
     """The edit plan of the settings; with --no-store, a temporary folder stores what its audits share."""
     with ExitStack() as stack:
         # Without triage, since the number of edits at which the model collapses is a result.
-        audit = Audit(replace(settings, triage=False), source=source, watcher=watcher)
+        audit = Audit(replace(settings, triage=False), watcher=watcher)
         if not settings.use_store:
             audit.share_folder(Path(stack.enter_context(TemporaryDirectory(prefix="audit-"))))
         yield PlanRun(audit)

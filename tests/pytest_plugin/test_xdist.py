@@ -167,9 +167,9 @@ def test_each_worker_has_its_own_gpu(
     worker = Worker(worker_config(number=count - 1, count=count))
     if taken == "refused":
         with pytest.raises(AuditError, match=f"-n 2 with --device {device}: the workers would share one device"):
-            worker.take_place(device)
+            worker.limit_to_share(device)
     else:
-        worker.take_place(device)
+        worker.limit_to_share(device)
     assert seen == ([taken] if isinstance(taken, int) else [])
 
 
@@ -177,11 +177,11 @@ def test_workers_divide_the_cores_unless_omp_num_threads_is_set(monkeypatch: pyt
     seen: list[int] = []
     monkeypatch.setattr("torch.set_num_threads", seen.append)
     monkeypatch.setattr("os.sched_getaffinity", lambda process: range(5), raising=False)
-    Worker(worker_config(count=2)).take_place("cpu")
+    Worker(worker_config(count=2)).limit_to_share("cpu")
     assert seen == []  # tests run with OMP_NUM_THREADS
     monkeypatch.delenv("OMP_NUM_THREADS")
     for count in (2, 8):
-        Worker(worker_config(count=count)).take_place("cpu")
+        Worker(worker_config(count=count)).limit_to_share("cpu")
     assert seen == [2, 1]
 
 

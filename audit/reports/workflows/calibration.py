@@ -1,6 +1,6 @@
 """The noise floor of each ability: data, table, sentences and files of `audit calibrate`.
 
-The noise floor is the drop of the unedited model against itself, between two askings of the same items.
+The noise floor is the drop of the unedited model against itself, when it is asked the same items twice.
 """
 
 from collections.abc import Mapping
@@ -92,7 +92,7 @@ def calibration_markdown(found: Calibrated) -> str:
             "",
             *table_lines(headings, lines),
             "",
-            "A flip is an item whose score differs between two askings of the same weights. The floor is the one-sided "
+            "A flip is an item whose score differs when the same weights are asked twice. The floor is the one-sided "
             "95 % limit of the drop if all flips went in one direction; a margin may not be smaller.",
             "",
             *(f"{sentence}\n" for sentence in found.sentences()),

@@ -227,15 +227,8 @@ def grid_csv(results: Sequence[CellResult]) -> str:
     """
     rows: list[dict[str, object]] = []
     for result in results:
-        cell = result.cell
-        start = {
-            "model": cell.model,
-            "editor": cell.editor,
-            "restraint": cell.restraint,
-            "mode": cell.mode,
-            "batch_size": cell.batch_size,
-            "edits": cell.count,
-        }
+        start = asdict(result.cell)
+        start["edits"] = start.pop("count")
         for row in result.report.abilities:
             verdict, names = row.verdict, ("base", "edited", "drop", "lower", "upper")
             numbers = {name: f"{getattr(verdict, name):.4f}" for name in names}

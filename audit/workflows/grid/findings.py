@@ -47,6 +47,7 @@ def findings(results: Sequence[CellResult]) -> tuple[Finding, ...]:
 def _drift(curves: Curves) -> Finding:
     cells = _curve(curves, "rome", "instance-sequential")
     appears: bool | None = None
+    lines: tuple[str, ...] = ()
     if len(cells) >= 3:
         first, last = cells[0], cells[-1]
         fallen = sum(row.verdict.lower > 0 for row in last.report.abilities)
@@ -66,7 +67,7 @@ def _drift(curves: Curves) -> Finding:
         f"the abilities have certainly fallen (lower limit of the drop above 0), and some ability rises by more than "
         f"{CLEAR_RISE} between two neighboring numbers of edits.",
         appears,
-        lines if appears is not None else (),
+        lines,
     )
 
 
@@ -213,17 +214,14 @@ JUDGES: tuple[Callable[[Curves], Finding], ...] = (
 def findings_markdown(results: Sequence[CellResult]) -> str:
     """A page: finding by finding, whether it appears on each model, with the figures."""
     models = list(dict.fromkeys(result.cell.model for result in results))
-    judged = {model: findings([result for result in results if result.cell.model == model]) for model in models}
+    judged = [findings([result for result in results if result.cell.model == model]) for model in models]
     lines = ["| finding | " + " | ".join(models) + " |", "| --- |" + " --- |" * len(models)]
-    for place in range(len(JUDGES)):
-        one = judged[models[0]][place]
-        words = " | ".join(_word(judged[model][place].appears) for model in models)
-        lines.append(f"| {one.number}. {one.statement} | {words} |")
-    for place in range(len(JUDGES)):
-        one = judged[models[0]][place]
-        lines += ["", f"### {one.number}. {one.statement}", "", f"*Appears if:* {one.criterion}"]
-        for model in models:
-            finding = judged[model][place]
+    for each in zip(*judged, strict=True):  # one finding on each model
+        words = " | ".join(_word(finding.appears) for finding in each)
+        lines.append(f"| {each[0].number}. {each[0].statement} | {words} |")
+    for each in zip(*judged, strict=True):
+        lines += ["", f"### {each[0].number}. {each[0].statement}", "", f"*Appears if:* {each[0].criterion}"]
+        for model, finding in zip(models, each, strict=True):
             lines += ["", f"**{model}: {_word(finding.appears)}.**", "", *(f"- {line}" for line in finding.figures)]
     return "\n".join(lines) + "\n"
 

@@ -33,7 +33,7 @@ def results_on_ray(
     if settings.device.startswith("cuda:"):
         raise AuditError(f"--device {settings.device} with --ray: Ray assigns the GPUs; use auto, cpu or cuda.")
     with connected(address, settings.workers) as ray:
-        gpus = 1 if settings.device == "cuda" or _deals_gpus(ray, settings.device) else 0
+        gpus = 1 if settings.device == "cuda" or _assigns_gpus(ray, settings.device) else 0
         task = ray.remote(num_cpus=1, num_gpus=gpus)(_remote_cell)
         running = {task.remote(cell, settings, kept_signature(cell, settings)): cell for cell in cells}
         try:
@@ -86,7 +86,7 @@ def _require_answer(address: str) -> None:
         socket.create_connection((host, int(port)), timeout=ANSWERS_WITHIN).close()
 
 
-def _deals_gpus(ray: Any, device: str) -> bool:
+def _assigns_gpus(ray: Any, device: str) -> bool:
     return device == "auto" and ray.cluster_resources().get("GPU", 0) > 0
 
 
