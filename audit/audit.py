@@ -35,7 +35,7 @@ from audit.editing.steps import EditedModel
 from audit.edits.requests import EditRequest
 from audit.engine.known_model import ENGINE_VERSION, KnownModel
 from audit.engine.reuse_counts import ReuseCounts
-from audit.errors import CollapsedError, UnaskedError
+from audit.errors import AbilityError, CollapseError
 from audit.measures.edit_success import EditScores
 from audit.measures.flips import Mentions
 from audit.measures.integrity import Integrity
@@ -175,14 +175,14 @@ class Audit:
         """Judge one ability; `max_drop` is the margin, 0.05 or "90%", unless the settings have another for it.
 
         Raises:
-            UnaskedError: the items of this ability cannot be loaded or asked; the run cannot pass, others go on.
-            CollapsedError: the edited model has collapsed; no ability is asked, and the run fails.
+            AbilityError: the items of this ability cannot be loaded or asked; the run cannot pass, others go on.
+            CollapseError: the edited model has collapsed; no ability is asked, and the run fails.
             AuditError: the margin is below the noise floor that `audit calibrate` measured; nothing is asked.
         """
         margin, noise = self._checked_margin(ability, max_drop)
         if ability not in self._rows or self._rows[ability][0] != margin:
             if self.collapse is not None:
-                raise CollapsedError(f"{self.collapse} No ability was asked. Use --no-triage to ask them anyway.")
+                raise CollapseError(f"{self.collapse} No ability was asked. Use --no-triage to ask them anyway.")
             row = self._judge(ability, margin)
             self._rows[ability] = margin, replace(row, noise_floor=noise.floor, noise_items=noise.n) if noise else row
         return self._rows[ability][1]
@@ -219,7 +219,7 @@ class Audit:
             self._checked_margin(ability, max_drop)
         for ability in abilities or ABILITIES:
             if ability not in self._rows:  # a row under an earlier margin is kept
-                with suppress(UnaskedError, CollapsedError):  # the report contains them
+                with suppress(AbilityError, CollapseError):  # the report contains them
                     self.verdict(ability, max_drop)
         self.edit_run.integrity()
         if self.requests:

@@ -8,13 +8,13 @@ class AuditError(Exception):
     """
 
 
-class UnaskedError(AuditError):
+class AbilityError(AuditError):
     """One ability has no usable items or cannot be run. Other abilities continue, but the run cannot pass."""
 
 
-class CollapsedError(AuditError):
+class CollapseError(AuditError):
     """The edited model no longer works as a language model. The run fails without running any ability."""
 
 
-class SharedError(AuditError):
-    """An error that another process of the same audit reports; this process exits without output."""
+class CrewError(AuditError):
+    """An error that another process of the crew reports; this process exits without output."""

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 from audit.abilities.contract import Ability, Answers, Item
 from audit.answering.paired_answers import read_raw
-from audit.errors import AuditError, SharedError
+from audit.errors import AuditError, CrewError
 
 if TYPE_CHECKING:
     from accelerate import PartialState
@@ -92,7 +92,7 @@ class SeveralProcesses(Crew):
         gathered: list[tuple[str, list[T]]] = gather_object([(message, results)])
         for message, _ in gathered:
             if message:
-                raise AuditError(message) if self.first else SharedError(message)
+                raise AuditError(message) if self.first else CrewError(message)
         return [result for _, (result,) in gathered]
 
 

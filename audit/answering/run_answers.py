@@ -18,7 +18,7 @@ from audit.answering.crew import Crew, answers_of_crew
 from audit.answering.judgments import Judgment, fixed_judgment, sequential_judgment
 from audit.answering.paired_answers import PairedAnswers
 from audit.engine.known_model import KnownModel
-from audit.errors import AuditError, UnaskedError
+from audit.errors import AbilityError, AuditError
 from audit.models.patches import Patch
 from audit.progress import Progress, Stages
 from audit.settings.options import AuditSettings
@@ -128,7 +128,7 @@ class RunAnswers:
         """The answers to all items of an ability.
 
         Raises:
-            UnaskedError: the items cannot be loaded or asked.
+            AbilityError: the items cannot be loaded or asked.
         """
         with self._reason_kept(name):
             if self._wanted.early_stop:
@@ -142,7 +142,7 @@ class RunAnswers:
         """The judgment of an ability under this margin.
 
         Raises:
-            UnaskedError: as in `all_of`.
+            AbilityError: as in `all_of`.
         """
         if not self._wanted.early_stop:
             return fixed_judgment(self.all_of(name), margin, self._wanted.seed)
@@ -159,10 +159,10 @@ class RunAnswers:
 
     @contextmanager
     def _reason_kept(self, name: str) -> Iterator[None]:
-        """Turn an `AuditError` into an `UnaskedError`, and keep its reason in `unasked`."""
+        """Turn an `AuditError` into an `AbilityError`, and keep its reason in `unasked`."""
         try:
             yield
         except AuditError as error:
             self.unasked[name] = str(error)
             shots = f" with --shots {self._wanted.shots}" if self._wanted.shots else ""
-            raise UnaskedError(f"{name} was not asked{shots}: {error}") from error
+            raise AbilityError(f"{name} was not asked{shots}: {error}") from error

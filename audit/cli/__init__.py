@@ -21,7 +21,7 @@ from audit.cli.rescore import rescore
 from audit.cli.run import run
 from audit.cli.selfcheck import selfcheck
 from audit.cli.train_mend import train_mend
-from audit.errors import AuditError, SharedError
+from audit.errors import AuditError, CrewError
 
 app = typer.Typer(
     help="Test whether editing a language model hurt what it could already do.",
@@ -68,7 +68,7 @@ def _with_error_line(command: Callable[..., None]) -> Callable[..., None]:
         try:
             command(*args, **options)
         except AuditError as error:
-            if os.environ.get("LOCAL_RANK", "0") == "0" and not isinstance(error, SharedError):
+            if os.environ.get("LOCAL_RANK", "0") == "0" and not isinstance(error, CrewError):
                 typer.echo(f"audit: {error}", err=True)
             raise typer.Exit(USAGE_EXIT) from None
 

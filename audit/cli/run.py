@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from audit.cli.command_line import exit_by, known_abilities, print_summary, show, takes
-from audit.errors import UnaskedError
+from audit.errors import AbilityError
 from audit.settings.options import OPTIONS, AuditSettings
 
 if TYPE_CHECKING:
@@ -80,7 +80,7 @@ def show_preflight(settings: AuditSettings, abilities: Sequence[str]) -> None:
     preflight = Preflight(settings)
     preflight.check()
     for name in abilities:
-        with suppress(UnaskedError):  # the report lists it
+        with suppress(AbilityError):  # the report lists it
             preflight.assess(name)
     report = preflight.report()
     for line in header_lines(report.header):

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from audit.errors import CollapsedError, UnaskedError
+from audit.errors import AbilityError, CollapseError
 from audit.pytest_plugin.state import STATE, RunState
 
 if TYPE_CHECKING:
@@ -57,9 +57,9 @@ class Degradation:
         with self._state.clean_exit():
             try:
                 row = self._audit.verdict(ability, max_drop=max_drop)
-            except (UnaskedError, CollapsedError) as error:
+            except (AbilityError, CollapseError) as error:
                 self._state.unasked.add(self._test)
-                if isinstance(error, CollapsedError):
+                if isinstance(error, CollapseError):
                     self._state.fresh["collapse"] = self._audit.collapse
                 raise pytest.fail.Exception(str(error), pytrace=False) from None  # without the chain of causes
         self._state.rows[self._test] = row

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 import pytest
 
-from audit.errors import UnaskedError
+from audit.errors import AbilityError
 from audit.pytest_plugin.fixtures import will_audit
 from audit.pytest_plugin.state import AUDIT_FACTORY, RunState
 from audit.pytest_plugin.terminal import show_section
@@ -50,7 +50,7 @@ class PreflightMode:
             with self._state.clean_exit():
                 try:
                     row = self._preflight.assess(ability, max_drop)
-                except UnaskedError as error:
+                except AbilityError as error:
                     self._fresh[UNASKED] = {ability: self._preflight.unasked[ability]}
                     pytest.skip(f"preflight only: {error}")
             self._fresh[ROWS] = {ability: asdict(row)}

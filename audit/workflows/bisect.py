@@ -22,7 +22,7 @@ from audit.abilities import ABILITIES
 from audit.abilities.contract import Answers
 from audit.answering.judgments import Judgment
 from audit.answering.paired_answers import PairedAnswers
-from audit.errors import AuditError, UnaskedError
+from audit.errors import AbilityError, AuditError
 from audit.reports.ability_rows import row_of
 from audit.reports.rows import AbilityRow
 from audit.reports.workflows.bisect import Culprits, Evaluation, NamedEdit
@@ -139,7 +139,7 @@ def _failing(run: PlanRun, abilities: Sequence[str]) -> AbilityRow:
     audit = run.audit.under(run.whole())
     rows: list[AbilityRow] = []
     for name in abilities:
-        with suppress(UnaskedError) if len(abilities) > 1 else nullcontext():
+        with suppress(AbilityError) if len(abilities) > 1 else nullcontext():
             rows.append(audit.verdict(name, DEFAULT_MARGIN))
     failing = [row for row in rows if row.outcome == FAIL]
     if not failing:

@@ -9,7 +9,7 @@ from dataclasses import replace
 
 from audit.abilities import ABILITIES
 from audit.abilities.data import Source
-from audit.errors import UnaskedError
+from audit.errors import AbilityError
 from audit.reports.rows import AbilityRow
 from audit.reports.workflows.budget import Budget, Look
 from audit.workflows.curve import between, doubling
@@ -45,7 +45,7 @@ def find_budget(
     largest = largest_passing(run.counts, passes, recheck)
     confirmation: tuple[AbilityRow, ...] = ()
     if largest:
-        with suppress(UnaskedError):  # without fresh items the budget is unconfirmed
+        with suppress(AbilityError):  # without fresh items the budget is unconfirmed
             confirmation = judged(run.first(largest), run.fresh())
     return Budget(run.audit.header, largest, tuple(looks), confirmation, run.counts)
 

@@ -21,7 +21,7 @@ from audit.abilities.data.sources import RowCache, source_of_data
 from audit.answering.items import drawn_items
 from audit.editing.identity import EditSummary
 from audit.edits.plan import DEFAULT_COUNT
-from audit.errors import AuditError, UnaskedError
+from audit.errors import AbilityError, AuditError
 from audit.reports.rows import RunHeader, usual_place
 from audit.reports.run_rows import run_header
 from audit.reports.workflows.preflight import POWER, TOO_SMALL, AbilityPreflight, PreflightReport, in_minutes
@@ -162,7 +162,7 @@ class Preflight:
         """What the items of an ability could certify of a margin; a margin in the settings overrides `max_drop`.
 
         Raises:
-            UnaskedError: the items of this ability cannot be read or asked.
+            AbilityError: the items of this ability cannot be read or asked.
         """
         margin = self.settings.margins.get(ability) or margin_of(max_drop)
         try:
@@ -171,7 +171,7 @@ class Preflight:
             row = self._row(Sample.of(found, drawn), margin)
         except AuditError as error:
             self.unasked[ability] = str(error)
-            raise UnaskedError(f"{ability} cannot be asked: {error}") from error
+            raise AbilityError(f"{ability} cannot be asked: {error}") from error
         self._rows[ability] = row
         return row
 

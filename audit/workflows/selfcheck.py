@@ -10,7 +10,7 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 
 from audit.audit import Audit
-from audit.errors import UnaskedError
+from audit.errors import AbilityError
 from audit.progress import Watcher
 from audit.reports.rows import AbilityRow
 from audit.settings.options import AuditSettings
@@ -85,6 +85,6 @@ def _rows(
     audit.prepare()
     rows: dict[str, AbilityRow] = {}
     for ability in abilities:
-        with suppress(UnaskedError):  # is in `unasked`
+        with suppress(AbilityError):  # is in `unasked`
             rows[ability] = audit.verdict(ability)
     return rows, audit.unasked

@@ -22,7 +22,7 @@ from audit.abilities.contract import Answers, Item
 from audit.answering.crew import Crew, answers_of_crew, current_crew
 from audit.answering.paired_answers import read_raw
 from audit.cli import app
-from audit.errors import AuditError, SharedError
+from audit.errors import AuditError, CrewError
 from audit.reports.folder import read_report
 from audit.reports.rows import ItemRecord, RunReport
 
@@ -48,9 +48,9 @@ def test_processes_share_agree_and_refuse_together(tmp_path: Path) -> None:
     assert (first["share"], second["share"]) == ("ace", "bd")
     assert (first["ahead"], second["ahead"]) == ("0", "01")
     assert first["refused"] == ["AuditError", "process 1 cannot"]  # the first process is the one that tells the user
-    assert second["refused"] == ["SharedError", "process 1 cannot"]
+    assert second["refused"] == ["CrewError", "process 1 cannot"]
     assert first["refused by the first"] == ["AuditError", "process 0 cannot"]
-    assert second["refused by the first"] == ["SharedError", "process 0 cannot"]
+    assert second["refused by the first"] == ["CrewError", "process 0 cannot"]
     assert first["shared"] == second["shared"]
     for one in (first, second):
         assert (one["size"], one["device"], one["first"], one["gathered"]) == (2, "cpu", 0, [0, 10])
@@ -90,7 +90,7 @@ def likelihoods(report: RunReport) -> list[float]:
 
 @pytest.mark.parametrize(
     ("error", "place", "said"),
-    [(AuditError, "0", "audit: no disk\n"), (SharedError, "0", ""), (AuditError, "1", "")],
+    [(AuditError, "0", "audit: no disk\n"), (CrewError, "0", ""), (AuditError, "1", "")],
     ids=["first of its machine", "first said it", "another of the machine said it"],
 )
 def test_a_refusal_is_said_once(

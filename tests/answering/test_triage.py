@@ -14,7 +14,7 @@ from audit.abilities.contract import Ability, Item
 from audit.answering.paired_answers import PairedAnswers, read_raw
 from audit.answering.run_answers import AbilityRun
 from audit.answering.triage import ITEMS, triage
-from audit.errors import AuditError, CollapsedError
+from audit.errors import AuditError, CollapseError
 from audit.measures.integrity import Integrity
 from audit.models.language_model import LanguageModel
 from audit.models.patches import Patch, identity_patch
@@ -125,7 +125,7 @@ def ruined(tmp_path: Path, **more: Any) -> Audit:
 
 def test_a_ruined_pocket_model_fails_before_it_is_asked_and_is_asked_without_triage(tmp_path: Path) -> None:
     audit = ruined(tmp_path)
-    with pytest.raises(CollapsedError, match=r"guess among 1,728 tokens .* Use --no-triage to ask them anyway"):
+    with pytest.raises(CollapseError, match=r"guess among 1,728 tokens .* Use --no-triage to ask them anyway"):
         audit.verdict("sentiment")
     report = audit.run(["sentiment", "open_qa"])
     assert (report.outcome, report.abilities, report.unasked) == ("FAIL", (), {})

@@ -11,7 +11,7 @@ from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any
 
-from audit.errors import AuditError, CollapsedError
+from audit.errors import AuditError, CollapseError
 from audit.reports.rows import AbilityRow, RunHeader, RunReport
 from audit.settings.options import AuditSettings
 from audit.verdicts.margins import margin_of
@@ -52,7 +52,7 @@ class FakeAudit:
             raise AuditError("the subject 'Mara' is not in the prompt; mend request case-1.")
         if self.settings.editor == "collapsed" and self.settings.triage:
             self.collapse = COLLAPSE
-            raise CollapsedError(COLLAPSE)
+            raise CollapseError(COLLAPSE)
         if self.watcher is not None:
             with self.watcher.stage(f"{ability}, edited") as done:
                 done(1, 2)

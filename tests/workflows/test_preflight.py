@@ -13,7 +13,7 @@ from audit.abilities.data.sources import FolderSource, PocketSource, items
 from audit.abilities.presentation import present_ability
 from audit.answering.items import drawn_items
 from audit.engine.reuse_counts import ReuseCounts
-from audit.errors import AuditError, UnaskedError
+from audit.errors import AbilityError, AuditError
 from audit.reports.folder import write_report
 from audit.reports.rows import AbilityRow, AnswerRecord, ItemRecord, RunReport
 from audit.reports.workflows.preflight import CERTIFIABLE, DEPENDS, TOO_SMALL
@@ -291,7 +291,7 @@ def test_abilities_without_data_do_not_stop_the_others(tmp_path: Path) -> None:
     flight = preflight(tmp_path / "reports", data=str(tmp_path))
     flight.check()
     flight.assess("nli")
-    with pytest.raises(UnaskedError, match=r"sentiment cannot be asked: .* has no sst2\.jsonl"):
+    with pytest.raises(AbilityError, match=r"sentiment cannot be asked: .* has no sst2\.jsonl"):
         flight.assess("sentiment")
     assert set(flight.report().unasked) == {"sentiment"}
     assert [one.ability for one in flight.report().abilities] == ["nli"]
@@ -300,7 +300,7 @@ def test_abilities_without_data_do_not_stop_the_others(tmp_path: Path) -> None:
 def test_a_prompt_longer_than_the_context_is_reported(tmp_path: Path) -> None:
     write_lines(tmp_path / "rte.jsonl", [{**one, "sentence1": "Velden " * 600} for one in small_abilities()["rte"]])
     with pytest.raises(
-        UnaskedError, match=r"its longest prompt has \d+ tokens, but the context of pocket-gpt2 holds 512"
+        AbilityError, match=r"its longest prompt has \d+ tokens, but the context of pocket-gpt2 holds 512"
     ):
         preflight(tmp_path / "reports", data=str(tmp_path)).assess("nli")
 

@@ -7,7 +7,7 @@ from audit.abilities.contract import Answer, Item, Row, Score
 from audit.abilities.gu2024 import with_raw_columns
 from audit.abilities.readings.words import squad_normalized
 from audit.engine import Decoding
-from audit.errors import UnaskedError
+from audit.errors import AbilityError
 
 _PASSAGE_COLUMNS = ("document", "passage", "output")
 
@@ -49,12 +49,12 @@ class OpenQA(open_qa.OpenQA):
 def _passage(row: Row, key: str) -> str:
     column = next((column for column in _PASSAGE_COLUMNS if column in row), None)
     if column is None:
-        raise UnaskedError(
+        raise AbilityError(
             f"row {key} has no column 'document' or 'passage', which open_qa needs in the protocol gu2024; "
             "add one, or use --protocol standard"
         )
     value = row[column]
     first = value[0] if isinstance(value, Sequence) and not isinstance(value, str) and len(value) else value
     if not isinstance(first, str) or not first.strip():
-        raise UnaskedError(f"row {key} has {value!r} in column {column!r}; give a passage that is not empty")
+        raise AbilityError(f"row {key} has {value!r} in column {column!r}; give a passage that is not empty")
     return first

@@ -12,7 +12,7 @@ from audit.abilities import ABILITIES, PROTOCOLS, load_ability
 from audit.abilities.contract import Row, items_of
 from audit.abilities.data.sources import FolderSource, items
 from audit.abilities.presentation import AbilityWrapper
-from audit.errors import AuditError, UnaskedError
+from audit.errors import AbilityError, AuditError
 from tests.abilities.data.test_real_slices import REAL
 from tests.abilities.gu2024.test_rules import ROWS, SENTENCE
 from tests.small_audit import abilities, write_lines
@@ -86,7 +86,7 @@ def test_every_real_row_has_a_prompt_and_its_gold_is_right(name: str) -> None:
 @needs_slices
 def test_real_nq_rows_need_a_passage_and_their_golds_are_found() -> None:
     ability = load_ability("open_qa", "gu2024")
-    with pytest.raises(UnaskedError, match="no column 'document' or 'passage'"):
+    with pytest.raises(AbilityError, match="no column 'document' or 'passage'"):
         items(ability, FolderSource(REAL), None, 0)
     rows: list[Row] = list(FolderSource(REAL).rows("open_qa"))
     for number, row in enumerate(rows):

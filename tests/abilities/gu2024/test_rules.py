@@ -4,7 +4,7 @@ import pytest
 
 from audit.abilities import load_ability
 from audit.abilities.contract import Row, Score, items_of
-from audit.errors import AuditError, UnaskedError
+from audit.errors import AbilityError, AuditError
 
 ROWS: dict[str, Row] = {
     "reasoning": {"question": "How many?", "answer": "1 + 4 = 5\n#### 5"},
@@ -92,7 +92,7 @@ def test_a_summary_is_not_cut() -> None:
 
 def test_a_missing_passage_gives_an_error_of_one_sentence() -> None:
     ability = load_ability("open_qa", "gu2024")
-    with pytest.raises(UnaskedError, match=r"row open_qa/3 has no column 'document' or 'passage'.*--protocol standard"):
+    with pytest.raises(AbilityError, match=r"row open_qa/3 has no column 'document' or 'passage'.*--protocol standard"):
         ability.item({"question": "who", "answer": ["x"]}, "open_qa/3")
     for empty in ("", [], None, [" "]):
         with pytest.raises(AuditError, match="in column 'document'; give a passage"):
