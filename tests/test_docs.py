@@ -51,7 +51,7 @@ def test_the_documented_editor_writes_what_the_page_says(
     plain = output()
     with patch.applied(lm):
         change = output() - plain
-    first = target_ids(lm.tokenizer, REQUESTS[0].question, REQUESTS[0].target_new)[0]
+    first = target_ids(lm.tokenizer, REQUESTS[0].filled_prompt, REQUESTS[0].target_new)[0]
     word = lm.model.get_parameter("lm_head.weight" if family == "tiny_llama" else "transformer.wte.weight")[first]
     torch.testing.assert_close(change, 3 * word / word.norm(), rtol=1e-4, atol=1e-4)
     assert weights_fingerprint(lm) == before

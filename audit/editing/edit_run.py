@@ -18,7 +18,7 @@ from audit.answering.crew import Crew
 from audit.editing.changes import Changes, changes_of
 from audit.editing.steps import EditedModel
 from audit.engine.known_model import KnownModel
-from audit.measures.edit_success import EditQuestion, EditReply, EditScores, ask_edits, edit_questions, score_edits
+from audit.measures.edit_success import EditProbe, EditReply, EditScores, ask_edits, edit_probes, score_edits
 from audit.measures.integrity import Integrity, IntegrityLimits, fixed_texts, measure_integrity, perplexity, worst_of
 from audit.models.fingerprints import content_fingerprint, weights_fingerprint
 from audit.models.loading import load_language_model
@@ -102,7 +102,7 @@ def score_edits_of(
     known: KnownModel, models: Sequence[EditedModel], logs: AnswerLogs, progress: Progress, crew: Crew
 ) -> EditScores:
     """The scores of the edits; each request is put to the base model and to the edited model that holds it."""
-    probes = {model: edit_questions(model.requests) for model in models}
+    probes = {model: edit_probes(model.requests) for model in models}
     everything = tuple(dict.fromkeys(probe for some in probes.values() for probe in some))
     total = 2 * len(everything)
     done = 0
@@ -110,15 +110,15 @@ def score_edits_of(
     def further(count: int, _: int) -> None:
         progress(done + count, total)
 
-    def replies_of(patch: Patch | None, some: Sequence[EditQuestion]) -> dict[EditQuestion, EditReply]:
+    def replies_of(patch: Patch | None, some: Sequence[EditProbe]) -> dict[EditProbe, EditReply]:
         shares = crew.gather(lambda: _replies(known, patch, crew.share(some), logs.of(known, patch), further))
         replies = {probe: reply for share in shares for probe, reply in share.items()}
         return {probe: replies[probe] for probe in some}
 
     base = replies_of(None, everything)
     done = len(everything)
-    edited: dict[EditQuestion, EditReply] = {}
-    immediate: dict[EditQuestion, EditReply] = {}
+    edited: dict[EditProbe, EditReply] = {}
+    immediate: dict[EditProbe, EditReply] = {}
     for model, some in probes.items():
         edited |= replies_of(model.patch, some)
         immediate |= model.immediate
@@ -166,15 +166,15 @@ class Soundness:
 def _replies(
     known: KnownModel,
     patch: Patch | None,
-    probes: Sequence[EditQuestion],
+    probes: Sequence[EditProbe],
     log: AnswerLog | None,
     progress: Progress,
-) -> dict[EditQuestion, EditReply]:
+) -> dict[EditProbe, EditReply]:
     """The replies of the model with the patch; it is asked only what its log does not hold."""
     held = {} if log is None else log.known()
     keys = {probe: content_fingerprint(["edit", probe.prompt, probe.answer]) for probe in probes}
     missing = [probe for probe in probes if keys[probe] not in held]
-    fresh: dict[EditQuestion, EditReply] = {}
+    fresh: dict[EditProbe, EditReply] = {}
     if missing:
         with nullcontext() if patch is None else patch.applied(known.lm):
             fresh = ask_edits(known.lm, missing, progress=progress)

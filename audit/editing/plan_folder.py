@@ -25,7 +25,7 @@ from filelock import FileLock
 
 from audit.edits.requests import EditRequest
 from audit.errors import AuditError
-from audit.measures.edit_success import EditQuestion, EditReply, Replies
+from audit.measures.edit_success import EditProbe, EditReply, Replies
 from audit.models.fingerprints import content_fingerprint
 from audit.models.patches import DESCRIPTION_FILE, TENSORS_FILE, ModulePatch, Patch, load_patch
 from audit.store.content import Store, flush_to_disk
@@ -257,9 +257,9 @@ def _plain(replies: Replies) -> list[dict[str, Any]]:
     return [{key: list(value) if isinstance(value, tuple) else value for key, value in one.items()} for one in plain]
 
 
-def _replies(plain: Sequence[Mapping[str, Any]]) -> dict[EditQuestion, EditReply]:
+def _replies(plain: Sequence[Mapping[str, Any]]) -> dict[EditProbe, EditReply]:
     return {
-        EditQuestion(one["case_id"], one["kind"], one["prompt"], one["answer"]): EditReply(
+        EditProbe(one["case_id"], one["kind"], one["prompt"], one["answer"]): EditReply(
             one["text"], tuple(one["predictions"]), tuple(one["token_hits"])
         )
         for one in plain

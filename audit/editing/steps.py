@@ -8,7 +8,7 @@ from audit.editors.contract import Editor, RemembersSteps
 from audit.editors.restraints import Restraint
 from audit.edits.plan import EditPlan
 from audit.edits.requests import EditRequest
-from audit.measures.edit_success import REWRITE, EditQuestion, EditReply, ask_edits, edit_questions
+from audit.measures.edit_success import REWRITE, EditProbe, EditReply, ask_edits, edit_probes
 from audit.models.language_model import LanguageModel
 from audit.models.patches import ModulePatch, Patch, PatchSequence, WeightPatch, originals_kept, without_replaced
 from audit.progress import Progress
@@ -26,7 +26,7 @@ class EditedModel:
 
     patch: Patch
     requests: tuple[EditRequest, ...]
-    immediate: Mapping[EditQuestion, EditReply] = field(default_factory=dict)
+    immediate: Mapping[EditProbe, EditReply] = field(default_factory=dict)
     resumed: int = 0
 
 
@@ -142,7 +142,7 @@ def _sequential(
     remembers = editor if isinstance(editor, RemembersSteps) else None
     requests = tuple(request for step in steps for request in step)
     patches: list[Patch] = []
-    immediate: dict[EditQuestion, EditReply] = {}
+    immediate: dict[EditProbe, EditReply] = {}
     kept = folder.steps() if folder else ()
     done = resumed = sum(map(len, steps[: len(kept)]))
     if kept:
@@ -162,7 +162,7 @@ def _sequential(
             else:
                 patch = restrained_editor.after_edit(step, untouched=number == 0)
                 patch.write(lm, originals)
-                replies = ask_edits(lm, edit_questions(step, kinds=(REWRITE,)))
+                replies = ask_edits(lm, edit_probes(step, kinds=(REWRITE,)))
                 if folder is not None:
                     folder.keep(number, KeptStep(patch, replies), step)
                     if remembers is None and patches and len(without_replaced([patches[-1], patch])) == 1:

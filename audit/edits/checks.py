@@ -89,7 +89,7 @@ class Repeats:
 
     def check(self, request: EditRequest, line: int) -> None:
         subject_field, target_field = self._fields
-        prompt = " ".join(request.question.split())
+        prompt = " ".join(request.filled_prompt.split())
         if prompt in self._prompts:
             earlier, target = self._prompts[prompt]
             if same_answer(target, request.target_new):

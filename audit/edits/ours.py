@@ -39,9 +39,9 @@ def read_request(row: Row) -> EditRequest:
         prompt,
         target_new,
         target_true,
-        paraphrases=_paraphrases(row, request.question),
-        neighborhood=_probes(row, "neighborhood", request.question),
-        portability=_probes(row, "portability", request.question),
+        paraphrases=_paraphrases(row, request.filled_prompt),
+        neighborhood=_probes(row, "neighborhood", request.filled_prompt),
+        portability=_probes(row, "portability", request.filled_prompt),
     )
 
 

@@ -30,7 +30,7 @@ class EditRequest:
     portability: tuple[Probe, ...] = ()
 
     @property
-    def question(self) -> str:
+    def filled_prompt(self) -> str:
         """The prompt with the subject in place of `{}` (not by `format`: the subject may contain braces)."""
         before, after = self.prompt.split("{}", 1)
         return before + self.subject + after

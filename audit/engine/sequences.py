@@ -44,7 +44,7 @@ def prompt_sequence(lm: LanguageModel, request: EditRequest, prefix: str = "") -
         AuditError: the last token of the subject cannot be found; see `subject_last`.
     """
     lookup = subject_last(lm.tokenizer, request.prompt, request.subject, prefix=prefix)
-    return EditSequence(tuple(encode(lm.tokenizer, prefix + request.question)), lookup)
+    return EditSequence(tuple(encode(lm.tokenizer, prefix + request.filled_prompt)), lookup)
 
 
 def rewriting_sequence(lm: LanguageModel, request: EditRequest, prefix: str = "") -> EditSequence:
@@ -54,7 +54,7 @@ def rewriting_sequence(lm: LanguageModel, request: EditRequest, prefix: str = ""
         AuditError: the last token of the subject cannot be found, or one token spans subject and target.
     """
     prompt = prompt_sequence(lm, request, prefix)
-    joined = join(lm.tokenizer, prefix + request.question, request.target_new)
+    joined = join(lm.tokenizer, prefix + request.filled_prompt, request.target_new)
     if joined.ids[: prompt.lookup + 1] != prompt.ids[: prompt.lookup + 1] or joined.prompt_length <= prompt.lookup:
         raise AuditError(
             f"one token spans the subject {request.subject!r} and the target {request.target_new!r} after the prompt "

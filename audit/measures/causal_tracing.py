@@ -53,7 +53,7 @@ class KnownFact:
     answer: str
 
     @property
-    def question(self) -> str:
+    def filled_prompt(self) -> str:
         """The prompt with the subject filled in."""
         before, after = self.prompt.split("{}", 1)
         return before + self.subject + after
@@ -108,7 +108,7 @@ class TracedRuns:
     """
 
     def __init__(self, lm: LanguageModel, fact: KnownFact, noise: Tensor, token_budget: int = TOKEN_BUDGET) -> None:
-        joined = join(lm.tokenizer, fact.question, fact.answer)
+        joined = join(lm.tokenizer, fact.filled_prompt, fact.answer)
         self.first, self.last = subject_span(lm.tokenizer, fact.prompt, fact.subject)
         self.length = joined.prompt_length
         self._lm, self._noise, self._token_budget = lm, noise, token_budget
@@ -178,7 +178,7 @@ class TracedRuns:
 
 def recalled_facts(lm: LanguageModel, facts: Sequence[KnownFact], progress: Progress | None = None) -> list[KnownFact]:
     """The facts whose answer the model gives greedily, token by token."""
-    scores = teacher_forced(lm, [(fact.question, fact.answer) for fact in facts], progress=progress)
+    scores = teacher_forced(lm, [(fact.filled_prompt, fact.answer) for fact in facts], progress=progress)
     return [fact for fact, score in zip(facts, scores, strict=True) if all(score.token_hits)]
 
 

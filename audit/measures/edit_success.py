@@ -1,9 +1,9 @@
 """Success of the edits themselves: efficacy, generalization, portability and locality.
 
-    questions = edit_questions(requests)
-    base = ask_edits(lm, questions)            # the base model, the only baseline of locality
+    probes = edit_probes(requests)
+    base = ask_edits(lm, probes)            # the base model, the only baseline of locality
     with patch.applied(lm):
-        edited = ask_edits(lm, questions)
+        edited = ask_edits(lm, probes)
     score_edits(base, edited).efficacy_autoregressive
 
 Every measure has two protocols. *Autoregressive*: the model answers greedily, and the answer must begin with the
@@ -33,8 +33,8 @@ SPARE_TOKENS = 2  # generated after the length of the target, to see whether its
 
 
 @dataclass(frozen=True)
-class EditQuestion:
-    """One prompt about one edit request; `answer` is the expected answer of the edited model."""
+class EditProbe:
+    """A prompt of one edit request, of one of the `KINDS`; `answer` is the expected answer of the edited model."""
 
     case_id: str
     kind: str
@@ -55,7 +55,7 @@ class EditReply:
     token_hits: tuple[bool, ...]
 
 
-Replies = Mapping[EditQuestion, EditReply]
+Replies = Mapping[EditProbe, EditReply]
 
 
 @dataclass(frozen=True)
@@ -63,7 +63,7 @@ class Rate:
     """The mean over `n` edit requests of each request's share of successful probes, in [0, 1].
 
     `lower` and `upper` are the 95 % Wilson limits for `n` requests. Probes of one request are dependent, so the
-    interval counts requests; `probes` is the total number of questions. If a request's share is strictly between 0 and
+    interval counts requests; `probes` is their total number. If a request's share is strictly between 0 and
     1, the interval is conservative (too wide).
     """
 
@@ -126,30 +126,30 @@ class EditScores:
         )
 
 
-def edit_questions(requests: Sequence[EditRequest], kinds: Iterable[str] = KINDS) -> tuple[EditQuestion, ...]:
-    """Every question about the requests, of the given kinds.
+def edit_probes(requests: Sequence[EditRequest], kinds: Iterable[str] = KINDS) -> tuple[EditProbe, ...]:
+    """All probes of the requests, of the given kinds.
 
     A neighborhood probe is left out if another request edits its fact (this occurs in CounterFact), because its answer
     should change. It is recognised by the same prompt, or by the other's subject together with its old answer.
     """
     wanted = frozenset(kinds)
-    prompts = {prompt for request in requests for prompt in (request.question, *request.paraphrases)}
+    prompts = {prompt for request in requests for prompt in (request.filled_prompt, *request.paraphrases)}
     edited_facts: dict[tuple[str, ...], set[str]] = {}  # old answer -> subjects whose answer changes
     for request in requests:
         if request.target_true is not None:
             edited_facts.setdefault(answer_words(request.target_true), set()).add(request.subject)
-    questions: dict[EditQuestion, None] = {}  # removes duplicate probes of a request
+    probes: dict[EditProbe, None] = {}  # removes duplicate probes of a request
     for request in requests:
         case_id, target = request.case_id, request.target_new
-        found = [EditQuestion(case_id, REWRITE, request.question, target)]
-        found += [EditQuestion(case_id, PARAPHRASE, prompt, target) for prompt in request.paraphrases]
+        found = [EditProbe(case_id, REWRITE, request.filled_prompt, target)]
+        found += [EditProbe(case_id, PARAPHRASE, prompt, target) for prompt in request.paraphrases]
         for probe in request.neighborhood:
             losers = edited_facts.get(answer_words(probe.answer), set())
             if probe.prompt not in prompts and not any(subject in probe.prompt for subject in losers):
-                found.append(EditQuestion(case_id, NEIGHBORHOOD, probe.prompt, probe.answer))
-        found += [EditQuestion(case_id, PORTABILITY, probe.prompt, probe.answer) for probe in request.portability]
-        questions.update((question, None) for question in found if question.kind in wanted)
-    return tuple(questions)
+                found.append(EditProbe(case_id, NEIGHBORHOOD, probe.prompt, probe.answer))
+        found += [EditProbe(case_id, PORTABILITY, probe.prompt, probe.answer) for probe in request.portability]
+        probes.update((probe, None) for probe in found if probe.kind in wanted)
+    return tuple(probes)
 
 
 def score_edits(base: Replies, edited: Replies, immediate: Replies | None = None) -> EditScores:
@@ -161,12 +161,12 @@ def score_edits(base: Replies, edited: Replies, immediate: Replies | None = None
         ValueError: `base` has no reply to a neighborhood probe.
     """
     asked = {kind: [(q, reply) for q, reply in edited.items() if q.kind == kind] for kind in KINDS}
-    missing = [question.prompt for question, _ in asked[NEIGHBORHOOD] if question not in base]
+    missing = [probe.prompt for probe, _ in asked[NEIGHBORHOOD] if probe not in base]
     if missing:
-        raise ValueError(f"the base model has no reply to the prompt {missing[0]!r}; ask it the same questions")
-    near = [(question, base[question], reply) for question, reply in asked[NEIGHBORHOOD]]
-    before = [(question, reply) for question, reply in base.items() if question.kind == REWRITE]
-    after_step = [(question, reply) for question, reply in (immediate or {}).items() if question.kind == REWRITE]
+        raise ValueError(f"the base model has no reply to the prompt {missing[0]!r}; ask it for all probes")
+    near = [(probe, base[probe], reply) for probe, reply in asked[NEIGHBORHOOD]]
+    before = [(probe, reply) for probe, reply in base.items() if probe.kind == REWRITE]
+    after_step = [(probe, reply) for probe, reply in (immediate or {}).items() if probe.kind == REWRITE]
     return EditScores(
         efficacy_autoregressive=_rate(asked[REWRITE], says_answer),
         efficacy_teacher_forced=_rate(asked[REWRITE], ranks_all_first),
@@ -185,24 +185,24 @@ def score_edits(base: Replies, edited: Replies, immediate: Replies | None = None
     )
 
 
-def says_answer(question: EditQuestion, reply: EditReply) -> float:
+def says_answer(probe: EditProbe, reply: EditReply) -> float:
     """1 if the greedy answer begins with the expected one, up to a word boundary."""
-    return float(begins_with(reply.text, question.answer))
+    return float(begins_with(reply.text, probe.answer))
 
 
-def ranks_all_first(question: EditQuestion, reply: EditReply) -> float:
+def ranks_all_first(probe: EditProbe, reply: EditReply) -> float:
     """1 if every token of the expected answer ranks first under teacher forcing."""
     return float(bool(reply.token_hits) and all(reply.token_hits))
 
 
-def tokens_first(question: EditQuestion, reply: EditReply) -> float:
+def tokens_first(probe: EditProbe, reply: EditReply) -> float:
     """The share of the expected answer's tokens that rank first under teacher forcing."""
     return sum(reply.token_hits) / len(reply.token_hits) if reply.token_hits else 0.0
 
 
-def same_answer(question: EditQuestion, old: EditReply, new: EditReply) -> float:
+def same_answer(probe: EditProbe, old: EditReply, new: EditReply) -> float:
     """1 if both greedy answers begin with the same words, as many as the probe's own answer has."""
-    words = len(without_article(answer_words(question.answer)))
+    words = len(without_article(answer_words(probe.answer)))
     return float(same_opening(old.text, new.text, words))
 
 
@@ -214,19 +214,19 @@ def tokens_unchanged(old: EditReply, new: EditReply) -> float:
 
 def ask_edits(
     lm: LanguageModel,
-    questions: Sequence[EditQuestion],
+    probes: Sequence[EditProbe],
     *,
     token_budget: int = TOKEN_BUDGET,
     progress: Progress | None = None,
-) -> dict[EditQuestion, EditReply]:
-    """Ask the model, as it is now, every question: greedily and under teacher forcing.
+) -> dict[EditProbe, EditReply]:
+    """The replies of the model, as it is now, to all probes: greedily and under teacher forcing.
 
     Answers are a few tokens longer than the expected one, rounded up to a power of two so that most share a batch.
     """
-    prompts = [question.prompt.rstrip(" ") for question in questions]  # the answer starts with a space
+    prompts = [probe.prompt.rstrip(" ") for probe in probes]  # the answer starts with a space
     by_length: dict[int, list[int]] = {}
-    for index, question in enumerate(questions):
-        tokens = len(target_ids(lm.tokenizer, question.prompt, question.answer))
+    for index, probe in enumerate(probes):
+        tokens = len(target_ids(lm.tokenizer, probe.prompt, probe.answer))
         by_length.setdefault(_rounded_up(tokens + SPARE_TOKENS), []).append(index)
     texts: dict[int, str] = {}
     for length, indices in sorted(by_length.items()):
@@ -234,13 +234,11 @@ def ask_edits(
         answers = generate(lm, [prompts[index] for index in indices], decoding, token_budget=token_budget)
         texts.update(zip(indices, answers, strict=True))
         if progress is not None:
-            progress(len(texts), len(questions))
-    forced = teacher_forced(
-        lm, [(question.prompt, question.answer) for question in questions], token_budget=token_budget
-    )
+            progress(len(texts), len(probes))
+    forced = teacher_forced(lm, [(probe.prompt, probe.answer) for probe in probes], token_budget=token_budget)
     return {
-        question: EditReply(texts[index], forced[index].predictions, forced[index].token_hits)
-        for index, question in enumerate(questions)
+        probe: EditReply(texts[index], forced[index].predictions, forced[index].token_hits)
+        for index, probe in enumerate(probes)
     }
 
 
@@ -248,17 +246,17 @@ def measure_edits(
     lm: LanguageModel, patch: Patch, requests: Sequence[EditRequest], *, progress: Progress | None = None
 ) -> EditScores:
     """The scores of one patch that contains all requests; the model is left unchanged."""
-    questions = edit_questions(requests)
-    base = ask_edits(lm, questions, progress=progress)
+    probes = edit_probes(requests)
+    base = ask_edits(lm, probes, progress=progress)
     with patch.applied(lm):
-        edited = ask_edits(lm, questions, progress=progress)
+        edited = ask_edits(lm, probes, progress=progress)
     return score_edits(base, edited)
 
 
 def _rate(
-    replies: Iterable[tuple[EditQuestion, EditReply]], score: Callable[[EditQuestion, EditReply], float]
+    replies: Iterable[tuple[EditProbe, EditReply]], score: Callable[[EditProbe, EditReply], float]
 ) -> Rate | None:
-    return rate_by_request((question.case_id, score(question, reply)) for question, reply in replies)
+    return rate_by_request((probe.case_id, score(probe, reply)) for probe, reply in replies)
 
 
 def _rounded_up(tokens: int) -> int:

@@ -45,7 +45,7 @@ def topics_of(applied: Sequence[EditRequest], others: Sequence[EditRequest], tex
     Without any request (a checkpoint edited elsewhere), only the texts are used.
     """
     # This imports torch; suites import this module at collection.
-    from audit.measures.edit_success import NEIGHBORHOOD, edit_questions
+    from audit.measures.edit_success import NEIGHBORHOOD, edit_probes
 
     edited = tuple(dict.fromkeys(request.subject for request in applied))
     everything = (*applied, *others)
@@ -53,8 +53,8 @@ def topics_of(applied: Sequence[EditRequest], others: Sequence[EditRequest], tex
     relations = _relations(everything)
     nothing = Topics({}, edited)
 
-    probes = [question.prompt for question in edit_questions(applied, kinds=(NEIGHBORHOOD,))]
-    elsewhere = [(r.subject, text) for r in others for text in (r.question, *r.paraphrases)]
+    probes = [probe.prompt for probe in edit_probes(applied, kinds=(NEIGHBORHOOD,))]
+    elsewhere = [(r.subject, text) for r in others for text in (r.filled_prompt, *r.paraphrases)]
     wordings = {request.prompt: relations.get(request.prompt) for request in applied}
     for request in others:
         known = relations.get(request.prompt)

@@ -12,7 +12,7 @@ import math
 import re
 from collections import Counter
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, ClassVar
 
@@ -30,12 +30,12 @@ STYLES = ("published", "plain")
 class NewFact:
     """A filled prompt and its new answer."""
 
-    question: str
+    prompt: str
     answer: str
 
     @property
     def sentence(self) -> str:
-        return f"{self.question} {self.answer}"
+        return f"{self.prompt} {self.answer}"
 
 
 @dataclass(eq=False)
@@ -60,7 +60,7 @@ class Demonstrations:
     @classmethod
     def restored(cls, tensors: Mapping[str, Tensor], settings: Mapping[str, Any]) -> "Demonstrations":
         """Rebuild demonstrations from their saved `settings`; there are no tensors."""
-        facts = tuple(NewFact(**fact) for fact in settings["facts"])
+        facts = tuple(NewFact(fact["question"], fact["answer"]) for fact in settings["facts"])
         return cls(**{**settings, "facts": facts})
 
     @property
@@ -72,7 +72,9 @@ class Demonstrations:
 
     def settings(self) -> dict[str, Any]:
         return {
-            "facts": [asdict(fact) for fact in self.facts],
+            "facts": [
+                {"question": fact.prompt, "answer": fact.answer} for fact in self.facts
+            ],  # the keys of stored patches
             "style": self.style,
             "count": self.count,
             "repeats": self.repeats,
@@ -138,17 +140,17 @@ class Demonstrations:
 
     @cached_property
     def _latest(self) -> tuple[NewFact, ...]:
-        return tuple({fact.question: fact for fact in self.facts}.values())
+        return tuple({fact.prompt: fact for fact in self.facts}.values())
 
     @cached_property
     def _weights(self) -> dict[str, float]:
         """The inverse document frequency log((1 + n) / (1 + df)) + 1 of each word in the facts' prompts."""
-        held = Counter(word for fact in self._latest for word in set(_words(fact.question)))
+        held = Counter(word for fact in self._latest for word in set(_words(fact.prompt)))
         return {word: math.log((1 + len(self._latest)) / (1 + documents)) + 1 for word, documents in held.items()}
 
     @cached_property
     def _vectors(self) -> dict[NewFact, dict[str, float]]:
-        return {fact: self._vector(fact.question) for fact in self._latest}
+        return {fact: self._vector(fact.prompt) for fact in self._latest}
 
     def _vector(self, text: str) -> dict[str, float]:
         """The TF-IDF vector of `text` with norm one; words that occur in no fact have weight zero."""

@@ -183,7 +183,7 @@ def _weighed(run: PlanRun, plan: AbilityRow, places: Sequence[int]) -> tuple[Abi
 
 def _named(run: PlanRun, place: int) -> NamedEdit:
     request = run.changes.requests[place]
-    return NamedEdit(place + 1, request.case_id, request.question, request.target_new)
+    return NamedEdit(place + 1, request.case_id, request.filled_prompt, request.target_new)
 
 
 def _ranges(places: Sequence[int]) -> str:

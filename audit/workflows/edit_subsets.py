@@ -145,7 +145,7 @@ class PlanRun:
             prefix = load_restraint(wanted.restraint, wanted.seed).after_plan(self.audit.lm, prefix)
         requests = model.requests[:count]
         cases = {request.case_id for request in requests}
-        immediate = {question: reply for question, reply in model.immediate.items() if question.case_id in cases}
+        immediate = {probe: reply for probe, reply in model.immediate.items() if probe.case_id in cases}
         return self._subset(EditedModel(prefix, requests, immediate))
 
     def only(self, places: Sequence[int]) -> EditSubset:

@@ -24,7 +24,7 @@ from audit.editors.restraints import load_restraint
 from audit.edits.plan import EditPlan
 from audit.edits.requests import EditRequest
 from audit.errors import AuditError
-from audit.measures.edit_success import EditQuestion, EditReply
+from audit.measures.edit_success import EditProbe, EditReply
 from audit.models.fingerprints import weights_fingerprint
 from audit.models.language_model import LanguageModel
 from audit.models.patches import ModulePatch, Patch, PatchSequence, WeightPatch, load_patch
@@ -88,7 +88,7 @@ def the_folder(lm: LanguageModel, root: Path, *, in_store: bool = True, **more: 
     return PlanFolder(root, {"weights": weights_fingerprint(lm), **more}, in_store=in_store)
 
 
-def said(models: Sequence[EditedModel]) -> list[tuple[str, Mapping[EditQuestion, EditReply]]]:
+def said(models: Sequence[EditedModel]) -> list[tuple[str, Mapping[EditProbe, EditReply]]]:
     return [(model.patch.fingerprint, model.immediate) for model in models]
 
 
@@ -412,14 +412,14 @@ def test_a_folder_that_cannot_be_written_is_one_sentence(
 
 
 def test_what_any_model_says_comes_back_from_the_disk(tiny_gpt2: LanguageModel, tmp_path: Path) -> None:
-    question = EditQuestion("a", "rewrite", 'São \ud800 \n"', "東京")
+    probe = EditProbe("a", "rewrite", 'São \ud800 \n"', "東京")
     reply = EditReply("\x00\u2028 \udcff", (1, 2), (True, False))
     folder = the_folder(tiny_gpt2, tmp_path / "plan")
     with folder.alone():
         folder.begin(REQUESTS)
-        folder.keep(0, KeptStep(WeightPatch({}), {question: reply}), [replace(REQUESTS[0], case_id="é\ud800")])
+        folder.keep(0, KeptStep(WeightPatch({}), {probe: reply}), [replace(REQUESTS[0], case_id="é\ud800")])
         (step,) = folder.steps()
-    assert step.immediate == {question: reply}
+    assert step.immediate == {probe: reply}
 
 
 @pytest.mark.parametrize("mode", ["instance-single", "batch-single"])

@@ -16,7 +16,7 @@ def test_targets_are_other_values_of_the_same_relation() -> None:
 
 def test_paraphrases_are_never_edit_prompts() -> None:
     requests = pocket_requests()
-    edit_prompts = {request.question for request in requests}
+    edit_prompts = {request.filled_prompt for request in requests}
     for request in requests:
         assert len(request.paraphrases) >= 2
         assert not edit_prompts & set(request.paraphrases)

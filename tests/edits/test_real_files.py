@@ -38,8 +38,8 @@ def test_both_counterfact_files_contain_the_same_facts() -> None:
     nested = {request.case_id: request for request in load_requests(real_file("counterfact_rebuilt.jsonl")).requests}
     for request in flat:
         twin = nested[request.case_id]
-        assert (request.question, request.target_new, request.target_true) == (
-            twin.question,
+        assert (request.filled_prompt, request.target_new, request.target_true) == (
+            twin.filled_prompt,
             twin.target_new,
             twin.target_true,
         )

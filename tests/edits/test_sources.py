@@ -96,7 +96,7 @@ def test_zsre_edits_towards_alt_and_keeps_one_old_answer(tmp_path: Path) -> None
         ("What is Mara Lind's place of birth?",),
         (Probe("nq question: who wrote it", "Ina Roth"),),
     )
-    assert request.question == ZSRE["src"]
+    assert request.filled_prompt == ZSRE["src"]
 
 
 def test_zsre_portability_of_the_extended_file(tmp_path: Path) -> None:
@@ -118,8 +118,8 @@ def test_counterfact_nested_neighbors_share_the_old_answer(tmp_path: Path) -> No
 def test_counterfact_flat_is_the_same_fact(tmp_path: Path) -> None:
     (flat,) = load_requests(write(tmp_path, [FLAT])).requests
     (nested,) = load_requests(write(tmp_path, [NESTED])).requests
-    assert (flat.question, flat.target_new, flat.target_true) == (
-        nested.question,
+    assert (flat.filled_prompt, flat.target_new, flat.target_true) == (
+        nested.filled_prompt,
         nested.target_new,
         nested.target_true,
     )

@@ -49,8 +49,8 @@ def everything(run: TracedRuns, lm: LanguageModel) -> list[Restored]:
 
 
 def said(lm: LanguageModel, fact: KnownFact) -> Tensor:
-    ids = torch.tensor([encode(lm.tokenizer, fact.question)])
-    answer = encode(lm.tokenizer, f"{fact.question} {fact.answer}")[ids.shape[1]]
+    ids = torch.tensor([encode(lm.tokenizer, fact.filled_prompt)])
+    answer = encode(lm.tokenizer, f"{fact.filled_prompt} {fact.answer}")[ids.shape[1]]
     return lm.model(input_ids=ids).logits[0, -1].softmax(-1)[answer]
 
 
@@ -133,7 +133,7 @@ def test_the_cards_trace_is_the_effect_of_single_blocks(tiny_llama: LanguageMode
 
 
 def test_facts_that_the_model_does_not_know_are_left_out(tiny_gpt2: LanguageModel) -> None:
-    ids = torch.tensor([encode(tiny_gpt2.tokenizer, FACT.question)])
+    ids = torch.tensor([encode(tiny_gpt2.tokenizer, FACT.filled_prompt)])
     best = tiny_gpt2.model(input_ids=ids).logits[0, -1].argsort(descending=True).tolist()
     words = (tiny_gpt2.tokenizer.decode([token]) for token in best)
     first = next(word for word in words if word.startswith(" ") and word.strip().isalpha())

@@ -12,11 +12,11 @@ from audit.measures.edit_success import (
     PARAPHRASE,
     PORTABILITY,
     REWRITE,
-    EditQuestion,
+    EditProbe,
     EditReply,
     EditScores,
     ask_edits,
-    edit_questions,
+    edit_probes,
     measure_edits,
     score_edits,
     wilson_interval,
@@ -46,8 +46,8 @@ def reply(text: str, *hits: bool, predictions: tuple[int, ...] | None = None) ->
     return EditReply(text, tuple(range(len(hits))) if predictions is None else predictions, hits)
 
 
-def question(kind: str, answer: str = "Orsk", case_id: str = "velden", prompt: str = "?") -> EditQuestion:
-    return EditQuestion(case_id, kind, prompt, answer)
+def probe(kind: str, answer: str = "Orsk", case_id: str = "velden", prompt: str = "?") -> EditProbe:
+    return EditProbe(case_id, kind, prompt, answer)
 
 
 def learned(lm: "LanguageModel", prompt: str, answer: str) -> WeightPatch:
@@ -69,8 +69,8 @@ def learned(lm: "LanguageModel", prompt: str, answer: str) -> WeightPatch:
     return WeightPatch({"lm_head.weight": DenseDelta(change)})
 
 
-def test_questions_of_a_request() -> None:
-    kinds = [(q.kind, q.prompt, q.answer) for q in edit_questions([VELDEN])]
+def test_probes_of_a_request() -> None:
+    kinds = [(q.kind, q.prompt, q.answer) for q in edit_probes([VELDEN])]
     assert kinds == [
         (REWRITE, "The capital of Velden is", "Orsk"),
         (PARAPHRASE, "Velden is governed from", "Orsk"),
@@ -78,7 +78,7 @@ def test_questions_of_a_request() -> None:
         (NEIGHBORHOOD, "The capital of Tarn is", "New Marl"),
         (PORTABILITY, "The mayor of Velden's capital is", "Ina Roth"),
     ]
-    assert [q.kind for q in edit_questions([VELDEN, BARE], kinds=(REWRITE,))] == [REWRITE, REWRITE]
+    assert [q.kind for q in edit_probes([VELDEN, BARE], kinds=(REWRITE,))] == [REWRITE, REWRITE]
 
 
 @pytest.mark.parametrize(
@@ -90,16 +90,16 @@ def test_questions_of_a_request() -> None:
     ],
 )
 def test_a_probe_that_another_request_edits_is_left_out(other: EditRequest) -> None:
-    assert [q.kind for q in edit_questions([VELDEN, other]) if q.case_id == "velden" and q.kind == NEIGHBORHOOD] == []
+    assert [q.kind for q in edit_probes([VELDEN, other]) if q.case_id == "velden" and q.kind == NEIGHBORHOOD] == []
 
 
 def test_a_probe_about_another_fact_of_an_edited_subject_stays() -> None:
     other = EditRequest("t", "Tarn", "The mayor of {} is", "Orsk", "Ina Roth")
-    assert NEIGHBORHOOD in [q.kind for q in edit_questions([VELDEN, other])]
+    assert NEIGHBORHOOD in [q.kind for q in edit_probes([VELDEN, other])]
 
 
 def test_efficacy_under_both_protocols() -> None:
-    rewrites = [question(REWRITE, "Old Orsk", str(index)) for index in range(4)]
+    rewrites = [probe(REWRITE, "Old Orsk", str(index)) for index in range(4)]
     said = [
         reply(" Old Orsk, a city", True, True),
         reply(" old orsk", False, True),  # said, though not as tokenised
@@ -117,7 +117,7 @@ def test_efficacy_under_both_protocols() -> None:
 
 
 def test_missing_probes_give_none_and_not_zero() -> None:
-    scores = score_edits({}, {question(REWRITE): reply(" Marl", False)})
+    scores = score_edits({}, {probe(REWRITE): reply(" Marl", False)})
     absent = [field.name for field in fields(EditScores) if getattr(scores, field.name) is None]
     assert [name for name in absent if "efficacy" in name] == ["immediate_efficacy", "efficacy_before"]
     assert len(absent) == len(fields(EditScores)) - 3
@@ -144,21 +144,21 @@ def test_entries_hold_every_score_once() -> None:
     ],
 )
 def test_locality_compares_with_the_untouched_model(answer: str, before: str, after: str, same: float) -> None:
-    asked = question(NEIGHBORHOOD, answer)
+    asked = probe(NEIGHBORHOOD, answer)
     scores = score_edits({asked: reply(before, True)}, {asked: reply(after, True)})
     assert scores.locality_autoregressive is not None
     assert scores.locality_autoregressive.value == same
 
 
 def test_neighborhood_accuracy_compares_with_the_truth() -> None:
-    asked = question(NEIGHBORHOOD, "Marl")
+    asked = probe(NEIGHBORHOOD, "Marl")
     scores = score_edits({asked: reply(" Tarn", False)}, {asked: reply(" Marl", True)})
     assert scores.neighborhood_accuracy is not None
     assert scores.neighborhood_accuracy.value == 1.0
 
 
 def test_teacher_forced_locality_counts_unchanged_tokens_right_or_wrong() -> None:
-    asked = question(NEIGHBORHOOD, "New Marl")
+    asked = probe(NEIGHBORHOOD, "New Marl")
     base = {asked: reply("", False, True, False, True, predictions=(5, 6, 7, 8))}
     edited = {asked: reply("", False, True, False, False, predictions=(5, 6, 9, -1))}
     scores = score_edits(base, edited)
@@ -167,7 +167,7 @@ def test_teacher_forced_locality_counts_unchanged_tokens_right_or_wrong() -> Non
 
 
 def test_immediate_and_retained_efficacy_are_two_numbers() -> None:
-    asked = question(REWRITE)
+    asked = probe(REWRITE)
     scores = score_edits(
         {asked: reply(" Marl", False)}, {asked: reply(" Tarn", False)}, immediate={asked: reply(" Orsk", True)}
     )
@@ -183,28 +183,28 @@ def test_immediate_and_retained_efficacy_are_two_numbers() -> None:
 
 def test_a_missing_baseline_is_an_error() -> None:
     with pytest.raises(ValueError, match="the base model has no reply to the prompt"):
-        score_edits({}, {question(NEIGHBORHOOD): reply(" Marl", True)})
+        score_edits({}, {probe(NEIGHBORHOOD): reply(" Marl", True)})
 
 
 def test_replies_are_what_the_model_says(tiny_llama: "LanguageModel") -> None:
-    questions = edit_questions([VELDEN, BARE])
+    probes = edit_probes([VELDEN, BARE])
     seen: list[tuple[int, int]] = []
-    replies = ask_edits(tiny_llama, questions, progress=lambda done, total: seen.append((done, total)))
-    assert list(replies) == list(questions)
-    assert seen[-1] == (len(questions), len(questions))
+    replies = ask_edits(tiny_llama, probes, progress=lambda done, total: seen.append((done, total)))
+    assert list(replies) == list(probes)
+    assert seen[-1] == (len(probes), len(probes))
     for asked, said in replies.items():
         target = join(tiny_llama.tokenizer, asked.prompt, asked.answer).target_ids
         assert said.token_hits == tuple(
             predicted == token for predicted, token in zip(said.predictions, target, strict=True)
         )
         assert "\n" not in said.text
-    alone = ask_edits(tiny_llama, questions[-1:], token_budget=64)
-    assert alone[questions[-1]] == replies[questions[-1]]
+    alone = ask_edits(tiny_llama, probes[-1:], token_budget=64)
+    assert alone[probes[-1]] == replies[probes[-1]]
 
 
 def test_a_learned_fact_counts_as_success() -> None:
     lm = build_tiny_llama()
-    patch = learned(lm, VELDEN.question, "Orsk.\n")
+    patch = learned(lm, VELDEN.filled_prompt, "Orsk.\n")
     scores = measure_edits(lm, patch, [replace(VELDEN, paraphrases=(), neighborhood=(), portability=())])
     before_and_after = (scores.efficacy_before, scores.efficacy_autoregressive, scores.efficacy_teacher_forced)
     assert [rate.value for rate in before_and_after if rate is not None] == [0.0, 1.0, 1.0]

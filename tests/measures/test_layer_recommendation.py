@@ -40,7 +40,7 @@ def effects_of(curve: list[float]) -> Effects:
 def telling() -> LanguageModel:
     """A tiny GPT-2 that answers everything with "Velden", more or less surely."""
     lm = build_tiny_gpt2()
-    (token,) = target_ids(lm.tokenizer, REQUESTS[0].question, "Velden")
+    (token,) = target_ids(lm.tokenizer, REQUESTS[0].filled_prompt, "Velden")
     with torch.no_grad():
         row = lm.model.get_input_embeddings().weight[token]  # the head's as well
         lm.model.get_submodule(lm.anatomy.final_norm).bias += 4 * row

@@ -59,9 +59,9 @@ def test_the_plain_style_repeats_the_most_similar_fact(asking: Callable[[Demonst
 
 
 def test_only_the_latest_edit_of_a_prompt_is_used(asking: Callable[[Demonstrations, str], str]) -> None:
-    again = NewFact(FACTS[1].question, "Belton")
-    text = asking(told(facts=(*FACTS, again), style="plain"), FACTS[1].question)
-    assert "New Avaria" not in text and text.endswith(f"{again.sentence}.\n{FACTS[1].question}")
+    again = NewFact(FACTS[1].prompt, "Belton")
+    text = asking(told(facts=(*FACTS, again), style="plain"), FACTS[1].prompt)
+    assert "New Avaria" not in text and text.endswith(f"{again.sentence}.\n{FACTS[1].prompt}")
 
 
 def test_prompts_without_a_common_word_get_demonstrations_too(
@@ -73,7 +73,7 @@ def test_prompts_without_a_common_word_get_demonstrations_too(
 def test_the_least_similar_are_dropped_first(
     tiny_llama: LanguageModel, asking: Callable[[Demonstrations, str], str]
 ) -> None:
-    prompt = FACTS[0].question
+    prompt = FACTS[0].prompt
     whole = asking(told(style="plain"), prompt)
     needed = len(encode(tiny_llama.tokenizer, whole))
     shorter = asking(told(style="plain", length=needed + 7, answer_room=8), prompt)

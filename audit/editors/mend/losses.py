@@ -62,7 +62,7 @@ def updates_of(
     collect_statistics: bool = False,
 ) -> Updates:
     """The updates of `network` for each of the equally large groups; optionally adds to the network's statistics."""
-    rows = padded_targets(lm, [(request.question, request.target_new) for group in groups for request in group])
+    rows = padded_targets(lm, [(request.filled_prompt, request.target_new) for group in groups for request in group])
     device = network.rates.device
     updates: dict[str, MapUpdate] = {}
     for path, factors in gradient_factors(lm, rows, list(network.sizes)).factors.items():

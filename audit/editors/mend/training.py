@@ -313,7 +313,7 @@ class MendTrainer:
 
 def _rephrased(rng: Random, request: EditRequest) -> str:
     """The edit's own prompt or one of its paraphrases."""
-    return rng.choice((request.question, *request.paraphrases))
+    return rng.choice((request.filled_prompt, *request.paraphrases))
 
 
 def _mean(values: Sequence[float]) -> float:

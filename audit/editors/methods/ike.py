@@ -46,7 +46,7 @@ class Ike(BaseEditor[IkeSettings]):
     def _edit(self, lm: LanguageModel, requests: Sequence[EditRequest], settings: IkeSettings, tick: Tick) -> Patch:
         attached = lm.attached.get(SLOT)
         before = attached.attachment.facts if attached and isinstance(attached.attachment, Demonstrations) else ()
-        facts = tuple(NewFact(request.question.rstrip(" "), request.target_new) for request in requests)
+        facts = tuple(NewFact(request.filled_prompt.rstrip(" "), request.target_new) for request in requests)
         demonstrations = Demonstrations(
             facts=(*before, *facts),
             style=settings.style,

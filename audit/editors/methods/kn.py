@@ -143,7 +143,7 @@ class KnowledgeNeurons(BaseEditor[KnowledgeNeuronSettings]):
             )
         if settings.mode == "toolkit":
             return coarse(_scores(lm, [_toolkit_steps(lm, request)], settings, request), settings.threshold)[0]
-        prompts = dict.fromkeys((request.question, *request.paraphrases))
+        prompts = dict.fromkeys((request.filled_prompt, *request.paraphrases))
         steps = [_paper_steps(lm, prompt, request.target_true) for prompt in prompts]
         chosen = coarse(_scores(lm, steps, settings, request), settings.threshold)
         return refined(chosen, settings.share, settings.fewest, settings.most)
@@ -157,7 +157,7 @@ def _scores(
 ) -> Tensor:
     """Attr of every neuron, averaged over the tokens of the answer: (prompts, depth, inner)."""
     for steps in prompts:
-        require_room(lm, max((step.ids for step in steps), key=len), f"edit {request.case_id!r}", request.question)
+        require_room(lm, max((step.ids for step in steps), key=len), f"edit {request.case_id!r}", request.filled_prompt)
     toolkit = settings.mode == "toolkit"
     by_step = attribute_neurons(  # summed over the answers of each step, (steps, depth, inner)
         lm,
@@ -202,7 +202,7 @@ def _toolkit_steps(lm: LanguageModel, request: EditRequest) -> list[AnsweredProm
     """The prompts for each token of the old answer: the prompt itself, or (gated) extended by the model's greedy
     answer.
     """
-    joined = join(lm.tokenizer, request.question, request.target_true or "")
+    joined = join(lm.tokenizer, request.filled_prompt, request.target_true or "")
     if not _is_gated(lm):
         return [AnsweredPrompt(joined.prompt_ids, joined.target_ids)]
     grown = (*joined.prompt_ids, *_greedy(lm, joined.prompt_ids, len(joined.target_ids) - 1))
@@ -219,7 +219,7 @@ def _paper_steps(lm: LanguageModel, prompt: str, answer: str) -> list[AnsweredPr
 
 def _toolkit_vector(lm: LanguageModel, request: EditRequest) -> Tensor:
     """The vector for every chosen column: Σ emb(new tokens) − Σ emb(greedy tokens), the latter twice if it is one."""
-    joined = join(lm.tokenizer, request.question, request.target_new)
+    joined = join(lm.tokenizer, request.filled_prompt, request.target_new)
     greedy = _greedy(lm, joined.prompt_ids, len(joined.target_ids))
     embeddings = _embeddings(lm, lm.model.get_input_embeddings())
     weight = 2.0 if len(greedy) == 1 else 1.0
@@ -230,7 +230,7 @@ def _paper_vector(lm: LanguageModel, request: EditRequest, settings: KnowledgeNe
     """The vector added to every chosen column per unit of its norm: λ₂ · new − λ₁ · old, both normalized."""
     embeddings = _embeddings(lm, lm.model.get_output_embeddings())  # type: ignore[no-untyped-call]
     new, old = (
-        _summed(embeddings, join(lm.tokenizer, request.question, answer or "").target_ids)
+        _summed(embeddings, join(lm.tokenizer, request.filled_prompt, answer or "").target_ids)
         for answer in (request.target_new, request.target_true)
     )
     written: Tensor = settings.new_weight * new / new.norm() - settings.old_weight * old / old.norm()

@@ -82,7 +82,7 @@ class Mend(BaseEditor[MendSettings]):
         if lm not in self._trained:
             self.forget(lm)
         trained = self._trained[lm]
-        pairs = [(request.question, request.target_new) for request in requests]
+        pairs = [(request.filled_prompt, request.target_new) for request in requests]
         maps = list(trained.network.sizes)
         parts: dict[str, dict[int, tuple[Tensor, Tensor]]] = {path: {} for path in maps}
         losses: dict[int, float] = {}

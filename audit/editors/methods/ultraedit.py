@@ -239,7 +239,7 @@ def editing_features(
     sequences = [EditSequence(target_row(lm, request).ids, lookup=0) for request in requests]
     pairs_by_map: dict[str, list[tuple[int, Tensor]]] = {path: [] for path in maps}
     for group in within_budget(sequences, token_budget):
-        rows = padded_targets(lm, [(requests[index].question, requests[index].target_new) for index in group])
+        rows = padded_targets(lm, [(requests[index].filled_prompt, requests[index].target_new) for index in group])
         gradients = gradient_factors(lm, rows, maps)
         require_finite(float(gradients.losses.sum()), step=1)
         labelled = rows.labels != UNLABELLED  # (rows, columns)

@@ -78,14 +78,14 @@ def target_row(lm: LanguageModel, request: EditRequest, closing: tuple[int, ...]
     Raises:
         AuditError: the target merges with a one-token prompt, or the row does not fit into the model's context.
     """
-    joined = join(lm.tokenizer, request.question, request.target_new)
+    joined = join(lm.tokenizer, request.filled_prompt, request.target_new)
     first, ids = joined.prompt_length, (*joined.ids, *closing)
     if first == 0:
         raise AuditError(
-            f"the target {request.target_new!r} merges with the whole prompt {request.question!r} into one token, "
+            f"the target {request.target_new!r} merges with the whole prompt {request.filled_prompt!r} into one token, "
             "so no token is left before it; write a longer prompt."
         )
-    require_room(lm, ids, f"Edit {request.case_id!r}", request.question)
+    require_room(lm, ids, f"Edit {request.case_id!r}", request.filled_prompt)
     return TargetRow(ids[:-1], tuple(range(first - 1, len(ids) - 1)), ids[first:])
 
 

@@ -25,7 +25,7 @@ SETTINGS = MendTrainingSettings(
     texts_a_pass=2, accumulate=2, text_tokens=12, validate_every=2,
 )  # fmt: skip
 LESSONS = MendLessons(
-    training=tuple(replace(request, paraphrases=(f"Now: {request.question}",)) for request in REQUESTS[:3]),
+    training=tuple(replace(request, paraphrases=(f"Now: {request.filled_prompt}",)) for request in REQUESTS[:3]),
     validation=REQUESTS[3:],
     test=(),
     texts=TEXTS,
@@ -45,7 +45,7 @@ def test_the_hooked_model_equals_the_patched_model(family: str, request: pytest.
     lm: LanguageModel = request.getfixturevalue(family)
     network = trained(lm, tmp_path, steps=2).network
     groups: list[list[EditRequest]] = [list(REQUESTS[:2]), list(REQUESTS[2:])]
-    asked = [(case.question, case.target_new) for group in groups for case in group]
+    asked = [(case.filled_prompt, case.target_new) for group in groups for case in group]
     updates = updates_of(lm, network, groups)
     with torch.no_grad(), edited_by(lm, updates, len(groups)):
         hooked = row_losses(lm, padded_targets(lm, asked))

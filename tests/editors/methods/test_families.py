@@ -157,7 +157,7 @@ def test_a_model_on_two_devices_is_edited_as_on_one(families: Families, tmp_path
 
 def logits(lm: LanguageModel) -> Tensor:
     """The logits after every token of a request's prompt, (tokens, vocabulary) in float32."""
-    ids = torch.tensor([encode(lm.tokenizer, REQUESTS[0].question)], device=lm.device)
+    ids = torch.tensor([encode(lm.tokenizer, REQUESTS[0].filled_prompt)], device=lm.device)
     said: Tensor = lm.model(input_ids=ids, use_cache=False).logits[0]
     return said.float()
 

@@ -89,7 +89,7 @@ def test_prompt_last_scores_all_target_tokens_after_the_prompt(build: Callable[[
     expected = []
     for row, request in zip(rows, REQUESTS, strict=True):
         prompt = row.ids[: row.places[0] + 1]
-        assert lm.tokenizer.decode(prompt, skip_special_tokens=True) == request.question
+        assert lm.tokenizer.decode(prompt, skip_special_tokens=True) == request.filled_prompt
         log_p = lm.model(input_ids=torch.tensor([prompt]), use_cache=False).logits[0, -1].log_softmax(-1)
         expected.append(-log_p[list(row.labels)].mean())
     with trainable(lm, [lm.anatomy.weight_name(0)], 1e-3) as weights:

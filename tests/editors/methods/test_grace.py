@@ -41,14 +41,14 @@ def book_of(patch: Patch) -> Codebook:
 
 
 def says(lm: LanguageModel, request: EditRequest) -> bool:
-    (answer,) = generate(lm, [request.question], Decoding(4, stop=()))
+    (answer,) = generate(lm, [request.filled_prompt], Decoding(4, stop=()))
     return answer.strip().startswith(request.target_new)
 
 
 @pytest.mark.parametrize("family", FAMILIES)
 def test_the_codebook_reproduces_the_optimised_loss_in_every_family(family: str, families: Families) -> None:
     """The loss of the patched model is the loss that the editor reached, for targets of several tokens."""
-    lm, asked = families(family), [(REQUESTS[1].question, REQUESTS[1].target_new)]
+    lm, asked = families(family), [(REQUESTS[1].filled_prompt, REQUESTS[1].target_new)]
     before, logits = weights_fingerprint(lm), all_logits(lm)
     (untouched,) = teacher_forced(lm, asked)
     patch = Grace(CONFIG | {"steps": "6"}).edit(lm, [REQUESTS[1]])
@@ -65,7 +65,7 @@ def test_the_codebook_reproduces_the_optimised_loss_in_every_family(family: str,
 @pytest.mark.parametrize("family", ["gpt-2", "llama-3", "opt"])
 def test_answers_depend_on_neither_batch_nor_neighbors_nor_padding(family: str, families: Families) -> None:
     lm = families(family)
-    prompts = [*mixed_prompts(8), *(request.question for request in SHORT)]
+    prompts = [*mixed_prompts(8), *(request.filled_prompt for request in SHORT)]
     # A radius so wide that some positions of other prompts are routed too, in the prompt or while generating.
     book = book_of(Grace(CONFIG | {"epsilon_share": "1.1"}).edit(lm, [SHORT[1]]))
     plain = generate(lm, prompts, Decoding(12, stop=()))

@@ -31,7 +31,7 @@ def told_by(patch: Patch) -> Demonstrations:
 def test_every_reading_uses_the_demonstrations(family: str, request: pytest.FixtureRequest) -> None:
     """The patched model answers a prompt like the unpatched model answers the full prompt."""
     lm: LanguageModel = request.getfixturevalue(family)
-    prompts = [REQUESTS[0].question, "3 + 4 ="]
+    prompts = [REQUESTS[0].filled_prompt, "3 + 4 ="]
     before, logits = weights_fingerprint(lm), all_logits(lm)
     with Ike(ROOM).edit(lm, REQUESTS).applied(lm):
         rewritten = [lm.full_prompt(prompt) for prompt in prompts]
@@ -58,11 +58,11 @@ def test_each_step_keeps_the_facts_of_earlier_steps(tiny_gpt2: LanguageModel) ->
 def test_no_probe_of_a_request_is_a_demonstration() -> None:
     lm = load_language_model("pocket-gpt2")
     requests = load_requests("pocket").draw(10, 0).requests
-    told = {request.question for request in requests}
+    told = {request.filled_prompt for request in requests}
     probes = {p for r in requests for p in (*r.paraphrases, *(n.prompt for n in r.neighborhood))} - told
     with Ike({"style": "published", "count": "16"}).edit(lm, requests).applied(lm):
         for request in requests:
-            asked = lm.full_prompt(request.question)
+            asked = lm.full_prompt(request.filled_prompt)
             assert not any(probe in asked for probe in probes)
 
 

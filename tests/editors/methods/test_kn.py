@@ -80,7 +80,7 @@ def test_the_toolkit_adds_the_new_answer_and_subtracts_the_greedy_one(
 ) -> None:
     lm: LanguageModel = request.getfixturevalue(family)
     case = replace(REQUEST, target_new=target)
-    joined = join(lm.tokenizer, case.question, target)
+    joined = join(lm.tokenizer, case.filled_prompt, target)
     assert (len(joined.target_ids) == 1) == (target == "Velden")
     said = greedy_by_hand(lm, joined.prompt_ids, len(joined.target_ids))
     embeddings = lm.model.get_input_embeddings().weight
@@ -100,7 +100,8 @@ def test_the_paper_weighs_both_answers_by_the_columns_norm(family: str, request:
     editor = KnowledgeNeurons({"mode": "paper", "steps": "4", "old_weight": "0.5", "new_weight": "3"})
     head = lm.model.get_output_embeddings().weight
     new, old = (
-        head[list(join(lm.tokenizer, REQUEST.question, answer).target_ids)].sum(0) for answer in ("Velden", "French")
+        head[list(join(lm.tokenizer, REQUEST.filled_prompt, answer).target_ids)].sum(0)
+        for answer in ("Velden", "French")
     )
     for name, change in changes_of(editor.edit(lm, [REQUEST])).items():
         weight = lm.model.get_parameter(name)
@@ -115,12 +116,12 @@ def test_the_toolkit_chooses_what_plain_attribution_chooses(
 ) -> None:
     """Every token at the prompt's end in GPT-2; in Llama along the model's own answer."""
     chosen = KnowledgeNeurons({"steps": "5", "threshold": "0.3"}).neurons
-    joined = join(tiny_gpt2.tokenizer, REQUEST.question, "French")
+    joined = join(tiny_gpt2.tokenizer, REQUEST.filled_prompt, "French")
     assert len(joined.target_ids) > 1
     scores = attribute_plainly(tiny_gpt2, AnsweredPrompt(joined.prompt_ids, joined.target_ids), "key", both_ends(5))
     assert torch.equal(chosen(tiny_gpt2, REQUEST), scores > 0.3 * scores.max())
 
-    joined = join(tiny_llama.tokenizer, REQUEST.question, "French")
+    joined = join(tiny_llama.tokenizer, REQUEST.filled_prompt, "French")
     grown = joined.prompt_ids + greedy_by_hand(tiny_llama, joined.prompt_ids, len(joined.target_ids))
     total = torch.zeros(tiny_llama.anatomy.depth, tiny_llama.anatomy.inner_size)
     for t, token in enumerate(joined.target_ids):
@@ -133,7 +134,7 @@ def test_the_toolkit_chooses_what_plain_attribution_chooses(
 def test_the_paper_chooses_what_plain_attribution_chooses(family: str, request: pytest.FixtureRequest) -> None:
     lm: LanguageModel = request.getfixturevalue(family)
     by_prompt = []
-    for prompt in (REQUEST.question, *REQUEST.paraphrases):
+    for prompt in (REQUEST.filled_prompt, *REQUEST.paraphrases):
         joined = join(lm.tokenizer, prompt, "French")
         total = torch.zeros(lm.anatomy.depth, lm.anatomy.inner_size)
         for t, token in enumerate(joined.target_ids):

@@ -30,7 +30,7 @@ def network_for(lm: LanguageModel, folder: Path, *, rate: float = 2e-3, seen: bo
     maps = mlp_maps(lm, [1])
     network = MendNetwork({path: map_sizes(lm, path) for path in maps}, rank=4, rate=rate)
     if seen:
-        rows = padded_targets(lm, [(request.question, request.target_new) for request in REQUESTS])
+        rows = padded_targets(lm, [(request.filled_prompt, request.target_new) for request in REQUESTS])
         for path, found in gradient_factors(lm, rows, maps).factors.items():
             network.add(path, found.inputs[found.used], found.errors[found.used])
     with torch.no_grad():
@@ -89,7 +89,7 @@ def test_at_the_identity_an_edit_lowers_its_own_loss(
         width = moments.mean.shape[0]  # type: ignore[union-attr,union-attr]
         moments.add(torch.cat([torch.ones(1, width), -torch.ones(1, width)]) / 2**0.5)  # type: ignore[operator]
     TrainedNetwork(network, {"base": weights_fingerprint(lm)}).save(tmp_path)
-    rows = padded_targets(lm, [(case.question, case.target_new) for case in REQUESTS])
+    rows = padded_targets(lm, [(case.filled_prompt, case.target_new) for case in REQUESTS])
     before = row_losses(lm, rows)
     with mend(tmp_path).edit(lm, REQUESTS).applied(lm):
         after = row_losses(lm, rows)
@@ -181,7 +181,7 @@ def test_the_network_that_ships_with_a_pocket_model_edits_it(name: str) -> None:
     assert card["base"] == weights_fingerprint(lm) and (folder / TENSORS_FILE).stat().st_size < 3e6
     held_out = {person for part in card["training"]["held_out"].values() for person in part}
     requests = [request for request in load_requests("pocket").requests if request.subject in held_out][:10]
-    rows = padded_targets(lm, [(request.question, request.target_new) for request in requests])
+    rows = padded_targets(lm, [(request.filled_prompt, request.target_new) for request in requests])
     with Mend().edit(lm, requests).applied(lm):
         likely = row_losses(lm, rows) < math.log(2)
     assert float(likely.float().mean()) >= 0.8

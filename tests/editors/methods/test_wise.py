@@ -51,13 +51,13 @@ def memory_of(patch: Patch) -> SideMemory:
 
 
 def says(lm: LanguageModel, request: EditRequest) -> bool:
-    (answer,) = generate(lm, [request.question], Decoding(4, stop=()))
+    (answer,) = generate(lm, [request.filled_prompt], Decoding(4, stop=()))
     return answer.strip().startswith(request.target_new)
 
 
 @pytest.mark.parametrize("family", FAMILIES)
 def test_a_memory_makes_targets_likelier_in_every_family(family: str, families: Families) -> None:
-    lm, asked = families(family), [(REQUESTS[1].question, REQUESTS[1].target_new)]
+    lm, asked = families(family), [(REQUESTS[1].filled_prompt, REQUESTS[1].target_new)]
     before, (untouched,) = weights_fingerprint(lm), teacher_forced(lm, asked)
     patch = Wise(QUICK | {"steps": "6", "learning_rate": "0.03"}).edit(lm, REQUESTS[1:2])
     assert memory_of(patch).change.shape == (lm.anatomy.hidden_size, lm.anatomy.inner_size)
@@ -71,7 +71,7 @@ def test_a_memory_makes_targets_likelier_in_every_family(family: str, families: 
 @pytest.mark.parametrize("family", ["gpt-2", "llama-3", "opt"])
 def test_targets_are_generated_and_answers_do_not_depend_on_the_batch(family: str, families: Families) -> None:
     lm = families(family)
-    prompts = [*mixed_prompts(8), *(request.question for request in SHORT)]
+    prompts = [*mixed_prompts(8), *(request.filled_prompt for request in SHORT)]
     plain = generate(lm, prompts, Decoding(12, stop=()))
     with Wise(CONFIG | {"learning_rate": "1"}).edit(lm, SHORT[1:3]).applied(lm):
         assert all(says(lm, request) for request in SHORT[1:3])

@@ -51,7 +51,9 @@ def test_exactly_the_target_tokens_are_trained_and_no_bos(kind: TokenizerKind) -
         row = target_row(lm, request)
         assert lm.tokenizer.decode(row.labels).strip() == request.target_new
         assert lm.tokenizer.bos_token_id not in row.labels
-        assert lm.tokenizer.decode(row.ids[: row.places[0] + 1], skip_special_tokens=True).strip() == request.question
+        assert (
+            lm.tokenizer.decode(row.ids[: row.places[0] + 1], skip_special_tokens=True).strip() == request.filled_prompt
+        )
         # Every label is the token that follows its place.
         assert (*row.ids, row.labels[-1])[row.places[0] + 1 :] == row.labels
 

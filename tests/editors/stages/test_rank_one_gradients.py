@@ -22,7 +22,7 @@ from tests.editors.plain import REQUESTS, relative_error
 from tests.editors.tiny_families import FAMILIES
 from tests.tiny_models import build_tiny_gpt2
 
-PAIRS = [(request.question, request.target_new) for request in REQUESTS]
+PAIRS = [(request.filled_prompt, request.target_new) for request in REQUESTS]
 
 
 def autograd(lm: LanguageModel, path: str, pair: tuple[str, str]) -> Tensor:
