@@ -37,8 +37,7 @@ def report(folder: Annotated[Path, typer.Argument(help="folder of a run, such as
     from audit.reports.run_sentences import header_lines
 
     found = read_report(folder)
-    for line in header_lines(found.header):
-        typer.echo(line)
+    typer.echo("\n".join(header_lines(found.header)))
     show(found)
 
 

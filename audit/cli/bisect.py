@@ -39,10 +39,8 @@ def bisect(
         except NothingToFind as nothing:
             typer.echo(str(nothing))
             raise typer.Exit(FAIL_EXIT) from None
-    for sentence in found.sentences():
-        typer.echo(sentence)
-    for file in write_culprits(found, results_folder(settings, "bisect")):
-        typer.echo(f"wrote {file}")
+    typer.echo("\n".join(found.sentences()))
+    typer.echo("\n".join(f"wrote {file}" for file in write_culprits(found, results_folder(settings, "bisect"))))
     if not found.confirmed:
         raise typer.Exit(INCONCLUSIVE_EXIT)
 

@@ -33,10 +33,8 @@ def budget(
 
     with plan_run(settings, on_terminal(sys.stderr)) as run:
         found = find_budget(run, names, recheck=recheck, show=_show)
-    for sentence in found.sentences():
-        typer.echo(sentence)
-    for file in write_budget(found, results_folder(settings, "budget")):
-        typer.echo(f"wrote {file}")
+    typer.echo("\n".join(found.sentences()))
+    typer.echo("\n".join(f"wrote {file}" for file in write_budget(found, results_folder(settings, "budget"))))
     if not found.edits:
         raise typer.Exit(FAIL_EXIT)
     if not found.confirmed:

@@ -31,7 +31,9 @@ def calibrate(
     for line in found.lines:
         typer.echo(f"calibrate: {line}")
     Console().print(calibration_table(found))
-    for sentence in found.sentences():
-        typer.echo(sentence)
-    for file in write_calibration(found, results_folder(settings, "calibrate", settings.model)):
-        typer.echo(f"wrote {file}")
+    typer.echo("\n".join(found.sentences()))
+    typer.echo(
+        "\n".join(
+            f"wrote {file}" for file in write_calibration(found, results_folder(settings, "calibrate", settings.model))
+        )
+    )

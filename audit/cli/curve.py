@@ -38,8 +38,7 @@ def curve(
     for table in curve_tables(points, console.width):
         console.print(table, "")
     typer.echo("✗ FAIL, ? INCONCLUSIVE; retained efficacy is the efficacy of all edits so far, measured at the end")
-    for file in write_curve(points, results_folder(settings, "curve")):
-        typer.echo(f"wrote {file}")
+    typer.echo("\n".join(f"wrote {file}" for file in write_curve(points, results_folder(settings, "curve"))))
 
 
 def _show(point: "RunReport") -> None:

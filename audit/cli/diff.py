@@ -43,7 +43,5 @@ def diff(
         found = compare(lm, checkpoint, progress=done)
     if found.changes:
         Console().print(diff_table(found))
-    for sentence in sentences(found):
-        typer.echo(sentence)
-    for file in write_diff(found, folder):
-        typer.echo(f"wrote {file}")
+    typer.echo("\n".join(sentences(found)))
+    typer.echo("\n".join(f"wrote {file}" for file in write_diff(found, folder)))

@@ -64,8 +64,7 @@ def grid(
         failed = run_grid(cells, shared, _show)
         for one in failed:
             typer.echo(f"not run: {one.cell.series.title}, {one.cell.count} edits on {one.cell.model}: {one.reason}")
-    for file in render(out):
-        typer.echo(f"wrote {file}")
+    typer.echo("\n".join(f"wrote {file}" for file in render(out)))
     if not render_only and failed:
         raise typer.Exit(1)
 

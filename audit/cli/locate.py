@@ -46,7 +46,5 @@ def locate(
             lm, requests, count=count, seed=settings.seed, samples=noise_samples, kept=kept, progress=done
         )
     Console().print(located_table(located))
-    for sentence in sentences(located):
-        typer.echo(sentence)
-    for file in write_located(located, folder):
-        typer.echo(f"wrote {file}")
+    typer.echo("\n".join(sentences(located)))
+    typer.echo("\n".join(f"wrote {file}" for file in write_located(located, folder)))

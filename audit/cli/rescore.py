@@ -41,7 +41,6 @@ def rescore(
     root = Path(run.folder or folder).parent if reports is None else parse_folder("--reports", reports)
     report = replace(rescored(run, margins), command=" ".join(["audit", *sys.argv[1:]]))
     report = replace(report, folder=str(write_report(report, root)))
-    for line in header_lines(report.header):
-        typer.echo(line, err=True)
+    typer.echo("\n".join(header_lines(report.header)), err=True)
     show(report)
     exit_by(report, inconclusive or run.settings.get("inconclusive", "fail"))

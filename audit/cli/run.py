@@ -37,8 +37,8 @@ def run(
 
     with shared_audit(settings) as audit:
         audit.prepare()
-        for line in header_lines(audit.header) if audit.crew.first else ():
-            typer.echo(line, err=True)
+        if audit.crew.first:
+            typer.echo("\n".join(header_lines(audit.header)), err=True)
         report = replace(audit.run(names), command=" ".join(["audit", *sys.argv[1:]]))
     if not audit.crew.first:
         return  # the first process prints, saves and sets the exit code
@@ -83,6 +83,5 @@ def show_preflight(settings: AuditSettings, abilities: Sequence[str]) -> None:
         with suppress(AbilityError):  # the report lists it
             preflight.assess(name)
     report = preflight.report()
-    for line in header_lines(report.header):
-        typer.echo(line, err=True)
+    typer.echo("\n".join(header_lines(report.header)), err=True)
     print_summary(partial(preflight_summary, report))

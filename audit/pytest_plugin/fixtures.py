@@ -1,6 +1,7 @@
 """The fixtures of the audit, which suites take as arguments."""
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -37,14 +38,17 @@ def audit_run(pytestconfig: pytest.Config) -> "Audit":
     return state.audit
 
 
+@dataclass(frozen=True, repr=False)
 class Degradation:
-    """Judges one ability of the edited model: `degradation("ner", max_drop=0.05) == PASS`."""
+    """Judges one ability of the edited model: `degradation("ner", max_drop=0.05) == PASS`.
 
-    def __init__(self, audit: "Audit", state: RunState, test: str, record: Callable[[str, object], None]) -> None:
-        self._audit = audit
-        self._state = state
-        self._test = test
-        self._record = record
+    `test` is the node id of the running test, `record` pytest's `record_property`.
+    """
+
+    audit: "Audit"
+    state: RunState
+    test: str
+    record: Callable[[str, object], None]
 
     def __call__(self, ability: str, max_drop: float | str) -> "Outcome":
         """The outcome for the ability. `max_drop` is the margin, in score points (0.05) or as the share to keep
@@ -54,26 +58,26 @@ class Degradation:
         """
         from audit.verdicts import Outcome
 
-        with self._state.clean_exit():
+        with self.state.clean_exit():
             try:
-                row = self._audit.verdict(ability, max_drop=max_drop)
+                row = self.audit.verdict(ability, max_drop=max_drop)
             except (AbilityError, CollapseError) as error:
-                self._state.unasked.add(self._test)
+                self.state.unasked.add(self.test)
                 if isinstance(error, CollapseError):
-                    self._state.fresh["collapse"] = self._audit.collapse
+                    self.state.fresh["collapse"] = self.audit.collapse
                 raise pytest.fail.Exception(str(error), pytrace=False) from None  # without the chain of causes
-        self._state.rows[self._test] = row
-        self._state.add("abilities", row)
+        self.state.rows[self.test] = row
+        self.state.add("abilities", row)
         for name in ("base", "edited", "drop", "lower", "upper", "margin", "n", "outcome", "protocol"):
             value = row.protocol if name == "protocol" else getattr(row.verdict, name)
-            self._record(f"{ability}.{name}", str(value) if name == "outcome" else value)
+            self.record(f"{ability}.{name}", str(value) if name == "outcome" else value)
         outcome = row.outcome
-        if outcome is Outcome.INCONCLUSIVE and self._state.settings.inconclusive == "skip":
+        if outcome is Outcome.INCONCLUSIVE and self.state.settings.inconclusive == "skip":
             pytest.skip(row.sentence)
         return outcome
 
     def __repr__(self) -> str:
-        return f"<degradation by {self._state.settings.editor} of {self._state.settings.model}>"
+        return f"<degradation by {self.state.settings.editor} of {self.state.settings.model}>"
 
 
 @pytest.fixture

@@ -4,6 +4,7 @@ import os
 import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
+from dataclasses import KW_ONLY, dataclass
 from typing import TextIO
 
 from rich.console import Console
@@ -14,6 +15,7 @@ SPEED_PERIOD = 1800.0  # seconds of history for the estimate of the time left: o
 Suspend = Callable[[], AbstractContextManager[None]]
 
 
+@dataclass(frozen=True)
 class TerminalProgress:
     """Shows each stage of an audit as a bar below the current line, and removes it afterwards.
 
@@ -25,29 +27,21 @@ class TerminalProgress:
     of the cursor in the current line, so that later output continues there.
     """
 
-    def __init__(
-        self,
-        stream: TextIO,
-        *,
-        suspend: Suspend = nullcontext,
-        column: Callable[[], int] = lambda: 0,
-        color: bool = True,
-        clock: Callable[[], float] = time.monotonic,
-    ) -> None:
-        self._stream = stream
-        self._suspend = suspend
-        self._column = column
-        self._color = color
-        self._clock = clock
+    stream: TextIO
+    _: KW_ONLY
+    suspend: Suspend = nullcontext
+    column: Callable[[], int] = lambda: 0
+    color: bool = True
+    clock: Callable[[], float] = time.monotonic
 
     @contextmanager
     def stage(self, name: str) -> Iterator[Callable[[int, int], None]]:
         """Show a stage; call the yielded function with (done, total)."""
-        with self._suspend():
-            column = self._column()
+        with self.suspend():
+            column = self.column()
             if column:
-                self._stream.write("\n")
-            console = Console(file=self._stream, force_terminal=True, no_color=not self._color, highlight=False)
+                self.stream.write("\n")
+            console = Console(file=self.stream, force_terminal=True, no_color=not self.color, highlight=False)
             with Progress(
                 TextColumn("{task.description}"),
                 BarColumn(bar_width=24),
@@ -56,7 +50,7 @@ class TerminalProgress:
                 TextColumn("left"),
                 console=console,
                 speed_estimate_period=SPEED_PERIOD,
-                get_time=self._clock,
+                get_time=self.clock,
                 transient=True,
                 refresh_per_second=4,
             ) as bars:
@@ -67,8 +61,8 @@ class TerminalProgress:
 
                 yield done
             if column:
-                self._stream.write(f"\x1b[1A\x1b[{column}C")  # one line up, then to the old column
-                self._stream.flush()
+                self.stream.write(f"\x1b[1A\x1b[{column}C")  # one line up, then to the old column
+                self.stream.flush()
 
 
 def on_terminal(stream: TextIO) -> TerminalProgress | None:

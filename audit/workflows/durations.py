@@ -88,12 +88,12 @@ class Machine:
         return self.read * work.read + self.written * work.at_most
 
 
+@dataclass(frozen=True)
 class ModelFiles:
     """The folder of a model: its configuration, its tokenizer, and the sizes of its matrices."""
 
-    def __init__(self, folder: Path, *, pocket: bool = False) -> None:
-        self.folder = folder
-        self.pocket = pocket
+    folder: Path
+    pocket: bool = False
 
     @classmethod
     def of(cls, name: str, revision: str | None = None) -> "ModelFiles | None":
