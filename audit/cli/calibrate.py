@@ -32,8 +32,5 @@ def calibrate(
         typer.echo(f"calibrate: {line}")
     Console().print(calibration_table(found))
     typer.echo("\n".join(found.sentences()))
-    typer.echo(
-        "\n".join(
-            f"wrote {file}" for file in write_calibration(found, results_folder(settings, "calibrate", settings.model))
-        )
-    )
+    folder = results_folder(settings, "calibrate", settings.model)
+    typer.echo("\n".join(f"wrote {file}" for file in write_calibration(found, folder)))

@@ -37,16 +37,14 @@ ESTIMAND = (
 def verdict_document(report: RunReport) -> dict[str, Any]:
     """The report without its items, as data for JSON."""
     parts = {part.name: getattr(report, part.name) for part in fields(report) if part.name not in ("items", "folder")}
-    document: dict[str, Any] = _finite(
-        {
-            "schema_version": SCHEMA_VERSION,
-            "outcome": report.outcome,
-            "harmed": [alarm.name for alarm in report.alarms if alarm.harmed],
-            "estimand": ESTIMAND,
-            **parts,
-        }
-    )
-    return document
+    document = {
+        "schema_version": SCHEMA_VERSION,
+        "outcome": report.outcome,
+        "harmed": [alarm.name for alarm in report.alarms if alarm.harmed],
+        "estimand": ESTIMAND,
+        **parts,
+    }
+    return {name: as_json(value) for name, value in document.items()}
 
 
 def verdict_json(report: RunReport) -> str:
@@ -56,7 +54,7 @@ def verdict_json(report: RunReport) -> str:
 
 def items_jsonl(items: Iterable[ItemRecord]) -> str:
     """One line per item: the prompt, the answers, the scores."""
-    return "".join(json.dumps(_finite(item), ensure_ascii=False, allow_nan=False) + "\n" for item in items)
+    return "".join(json.dumps(as_json(item), ensure_ascii=False, allow_nan=False) + "\n" for item in items)
 
 
 def report_from_json(text: str, *, origin: str, folder: str | None = None) -> RunReport:
@@ -174,14 +172,14 @@ def _ability_row(row: dict[str, Any]) -> AbilityRow:
     return AbilityRow(**{**row, **read})
 
 
-def _finite(value: Any) -> Any:
+def as_json(value: Any) -> Any:
     """The value as JSON holds it: dataclasses as objects, tuples as lists, and null for floats that are not finite."""
     if isinstance(value, float):
         return value if math.isfinite(value) else None
     if is_dataclass(value) and not isinstance(value, type):
-        return _finite(asdict(value))
+        return as_json(asdict(value))
     if isinstance(value, Mapping):
-        return {str(key): _finite(one) for key, one in value.items()}
+        return {str(key): as_json(one) for key, one in value.items()}
     if isinstance(value, list | tuple):
-        return [_finite(one) for one in value]
+        return [as_json(one) for one in value]
     return value

@@ -35,12 +35,10 @@ def ability_panels(model: str, results: Sequence[CellResult]) -> Figure:
     rows = -(-max(1, len(series)) // PANELS_A_ROW)
     figure, panels = plt.subplots(rows, PANELS_A_ROW, figsize=(16, 2.9 * rows + 1.1), squeeze=False, sharey=True)
     colors = dict(zip(abilities, plt.get_cmap("tab10").colors, strict=False))  # type: ignore[attr-defined]
-    for place, axes in enumerate(panels.flat):
-        if place >= len(series):
-            axes.set_axis_off()
-            continue
-        one, cells = list(series.items())[place]
+    for axes, (one, cells) in zip(panels.flat, series.items(), strict=False):
         _panel(axes, one, cells, abilities, colors)
+    for axes in list(panels.flat)[len(series) :]:
+        axes.set_axis_off()
     for row in panels:
         row[0].set_ylabel("score")
     handles, labels = panels.flat[0].get_legend_handles_labels()

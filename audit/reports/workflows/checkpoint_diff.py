@@ -1,11 +1,8 @@
 """The folder of `audit diff`: `diff.json` and `diff.csv` with all numbers, `table.md` for reading, and the figure."""
 
 import json
-import math
-from collections.abc import Sequence
-from dataclasses import asdict
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 from rich import box
 from rich.table import Table
@@ -13,6 +10,7 @@ from rich.table import Table
 from audit.measures.checkpoint_diff import CheckpointDiff, TensorChange
 from audit.measures.integrity import THRESHOLDS
 from audit.reports.folder import csv_text, write_texts, written_into
+from audit.reports.json_report import as_json
 from audit.reports.markdown import table_lines
 from audit.settings.values import short_name
 
@@ -71,12 +69,8 @@ def diff_json(diff: CheckpointDiff) -> str:
         "identical": diff.identical,
         "tensors": diff.tensors,
         "changed": len(diff.changes),
-        "entry_shares": _shares(diff.entry_shares.items()),
-        "changes": [
-            {name: _number(value) for name, value in asdict(change).items()}
-            | {"entry_shares": _shares(change.entry_shares.items())}
-            for change in diff.changes
-        ],
+        "entry_shares": _shares(diff.entry_shares),
+        "changes": [as_json(change) | {"entry_shares": _shares(change.entry_shares)} for change in diff.changes],
     }
     return json.dumps(content, indent=1, allow_nan=False) + "\n"
 
@@ -109,9 +103,8 @@ def diff_table(diff: CheckpointDiff) -> Table:
     left = len(diff.changes) - MOST_ROWS
     caption = f"and {left} more with smaller changes; diff.csv has all" if left > 0 else None
     title = f"{short_name(diff.edited)} over {short_name(diff.base)}, the largest relative norm first"
-    table = Table(
-        title=title, caption=caption, box=box.SIMPLE_HEAD, padding=0, pad_edge=False
-    )  # the box puts a space between
+    # The box puts a space between columns.
+    table = Table(title=title, caption=caption, box=box.SIMPLE_HEAD, padding=0, pad_edge=False)
     table.title_justify = table.caption_justify = "left"
     for heading in _NARROW_HEADINGS:
         words = heading in ("tensor", "role")
@@ -181,9 +174,5 @@ def _shape(change: TensorChange) -> str:
     return "×".join(map(str, change.shape))
 
 
-def _shares(shares: Any) -> dict[str, float]:
-    return {f"{threshold:g}": share for threshold, share in shares}
-
-
-def _number(value: Any) -> Any:
-    return None if isinstance(value, float) and not math.isfinite(value) else value
+def _shares(shares: Mapping[float, float]) -> dict[str, float]:
+    return {f"{threshold:g}": share for threshold, share in shares.items()}
