@@ -120,7 +120,7 @@ class Audit:
     @property
     def requests(self) -> tuple[EditRequest, ...]:
         """The edit requests of this run, in the order in which they are applied."""
-        return self.changes.requests
+        return self.changes.drawn.requests
 
     @property
     def header(self) -> RunHeader:
@@ -240,13 +240,13 @@ class Audit:
             abilities=tuple(sorted(rows, key=lambda row: usual_place(row.ability))),
             edit_scores=edit_score_rows(run.scores()) if run.scores.done else (),
             integrity=(*(integrity_rows(run.integrity()) if run.integrity.done else ()), restored_row(run.restored())),
-            skipped=tuple(SkippedEdit(s.file, s.line, s.field, s.reason) for s in self.changes.skipped),
+            skipped=tuple(SkippedEdit(s.file, s.line, s.field, s.reason) for s in self.changes.drawn.skipped),
             seconds=self.stages.seconds,
             settings=self.settings.plain(),
             fingerprints={
                 "weights": self.known.weights,
                 "tokenizer": self.known.tokenizer,
-                "edits": self.changes.requests_fingerprint,
+                "edits": self.changes.drawn.fingerprint,
                 **data_revisions(self.source, self._answers.answers),
                 **({"patch": edited[0].patch.fingerprint} if len(edited) == 1 else {}),
             },
@@ -289,7 +289,7 @@ class Audit:
         return triage(self.edit_run.patches, self.edit_run.soundness().of, self._ability_run, self.lm)
 
     def _measured_locality(self) -> Locality:
-        topics = topics_of(self.requests, self.changes.others, self.edit_run.texts())
+        topics = topics_of(self.requests, self.changes.drawn.others, self.edit_run.texts())
         seed, store = self.settings.seed, self.edit_run.logs.store
         return Locality(self.known, self.edit_run.patches, topics, seed=seed, store=store, stages=self.stages)
 

@@ -72,7 +72,7 @@ def test_the_edit_request_example_loads(tmp_path: Path) -> None:
     line = block("json", "target_new")
     file = tmp_path / "facts.jsonl"
     file.write_text(line, encoding="utf-8")
-    (request,) = load_requests(str(file), count=None, seed=0).requests
+    (request,) = load_requests(str(file)).requests
     assert request.target_new == json.loads(line)["target_new"]
 
 

@@ -6,7 +6,6 @@ a survey in one batch, a search prompt by prompt. Two copies of the model would 
 """
 
 from collections.abc import Sequence
-from contextlib import AbstractContextManager
 from dataclasses import asdict, dataclass
 from functools import cached_property
 from pathlib import Path
@@ -89,7 +88,7 @@ class Locality:
         self._contrasts.update({prompt: _contrast(held[key]) for prompt, key in keys.items() if key in held})
         missing = [prompt for prompt in missing if prompt not in self._contrasts]
         if missing:
-            with self._asking():
+            with self._stages("locality", "locality"):
                 fresh = contrast(self._known.lm, self._patches, missing)
             self._contrasts.update(zip(missing, fresh, strict=True))
             if self._log is not None:
@@ -108,9 +107,6 @@ class Locality:
             return None
         states = [self._known.state(patch) for patch in self._patches]
         return AnswerLog.of(self._store, content_fingerprint(["locality", *states]))
-
-    def _asking(self) -> AbstractContextManager[Any]:
-        return self._stages("locality", "locality")
 
 
 def _contrast(plain: dict[str, Any]) -> Contrast:

@@ -60,13 +60,9 @@ class Calibration:
             raise AuditError(refusal)
         return self.held
 
-    def plain(self) -> dict[str, Any]:
-        """The calibration as JSON data."""
-        return asdict(self)
-
     @classmethod
     def from_plain(cls, plain: Mapping[str, Any]) -> "Calibration":
-        """The calibration from the data that `plain` returned."""
+        """The calibration from its fields as JSON data (`asdict`)."""
         arithmetic = plain["arithmetic"]
         floors = {
             "batches": NoiseFloor(**plain["batches"]),
@@ -77,7 +73,7 @@ class Calibration:
 
 def keep_calibrations(log: AnswerLog, found: Iterable[Calibration], settings: AuditSettings, data: str) -> None:
     """Store calibrations in the log of the base model; a later one of the same ability replaces an earlier one."""
-    log.add({_key(one.ability, settings, data): one.plain() for one in found})
+    log.add({_key(one.ability, settings, data): asdict(one) for one in found})
 
 
 def kept_calibration(log: AnswerLog | None, ability: str, settings: AuditSettings, data: str) -> Calibration | None:

@@ -17,10 +17,9 @@ from audit.editors.contract import Editor
 from audit.editors.restraints import load_restraint
 from audit.edits.plan import EditPlan, make_plan
 from audit.edits.requests import EditRequest
-from audit.edits.rows import SkippedRow
-from audit.edits.sources import LoadedRequests, load_requests, requests_fingerprint
+from audit.edits.sources import LoadedRequests, load_requests
 from audit.engine.known_model import KnownModel
-from audit.progress import Progress
+from audit.progress import Once, Progress
 from audit.settings.options import AuditSettings
 from audit.store import versions
 from audit.store.content import Store
@@ -32,22 +31,9 @@ class Changes(Protocol):
     """The changes of a model."""
 
     @property
-    def requests(self) -> tuple[EditRequest, ...]:
+    def drawn(self) -> LoadedRequests:
         """The edit requests that the edited models hold, in the order in which they were applied."""
         ...
-
-    @property
-    def others(self) -> tuple[EditRequest, ...]:
-        """The usable requests of the same file that are not part of the plan."""
-        ...
-
-    @property
-    def skipped(self) -> Sequence[SkippedRow]:
-        """Rows of the edits file that could not be used."""
-        ...
-
-    @property
-    def requests_fingerprint(self) -> str: ...
 
     def prepare(self) -> None:
         """Check everything that can be checked without a model.
@@ -77,9 +63,8 @@ def changes_of(settings: AuditSettings, store: Store | None) -> Changes:
 
 @dataclass(frozen=True, eq=False)
 class PlanParts:
-    """An edit plan with its editor, the requests that were loaded, and those drawn for the plan."""
+    """An edit plan with its editor and the requests drawn for it."""
 
-    loaded: LoadedRequests
     editor: Editor
     plan: EditPlan
     drawn: LoadedRequests
@@ -98,7 +83,7 @@ class PlanParts:
             seed=wanted.seed,
             available=len(loaded.requests),
         )
-        return cls(loaded, editor, plan, loaded.draw(plan.count, wanted.seed))
+        return cls(editor, plan, loaded.draw(plan.count, wanted.seed))
 
 
 class PlannedEdits:
@@ -110,7 +95,7 @@ class PlannedEdits:
     def __init__(self, settings: AuditSettings, store: Store | None, parts: PlanParts | None = None) -> None:
         self._settings = settings
         self._store = store
-        self._made = parts
+        self._parts = Once(lambda: parts or PlanParts.of(settings, store))
         self._folders: dict[str, PlanFolder | None] = {}
 
     @property
@@ -124,20 +109,8 @@ class PlannedEdits:
         return self._parts().editor
 
     @property
-    def requests(self) -> tuple[EditRequest, ...]:
-        return self._parts().drawn.requests
-
-    @property
-    def others(self) -> tuple[EditRequest, ...]:
-        return _left_out(self._parts().loaded, self.requests)
-
-    @property
-    def skipped(self) -> Sequence[SkippedRow]:
-        return self._parts().loaded.skipped
-
-    @property
-    def requests_fingerprint(self) -> str:
-        return self._parts().drawn.fingerprint
+    def drawn(self) -> LoadedRequests:
+        return self._parts().drawn
 
     def prepare(self) -> None:
         self._parts()
@@ -148,37 +121,31 @@ class PlannedEdits:
             wanted.editor,
             parts.plan.sentence(),
             parts.plan.count,
-            parts.loaded.origin,
+            parts.drawn.origin,
             restraint=wanted.restraint,
             patch_from=None if wanted.patch is None or self._kept(known) is None else str(wanted.patch),
         )
 
     def identity(self, known: KnownModel) -> dict[str, Any]:
-        fingerprints = {"weights": known.weights, "tokenizer": known.tokenizer, "edits": self.requests_fingerprint}
+        fingerprints = {"weights": known.weights, "tokenizer": known.tokenizer, "edits": self.drawn.fingerprint}
         return plan_identity(known.lm, self.editor, self.plan, self._settings, **fingerprints)
 
     def models(self, known: KnownModel, progress: Progress) -> tuple[EditedModel, ...]:
         kept = self._kept(known)
         if kept is not None:
-            return edited_models(kept, self.plan, self.requests)
+            return edited_models(kept, self.plan, self.drawn.requests)
         wanted = self._settings
         restraint = None if wanted.restraint is None else load_restraint(wanted.restraint, wanted.seed)
         editor = RestrainedEditor(known.lm, self.editor, restraint, known.weights)
         folder = self._folder(known)
-        return carry_out(editor, self.plan, self.requests, progress, folder=folder, versions=versions())
+        return carry_out(editor, self.plan, self.drawn.requests, progress, folder=folder, versions=versions())
 
     def choosing(self, requests: Sequence[EditRequest]) -> "PlannedEdits":
         """The same kind of plan for some of its requests, by the same editor."""
-        parts, chosen = self._parts(), tuple(requests)
-        size = min(parts.plan.batch_size, len(chosen))
-        plan = replace(parts.plan, count=len(chosen), batch_size=size)
-        drawn = replace(parts.drawn, requests=chosen, fingerprint=requests_fingerprint(chosen))
-        return PlannedEdits(replace(self._settings, patch=None), self._store, replace(parts, plan=plan, drawn=drawn))
-
-    def _parts(self) -> PlanParts:
-        if self._made is None:
-            self._made = PlanParts.of(self._settings, self._store)
-        return self._made
+        parts, count = self._parts(), len(requests)
+        plan = replace(parts.plan, count=count, batch_size=min(parts.plan.batch_size, count))
+        parts = replace(parts, plan=plan, drawn=parts.drawn.only(requests))
+        return PlannedEdits(replace(self._settings, patch=None), self._store, parts)
 
     def _kept(self, known: KnownModel) -> tuple[KeptStep, ...] | None:
         """The stored patches of an earlier run of the same plan."""
@@ -207,68 +174,43 @@ class OtherCheckpoint:
     def __init__(self, settings: AuditSettings, source: str) -> None:
         self._settings = settings
         self._source = source
-        self._requests: tuple[LoadedRequests | None, LoadedRequests | None] | None = None
+        self._drawn = Once(self._draw)
         self._model: EditedModel | None = None
 
     @property
-    def requests(self) -> tuple[EditRequest, ...]:
-        _, drawn = self._loaded_and_drawn()
-        return () if drawn is None else drawn.requests
-
-    @property
-    def others(self) -> tuple[EditRequest, ...]:
-        loaded, _ = self._loaded_and_drawn()
-        return () if loaded is None else _left_out(loaded, self.requests)
-
-    @property
-    def skipped(self) -> Sequence[SkippedRow]:
-        loaded, _ = self._loaded_and_drawn()
-        return () if loaded is None else loaded.skipped
-
-    @property
-    def requests_fingerprint(self) -> str:
-        _, drawn = self._loaded_and_drawn()
-        return "" if drawn is None else drawn.fingerprint
+    def drawn(self) -> LoadedRequests:
+        return self._drawn()
 
     def prepare(self) -> None:
-        self._loaded_and_drawn()
+        self._drawn()
 
     def summary(self, known: KnownModel) -> EditSummary:
         self._edited_model(known)  # an unreadable checkpoint is refused before anything is asked
-        loaded, _ = self._loaded_and_drawn()
-        count = len(self.requests)
+        count = len(self.drawn.requests)
         plan = "a checkpoint" + (f" with {count} known edits" if count else "")
-        return EditSummary(self._source, plan, count, "" if loaded is None else loaded.origin, checkpoint=True)
+        return EditSummary(self._source, plan, count, self.drawn.origin, checkpoint=True)
 
     def identity(self, known: KnownModel) -> dict[str, Any]:
         return {
             "weights": known.weights,
             "tokenizer": known.tokenizer,
             "edited": self._edited_model(known).patch.fingerprint,
-            "edit requests": self.requests_fingerprint,
+            "edit requests": self.drawn.fingerprint,
         }
 
     def models(self, known: KnownModel, progress: Progress) -> tuple[EditedModel, ...]:
         return (self._edited_model(known),)
 
-    def _loaded_and_drawn(self) -> tuple[LoadedRequests | None, LoadedRequests | None]:
-        if self._requests is None:
-            wanted = self._settings
-            loaded = None if wanted.edits is None else load_requests(wanted.edits)
-            drawn = loaded
-            if loaded is not None and wanted.edit_count is not None:
-                drawn = loaded.draw(wanted.edit_count, wanted.seed)
-            self._requests = loaded, drawn
-        return self._requests
+    def _draw(self) -> LoadedRequests:
+        wanted = self._settings
+        if wanted.edits is None:
+            return LoadedRequests((), (), "")
+        loaded = load_requests(wanted.edits)
+        return loaded if wanted.edit_count is None else loaded.draw(wanted.edit_count, wanted.seed)
 
     def _edited_model(self, known: KnownModel) -> EditedModel:
         if self._model is None:
             from audit.models.checkpoints import read_checkpoint  # readers of four formats, so only when needed
 
-            self._model = EditedModel(read_checkpoint(known.lm, self._source), self.requests)
+            self._model = EditedModel(read_checkpoint(known.lm, self._source), self.drawn.requests)
         return self._model
-
-
-def _left_out(loaded: LoadedRequests, drawn: Sequence[EditRequest]) -> tuple[EditRequest, ...]:
-    chosen = frozenset(drawn)
-    return tuple(request for request in loaded.requests if request not in chosen)

@@ -35,7 +35,7 @@ def read_nested_counterfact(row: Row) -> EditRequest:
     check_prompt("requested_rewrite.prompt", prompt, subject)
     check_target("requested_rewrite.target_new.str", target_new, (target_true,) if target_true else ())
     return EditRequest(
-        case_id=_case_id(row),
+        case_id=row.case_id,
         subject=subject,
         prompt=prompt,
         target_new=target_new,
@@ -51,7 +51,7 @@ def read_flat_counterfact(row: Row) -> EditRequest:
     check_present("subject", subject, "the subject of the fact")
     check_target("target_new", target_new, (target_true,) if target_true else ())
     return EditRequest(
-        case_id=_case_id(row),
+        case_id=row.case_id,
         subject=subject,
         prompt=put_slot("prompt", prompt, subject),
         target_new=target_new,
@@ -70,7 +70,7 @@ def read_zsre(row: Row) -> EditRequest:
     check_target("alt", alt, answers)
     prompt = put_slot("src", src, subject)
     return EditRequest(
-        case_id=_case_id(row),
+        case_id=row.case_id,
         subject=subject,
         prompt=prompt,
         target_new=alt,
@@ -87,7 +87,3 @@ def _portability(row: Row) -> tuple[Probe, ...]:
     hop = row.inside("portability")
     probe = Probe(hop.text("New Question"), hop.text("New Answer"))
     return (probe,) if probe.prompt and probe.answer else ()
-
-
-def _case_id(row: Row) -> str:
-    return row.label("case_id") if "case_id" in row.values else f"line-{row.line}"

@@ -6,6 +6,7 @@ docs/edit-requests.md describes every field.
 """
 
 import difflib
+from dataclasses import asdict, replace
 from typing import Any
 
 from audit.edits.checks import SLOT, check_present, check_prompt, check_target
@@ -30,15 +31,10 @@ def read_request(row: Row) -> EditRequest:
     check_prompt("prompt", prompt, subject)
     target_true = _target_true(row)
     check_target("target_new", target_new, () if target_true is None else (target_true,))
-    case_id = row.label("case_id") if "case_id" in row.values else f"line-{row.line}"
-    check_present("case_id", case_id, "a name or number for the row, or leave the field out")
-    request = EditRequest(case_id, subject, prompt, target_new, target_true)
-    return EditRequest(
-        case_id,
-        subject,
-        prompt,
-        target_new,
-        target_true,
+    check_present("case_id", row.case_id, "a name or number for the row, or leave the field out")
+    request = EditRequest(row.case_id, subject, prompt, target_new, target_true)
+    return replace(
+        request,
         paraphrases=_paraphrases(row, request.filled_prompt),
         neighborhood=_probes(row, "neighborhood", request.filled_prompt),
         portability=_probes(row, "portability", request.filled_prompt),
@@ -47,16 +43,7 @@ def read_request(row: Row) -> EditRequest:
 
 def request_fields(request: EditRequest) -> dict[str, Any]:
     """The inverse of `read_request`: the fields of a row; empty optional fields are left out."""
-    fields: dict[str, Any] = {"case_id": request.case_id, "subject": request.subject, "prompt": request.prompt}
-    fields["target_new"] = request.target_new
-    if request.target_true is not None:
-        fields["target_true"] = request.target_true
-    if request.paraphrases:
-        fields["paraphrases"] = list(request.paraphrases)
-    for kind, probes in (("neighborhood", request.neighborhood), ("portability", request.portability)):
-        if probes:
-            fields[kind] = [{"prompt": probe.prompt, "answer": probe.answer} for probe in probes]
-    return fields
+    return {name: value for name, value in asdict(request).items() if value not in (None, ())}
 
 
 def _target_true(row: Row) -> str | None:

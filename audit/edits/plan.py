@@ -107,8 +107,10 @@ def make_plan(
     Raises:
         AuditError: a value is out of range, or the values contradict each other.
     """
-    if mode is None:
-        mode = _default_mode(batch_size, editor_batches)
+    if mode is None and batch_size is not None and (editor_batches or batch_size != 1):
+        mode = "batch-sequential"  # refused below if the editor cannot batch
+    elif mode is None:
+        mode = "batch-single" if editor_batches else "instance-sequential"
     if count is None:
         count = DEFAULT_COUNT if available is None else max(1, min(DEFAULT_COUNT, available))
     if mode in BATCH_MODES and not editor_batches:
@@ -118,17 +120,6 @@ def make_plan(
             "use instance-sequential or instance-single, or an editor that batches, such as memit."
         )
     if batch_size is None:
-        batch_size = _default_batch_size(mode, max(count, 1))
+        most = {"batch-single": count, "batch-sequential": DEFAULT_BATCH_SIZE}.get(mode, 1)
+        batch_size = max(1, min(most, count))
     return EditPlan(mode, count, batch_size, seed)
-
-
-def _default_mode(batch_size: int | None, editor_batches: bool) -> str:
-    if batch_size is not None and (editor_batches or batch_size != 1):
-        return "batch-sequential"  # refused below if the editor cannot batch
-    return "batch-single" if editor_batches else "instance-sequential"
-
-
-def _default_batch_size(mode: str, count: int) -> int:
-    if mode == "batch-single":
-        return count
-    return min(DEFAULT_BATCH_SIZE, count) if mode == "batch-sequential" else 1

@@ -79,12 +79,11 @@ class Row:
         entries = self._as_list(field, self.value(field), "objects")
         return tuple(self._as_row(f"{field}[{index}]", entry) for index, entry in enumerate(entries))
 
-    def label(self, field: str) -> str:
-        """A case id: text or a whole number."""
-        value = self.value(field)
-        if isinstance(value, int) and not isinstance(value, bool):
-            return str(value)
-        return self._as_text(field, value)
+    @property
+    def case_id(self) -> str:
+        """The field `case_id`, text or a whole number; the line if the row has none."""
+        value = self.values.get("case_id", f"line-{self.line}")
+        return str(value) if type(value) is int else self._as_text("case_id", value)
 
     def _as_text(self, field: str, value: Any) -> str:
         if not isinstance(value, str):

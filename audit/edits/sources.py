@@ -1,7 +1,7 @@
 """The sources of edit requests: a name, or a file whose format is recognised by its content.
 
-    loaded = load_requests("zsre.jsonl", count=20, seed=0)
-    loaded.requests, loaded.skipped
+    loaded = load_requests("zsre.jsonl")
+    loaded.draw(20, seed=0).requests, loaded.skipped
 
 Invalid input raises an `AuditError` of one sentence: file, line, field, reason, remedy.
 """
@@ -10,8 +10,9 @@ import difflib
 import hashlib
 import json
 import random
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 
 from audit.edits import benchmark_files, ours
@@ -80,14 +81,25 @@ FORMATS = (
 class LoadedRequests:
     """Edit requests and their source.
 
-    `skipped` are the rows of a benchmark's file that cannot be used; `fingerprint` is the sha256 over the requests in
-    their order.
+    `skipped` are the rows of a benchmark's file that cannot be used, and `others` the usable requests of the same
+    source that are not among `requests`.
     """
 
     requests: tuple[EditRequest, ...]
     skipped: tuple[SkippedRow, ...]
     origin: str
-    fingerprint: str
+    others: tuple[EditRequest, ...] = ()
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """sha256 over the requests in their order; empty without requests."""
+        return requests_fingerprint(self.requests) if self.requests else ""
+
+    def only(self, chosen: Iterable[EditRequest]) -> "LoadedRequests":
+        """The chosen ones of the requests; the rest are among `others`."""
+        kept = dict.fromkeys(chosen)
+        others = tuple(request for request in (*self.requests, *self.others) if request not in kept)
+        return replace(self, requests=tuple(kept), others=others)
 
     def draw(self, count: int, seed: int) -> "LoadedRequests":
         """The first `count` requests of a seeded shuffle; a larger count only appends requests.
@@ -106,33 +118,28 @@ class LoadedRequests:
             )
         order = list(range(usable))
         random.Random(seed).shuffle(order)
-        chosen = tuple(self.requests[index] for index in order[:count])
-        return replace(self, requests=chosen, fingerprint=requests_fingerprint(chosen))
+        return self.only(self.requests[index] for index in order[:count])
 
 
-def load_requests(name_or_path: str, *, count: int | None = None, seed: int = 0) -> LoadedRequests:
-    """The edit requests of `name_or_path`: all in their order, or `count` of them drawn with `seed`.
+def load_requests(name_or_path: str) -> LoadedRequests:
+    """The edit requests of `name_or_path`, in their order.
 
     A name from `NAMES` has precedence over a file of that name (write ./pocket for the file).
 
     Raises:
-        AuditError: the file cannot be read, a row is invalid, or there are fewer than `count` requests.
+        AuditError: the file cannot be read, or a row is invalid.
     """
-    loaded = _load_named() if name_or_path in NAMES else _load_file(Path(name_or_path).expanduser())
-    return loaded if count is None else loaded.draw(count, seed)
+    if name_or_path not in NAMES:
+        return _load_file(Path(name_or_path).expanduser())
+    from audit.edits.pocket import pocket_requests  # imports the pocket world
+
+    return LoadedRequests(pocket_requests(), (), name_or_path)
 
 
 def requests_fingerprint(requests: Sequence[EditRequest]) -> str:
     """sha256 over the requests' fields, in order."""
     fields = [ours.request_fields(request) for request in requests]
     return hashlib.sha256(json.dumps(fields, sort_keys=True).encode("utf-8")).hexdigest()
-
-
-def _load_named() -> LoadedRequests:
-    from audit.edits.pocket import pocket_requests
-
-    requests = tuple(pocket_requests())
-    return LoadedRequests(requests, (), "pocket", requests_fingerprint(requests))
 
 
 def _load_file(path: Path) -> LoadedRequests:
@@ -162,7 +169,7 @@ def _load_file(path: Path) -> LoadedRequests:
             f"{path}: none of its {len(rows)} rows can be used (line {first.line}, field '{first.field}': "
             f"{first.reason}); correct them or give another file."
         )
-    return LoadedRequests(tuple(requests), tuple(skipped), str(path), requests_fingerprint(requests))
+    return LoadedRequests(tuple(requests), tuple(skipped), str(path))
 
 
 def _recognise(row: Row) -> Format | None:

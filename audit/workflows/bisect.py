@@ -182,7 +182,7 @@ def _weighed(run: PlanRun, plan: AbilityRow, places: Sequence[int]) -> tuple[Abi
 
 
 def _named(run: PlanRun, place: int) -> NamedEdit:
-    request = run.changes.requests[place]
+    request = run.changes.drawn.requests[place]
     return NamedEdit(place + 1, request.case_id, request.filled_prompt, request.target_new)
 
 

@@ -24,9 +24,7 @@ from audit.editing.changes import PlannedEdits
 from audit.editing.identity import EditSummary
 from audit.editing.steps import EditedModel
 from audit.editors.restraints import load_restraint
-from audit.edits.requests import EditRequest
-from audit.edits.rows import SkippedRow
-from audit.edits.sources import requests_fingerprint
+from audit.edits.sources import LoadedRequests
 from audit.engine.known_model import KnownModel
 from audit.errors import AuditError
 from audit.models.patches import Patch, PatchSequence, identity_patch
@@ -40,16 +38,11 @@ class EditSubset:
 
     edited: tuple[EditedModel, ...]
     edit_summary: EditSummary
-    skipped: Sequence[SkippedRow] = ()
-    others: tuple[EditRequest, ...] = ()
+    plan_requests: LoadedRequests
 
     @property
-    def requests(self) -> tuple[EditRequest, ...]:
-        return tuple(dict.fromkeys(request for model in self.edited for request in model.requests))
-
-    @property
-    def requests_fingerprint(self) -> str:
-        return requests_fingerprint(self.requests)
+    def drawn(self) -> LoadedRequests:
+        return self.plan_requests.only(request for model in self.edited for request in model.requests)
 
     def prepare(self) -> None:
         """Do nothing: the models are already edited."""
@@ -152,7 +145,7 @@ class PlanRun:
         """The model with only these edits, by their places in the plan (0 is the first edit)."""
         key = tuple(places)
         if key not in self._made:
-            requests = tuple(self.changes.requests[place] for place in key)
+            requests = tuple(self.changes.drawn.requests[place] for place in key)
             if len(key) == self.plan.count:
                 (model,) = self.audit.edited
             elif not key:
@@ -178,7 +171,7 @@ class PlanRun:
         if count:
             size = count if self.plan.mode == "batch-single" else min(self.plan.batch_size, count)
             summary = replace(summary, plan=replace(self.plan, count=count, batch_size=size).sentence())
-        return EditSubset((model,), replace(summary, edit_count=count), self.changes.skipped, self.changes.others)
+        return EditSubset((model,), replace(summary, edit_count=count), self.changes.drawn)
 
 
 @contextmanager

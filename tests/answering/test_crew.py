@@ -1,4 +1,4 @@
-"""Several processes share one audit: its questions are dealt out, its answers are those of one process."""
+"""Several processes share the items of one audit, and find the answers that one process finds."""
 
 import json
 import os
@@ -32,7 +32,7 @@ T = TypeVar("T")
 
 
 def launched(place: Path, *words: str) -> subprocess.CompletedProcess[str]:
-    """Two processes that run `python -m WORDS`."""
+    """Run `python -m WORDS` in two processes."""
     launcher = (sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2")
     environment = {key: value for key, value in os.environ.items() if not key.startswith("PYTEST")}
     environment |= {"TMPDIR": str(place), "COLUMNS": "100", "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
@@ -41,13 +41,13 @@ def launched(place: Path, *words: str) -> subprocess.CompletedProcess[str]:
     )
 
 
-def test_processes_share_agree_and_refuse_together(tmp_path: Path) -> None:
+def test_processes_share_work_agree_and_fail_together(tmp_path: Path) -> None:
     done = launched(tmp_path, "tests.crew_program", str(tmp_path))
     assert done.returncode == 0, done.stderr
     first, second = (json.loads((tmp_path / f"{rank}.json").read_text(encoding="utf-8")) for rank in (0, 1))
     assert (first["share"], second["share"]) == ("ace", "bd")
     assert (first["ahead"], second["ahead"]) == ("0", "01")
-    assert first["refused"] == ["AuditError", "process 1 cannot"]  # the first process is the one that tells the user
+    assert first["refused"] == ["AuditError", "process 1 cannot"]  # only the first process reports to the user
     assert second["refused"] == ["CrewError", "process 1 cannot"]
     assert first["refused by the first"] == ["AuditError", "process 0 cannot"]
     assert second["refused by the first"] == ["CrewError", "process 0 cannot"]
@@ -59,7 +59,7 @@ def test_processes_share_agree_and_refuse_together(tmp_path: Path) -> None:
         assert one["shared is gone"]
 
 
-def test_two_processes_find_what_one_finds(tmp_path: Path) -> None:
+def test_two_processes_find_the_same_answers_as_one(tmp_path: Path) -> None:
     alone = Audit(**OPTIONS, use_store=False).run(["nli", "open_qa"])  # ranked and written answers
     words = [word for key, value in OPTIONS.items() for word in (f"--{key.replace('_', '-')}", str(value))]
     done = launched(tmp_path, "audit.cli", "run", "nli", "open_qa", *words, "--no-store")
@@ -69,21 +69,23 @@ def test_two_processes_find_what_one_finds(tmp_path: Path) -> None:
     (folder,) = (tmp_path / "reports").iterdir()
     assert not list(tmp_path.glob("audit-run-*"))
     found = read_report(folder, with_items=True)
-    assert [told(item) for item in found.items] == [told(item) for item in alone.items]
-    assert likelihoods(found) == pytest.approx(likelihoods(alone), abs=1e-3)  # whose last digits the batch may decide
+    assert [without_likelihoods(item) for item in found.items] == [without_likelihoods(item) for item in alone.items]
+    assert likelihoods(found) == pytest.approx(
+        likelihoods(alone), abs=1e-3
+    )  # batches differ, so the last digits may too
     for name in ("abilities", "edit_scores", "integrity", "fingerprints", "settings", "versions", "unasked", "skipped"):
         assert getattr(found, name) == getattr(alone, name)
     assert replace(found.header, started="") == replace(alone.header, started="")
 
 
-def told(item: ItemRecord) -> ItemRecord:
+def without_likelihoods(item: ItemRecord) -> ItemRecord:
     """The item without log-likelihoods."""
     edited = tuple(replace(answer, log_likelihoods=None) for answer in item.edited)
     return replace(item, base=replace(item.base, log_likelihoods=None), edited=edited)
 
 
 def likelihoods(report: RunReport) -> list[float]:
-    """All of them, in the order of items and choices."""
+    """All log-likelihoods, in the order of items and choices."""
     answers = [answer for item in report.items for answer in (item.base, *item.edited)]
     return [value for answer in answers for value in answer.log_likelihoods or ()]
 
@@ -91,9 +93,9 @@ def likelihoods(report: RunReport) -> list[float]:
 @pytest.mark.parametrize(
     ("error", "place", "said"),
     [(AuditError, "0", "audit: no disk\n"), (CrewError, "0", ""), (AuditError, "1", "")],
-    ids=["first of its machine", "first said it", "another of the machine said it"],
+    ids=["first on its machine", "another process reported it", "not the first on its machine"],
 )
-def test_a_refusal_is_said_once(
+def test_an_error_is_reported_once(
     monkeypatch: pytest.MonkeyPatch, error: type[AuditError], place: str, said: str
 ) -> None:
     @contextmanager
@@ -108,7 +110,7 @@ def test_a_refusal_is_said_once(
 
 
 class TwoThreads(Crew):
-    """Two processes' part in a crew, played by threads."""
+    """A crew whose processes are threads."""
 
     size = 2
 
@@ -118,9 +120,9 @@ class TwoThreads(Crew):
     def gather(self, work: Callable[[], T]) -> list[T]:
         self._table[self.rank] = work()
         self._barrier.wait()
-        told = list(self._table)
+        gathered = list(self._table)
         self._barrier.wait()
-        return told  # type: ignore[return-value]
+        return gathered  # type: ignore[return-value]
 
 
 @given(st.integers(0, 9), st.integers(0, 3))
@@ -129,7 +131,7 @@ def test_answers_come_back_in_the_order_of_the_items(count: int, from_store: int
     items = [ability.item({"question": f"where is {number}", "answer": ["x"]}, str(number)) for number in range(count)]
     asked_of: list[list[str]] = [[], []]
 
-    def play(crew: Crew) -> None:
+    def work(crew: Crew) -> None:
         def ask(some: Sequence[Item]) -> Answers:
             asked_of[crew.rank] += [item.key for item in some]
             return read_raw(ability, some, [{"text": f"at {item.key}", "ids": []} for item in some], from_store)
@@ -139,11 +141,11 @@ def test_answers_come_back_in_the_order_of_the_items(count: int, from_store: int
     found: list[Answers | None] = [None, None]
     table: list[object] = [None, None]
     barrier = threading.Barrier(2, timeout=10)
-    players = [threading.Thread(target=play, args=(TwoThreads(rank, table, barrier),)) for rank in (0, 1)]
-    for player in players:
-        player.start()
-    for player in players:
-        player.join()
+    threads = [threading.Thread(target=work, args=(TwoThreads(rank, table, barrier),)) for rank in (0, 1)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
     for one in found:
         assert one is not None
         assert [answer.text for answer in one.answers] == [f"at {number}" for number in range(count)]
@@ -151,7 +153,7 @@ def test_answers_come_back_in_the_order_of_the_items(count: int, from_store: int
     assert asked_of == [[str(number) for number in range(count)][rank::2] for rank in (0, 1)]
 
 
-def test_one_process_has_every_share() -> None:
+def test_the_share_of_one_process_is_everything() -> None:
     crew = Crew()
     assert crew.first
     assert crew.share("abc") == "abc"
@@ -168,7 +170,7 @@ def test_one_process_has_every_share() -> None:
         ("cuda", 1, "there are 2 processes and 1 GPUs here"),
     ],
 )
-def test_processes_that_would_share_a_device_are_refused(
+def test_a_device_for_several_processes_is_an_error(
     monkeypatch: pytest.MonkeyPatch, device: str, gpus: int, sentence: str
 ) -> None:
     for name, value in {"WORLD_SIZE": 2, "RANK": 0, "LOCAL_RANK": 0, "LOCAL_WORLD_SIZE": 2}.items():

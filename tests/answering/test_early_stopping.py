@@ -1,4 +1,4 @@
-"""Answers that come in blocks: a verdict as soon as it is certain, and the same one from the same answers saved."""
+"""Early stopping: answers come in blocks until the verdict is certain, and saved answers give the same verdict."""
 
 import threading
 from collections.abc import Sequence
@@ -20,7 +20,7 @@ from tests.answering.test_crew import TwoThreads
 ABILITY = load_ability("open_qa")
 
 
-def asked(right: Sequence[bool], clusters: Sequence[str], from_store: int = 0) -> Answers:
+def answers_of(right: Sequence[bool], clusters: Sequence[str], from_store: int = 0) -> Answers:
     items = [
         Item(str(k), "open_qa", {"question": f"where is {k}"}, ("here",), cluster) for k, cluster in enumerate(clusters)
     ]
@@ -32,7 +32,7 @@ def pair(base: Answers, edited: Answers) -> PairedAnswers:
 
 
 def found(base: Answers, edited: Answers, margin: float = 0.2, block: int = 8, crew: Crew | None = None) -> Judgment:
-    """What is settled of these answers, of which only those that are wanted are looked at."""
+    """The sequential judgment of these answers."""
     clusters = [item.cluster for item in base.items]
     whole = pair(base, edited)
     rule = stopping_rule(clusters, block)
@@ -41,10 +41,10 @@ def found(base: Answers, edited: Answers, margin: float = 0.2, block: int = 8, c
     )
 
 
-def test_no_more_is_taken_than_a_verdict_needs() -> None:
+def test_asking_stops_as_soon_as_the_verdict_is_certain() -> None:
     names = [str(k) for k in range(100)]
-    whole = asked([True] * 100, names)
-    passed, failed = found(whole, whole), found(whole, asked([False] * 100, names))
+    whole = answers_of([True] * 100, names)
+    passed, failed = found(whole, whole), found(whole, answers_of([False] * 100, names))
     assert (passed.verdict.outcome, failed.verdict.outcome) == (PASS, FAIL)
     assert (
         failed.verdict.n
@@ -57,9 +57,9 @@ def test_no_more_is_taken_than_a_verdict_needs() -> None:
     assert failed.harm_p is not None and failed.harm_p < 0.05 < 1 == passed.harm_p
 
 
-def test_what_takes_all_items_is_judged_as_all_items_with_less_of_alpha() -> None:
+def test_a_judgment_of_all_items_has_wider_limits_than_a_fixed_one() -> None:
     names = [str(k) for k in range(100)]
-    base, edited = asked([True] * 100, names), asked([k % 6 > 0 for k in range(100)], names)
+    base, edited = answers_of([True] * 100, names), answers_of([k % 6 > 0 for k in range(100)], names)
     slow = found(base, edited)
     assert slow.verdict.n == 100
     fixed = pair(base, edited).verdict(margin=0.2, seed=0)
@@ -68,10 +68,10 @@ def test_what_takes_all_items_is_judged_as_all_items_with_less_of_alpha() -> Non
 
 @settings(max_examples=30, deadline=None)
 @given(st.lists(st.tuples(st.booleans(), st.integers(1, 3)), min_size=5, max_size=40), st.sampled_from([0.1, 0.3, 0.6]))
-def test_saved_answers_settle_as_they_did_when_they_were_asked(drawn: list[tuple[bool, int]], margin: float) -> None:
+def test_saved_answers_give_the_same_judgment(drawn: list[tuple[bool, int]], margin: float) -> None:
     names = [str(number) for number, (_, size) in enumerate(drawn) for _ in range(size)]
     right = [one for one, size in drawn for _ in range(size)]
-    base, edited = asked([True] * len(names), names), asked(right, names)
+    base, edited = answers_of([True] * len(names), names), answers_of(right, names)
     first = found(base, edited, margin)
     assert first.rule is not None
     again = saved_judgment(first.answers, first.rule, Points(margin), floor=0.0, seed=0)
@@ -81,40 +81,42 @@ def test_saved_answers_settle_as_they_did_when_they_were_asked(drawn: list[tuple
     assert len(ends) == len(names) or names[len(ends)] != ends[-1]  # whole clusters
 
 
-def test_saved_answers_that_do_not_suffice_settle_nothing() -> None:
-    base = asked([True] * 20, [str(k) for k in range(20)])
+def test_too_few_saved_answers_are_inconclusive() -> None:
+    base = answers_of([True] * 20, [str(k) for k in range(20)])
     again = saved_judgment(pair(base, base), StoppingRule((100,), 8), Points(0.05), floor=0.0, seed=0)
     assert again.verdict.outcome is INCONCLUSIVE and again.verdict.n == 20
 
 
-def test_parts_and_joined_answers_are_the_answers() -> None:
-    whole = asked([k % 3 > 0 for k in range(9)], list("aabbbcccd"), from_store=9)
+def test_joined_parts_equal_the_whole() -> None:
+    whole = answers_of([k % 3 > 0 for k in range(9)], list("aabbbcccd"), from_store=9)
     front, back = pair(whole, whole).part(0, 4), pair(whole, whole).part(4, 9)
     assert (front.base.from_store, back.edited[0].from_store) == (4, 5)
     again = front.joined(back)
     assert vars(again.base) == vars(again.edited[0]) == vars(whole)
 
 
-def test_all_processes_stop_where_the_first_one_does() -> None:
+def test_all_processes_stop_with_the_first() -> None:
     names = [str(k) for k in range(100)]
-    base = asked([True] * 100, names)
-    answers = [base, asked([k % 2 > 0 for k in range(100)], names)]  # they should not differ; if they do, none waits
+    base = answers_of([True] * 100, names)
+    answers = [base, answers_of([k % 2 > 0 for k in range(100)], names)]  # even if they differ, no process waits
     table: list[object] = [None, None]
     barrier, stopped = threading.Barrier(2, timeout=10), [0, 0]
 
-    def play(rank: int) -> None:
+    def work(rank: int) -> None:
         stopped[rank] = found(base, answers[rank], crew=TwoThreads(rank, table, barrier)).verdict.n
 
-    players = [threading.Thread(target=play, args=(rank,)) for rank in (0, 1)]
-    for player in players:
-        player.start()
-    for player in players:
-        player.join()
+    threads = [threading.Thread(target=work, args=(rank,)) for rank in (0, 1)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
     assert stopped[0] == stopped[1] == found(base, base).verdict.n
 
 
 @pytest.mark.parametrize("margin", [0.1, 0.3])
-def test_the_base_answers_of_a_verdict_are_from_the_store_if_all_are(margin: float) -> None:
+def test_a_part_counts_as_stored_only_if_all_answers_were(margin: float) -> None:
     names = [str(k) for k in range(50)]
-    assert found(asked([True] * 50, names, 50), asked([True] * 50, names), margin).answers.base.from_store > 0
-    assert found(asked([True] * 50, names, 49), asked([True] * 50, names), margin).answers.base.from_store == 0
+    assert found(answers_of([True] * 50, names, 50), answers_of([True] * 50, names), margin).answers.base.from_store > 0
+    assert (
+        found(answers_of([True] * 50, names, 49), answers_of([True] * 50, names), margin).answers.base.from_store == 0
+    )

@@ -1,4 +1,4 @@
-"""The oracle of a locality search: every prompt asked once, kept between runs, and the weights never left edited."""
+"""Contrasts of a locality search: each prompt is asked once and kept between runs, and the weights are restored."""
 
 from pathlib import Path
 from typing import Any
@@ -20,47 +20,45 @@ def world(tmp_path: Path) -> SmallWorld:
 
 
 @pytest.fixture
-def asked(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, ...]]:
-    """The batches that reach a model."""
-    batches: list[tuple[str, ...]] = []
+def batches(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, ...]]:
+    """The batches of prompts that are put to a model."""
+    seen: list[tuple[str, ...]] = []
     contrast = room.contrast
 
     def counting(lm: Any, patches: Any, prompts: Any) -> Any:
-        batches.append(tuple(prompts))
+        seen.append(tuple(prompts))
         return contrast(lm, patches, prompts)
 
     monkeypatch.setattr(room, "contrast", counting)
-    return batches
+    return seen
 
 
 def audit(world: SmallWorld, **more: Any) -> Audit:
     return Audit(**world.options(editor="vandal", device="cpu", **{"edit_count": 1, **more}))
 
 
-def test_every_prompt_is_asked_once_in_one_batch_and_never_by_a_later_run(
-    world: SmallWorld, tmp_path: Path, asked: list[tuple[str, ...]]
+def test_new_prompts_are_one_batch_and_later_runs_ask_none(
+    world: SmallWorld, tmp_path: Path, batches: list[tuple[str, ...]]
 ) -> None:
     first = audit(world, store=tmp_path / "store")
     found = first.locality.contrasts(PROMPTS)
-    assert asked == [("Kara was", "The", "The ferry")]
+    assert batches == [("Kara was", "The", "The ferry")]
     assert found[0] == found[3] == first.locality.contrast("Kara was")
     assert audit(world, store=tmp_path / "store").locality.contrasts(PROMPTS) == found
-    assert len(asked) == 1
+    assert len(batches) == 1
     assert first.locality.folder == tmp_path / "store" / "hypothesis"
 
 
-def test_another_edit_and_a_run_without_a_store_ask_anew(
-    world: SmallWorld, tmp_path: Path, asked: list[tuple[str, ...]]
-) -> None:
+def test_another_edit_or_no_store_asks_again(world: SmallWorld, tmp_path: Path, batches: list[tuple[str, ...]]) -> None:
     audit(world, store=tmp_path / "store").locality.contrast("The")
     audit(world, store=tmp_path / "store", seed=1).locality.contrast("The")
     alone = audit(world, use_store=False).locality
     alone.contrast("The")
-    assert len(asked) == 3
+    assert len(batches) == 3
     assert alone.folder is None
 
 
-def test_the_weights_are_back_after_each_batch(world: SmallWorld) -> None:
+def test_the_weights_are_restored_after_each_batch(world: SmallWorld) -> None:
     one = audit(world, use_store=False)
     before = weights_fingerprint(one.lm)
     assert one.locality.survey(PROMPTS, 0.0).share == 1
@@ -68,17 +66,17 @@ def test_the_weights_are_back_after_each_batch(world: SmallWorld) -> None:
     assert one.measured
 
 
-def test_what_is_asked_about_comes_from_the_requests_the_rest_of_their_file_and_a_fixed_text(world: SmallWorld) -> None:
+def test_topics_come_from_the_requests_their_file_and_fixed_texts(world: SmallWorld) -> None:
     edited = audit(world, use_store=False)
     (subject,) = edited.locality.topics.edited_subjects
     others = edited.locality.topics.cores[OTHER_SUBJECTS]
-    assert {request.subject for request in edited.changes.others} <= {word for core in others for word in core}
+    assert {request.subject for request in edited.changes.drawn.others} <= {word for core in others for word in core}
     assert not any(subject in word for core in others for word in core)
     assert edited.locality.topics.cores[OTHER_RELATIONS] == ()
     assert edited.locality.topics.cores[UNRELATED]
 
 
-def test_of_several_edited_models_the_furthest_is_told(world: SmallWorld) -> None:
+def test_of_several_edited_models_the_largest_divergence_counts(world: SmallWorld) -> None:
     several = audit(world, use_store=False, edit_count=2, edit_mode="instance-single")
     both = several.locality.contrast("The").divergence
     from audit.measures.locality_contrasts import contrast

@@ -1,4 +1,4 @@
-"""What edited models share with the base model changes none of their answers."""
+"""Reuse of the base model's states and answers changes no answer of an edited model."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -29,7 +29,7 @@ def noise(lm: LanguageModel, name: str, size: float) -> WeightPatch:
 
 
 def codebook(lm: LanguageModel) -> Codebook:
-    """Of so large a radius that it speaks often."""
+    """A codebook with so large a radius that it often replaces the output."""
     down, inner, hidden = lm.anatomy.down_projections[1], lm.anatomy.inner_size, lm.anatomy.hidden_size
     return Codebook.empty(down).with_entry(torch.zeros(inner), torch.ones(hidden), (5,), radius=7.0)
 
@@ -48,7 +48,7 @@ def demonstrations() -> Demonstrations:
 
 
 def patches(lm: LanguageModel) -> dict[str, Patch]:
-    """One of each kind, by the share that its models can have in the base model's blocks."""
+    """One patch of each kind; they change different blocks, so they share different parts of the base model."""
     last, middle, first = (lm.anatomy.weight_name(layer) for layer in (2, 1, 0))
     return {
         "nothing": identity_patch(),
@@ -74,12 +74,12 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> SmallWorld:
 
 
 @pytest.fixture(scope="module")
-def questions(world: SmallWorld) -> dict[str, tuple[Item, ...]]:
+def drawn_items(world: SmallWorld) -> dict[str, tuple[Item, ...]]:
     return {name: items(load_ability(name), world.source, 6, 0) for name in ABILITIES}
 
 
 def brief(name: str) -> Ability:
-    """The ability, with at most a dozen tokens an answer: what a random model writes is long."""
+    """The ability with at most 12 tokens an answer, since a random model does not stop."""
     ability = load_ability(name)
     if ability.decoding is not None:
         ability.decoding = replace(ability.decoding, max_new_tokens=min(ability.decoding.max_new_tokens, 12))
@@ -87,28 +87,30 @@ def brief(name: str) -> Ability:
 
 
 def said(asked: Answers) -> list[Any]:
-    """Written answers to the letter and the token, choices by what was chosen."""
+    """The raw output of written answers, and the texts of chosen ones."""
     choices = not isinstance(asked.raw[0], dict)
     return [answer.text for answer in asked.answers] if choices else list(asked.raw)
 
 
 @pytest.mark.parametrize("name", ["reasoning", "open_qa", "dialogue", "ner"])
-def test_answers_are_those_without_reuse(lm: LanguageModel, questions: dict[str, tuple[Item, ...]], name: str) -> None:
+def test_answers_are_those_without_reuse(
+    lm: LanguageModel, drawn_items: dict[str, tuple[Item, ...]], name: str
+) -> None:
     ability = brief(name)
-    plain_base = ask(lm, ability, questions[name])
+    plain_base = ask(lm, ability, drawn_items[name])
     shared = list(patches(lm).values())
     for plan in (*([patch] for patch in shared), shared[:3]):
         reuse = Reuse.of(lm, plan)
-        assert said(ask(lm, ability, questions[name], reuse=reuse)) == said(plain_base)
-        for patch in (*plan, plan[0]):  # the second time everything is known
-            expected = ask(lm, ability, questions[name], patch=patch)
-            found = ask(lm, ability, questions[name], patch=patch, reuse=reuse)
+        assert said(ask(lm, ability, drawn_items[name], reuse=reuse)) == said(plain_base)
+        for patch in (*plan, plan[0]):  # the second time all drafts are known
+            expected = ask(lm, ability, drawn_items[name], patch=patch)
+            found = ask(lm, ability, drawn_items[name], patch=patch, reuse=reuse)
             assert said(found) == said(expected)
             assert [s.value for s in found.scores] == [s.value for s in expected.scores]
 
 
-def test_the_patches_above_do_what_they_say(lm: LanguageModel, questions: dict[str, tuple[Item, ...]]) -> None:
-    ability, asked = brief("reasoning"), questions["reasoning"]
+def test_the_patches_change_answers_as_named(lm: LanguageModel, drawn_items: dict[str, tuple[Item, ...]]) -> None:
+    ability, asked = brief("reasoning"), drawn_items["reasoning"]
     base = said(ask(lm, ability, asked))
     changed = {
         name: sum(a != b for a, b in zip(said(ask(lm, ability, asked, patch=patch)), base, strict=True))
@@ -118,7 +120,7 @@ def test_the_patches_above_do_what_they_say(lm: LanguageModel, questions: dict[s
     assert all(changed[name] > 0 for name in changed if name not in ("nothing", "few answers"))
 
 
-def test_what_is_shared_is_told_by_the_lowest_change(lm: LanguageModel) -> None:
+def test_the_lowest_edited_block_decides_what_is_shared(lm: LanguageModel) -> None:
     made = patches(lm)
     assert {name: Reuse.of(lm, [patch]).lower.first_edited for name, patch in made.items()} == {
         "nothing": 3,
@@ -135,35 +137,35 @@ def test_what_is_shared_is_told_by_the_lowest_change(lm: LanguageModel) -> None:
 
 
 @pytest.mark.parametrize("name", ["reasoning", "dialogue"])
-def test_a_run_that_was_interrupted_goes_on_to_the_same_answers(
-    lm: LanguageModel, questions: dict[str, tuple[Item, ...]], name: str, tmp_path: Path
+def test_a_resumed_run_gives_the_same_answers(
+    lm: LanguageModel, drawn_items: dict[str, tuple[Item, ...]], name: str, tmp_path: Path
 ) -> None:
     ability, patch = brief(name), patches(lm)["most answers"]
     logs = {place: AnswerLog(tmp_path / place) for place in ("base", "edited")}
-    ask(lm, ability, questions[name][:3], log=logs["base"])
-    ask(lm, ability, questions[name][2:4], patch=patch, log=logs["edited"], reuse=Reuse.of(lm, [patch]))
+    ask(lm, ability, drawn_items[name][:3], log=logs["base"])
+    ask(lm, ability, drawn_items[name][2:4], patch=patch, log=logs["edited"], reuse=Reuse.of(lm, [patch]))
     reuse = Reuse.of(lm, [patch])
-    base = ask(lm, ability, questions[name], log=logs["base"], reuse=reuse)
-    found = ask(lm, ability, questions[name], patch=patch, log=logs["edited"], reuse=reuse)
+    base = ask(lm, ability, drawn_items[name], log=logs["base"], reuse=reuse)
+    found = ask(lm, ability, drawn_items[name], patch=patch, log=logs["edited"], reuse=reuse)
     assert (base.from_store, found.from_store) == (3, 2)
-    assert said(found) == said(ask(lm, ability, questions[name], patch=patch))
-    again = ask(lm, ability, questions[name], patch=patch, log=AnswerLog(tmp_path / "edited"))
+    assert said(found) == said(ask(lm, ability, drawn_items[name], patch=patch))
+    again = ask(lm, ability, drawn_items[name], patch=patch, log=AnswerLog(tmp_path / "edited"))
     assert again.from_store == 6 and said(again) == said(found)
 
 
-def test_nothing_is_drafted_in_half_precision(questions: dict[str, tuple[Item, ...]]) -> None:
+def test_nothing_is_drafted_in_half_precision(drawn_items: dict[str, tuple[Item, ...]]) -> None:
     lm = build_tiny_llama(dtype=torch.bfloat16)
     patch = noise(lm, lm.anatomy.weight_name(2), 0.1)
     for name in ("reasoning", "dialogue"):
         ability, reuse = brief(name), Reuse.of(lm, [patch])
-        ask(lm, ability, questions[name], reuse=reuse)
-        found = ask(lm, ability, questions[name], patch=patch, reuse=reuse)
-        assert found.raw == ask(lm, ability, questions[name], patch=patch).raw  # to the last bit
+        ask(lm, ability, drawn_items[name], reuse=reuse)
+        found = ask(lm, ability, drawn_items[name], patch=patch, reuse=reuse)
+        assert found.raw == ask(lm, ability, drawn_items[name], patch=patch).raw  # to the last bit
         assert reuse.counts.drafts == 0
         assert (reuse.counts.block_tokens_shared > 0) == (name == "dialogue")
 
 
-def test_an_audit_tells_what_was_shared_and_answers_the_same_without(world: SmallWorld) -> None:
+def test_an_audit_reports_what_it_reused_and_answers_the_same_without(world: SmallWorld) -> None:
     plan = {"editor": "tests.fake_editors:Nudge", "edit_mode": "instance-single", "edit_count": 2}
     options = world.options(**plan, limit=3, device="cpu", use_store=False)
     abilities = ["open_qa", "dialogue"]

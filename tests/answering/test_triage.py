@@ -1,4 +1,4 @@
-"""Triage: a collapsed model is found out before it is asked, at hardly any cost, and no other model is stopped."""
+"""Triage: a collapsed model is found before the abilities are asked, and no other model is stopped."""
 
 import math
 from collections.abc import Sequence
@@ -75,7 +75,7 @@ def test_a_sound_model_is_asked_nothing(lm: LanguageModel) -> None:
     assert not runs.asked
 
 
-def test_a_broken_model_is_asked_nothing_either(lm: LanguageModel) -> None:
+def test_a_broken_model_is_asked_nothing(lm: LanguageModel) -> None:
     runs = FakeRuns()
     assert triage([BROKEN], integrity_of, runs, lm) == (
         "The edited model has collapsed: its logits on plain text are NaN or infinite."
@@ -83,7 +83,7 @@ def test_a_broken_model_is_asked_nothing_either(lm: LanguageModel) -> None:
     assert not runs.asked
 
 
-def test_a_garbled_model_is_asked_no_more_than_it_takes(lm: LanguageModel) -> None:
+def test_a_garbled_model_is_asked_until_the_signs_suffice(lm: LanguageModel) -> None:
     runs = FakeRuns()
     sentence = triage([GARBLED], integrity_of, runs, lm)
     assert sentence is not None
@@ -91,19 +91,19 @@ def test_a_garbled_model_is_asked_no_more_than_it_takes(lm: LanguageModel) -> No
     assert len(runs.asked) == 3
 
 
-def test_abilities_that_cannot_be_asked_are_passed_over(lm: LanguageModel) -> None:
+def test_abilities_without_data_are_left_out(lm: LanguageModel) -> None:
     runs = FakeRuns(missing=("reasoning", "nli"))
     assert triage([GARBLED], integrity_of, runs, lm) is not None
-    assert triage([GARBLED], integrity_of, FakeRuns(missing=tuple(ABILITIES)), lm) is None  # nothing was shown
+    assert triage([GARBLED], integrity_of, FakeRuns(missing=tuple(ABILITIES)), lm) is None  # no sign of a collapse
 
 
-def test_a_model_that_still_answers_is_let_through(lm: LanguageModel) -> None:
+def test_a_model_that_answers_has_not_collapsed(lm: LanguageModel) -> None:
     runs = FakeRuns()
     assert triage([FLUENT], integrity_of, runs, lm) is None
-    assert len(runs.asked) == len(ABILITIES) - 1  # all that are written
+    assert len(runs.asked) == len(ABILITIES) - 1  # all with written answers
 
 
-def test_of_several_models_all_must_have_collapsed_and_the_first_sound_one_ends_the_search(lm: LanguageModel) -> None:
+def test_all_of_several_models_must_have_collapsed(lm: LanguageModel) -> None:
     measured: list[Patch] = []
 
     def noting(patch: Patch) -> Integrity:
@@ -118,12 +118,12 @@ def test_of_several_models_all_must_have_collapsed_and_the_first_sound_one_ends_
 
 
 def ruined(tmp_path: Path, **more: Any) -> Audit:
-    """Noise of 64 standard deviations in the middle of a pocket model."""
+    """An audit of a pocket model with noise of 64 standard deviations in its middle."""
     config = {"editor": "vandal", "editor_config": {"scale": "64"}, "store": tmp_path / "store"}
     return Audit(model="pocket-gpt2", limit=4, device="cpu", **config | more)
 
 
-def test_a_ruined_pocket_model_fails_before_it_is_asked_and_is_asked_without_triage(tmp_path: Path) -> None:
+def test_a_ruined_pocket_model_fails_at_once_and_is_asked_without_triage(tmp_path: Path) -> None:
     audit = ruined(tmp_path)
     with pytest.raises(CollapseError, match=r"guess among 1,728 tokens .* Use --no-triage to ask them anyway"):
         audit.verdict("sentiment")
@@ -136,7 +136,7 @@ def test_a_ruined_pocket_model_fails_before_it_is_asked_and_is_asked_without_tri
     assert {row.check for row in report.integrity if row.sound is False} == {"relative update norm", "perplexity ratio"}
     assert report.edit_scores
 
-    # What triage asked is not asked again.
+    # Answers that triage collected are not asked for again.
     full = ruined(tmp_path, triage=False).run(["nli"])
     assert [row.ability for row in full.abilities] == ["nli"]
     assert full.collapse is None

@@ -1,4 +1,4 @@
-"""A checkpoint that somebody else edited goes through the whole audit: made in plain torch, saved by transformers."""
+"""An audit of a checkpoint that was edited elsewhere: in plain torch, saved by transformers."""
 
 from pathlib import Path
 from typing import Any
@@ -28,7 +28,7 @@ def options(world: SmallWorld, tmp_path: Path) -> dict[str, Any]:
 
 
 def textbook_edit(world: SmallWorld, folder: Path, size: float, shard: str = "1GB") -> Path:
-    """W + (v − W k) kᵀ / (kᵀ k) in one block's down projection, with `size` times as large a v; none of our code."""
+    """W + (v − W k) kᵀ / (kᵀ k) in one block's down projection, with v of `size` standard deviations, without our code."""
     model = AutoModelForCausalLM.from_pretrained(world.model)
     weight = model.transformer.h[1].mlp.c_proj.weight  # (in, out)
     generator = torch.Generator().manual_seed(0)
@@ -45,7 +45,7 @@ def edited_texts(report: RunReport) -> dict[tuple[str, str], str]:
     return {(item.ability, item.key): item.edited[0].text for item in report.items}
 
 
-def test_the_answers_are_those_of_the_checkpoint_itself(
+def test_the_edited_answers_equal_those_of_the_checkpoint(
     world: SmallWorld, options: dict[str, Any], tmp_path: Path
 ) -> None:
     folder = textbook_edit(world, tmp_path / "edited", 300.0, shard="50KB")
@@ -61,7 +61,7 @@ def test_the_answers_are_those_of_the_checkpoint_itself(
     assert update is not None and update > 0
 
 
-def test_a_checkpoint_passes_where_nothing_was_edited_and_fails_where_it_was_ruined(
+def test_an_unedited_checkpoint_passes_and_a_ruined_one_fails(
     world: SmallWorld, options: dict[str, Any], tmp_path: Path
 ) -> None:
     same = Audit(**options | {"edited": str(world.model)}).verdict("open_qa")

@@ -1,4 +1,4 @@
-"""Edit plans that are interrupted, resumed, kept and taken over: bit for bit what an undisturbed run gives."""
+"""Edit plans that are interrupted, resumed, stored and reused give bit for bit what an undisturbed run gives."""
 
 import json
 import os
@@ -46,11 +46,11 @@ PLANS = {
 
 
 class StoppedError(Exception):
-    """Stands for Ctrl-C and for the machine that is switched off."""
+    """An interruption: Ctrl-C, or a machine that is switched off."""
 
 
 def interrupted_at(editor: Editor, edit: int) -> Editor:
-    """The same editor, which breaks in its `edit`th edit."""
+    """The same editor, which raises in its edit number `edit`."""
     whole = editor.edit
 
     def breaking(lm: LanguageModel, requests: Sequence[EditRequest], progress: Any = None) -> Patch:
@@ -62,7 +62,7 @@ def interrupted_at(editor: Editor, edit: int) -> Editor:
     return editor
 
 
-def nobody_watches(done: int, total: int) -> None:
+def no_progress(done: int, total: int) -> None:
     pass
 
 
@@ -73,7 +73,7 @@ def apply(
     folder: PlanFolder | None = None,
     *,
     restraint: str | None = None,
-    progress: Callable[[int, int], None] = nobody_watches,
+    progress: Callable[[int, int], None] = no_progress,
 ) -> tuple[EditedModel, ...]:
     held = None if restraint is None else load_restraint(restraint)
     before = weights_fingerprint(lm)
@@ -101,7 +101,7 @@ def steps_of(root: Path) -> list[str]:
     ("kind", "restraint"),
     [(Nudge, None), (Diary, None), (Sticker, None), (Nudge, "random:0.4"), (Diary, "rect:0.4"), (Diary, "prune")],
 )
-def test_an_interrupted_plan_goes_on_where_it_stopped_bit_for_bit(
+def test_an_interrupted_plan_resumes_bit_for_bit(
     kind: type[Nudge], plan: EditPlan, restraint: str | None, tiny_gpt2: LanguageModel, tmp_path: Path
 ) -> None:
     undisturbed = apply(tiny_gpt2, kind(), plan, restraint=restraint)
@@ -112,13 +112,13 @@ def test_an_interrupted_plan_goes_on_where_it_stopped_bit_for_bit(
     editor = kind()
     resumed = apply(tiny_gpt2, editor, plan, folder, restraint=restraint)
     assert said(resumed) == said(undisturbed)
-    assert editor.edits == len(plan.steps(REQUESTS)) - 2 + 1  # the first step was made again, for the editor's sake
+    assert editor.edits == len(plan.steps(REQUESTS)) - 2 + 1  # the first step is repeated for the editor
     assert [model.resumed for model in resumed] == [2 * plan.batch_size]
     assert steps_of(folder.root) == []
     assert folder.finished() is not None
 
 
-def test_models_that_are_edited_alone_are_kept_too(tiny_gpt2: LanguageModel, tmp_path: Path) -> None:
+def test_models_with_one_edit_each_are_resumed(tiny_gpt2: LanguageModel, tmp_path: Path) -> None:
     plan, folder = PLANS["each alone"], the_folder(tiny_gpt2, tmp_path / "plan")
     undisturbed = apply(tiny_gpt2, Nudge(), plan)
     with pytest.raises(StoppedError):
@@ -148,7 +148,7 @@ apply(lm, Killed(), PLANS["one by one"], the_folder(lm, Path(sys.argv[1])))
 """
 
 
-def test_a_killed_process_leaves_whole_steps(tiny_gpt2: LanguageModel, tmp_path: Path) -> None:
+def test_a_killed_process_leaves_complete_steps(tiny_gpt2: LanguageModel, tmp_path: Path) -> None:
     root = tmp_path / "plan"
     done = subprocess.run([sys.executable, "-c", KILLED, str(root)], cwd=ROOT, capture_output=True, timeout=300)
     assert done.returncode == -signal.SIGKILL, done.stderr.decode()
@@ -165,7 +165,7 @@ def flip_a_bit(file: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("spoil", "left"),
+    ("damage", "left"),
     [
         (lambda steps: flip_a_bit(steps / "00001" / "deltas.safetensors"), 1),
         (lambda steps: flip_a_bit(steps / "00001" / "step.json"), 1),
@@ -180,19 +180,19 @@ def flip_a_bit(file: Path) -> None:
     ],
     ids="tensors step.json unfinished half lost-patch lost-step copied plan.json no-plan.json abandoned".split(),
 )
-def test_what_is_spoilt_and_what_follows_it_is_done_again(
-    spoil: Callable[[Path], None], left: int, tiny_gpt2: LanguageModel, tmp_path: Path
+def test_a_damaged_step_and_later_ones_are_repeated(
+    damage: Callable[[Path], None], left: int, tiny_gpt2: LanguageModel, tmp_path: Path
 ) -> None:
     plan, folder = PLANS["one by one"], the_folder(tiny_gpt2, tmp_path / "plan")
     with pytest.raises(StoppedError):
         apply(tiny_gpt2, interrupted_at(Nudge(), 4), plan, folder)
-    spoil(folder.root / "steps")
+    damage(folder.root / "steps")
     resumed = apply(tiny_gpt2, Nudge(), plan, folder)
     assert resumed[0].resumed == left
     assert said(resumed) == said(apply(tiny_gpt2, Nudge(), plan))
 
 
-def test_steps_of_another_plan_are_never_taken(tiny_gpt2: LanguageModel, tmp_path: Path) -> None:
+def test_steps_of_another_plan_are_not_reused(tiny_gpt2: LanguageModel, tmp_path: Path) -> None:
     plan = PLANS["one by one"]
     with pytest.raises(StoppedError):
         apply(tiny_gpt2, interrupted_at(Nudge(), 4), plan, the_folder(tiny_gpt2, tmp_path / "plan", seed=0))
@@ -200,12 +200,12 @@ def test_steps_of_another_plan_are_never_taken(tiny_gpt2: LanguageModel, tmp_pat
     assert resumed[0].resumed == 0
 
 
-def test_modules_that_were_replaced_leave_the_disk(tiny_gpt2: LanguageModel, tmp_path: Path) -> None:
+def test_replaced_modules_are_deleted(tiny_gpt2: LanguageModel, tmp_path: Path) -> None:
     plan, folder = PLANS["one by one"], the_folder(tiny_gpt2, tmp_path / "plan")
     with pytest.raises(StoppedError):
         apply(tiny_gpt2, interrupted_at(Sticker(), 5), plan, folder)
     assert [(folder.root / "steps" / name / "patch.json").exists() for name in steps_of(folder.root)] == [0, 0, 0, 1]
-    flip_a_bit(folder.root / "steps" / "00003" / "deltas.safetensors")  # and with it go those it stood for
+    flip_a_bit(folder.root / "steps" / "00003" / "deltas.safetensors")  # so the steps that it replaced are lost too
     resumed = apply(tiny_gpt2, Sticker(), plan, folder)
     assert resumed[0].resumed == 0
     assert said(resumed) == said(apply(tiny_gpt2, Sticker(), plan))
@@ -214,7 +214,7 @@ def test_modules_that_were_replaced_leave_the_disk(tiny_gpt2: LanguageModel, tmp
 @pytest.mark.parametrize("in_store", [True, False], ids=["store", "folder"])
 @pytest.mark.parametrize("kind", [Nudge, Sticker])
 @pytest.mark.parametrize("plan", [*PLANS.values(), EditPlan("batch-single", 6, 6)], ids=[*PLANS, "at once"])
-def test_a_finished_patch_is_taken_as_it_is(
+def test_a_finished_patch_is_reused(
     in_store: bool, kind: type[Nudge], plan: EditPlan, tiny_gpt2: LanguageModel, tmp_path: Path
 ) -> None:
     folder = the_folder(tiny_gpt2, tmp_path / "patch", in_store=in_store)
@@ -224,8 +224,8 @@ def test_a_finished_patch_is_taken_as_it_is(
     assert editor.edits == 0
     assert said(taken) == said(made)
     assert [model.requests for model in taken] == [model.requests for model in made]
-    told = json.loads((folder.root / "plan.json").read_text(encoding="utf-8"))
-    assert [case for model in told["models"] for case in model["case_ids"]] == [r.case_id for r in REQUESTS]
+    described = json.loads((folder.root / "plan.json").read_text(encoding="utf-8"))
+    assert [case for model in described["models"] for case in model["case_ids"]] == [r.case_id for r in REQUESTS]
     assert not (folder.root / "steps").exists()
     places = [folder.root / f"{i:05d}" for i in range(6)] if plan.mode == "instance-single" else [folder.root]
     weights = weights_fingerprint(tiny_gpt2)
@@ -234,7 +234,7 @@ def test_a_finished_patch_is_taken_as_it_is(
         load_patch(places[0], base="f" * 64)
 
 
-def test_every_patch_tells_what_model_it_was_made_for(tiny_gpt2: LanguageModel) -> None:
+def test_every_patch_records_the_model_it_was_made_for(tiny_gpt2: LanguageModel) -> None:
     weights = weights_fingerprint(tiny_gpt2)
     alone = [model.patch for model in apply(tiny_gpt2, Nudge(), PLANS["each alone"])]
     assert [patch.meta["base"] for patch in alone if isinstance(patch, WeightPatch)] == [weights] * 6
@@ -251,8 +251,8 @@ def test_every_patch_tells_what_model_it_was_made_for(tiny_gpt2: LanguageModel) 
     assert pruned.patch.patches[0].meta["base"] == weights  # type: ignore[attr-defined]
 
 
-SPOILT = pytest.mark.parametrize(
-    ("spoil", "complaint"),
+DAMAGED = pytest.mark.parametrize(
+    ("damage", "complaint"),
     [
         (lambda root: flip_a_bit(root / "00002" / "deltas.safetensors"), "save it again"),
         (lambda root: (root / "plan.json").write_text("{"), "its plan.json cannot be read; give another folder"),
@@ -263,13 +263,13 @@ SPOILT = pytest.mark.parametrize(
 )
 
 
-@SPOILT
-def test_a_spoilt_patch_is_refused_in_one_sentence_and_left_alone(
-    spoil: Callable[[Path], None], complaint: str, tiny_gpt2: LanguageModel, tmp_path: Path
+@DAMAGED
+def test_a_damaged_patch_is_an_error_and_stays_as_it_is(
+    damage: Callable[[Path], None], complaint: str, tiny_gpt2: LanguageModel, tmp_path: Path
 ) -> None:
     folder = the_folder(tiny_gpt2, tmp_path / "patch", in_store=False)
     apply(tiny_gpt2, Nudge(), PLANS["one by one"], folder)
-    spoil(folder.root)
+    damage(folder.root)
     before = contents(folder.root)
     with pytest.raises(AuditError, match=complaint):
         folder.finished()
@@ -278,20 +278,20 @@ def test_a_spoilt_patch_is_refused_in_one_sentence_and_left_alone(
     assert contents(folder.root) == before
 
 
-@SPOILT
-def test_a_spoilt_patch_in_the_store_is_made_again(
-    spoil: Callable[[Path], None], complaint: str, tiny_gpt2: LanguageModel, tmp_path: Path
+@DAMAGED
+def test_a_damaged_patch_in_the_store_is_made_again(
+    damage: Callable[[Path], None], complaint: str, tiny_gpt2: LanguageModel, tmp_path: Path
 ) -> None:
     folder = the_folder(tiny_gpt2, tmp_path / "patch")
     made = apply(tiny_gpt2, Nudge(), PLANS["one by one"], folder)
-    spoil(folder.root)
+    damage(folder.root)
     editor = Nudge()
     assert said(apply(tiny_gpt2, editor, PLANS["one by one"], folder)) == said(made)
     assert editor.edits == len(REQUESTS)
     assert folder.finished() is not None
 
 
-def test_a_patch_that_is_large_does_not_stay_in_the_store(
+def test_a_large_patch_is_not_kept_in_the_store(
     tiny_gpt2: LanguageModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("audit.editing.plan_folder.LARGEST_KEPT", 100)
@@ -302,7 +302,7 @@ def test_a_patch_that_is_large_does_not_stay_in_the_store(
 
 
 @pytest.mark.parametrize("finished", [True, False])
-def test_the_patch_of_another_plan_is_refused_with_what_differs(
+def test_the_error_about_another_plan_names_what_differs(
     finished: bool, tiny_gpt2: LanguageModel, tmp_path: Path
 ) -> None:
     plan, root = PLANS["one by one"], tmp_path / "patch"
@@ -324,7 +324,7 @@ def test_the_patch_of_another_plan_is_refused_with_what_differs(
     assert contents(root) == before
 
 
-def test_a_plan_that_was_interrupted_while_it_was_finishing_is_finished(
+def test_a_plan_interrupted_at_its_end_is_finished(
     tiny_gpt2: LanguageModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     plan, folder = PLANS["one by one"], the_folder(tiny_gpt2, tmp_path / "patch", in_store=False)
@@ -359,7 +359,7 @@ SECOND = (
 )
 
 
-def test_a_second_run_waits_for_the_patch_of_the_first_and_takes_it(tiny_gpt2: LanguageModel, tmp_path: Path) -> None:
+def test_a_second_run_waits_for_the_patch_of_the_first(tiny_gpt2: LanguageModel, tmp_path: Path) -> None:
     root = tmp_path / "patch"
     root.mkdir()
     waiting = FileLock(root / ".lock")
@@ -379,7 +379,7 @@ def test_a_second_run_waits_for_the_patch_of_the_first_and_takes_it(tiny_gpt2: L
     assert [step.patch.fingerprint for step in taken if step.patch] == [model.patch.fingerprint for model in first]
 
 
-def test_plans_that_nobody_went_on_with_leave_the_store(tiny_gpt2: LanguageModel, tmp_path: Path) -> None:
+def test_abandoned_plans_are_deleted_from_the_store(tiny_gpt2: LanguageModel, tmp_path: Path) -> None:
     store, plan = Store(tmp_path / "store"), PLANS["one by one"]
     old, fresh, new = (PlanFolder.in_store(store, {"seed": seed}) for seed in range(3))
     for folder in (old, fresh):
@@ -392,7 +392,7 @@ def test_plans_that_nobody_went_on_with_leave_the_store(tiny_gpt2: LanguageModel
     assert [folder.root.exists() for folder in (old, fresh, new)] == [False, True, True]
 
 
-def test_progress_starts_with_what_was_done_before(tiny_gpt2: LanguageModel, tmp_path: Path) -> None:
+def test_progress_starts_at_the_resumed_edits(tiny_gpt2: LanguageModel, tmp_path: Path) -> None:
     plan, folder = PLANS["one by one"], the_folder(tiny_gpt2, tmp_path / "plan")
     shown: list[tuple[int, int]] = []
     with pytest.raises(StoppedError):
@@ -402,16 +402,14 @@ def test_progress_starts_with_what_was_done_before(tiny_gpt2: LanguageModel, tmp
 
 
 @pytest.mark.parametrize("in_store", [True, False])
-def test_a_folder_that_cannot_be_written_is_one_sentence(
-    in_store: bool, tiny_gpt2: LanguageModel, tmp_path: Path
-) -> None:
+def test_a_folder_that_cannot_be_written_is_an_error(in_store: bool, tiny_gpt2: LanguageModel, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("", encoding="utf-8")
     folder = the_folder(tiny_gpt2, tmp_path / "file" / "plan", in_store=in_store)
     with pytest.raises(AuditError, match=r"the edit plan cannot be stored in .* \(.*\); "):
         apply(tiny_gpt2, Nudge(), PLANS["one by one"], folder)
 
 
-def test_what_any_model_says_comes_back_from_the_disk(tiny_gpt2: LanguageModel, tmp_path: Path) -> None:
+def test_any_reply_is_read_back_from_the_disk(tiny_gpt2: LanguageModel, tmp_path: Path) -> None:
     probe = EditProbe("a", "rewrite", 'São \ud800 \n"', "東京")
     reply = EditReply("\x00\u2028 \udcff", (1, 2), (True, False))
     folder = the_folder(tiny_gpt2, tmp_path / "plan")
@@ -423,7 +421,7 @@ def test_what_any_model_says_comes_back_from_the_disk(tiny_gpt2: LanguageModel, 
 
 
 @pytest.mark.parametrize("mode", ["instance-single", "batch-single"])
-def test_a_plan_with_one_edit_a_model_is_pruned_as_well(mode: str, tiny_gpt2: LanguageModel) -> None:
+def test_plans_of_one_step_are_pruned(mode: str, tiny_gpt2: LanguageModel) -> None:
     plan = EditPlan(mode, 6, 6 if mode == "batch-single" else 1)
 
     class Heavy(Nudge):
@@ -452,7 +450,7 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> SmallWorld:
 
 
 class Fragile(Nudge):
-    """Breaks in its third edit, as long as the file $FRAGILE is there."""
+    """Raises in its third edit while the file $FRAGILE exists."""
 
     name = "fragile"
 
@@ -463,7 +461,7 @@ class Fragile(Nudge):
 
 
 @pytest.mark.parametrize("keep", [True, False], ids=["--patch", "store"])
-def test_a_whole_audit_goes_on_and_says_so(
+def test_an_interrupted_audit_resumes_and_reports_it(
     keep: bool, world: SmallWorld, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("FRAGILE", str(tmp_path / "fragile"))
@@ -485,7 +483,7 @@ def test_a_whole_audit_goes_on_and_says_so(
     assert (tmp_path / "patch" / "plan.json").exists() == keep
 
 
-def test_nothing_is_kept_without_a_store(world: SmallWorld, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_a_store_nothing_is_kept(world: SmallWorld, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("FRAGILE", str(tmp_path / "fragile"))
     monkeypatch.setenv("AUDIT_STORE", str(tmp_path / "store"))
     (tmp_path / "fragile").touch()

@@ -212,11 +212,11 @@ def test_other_braces_in_a_text_stay() -> None:
 
 def test_a_draw_is_seeded_and_a_larger_count_only_appends(tmp_path: Path) -> None:
     path = write(tmp_path, ours(30))
-    few, more = (load_requests(path, count=count, seed=3).requests for count in (5, 12))
+    few, more = (load_requests(path).draw(count, 3).requests for count in (5, 12))
     assert more[:5] == few
-    assert load_requests(path, count=12, seed=3).requests == more
-    assert load_requests(path, count=12, seed=4).requests != more
-    assert set(load_requests(path, count=30, seed=3).requests) == set(load_requests(path).requests)
+    assert load_requests(path).draw(12, 3).requests == more
+    assert load_requests(path).draw(12, 4).requests != more
+    assert set(load_requests(path).draw(30, 3).requests) == set(load_requests(path).requests)
 
 
 def test_without_a_count_the_file_keeps_its_order(tmp_path: Path) -> None:
@@ -238,17 +238,17 @@ def test_the_fingerprint_follows_content_and_order(tmp_path: Path) -> None:
 @pytest.mark.parametrize("count", [0, -1, 4])
 def test_invalid_counts_are_refused(tmp_path: Path, count: int) -> None:
     with pytest.raises(AuditError) as error:
-        load_requests(write(tmp_path, ours(3)), count=count)
+        load_requests(write(tmp_path, ours(3))).draw(count, 0)
     assert f"--edit-count {count}" in str(error.value)
     assert ("at least 1" in str(error.value)) or ("3 usable" in str(error.value) and "at most 3" in str(error.value))
 
 
 def test_a_count_beyond_the_usable_rows_mentions_the_skipped(tmp_path: Path) -> None:
     with pytest.raises(AuditError, match=r"2 is more than the 1 usable .*edits.txt \(1 rows were skipped\)"):
-        load_requests(write(tmp_path, [ZSRE, ZSRE | {"alt": ""}]), count=2)
+        load_requests(write(tmp_path, [ZSRE, ZSRE | {"alt": ""}])).draw(2, 0)
 
 
-def test_a_misspelt_name_gets_a_suggestion() -> None:
+def test_a_misspelled_name_gets_a_suggestion() -> None:
     with pytest.raises(
         AuditError, match=r"--edits 'poket' is neither a known name nor a file \(did you mean 'pocket'\?\)"
     ):
@@ -260,4 +260,4 @@ def test_the_pocket_requests_are_valid_in_our_own_format(tmp_path: Path) -> None
     write_requests(tmp_path / "pocket.jsonl", loaded.requests)
     assert load_requests(str(tmp_path / "pocket.jsonl")).requests == loaded.requests
     assert loaded.origin == "pocket"
-    assert len(load_requests("pocket", count=10, seed=1).requests) == 10
+    assert len(load_requests("pocket").draw(10, 1).requests) == 10

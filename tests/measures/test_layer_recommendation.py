@@ -81,7 +81,7 @@ def test_without_an_effect_nothing_is_recommended(curve: list[float]) -> None:
 
 def test_facts_are_drawn_with_the_seed() -> None:
     many = tuple(replace(REQUESTS[0], case_id=str(n), subject=f"Mara {n}", target_true="French") for n in range(120))
-    loaded = LoadedRequests((*many, REQUESTS[1]), (), "facts.jsonl", "")
+    loaded = LoadedRequests((*many, REQUESTS[1]), (), "facts.jsonl")
     assert len(sampled_facts(loaded, None, 0)) == 100  # and none for the request that says nothing is true now
     assert sampled_facts(loaded, 7, 1) == sampled_facts(loaded, 30, 1)[:7] != sampled_facts(loaded, 7, 2)
     with pytest.raises(AuditError, match=r"--count 121 is more than the 120 facts of facts\.jsonl; choose a"):
@@ -92,7 +92,7 @@ def test_facts_are_drawn_with_the_seed() -> None:
 
 def test_only_recalled_facts_are_traced_and_the_rest_is_counted(telling: LanguageModel) -> None:
     facts = [replace(request, target_true="Velden") for request in REQUESTS[:3]]
-    asked = LoadedRequests((replace(REQUESTS[3], target_true="piano"), *facts), (), "facts.jsonl", "")
+    asked = LoadedRequests((replace(REQUESTS[3], target_true="piano"), *facts), (), "facts.jsonl")
     told: list[tuple[int, int]] = []
     located = recommend_layers(telling, asked, samples=2, progress=lambda done, total: told.append((done, total)))
     assert (located.asked, located.effects.facts) == (4, 3)
@@ -105,7 +105,7 @@ def test_only_recalled_facts_are_traced_and_the_rest_is_counted(telling: Languag
 def test_a_model_that_recalls_no_fact_is_an_error(tiny_gpt2: LanguageModel) -> None:
     unknown = replace(REQUESTS[0], target_true="New Avaria")
     with pytest.raises(AuditError, match=r"tiny-gpt2 recalls none of the 1 facts of facts\.jsonl, so there is nothing"):
-        recommend_layers(tiny_gpt2, LoadedRequests((unknown,), (), "facts.jsonl", ""))
+        recommend_layers(tiny_gpt2, LoadedRequests((unknown,), (), "facts.jsonl"))
 
 
 def test_located_layers_come_after_measured_and_published_ones(tmp_path: Path) -> None:

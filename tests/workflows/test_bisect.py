@@ -54,7 +54,7 @@ def test_bisection_finds_a_planted_edit_of_a_batch_in_few_evaluations(
 def test_prefix_search_finds_a_planted_edit_of_a_sequence(taught: SmallWorld, tmp_path: Path) -> None:
     wanted = settings(taught, tmp_path, edit_mode="instance-sequential", edit_count=24, seed=2)
     with plan_run(wanted) as run:
-        victim = run.changes.requests[20].case_id
+        victim = run.changes.drawn.requests[20].case_id
     found = bisected(settings(taught, tmp_path, victim, edit_mode="instance-sequential", edit_count=24, seed=2))
     assert [(edit.number, edit.case_id) for edit in found.edits] == [(21, victim)]
     assert found.method == "prefix search"
@@ -64,7 +64,7 @@ def test_prefix_search_finds_a_planted_edit_of_a_sequence(taught: SmallWorld, tm
 def test_a_batch_within_a_sequence_is_searched(taught: SmallWorld, tmp_path: Path) -> None:
     more: dict[str, Any] = {"edit_mode": "batch-sequential", "edit_batch_size": 8, "edit_count": 24, "seed": 2}
     with plan_run(settings(taught, tmp_path, **more)) as run:
-        victim = run.changes.requests[20].case_id
+        victim = run.changes.drawn.requests[20].case_id
     found = bisected(settings(taught, tmp_path, victim, **more))
     assert [edit.number for edit in found.edits] == [21]
     assert found.method == "prefix search and delta debugging"

@@ -37,7 +37,7 @@ def wanted(taught: SmallWorld, tmp_path_factory: pytest.TempPathFactory) -> Audi
         )
 
     with plan_run(settings("nobody")) as run:
-        return settings(run.changes.requests[RUINED_AT - 1].case_id)
+        return settings(run.changes.drawn.requests[RUINED_AT - 1].case_id)
 
 
 def test_a_curve_doubles_and_then_refines_around_the_change(wanted: AuditSettings) -> None:
