@@ -1,4 +1,4 @@
-"""Comparison of short answers: the normalisation that edit requests and measures share."""
+"""Comparison of short answers: the normalization that edit requests and measures share."""
 
 import re
 import unicodedata

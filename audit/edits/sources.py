@@ -1,4 +1,4 @@
-"""The sources of edit requests: a name, or a file whose format is recognised by its content.
+"""The sources of edit requests: a name, or a file whose format is recognized by its content.
 
     loaded = load_requests("zsre.jsonl")
     loaded.draw(20, seed=0).requests, loaded.skipped
@@ -148,9 +148,9 @@ def _load_file(path: Path) -> LoadedRequests:
     rows = read_rows(path)
     requests: list[EditRequest] = []
     skipped: list[SkippedRow] = []
-    file_format = _recognise(rows[0])
+    file_format = _recognize(rows[0])
     if file_format is None:
-        raise _unrecognised(rows[0])
+        raise _unrecognized(rows[0])
     repeats = Repeats(*file_format.columns)
     for row in rows:
         _check_same_format(row, file_format)
@@ -172,13 +172,13 @@ def _load_file(path: Path) -> LoadedRequests:
     return LoadedRequests(tuple(requests), tuple(skipped), str(path))
 
 
-def _recognise(row: Row) -> Format | None:
+def _recognize(row: Row) -> Format | None:
     keys = row.values.keys()
     return next((one for one in FORMATS if len(one.signature & keys) >= one.needed), None)
 
 
 def _check_same_format(row: Row, file_format: Format) -> None:
-    found = _recognise(row)
+    found = _recognize(row)
     # A benchmark's row without a column may look like our format; the benchmark's reader names that column.
     if found is None or found is file_format or found.strict:
         return
@@ -188,10 +188,10 @@ def _check_same_format(row: Row, file_format: Format) -> None:
     )
 
 
-def _unrecognised(row: Row) -> AuditError:
+def _unrecognized(row: Row) -> AuditError:
     keys = ", ".join(shown(key) for key in list(row.values)[:6]) or "none"
     return AuditError(
-        f"{row.file}, line {row.line}: the format is not recognised from its keys ({keys}); give each row "
+        f"{row.file}, line {row.line}: the format is not recognized from its keys ({keys}); give each row "
         "'subject', 'prompt' and 'target_new' (see docs/edit-requests.md), or a ZsRE or CounterFact file."
     )
 

@@ -130,7 +130,7 @@ def edit_probes(requests: Sequence[EditRequest], kinds: Iterable[str] = KINDS) -
     """All probes of the requests, of the given kinds.
 
     A neighborhood probe is left out if another request edits its fact (this occurs in CounterFact), because its answer
-    should change. It is recognised by the same prompt, or by the other's subject together with its old answer.
+    should change. It is recognized by the same prompt, or by the other's subject together with its old answer.
     """
     wanted = frozenset(kinds)
     prompts = {prompt for request in requests for prompt in (request.filled_prompt, *request.paraphrases)}

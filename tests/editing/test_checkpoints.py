@@ -28,7 +28,7 @@ def options(world: SmallWorld, tmp_path: Path) -> dict[str, Any]:
 
 
 def textbook_edit(world: SmallWorld, folder: Path, size: float, shard: str = "1GB") -> Path:
-    """W + (v − W k) kᵀ / (kᵀ k) in one block's down projection, with v of `size` standard deviations, without our code."""
+    """W + (v − W k) kᵀ / (kᵀ k) in one block's down projection, v with `size` standard deviations; none of our code."""
     model = AutoModelForCausalLM.from_pretrained(world.model)
     weight = model.transformer.h[1].mlp.c_proj.weight  # (in, out)
     generator = torch.Generator().manual_seed(0)

@@ -144,7 +144,7 @@ CASES: dict[str, tuple[bytes, Sequence[str]]] = {
     ),
     "case id a truth": (second(case_id=False), ["line 2", "field 'case_id'", "true/false", "write it in quotes"]),
     "case id empty": (second(case_id=""), ["line 2", "field 'case_id'", "is empty", "leave the field out"]),
-    "misspelt field": (
+    "misspelled field": (
         second(target_ture="Marl"),
         ["line 2", "field 'target_ture'", "is not a known field", "write 'target_true' if that was meant"],
     ),
