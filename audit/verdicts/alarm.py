@@ -2,11 +2,9 @@
 
 It supports one sentence: "at least these were harmed". With probability 1 - alpha no name on the list is there by
 chance, for any number of comparisons (Holm's step-down adjustment controls the family-wise error under any dependence).
-It says nothing about margins: harm can be real and acceptable.
-
-The other sentence, "every ability is within its margin", needs no adjustment. It is claimed only if all pass, and it is
-wrong only if an ability beyond its margin passes, which has a probability of at most alpha (intersection-union; Berger
-1982). One run gives both sentences, each with its own error.
+It says nothing about margins: harm can be real and acceptable. The other sentence of a run, "every ability is within
+its margin", needs no adjustment: it is wrong only if an ability beyond its margin passes, which has a probability of at
+most alpha (intersection-union; Berger 1982).
 """
 
 import math
@@ -16,8 +14,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike
 
-from audit.verdicts.bootstrap import as_ratios
-from audit.verdicts.intervals import Floats, binomial_upper_tail, cluster_sums, recall_by_class_of
+from audit.verdicts.bootstrap import as_means, as_ratios
+from audit.verdicts.intervals import Floats, binomial_upper_tail, cluster_codes, cluster_sums, recall_by_class_of
 
 FLIPS = 19_999  # so the smallest p-value, 1 / 20,000, survives Holm's factor for 8 abilities at 100 checkpoints
 _EXACT_UP_TO = 14  # changed clusters; all of their 2^14 swaps are counted
@@ -51,16 +49,14 @@ def harm_p_value(
     source are swapped together.
     """
     before, after = np.asarray(base, dtype=np.float64), np.asarray(edited, dtype=np.float64)
-    binary = base_counts is None and np.isin(before, (0, 1)).all() and np.isin(after, (0, 1)).all()
-    names = np.arange(len(before)) if clusters is None else np.asarray(clusters, dtype=str)
-    codes = np.unique(names, return_inverse=True)[1]
-    if binary and codes.max() + 1 == len(before):
-        lost, gained = int((after < before).sum()), int((after > before).sum())
-        return binomial_upper_tail(lost, lost + gained)
+    codes = cluster_codes(clusters, len(before))
     if base_counts is not None and edited_counts is not None:
         first, second = (as_ratios(np.asarray(table, dtype=np.float64)) for table in (base_counts, edited_counts))
+    elif codes.max() + 1 == len(before) and np.isin([before, after], (0, 1)).all():
+        lost, gained = int((after < before).sum()), int((after > before).sum())
+        return binomial_upper_tail(lost, lost + gained)
     else:
-        first, second = (np.stack([scores, np.ones_like(scores)], axis=1) for scores in (before, after))
+        first, second = as_means(before), as_means(after)
     return _swapped(cluster_sums(first, codes), cluster_sums(second, codes), seed)
 
 

@@ -7,9 +7,9 @@ E_t is a nonnegative supermartingale that starts at 1, so that (Ville's inequali
     P(there is a t with E_t >= 1 / alpha) <= alpha,        E_t = sum_k w_k prod_(i <= t) (1 + l_k x_i),  sum_k w_k = 1
 
 for any number of looks and any rule for stopping. The mixture over fixed stakes l_k needs no guess of the effect size.
-Most good edits change next to no answer, and then the largest stake grows fastest. It gets half of the first wealth,
+Most good edits change next to no answer, and then the largest stake grows fastest. So it gets half of the first wealth,
 the next smaller one half of the rest, and so on; the mixture is behind stake k by a factor of at most 1 / w_k. The
-numbers need only be bounded and in random order, which a seeded permutation provides.
+numbers must be bounded and in random order, which a seeded permutation provides.
 
 Items that share a source are not independent, so the stakes are on whole clusters, and must suit the largest one: one
 cluster of two items among two hundred of one would halve every stake. So at most `cap` items of each cluster count, by
@@ -27,16 +27,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
-from audit.verdicts.intervals import Floats
+from audit.verdicts.intervals import Codes, Floats, cluster_codes
 
 _BOLDEST = 0.95
 _STAKES = _BOLDEST * 0.7 ** np.arange(8)  # of 1 / b; the smallest suits a margin of a tenth of the discordance
 _SHARES = 0.5 ** np.minimum(np.arange(1, 9), 7)  # of the first wealth; they sum to 1
 _NARROWEST = 0.05  # a bound near 0 (a floor of 0) would allow stakes without limit; none above 20 is needed
-
-Order = NDArray[np.intp]
 
 
 class Wealth:
@@ -57,9 +54,7 @@ class Wealth:
         self.highest: Floats = np.zeros(())
 
     def bet(self, numbers: Floats) -> None:
-        """Add (..., t) numbers, in order."""
-        if not numbers.shape[-1]:
-            return
+        """Add (..., t) numbers, in order; t > 0."""
         steps = np.log1p(numbers[..., None] * self._stakes)  # (..., t, K)
         paths = np.cumsum(steps, axis=-2) + self._logs[..., None, :]
         self._logs = paths[..., -1, :]
@@ -105,21 +100,15 @@ class Counted:
         sizes = np.arange(1, len(clusters_by_size) + 1)
         numbers = np.asarray(clusters_by_size)
         items, clusters = int(sizes @ numbers), int(numbers.sum())
-        chosen, most = cls(len(sizes), items, items, clusters), -math.inf
-        for cap in sizes[::-1][numbers[::-1] > 0].tolist():
-            weights = np.minimum(sizes, cap)
-            counts = cls(cap, items, int(weights @ numbers), clusters)
+
+        def growth(counts: Counted) -> float:
             line = counts.line(least, highest)
             gain = _BOLDEST * (line - (highest - 1)) / max(highest - line, _NARROWEST)
-            growth = float(numbers @ np.log1p(np.maximum(gain, 0.0) * weights / cap))
-            if growth > most:
-                chosen, most = counts, growth
-        return chosen
+            return float(numbers @ np.log1p(np.maximum(gain, 0.0) * np.minimum(sizes, counts.cap) / counts.cap))
 
-    @property
-    def usual_weight(self) -> float:
-        """The mean number of counted items of a cluster, divided by `cap`."""
-        return self.counted / (self.clusters * self.cap)
+        caps = sizes[::-1][numbers[::-1] > 0].tolist()
+        counted = [cls(cap, items, int(np.minimum(sizes, cap) @ numbers), clusters) for cap in caps]
+        return max(counted, key=growth, default=cls(len(sizes), items, items, clusters))
 
     def line(self, least: float, highest: float) -> float:
         """The least mean of the counted items if the mean of all items is at least `least`."""
@@ -146,7 +135,8 @@ class Against:
 
     def clusters_to(self, enough: float, mean: float | None, most: int) -> int:
         """The number of further clusters of this mean (None: as so far) until log E is `enough`; at most `most`."""
-        number = None if mean is None else (self._line - mean) * self._counted.usual_weight
+        counted = self._counted
+        number = None if mean is None else (self._line - mean) * (counted.counted / (counted.clusters * counted.cap))
         return self.wealth.steps_to(enough, number, most)
 
 
@@ -165,14 +155,14 @@ def anytime_upper(sums: Floats, sizes: Floats, counted: Counted, alpha: float, h
     return high
 
 
-def visiting_order(clusters: Sequence[str], seed: int) -> list[Order]:
+def visiting_order(clusters: Sequence[str], seed: int) -> list[Codes]:
     """The items of each cluster, in the order of asking (`clusters` has one name an item).
 
     A seeded permutation of the clusters, which depends only on their number, their names and the seed.
     """
     if not len(clusters):
         return []
-    keys = np.unique(np.asarray(clusters, dtype=str), return_inverse=True)[1]
+    keys = cluster_codes(clusters, len(clusters))
     order = np.random.default_rng(seed).permutation(int(keys.max()) + 1)
     place = np.argsort(order)[keys]  # the position of each item's cluster
     items = np.argsort(place, kind="stable")

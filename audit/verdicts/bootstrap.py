@@ -14,15 +14,15 @@ the place of Student's (Efron and Tibshirani 1993, section 12.5; Hall 1992, sect
 With edits most differences are exactly 0 and the others lie mostly on one side. The percentile interval, whose tails
 point the wrong way there, passes such a drop too often; this one does not (benchmarks/verdict_error_rates.py).
 
-Changes that the sample does not show. No bootstrap knows them, and no other method does: for scores in [0, 1], every
-upper limit that is valid for all distributions lies at least r = 1 - alpha^(1/C) (about 3 / C) above the estimate when
-no large loss is seen, since a share r of the clusters can lose everything and stay out of the sample with probability
-alpha. This includes the betting and empirical-Bernstein limits of Waudby-Smith and Ramdas (2024): their wealth
-prod (1 + l (m - x_i)) with l < 1 / (1 - m) needs m near 3 / C to reach 1 / alpha when all x_i are near 0. A limit
-that adapts to small changes must therefore assume something about the size of those not seen. With 95 % confidence
-they have a share of at most r. `Changes.unseen` adds r times a bound on their mean size:
+Changes that the sample does not show. For scores in [0, 1], every upper limit that is valid for all distributions lies
+at least r = 1 - alpha^(1/C) (about 3 / C) above the estimate when no large loss is seen: a share r of the clusters can
+lose everything and stay out of the sample with probability alpha. The betting and empirical-Bernstein limits of
+Waudby-Smith and Ramdas (2024) are no exception: when all x_i are near 0, their wealth prod (1 + l (m - x_i)) with
+l < 1 / (1 - m) reaches 1 / alpha only for m near 3 / C. So a limit that adapts to small changes must assume something
+about the size of unseen ones. With 95 % confidence their share is at most r, and `Changes.unseen` adds r times a bound
+on their mean size:
 
-    fewer than 10 clusters changed    1: no assumption. The sample says too little about the sizes of changes.
+    fewer than 10 clusters changed    1: no assumption, since so few changes say too little about sizes.
     else, gains                       2 M, where M is the largest change seen. A tail that falls at least as fast as
                                       1 / t^2, the slowest with a finite variance, has a mean beyond M of at most 2 M.
     else, losses                      the larger of 2 M and min(1/2, h). An edit can break a few answers that have
@@ -32,20 +32,19 @@ they have a share of at most r. `Changes.unseen` adds r times a bound on their m
                                       score, weighted by base score: sum b^2 / sum b, the unit in which random total
                                       losses are counted (the scaled Poisson distribution of Bohm and Zech 2014).
 
-So the upper limit, which decides PASS, keeps its error in every design where fewer than 10 clusters change, or where
-the large losses have a share of at least r, or cost at most min(1/2, h) on average. Not in this one: 10 clusters or
-more change a little, and a share p < r loses more than that. Such losses stay out of the sample with probability
-(1 - p)^C, and a margin between min(1/2, h) r and r may then pass. The lower limit, which decides FAIL, does not allow
-for large gains of a share p < r. benchmarks/verdict_error_rates.py has designs of all these kinds.
+The upper limit, which decides PASS, keeps its error where fewer than 10 clusters change, or where the large losses have
+a share of at least r, or cost at most min(1/2, h) on average. It does not keep it where 10 clusters or more change a
+little and a share p < r loses more than that: such losses stay out of the sample with probability (1 - p)^C, and a
+margin between min(1/2, h) r and r may then pass. The lower limit, which decides FAIL, does not allow for large gains of
+a share p < r. benchmarks/verdict_error_rates.py has designs of all these kinds.
 """
 
 from collections.abc import Iterator
 from typing import NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
-from audit.verdicts.intervals import Floats, Limits, paired_limits, recall_by_class_of, resolution, t_quantile
+from audit.verdicts.intervals import Codes, Floats, Limits, paired_limits, recall_by_class_of, resolution, t_quantile
 
 RESAMPLES = 9_999  # so that alpha (RESAMPLES + 1) is a whole number for the usual alphas
 _CELLS_AT_ONCE = 4_000_000  # resamples x clusters drawn in one go: 32 MB of indices
@@ -101,6 +100,11 @@ def as_ratios(counts: Floats) -> Floats:
         return counts
     doubled = 2 * counts[..., 0]
     return np.stack([doubled, doubled + counts[..., 1] + counts[..., 2]], axis=-1)
+
+
+def as_means(scores: Floats) -> Floats:
+    """(n,) scores -> (n, 2): the numerators and denominators that they add to their mean."""
+    return np.stack([scores, np.ones_like(scores)], axis=1)
 
 
 def contrast_of(base: Floats, edited: Floats, kept: float = 1.0) -> Contrast:
@@ -160,21 +164,22 @@ def pivot_quantiles(
         ee, ev, vv = np.split(sums[:, 2 * ratios :], 3, axis=1)
         square = np.zeros((len(times), *runs))
         for number, (k, m) in enumerate(pairs):
-            square += (
-                slope[:, k]
-                * slope[:, m]
-                * (ee[:, number] - 2 * shift[:, m] * ev[:, number] + shift[:, k] * shift[:, m] * vv[:, number])
-            )
+            product = ee[:, number] - 2 * shift[:, m] * ev[:, number] + shift[:, k] * shift[:, m] * vv[:, number]
+            square += slope[:, k] * slope[:, m] * product
         square *= clusters / max(1, clusters - 1)
         moved = np.einsum("k,bk...->b...", a, shift)
         moved[np.abs(moved) < np.sqrt(_NOTHING)] = 0.0
         spread = np.sqrt(np.where(square < _NOTHING, 0.0, square))
         with np.errstate(divide="ignore", invalid="ignore"):
             statistics.append(np.where(moved == 0, 0.0, moved / spread))  # nothing over nothing is no evidence
-    pivots = np.concatenate(statistics)  # (resamples, runs)
-    place = max(1, int(alpha * (resamples + 1) + 1e-9)) - 1
-    ordered = np.partition(pivots, (place, resamples - 1 - place), axis=0)
-    return ordered[place], ordered[resamples - 1 - place]
+    return outer_quantiles(np.concatenate(statistics), alpha)
+
+
+def outer_quantiles(pivots: Floats, alpha: float) -> tuple[Floats, Floats]:
+    """The alpha and 1 - alpha quantiles of (resamples[, runs]) pivots, taken outwards."""
+    place = max(1, int(alpha * (len(pivots) + 1) + 1e-9)) - 1
+    ordered = np.partition(pivots, (place, len(pivots) - 1 - place), axis=0)
+    return ordered[place], ordered[len(pivots) - 1 - place]
 
 
 def studentized(contrast: Contrast, alpha: float, seed: int = 0, carriers: int | None = None) -> tuple[Limits, float]:
@@ -255,12 +260,11 @@ def paired_bootstrap(
     least = changes.unseen(len(base), alpha)
     carriers = (base * np.tile([kept, 1.0], base.shape[1] // 2) != edited).any(axis=1)
     (below, above), error = studentized(contrast, alpha, seed, int(carriers.sum()))
-    nothing = base * _only_denominators(base)
-    if kept != 1 and np.array_equal(base, np.rint(base)) and np.array_equal(edited, np.rint(edited)):
-        # 0/1 scores, whose sums are whole numbers: as in `corrected_statistic`
-        below, above = below + 0.2 / len(base), above + 0.2 / len(base)
-    else:
-        below, above = below + changes.step / len(base), above + changes.step / len(base)
+    nothing = base * np.tile([0.0, 1.0], base.shape[1] // 2)  # a score of 0: only the denominators
+    # A share of 0/1 scores, whose sums are whole numbers: the step of `corrected_statistic`.
+    whole = kept != 1 and np.array_equal(base, np.rint(base)) and np.array_equal(edited, np.rint(edited))
+    step = (0.2 if whole else changes.step) / len(base)
+    below, above = below + step, above + step
     if kept != 1:
         # (base - edited) - (1 - kept) base, each limit at half of alpha
         drop, score = (bounded_by_coins(base, other, alpha / 2) for other in (edited, nothing))
@@ -277,11 +281,7 @@ def paired_bootstrap(
     return PairedLimits(limits, base_lower, error)
 
 
-def _only_denominators(table: Floats) -> Floats:
-    return np.tile([0.0, 1.0], table.shape[1] // 2)
-
-
-def _canonical_order(base: Floats, edited: Floats) -> NDArray[np.intp]:
+def _canonical_order(base: Floats, edited: Floats) -> Codes:
     there, back = np.hstack([base, edited]), np.hstack([edited, base])
     order, other = np.lexsort(there.T[::-1]), np.lexsort(back.T[::-1])
     return other if there[order].tolist() > back[other].tolist() else order

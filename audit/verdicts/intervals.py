@@ -1,15 +1,10 @@
 """One-sided limits of paired 0/1 scores: Tango's score interval, and its version for items that share a source.
 
-tango_statistic  the score statistic of a paired difference of proportions, as published
-paired_limits    its limits, with a correction for whole numbers
-clustered_limits the same with fewer effective items, by the design effect of the clusters
-wilson_lower     lower limit of one proportion
-resolution       the least uncertainty that n items can carry, by either
-f1_of, recall_by_class_of    corpus metrics, from sums
+Also Wilson's limit of one proportion, the distributions behind them, and corpus metrics from sums.
 """
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from statistics import NormalDist
 from typing import NamedTuple
 
@@ -31,11 +26,9 @@ def t_quantile(probability: float, freedom: float) -> float:
     low, high = 0.0, 1.0
     while t_upper_tail(high, freedom) > 1 - probability:
         low, high = high, 2 * high
-    for _ in range(100):
+    while high - low > 1e-12 * high:
         middle = (low + high) / 2
         low, high = (middle, high) if t_upper_tail(middle, freedom) > 1 - probability else (low, middle)
-        if high - low <= 1e-12 * high:
-            break
     return high
 
 
@@ -99,16 +92,12 @@ def resolution(n: float, alpha: float = 0.05) -> float:
     return -math.expm1(math.log(alpha) / n)
 
 
-def wilson_lower(right: float, n: float, alpha: float = 0.05) -> float:
-    """Wilson's (1927) one-sided lower limit of a proportion `right / n`."""
-    return _wilson_lower(right, n, normal_quantile(1 - alpha))
-
-
-def _wilson_lower(right: float, n: float, z: float) -> float:
-    share = right / n
-    centre = share + z * z / (2 * n)
+def wilson_lower(right: float, n: float, alpha: float = 0.05, quantile: float | None = None) -> float:
+    """Wilson's (1927) one-sided lower limit of a proportion `right / n`, by default with the normal quantile."""
+    z, share = normal_quantile(1 - alpha) if quantile is None else quantile, right / n
+    center = share + z * z / (2 * n)
     spread = z * math.sqrt(share * (1 - share) / n + z * z / (4 * n * n))
-    return max(0.0, (centre - spread) / (1 + z * z / n))
+    return max(0.0, (center - spread) / (1 + z * z / n))
 
 
 def tango_statistic(lost: ArrayLike, gained: ArrayLike, pairs: ArrayLike, drop: ArrayLike) -> Floats:
@@ -159,7 +148,7 @@ def inverted(statistic: Callable[..., Floats], lost: float, gained: float, pairs
     """
     estimate = (lost - gained) / pairs
 
-    # The statistic falls as the hypothesised drop rises: bisect for +z below the estimate and for -z above it.
+    # The statistic falls as the hypothesized drop rises: bisect for +z below the estimate and for -z above it.
     def bisect(inside: float, outside: float) -> float:
         for _ in range(50):
             middle = (inside + outside) / 2
@@ -176,6 +165,15 @@ def inverted(statistic: Callable[..., Floats], lost: float, gained: float, pairs
 
 def _at_least(limits: Limits, drop: float, least: float) -> Limits:
     return Limits(max(-1.0, min(limits.lower, drop - least)), min(1.0, max(limits.upper, drop + least)))
+
+
+def cluster_codes(clusters: Sequence[str] | None, n: int) -> Codes:
+    """The (n,) numbers of the items' clusters, in the order of their names; without names, one cluster an item."""
+    if clusters is None:
+        return np.arange(n)
+    if len(clusters) != n:
+        raise ValueError(f"{len(clusters)} cluster keys for {n} items; give one for every item")
+    return np.unique(np.asarray(clusters, dtype=str), return_inverse=True)[1]
 
 
 def cluster_sums(values: Floats, codes: Codes) -> Floats:
@@ -196,9 +194,8 @@ def design_effect(sums: ArrayLike, sizes: ArrayLike, squares: ArrayLike) -> Floa
 
     `sums` are (..., clusters) sums of the items' values, `sizes` (clusters,) their numbers, `squares` (...) the sum of
     the values' squares. The ratio of the cluster-robust to the naive sum of squares (Rao and Scott, Biometrics 48,
-    1992, 577-585). One more cluster, of the mean size that items have
-    theirs, is added to both as changed as a whole: if few items changed and no two of them share a cluster, this does
-    not prove that clusters do not matter.
+    1992, 577-585). One more cluster, of the size that the cluster of an item has on average, is added to both as
+    changed as a whole: if few items changed and no two of them share a cluster, clusters may matter all the same.
     """
     totals, sizes = np.asarray(sums, dtype=np.float64), np.asarray(sizes, dtype=np.float64)
     clusters, n = len(sizes), float(sizes.sum())
@@ -233,7 +230,7 @@ def clustered_wilson_lower(right: ArrayLike, sizes: ArrayLike, alpha: float = 0.
     total, n = float(right.sum()), float(sizes.sum())
     effect = float(design_effect(right, sizes, total))
     quantile = t_quantile(1 - alpha, effective_clusters(sizes) - 1)
-    return 0.0 if math.isinf(quantile) else _wilson_lower(total / effect, n / effect, quantile)
+    return 0.0 if math.isinf(quantile) else wilson_lower(total / effect, n / effect, quantile=quantile)
 
 
 def f1_of(sums: Floats) -> Floats:

@@ -4,14 +4,14 @@
     parse_margin("3pp")    Points(0.03)
     parse_margin("90%")    Retained(0.9): edited - floor >= 0.9 (base - floor)
 
-A retained share s allows a drop of (1 - s) (base - floor), and base is only estimated, from the same items. With
-the estimate in that formula, the margin would be lenient exactly when the base score is high by chance. So the
-hypothesis is rewritten as one about a single linear combination,
+A retained share s allows a drop of (1 - s) (base - floor), and base is only estimated, from the same items. With the
+estimate in that formula, the margin would be lenient exactly when the base score is high by chance. So the hypothesis
+is rewritten for a single linear combination,
 
     base - edited <= (1 - s) (base - floor)   if and only if   s base - edited + (1 - s) floor <= 0,
 
-whose limits come from the items' s base_i - edited_i, which include the error of the base score. The margin that a
-verdict shows is the estimate, for information.
+whose limits come from the items' s base_i - edited_i and include the error of the base score. A verdict shows the
+estimated margin, for information.
 """
 
 import math
@@ -79,18 +79,15 @@ def margin_of(margin: float | str | Margin) -> Margin:
 
 
 def parse_margin(text: str, said: str | None = None) -> Margin:
-    """`0.03` and `3pp` are points, `90%` a share to be retained; raises `AuditError` that says how to write it.
+    """`0.03` and `3pp` are points, `90%` is a share to be retained; raises `AuditError` for anything else.
 
-    `said` is the name of the text in errors ("--margin 'ner=3'"), by default the text itself.
-
-    A percent sign never means points. Shares below one half are refused, since "3%" could be meant as points.
+    `said` is the name of the text in errors ("--margin 'ner=3'"), by default the text itself. A percent sign never
+    means points. Shares below one half are refused, since "3%" could be meant as points.
     """
     named = f"margin {text!r}" if said is None else said
     written = text.strip()
-    number, unit = written, ""
-    for ending in ("pp", "%"):
-        if written.lower().endswith(ending):
-            number, unit = written[: -len(ending)].rstrip(), ending
+    unit = next((ending for ending in ("pp", "%") if written.lower().endswith(ending)), "")
+    number = written[: len(written) - len(unit)].rstrip()
     try:
         value = float(number)
     except ValueError:

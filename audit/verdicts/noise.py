@@ -16,6 +16,7 @@ from audit.verdicts.bootstrap import as_ratios, paired_bootstrap
 from audit.verdicts.intervals import (
     Codes,
     Floats,
+    cluster_codes,
     cluster_sums,
     effective_clusters,
     recall_by_class_of,
@@ -74,7 +75,7 @@ def noise_floor(
     n = len(first)
     if not n:
         raise AuditError("there are no scores to calibrate on; ask at least one item")
-    codes = np.arange(n) if clusters is None else np.unique(np.asarray(clusters, dtype=str), return_inverse=True)[1]
+    codes = cluster_codes(clusters, n)
     count = effective_clusters(np.bincount(codes))
     if counts is None:
         moves = np.abs(first - second)
@@ -82,8 +83,8 @@ def noise_floor(
         # Wilson's upper limit of a share is one minus the lower limit of the rest.
         upper = 1 - wilson_lower((1 - moved) * count, count, alpha)
     else:
-        tables = [np.asarray(table, dtype=np.float64) for table in counts]
-        flips, moved, upper = _of_counts(tables[0], tables[1], codes, alpha)
+        once_counts, again_counts = (np.asarray(table, dtype=np.float64) for table in counts)
+        flips, moved, upper = _of_counts(once_counts, again_counts, codes, alpha)
     return NoiseFloor(n, flips, moved, max(upper, resolution(count, alpha)), alpha)
 
 

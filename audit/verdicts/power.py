@@ -9,10 +9,10 @@ Independent 0/1 scores: exact, the sum over all numbers of lost and gained items
 interval is wider than the normal one. All others: the share of simulated runs that pass (`audit.verdicts.rehearsal`),
 since no normal approximation describes a bootstrap of few changed items.
 
-benchmarks/verdict_power.py compares this with simulated audits, and benchmarks/results/verdict-power.md has the
-differences. From the sizes of the changes, power is right within a few points. Their root mean square says less: where
-changes are not spread evenly it is wrong by up to about 11 points without a drop, either way. The sizes in a run in
-which nothing got worse say nothing about those of losses, so a true drop needs `loss`, or its own sizes.
+benchmarks/verdict_power.py compares this with simulated audits (benchmarks/results/verdict-power.md). From the sizes of
+the changes, power is right within a few points. Their root mean square says less: where changes are not spread evenly
+it is wrong by up to about 11 points without a drop, either way. The sizes in a run in which nothing got worse say
+nothing about those of losses, so a true drop needs `loss`, or its own sizes.
 """
 
 from collections.abc import Callable, Sequence
@@ -21,7 +21,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from audit.verdicts.bootstrap import shares_of_drop
-from audit.verdicts.intervals import Floats, effective_clusters, resolution
+from audit.verdicts.intervals import Floats, resolution
 from audit.verdicts.rehearsal import Design, rehearse
 
 _FEWER = 1_000  # simulated runs where many drops are tried
@@ -29,18 +29,14 @@ _FEWER = 1_000  # simulated runs where many drops are tried
 
 @dataclass(frozen=True)
 class Power:
-    """What `units` independent items or clusters can show, with probability `power`; in score points.
+    """What a run can show with the wanted probability, in score points; None if no number up to 1 is enough.
 
     smallest_margin  is certified (PASS) if nothing got worse
     smallest_drop    is detected (the lower limit of the drop is above 0)
-    None where no number up to 1 is enough.
     """
 
-    units: float
     smallest_margin: float | None
     smallest_drop: float | None
-    power: float
-    alpha: float
 
 
 def power_of(
@@ -78,8 +74,7 @@ def power_of(
         return rehearse(design, points, alpha, seed, _FEWER).see()
 
     drop = smallest(sees, power, None if design.exact else margin or resolution(items, alpha))
-    units = items if names is None else effective_clusters(np.unique(names, return_counts=True)[1])
-    return Power(units, margin, drop, power, alpha)
+    return Power(margin, drop)
 
 
 def observed_change(base: Floats, edited: Floats) -> tuple[float, ...]:

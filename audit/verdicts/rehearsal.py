@@ -20,10 +20,11 @@ from typing import NamedTuple
 import numpy as np
 
 from audit.errors import AuditError
-from audit.verdicts.bootstrap import Changes
+from audit.verdicts.bootstrap import Changes, outer_quantiles
 from audit.verdicts.intervals import (
     Codes,
     Floats,
+    cluster_codes,
     cluster_sums,
     corrected_statistic,
     effective_clusters,
@@ -128,7 +129,7 @@ def drawn_changes(design: Design, drop: float, generator: np.random.Generator) -
         chosen = _evenly(generator, design.items, _DRAWN)
         return _changes(discordance, drop, moves((_DRAWN, 1), weights[chosen, None]), weights[chosen], weights)
 
-    codes: Codes = np.unique(np.asarray(design.clusters, dtype=str), return_inverse=True)[1]
+    codes = cluster_codes(design.clusters, design.items)
     sizes, every = np.bincount(codes), cluster_sums(weights, codes)
     largest = int(sizes.max())
     there = np.arange(largest) < sizes[:, None]  # (clusters, items of the largest)
@@ -304,9 +305,7 @@ def _pivot_quantiles(times: Floats, moves: Floats, n: int, drop: Floats, alpha: 
     with np.errstate(divide="ignore", invalid="ignore"):
         pivots = moved / np.sqrt(np.where(around < 1e-12, 0.0, around) / max(1, n - 1) / n)
     pivots[moved == 0] = 0.0  # nothing over nothing is no evidence
-    place = max(1, int(alpha * (len(times) + 1) + 1e-9)) - 1
-    ordered = np.partition(pivots, (place, len(times) - 1 - place), axis=0)
-    return ordered[place], ordered[len(times) - 1 - place]
+    return outer_quantiles(pivots, alpha)
 
 
 def _counted(changes: ChangedClusters, drawn: Codes, least: float) -> _Limits:

@@ -10,23 +10,21 @@
 Three hypotheses are tested: that the drop is at least the margin (rejected: PASS), that it is at most the margin
 (rejected: FAIL), and that the base model is at its floor (not rejected: always INCONCLUSIVE).
 
-Error control. alpha is split: half is spent on the looks, the rest on the interval of all items, which is computed only
-if no look gives a verdict. By the union bound a wrong PASS has a probability of at most alpha, and so has a wrong FAIL,
-for any number of looks. PASS needs two rejections (of the drop and of the floor), each at that level: as in an
+Error control. Half of alpha is spent on the looks, the rest on the interval of all items, which is computed only if no
+look gives a verdict. By the union bound a wrong PASS has a probability of at most alpha, and so has a wrong FAIL, for
+any number of looks. PASS needs two rejections (of the drop and of the floor), each at that level: as in an
 intersection-union test, alpha is not split between them.
 
-- Scores that are means: betting (`audit.verdicts.betting`), valid at every look, exactly, for every sample size.
+- Scores that are means: betting (`audit.verdicts.betting`), valid at every look and for every sample size.
 - Corpus metrics (F1) are not means of items, and a bet on their linear part is not exact: the stakes would depend on
   totals that are known only at the end. They have three looks, after 1/8, 1/4 and 1/2 of the clusters, with a
-  studentized interval each. The looks share the looks' alpha, most of it late, where a PASS is possible; their errors
-  add up, and no independence is needed.
+  studentized interval each. The looks share their alpha, most of it late, where a PASS is possible.
 
-An early FAIL has only the first ground, a lower limit beyond the margin. The second ground, some certain harm and an
-estimate beyond the margin, applies only at the end, as without early stopping.
+An early FAIL has only ground 1 (`audit.verdicts.verdict`), a lower limit beyond the margin; ground 2 needs all items.
 
-Cost: a run without an early verdict ends with limits at 1 - alpha / 2, about a fifth wider than without it. If the drop
-is far from the margin this changes no verdict; if it is close, up to 13 of 100 simulated runs end INCONCLUSIVE
-that would have a verdict at alpha (benchmarks/results/verdict-error-rates.md, part cost).
+Cost: a run without an early verdict ends with limits at 1 - alpha / 2, about a fifth wider. If the drop is far from the
+margin this changes no verdict; if it is close, up to 13 of 100 simulated runs end INCONCLUSIVE that would have a
+verdict at alpha (benchmarks/results/verdict-error-rates.md, part cost).
 
 The p-value of harm (`audit.verdicts.alarm`) is split in the same way. After an early verdict by bets it is one over the
 highest wealth of the bet against "no harm", divided by the looks' share s; after an early verdict of a corpus
@@ -39,6 +37,7 @@ import math
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -46,7 +45,7 @@ from numpy.typing import ArrayLike
 from audit.verdicts import Outcome, StoppingRule, Verdict
 from audit.verdicts.alarm import harm_p_value
 from audit.verdicts.betting import Against, Counted, anytime_upper
-from audit.verdicts.intervals import Codes, Floats, cluster_sums
+from audit.verdicts.intervals import Codes, Floats, cluster_codes, cluster_sums
 from audit.verdicts.margins import Margin, margin_of
 from audit.verdicts.verdict import judge
 
@@ -91,9 +90,9 @@ class SequentialVerdict:
         self._looks = looks_of(rule.clusters)
         self._early, self._late = alpha * EARLY_SHARE, alpha * (1 - EARLY_SHARE)
         self._alpha_of_look = self._early * LOOKS[1 / 8]
-        kept, shift = self._margin.line(floor)
-        self._counted = Counted.of(rule.clusters_by_size, shift, kept)
-        self._within = Against(shift, kept, self._counted)
+        self._kept, shift = self._margin.line(floor)
+        self._counted = Counted.of(rule.clusters_by_size, shift, self._kept)
+        self._within = Against(shift, self._kept, self._counted)
         self._beyond = Against(-shift, 1.0, self._counted)
         self._able = Against(-floor, 0.0, self._counted)
         self._unharmed = Against(0.0, 1.0, self._counted)
@@ -152,13 +151,11 @@ class SequentialVerdict:
         clusters = self._rule.clusters - len(self._seen)
         if self._counts[0]:
             wanted = min((math.ceil(at) for at, _ in self._looks), default=self._rule.clusters) - len(self._seen)
-        elif seen:
-            enough, kept = -math.log(self._early), self._margin.line(self._floor)[0]
-            able = self._able.clusters_to(enough, None, clusters)
-            unchanged = self._within.clusters_to(enough, (kept - 1) * sum(self._base) / seen, clusters)
-            wanted = max(able, min(unchanged, self._beyond.clusters_to(enough, None, clusters)))
         else:
-            wanted = 0
+            enough = -math.log(self._early)
+            able = self._able.clusters_to(enough, None, clusters)
+            unchanged = self._within.clusters_to(enough, (self._kept - 1) * sum(self._base) / max(1, seen), clusters)
+            wanted = max(able, min(unchanged, self._beyond.clusters_to(enough, None, clusters)))
         items = math.ceil(wanted * self._rule.items / self._rule.clusters)
         if not self._counts[0]:
             items = min(items, LARGEST_STEP * seen)
@@ -190,23 +187,13 @@ class SequentialVerdict:
             if self._settled is None:
                 return None
             share = EARLY_SHARE * self._alpha_of_look / self._early
-        counts = [np.asarray(table) if table else None for table in self._counts]
-        p_value = harm_p_value(
-            self._base,
-            self._edited,
-            clusters=self._clusters,
-            base_counts=counts[0],
-            edited_counts=counts[1],
-            seed=self._seed,
-        )
-        return min(1.0, p_value / share)
+        return min(1.0, harm_p_value(**self._answers()) / share)
 
     def _bet(self, before: Floats, after: Floats, codes: Codes) -> Verdict | None:
-        kept, _ = self._margin.line(self._floor)
         sizes = cluster_sums(np.ones(len(codes)), codes)  # (clusters of this block,)
         first, second = cluster_sums(before, codes), cluster_sums(after, codes)
-        self._within.bet(kept * first - second, sizes)
-        self._beyond.bet(second - kept * first, sizes)
+        self._within.bet(self._kept * first - second, sizes)
+        self._beyond.bet(second - self._kept * first, sizes)
         self._able.bet(-first, sizes)
         self._unharmed.bet(second - first, sizes)
         enough = -math.log(self._early)
@@ -227,32 +214,26 @@ class SequentialVerdict:
         return found if within or beyond else None
 
     def _judged(self, alpha: float) -> Verdict:
-        counted = bool(self._counts[0])
-        return judge(
-            self._base,
-            self._edited,
-            margin=self._margin,
-            floor=self._floor,
-            clusters=self._clusters,
-            base_counts=np.asarray(self._counts[0]) if counted else None,
-            edited_counts=np.asarray(self._counts[1]) if counted else None,
-            alpha=alpha,
-            seed=self._seed,
-        )
+        return judge(**self._answers(), margin=self._margin, floor=self._floor, alpha=alpha)
+
+    def _answers(self) -> dict[str, Any]:
+        """The arguments that `judge` and `harm_p_value` share."""
+        base_counts, edited_counts = (np.asarray(table) if table else None for table in self._counts)
+        scores = {"base": self._base, "edited": self._edited, "clusters": self._clusters, "seed": self._seed}
+        return scores | {"base_counts": base_counts, "edited_counts": edited_counts}
 
     def _early_verdict(self, outcome: Outcome) -> Verdict:
         base, edited = np.array(self._base), np.array(self._edited)
         score, drop, n = float(base.mean()), float((base - edited).mean()), len(base)
         kept, shift = self._margin.line(self._floor)
         points = self._margin.at(score, self._floor)
-        codes = np.unique(np.asarray(self._clusters), return_inverse=True)[1]
+        codes = cluster_codes(self._clusters, n)
         sizes = cluster_sums(np.ones(len(codes)), codes)
         sums = cluster_sums(kept * base - edited, codes)
         moved = points - shift  # from the mean of kept * base - edited to a drop against the margin
         upper = anytime_upper(sums, sizes, self._counted, self._early, kept) + moved
         lower = -anytime_upper(-sums, sizes, self._counted, self._early) + moved
-        rights = cluster_sums(base, codes)
-        base_lower = -anytime_upper(-rights, sizes, self._counted, self._early, 0.0)
+        base_lower = -anytime_upper(-cluster_sums(base, codes), sizes, self._counted, self._early, 0.0)
         return Verdict(
             outcome=outcome,
             base=score,

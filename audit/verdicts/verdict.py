@@ -22,11 +22,12 @@ from numpy.typing import ArrayLike
 
 from audit.errors import AuditError
 from audit.verdicts import Outcome, Verdict
-from audit.verdicts.bootstrap import as_ratios, changes_of, paired_bootstrap
+from audit.verdicts.bootstrap import as_means, as_ratios, changes_of, paired_bootstrap
 from audit.verdicts.intervals import (
     Codes,
     Floats,
     Limits,
+    cluster_codes,
     cluster_sums,
     clustered_limits,
     clustered_wilson_lower,
@@ -66,7 +67,7 @@ def judge(
     """Judge the drop from `base` to `edited`: (n,) scores in [0, 1] of the same items, in the same order.
 
     `clusters` names each item's source (items that share one are not independent). With `base_counts` and
-    `edited_counts` the score is a corpus metric of their sums and the (n,) scores only tell which items changed: (n, 3)
+    `edited_counts` the score is a corpus metric of their sums and the (n,) scores only show which items changed: (n, 3)
     of (true positives, false positives, misses) are for F1, (n, 2 classes) of (found, there to be found) for the mean
     recall over the classes. `alpha` is one-sided. `margin` is a number of score points, or what
     `audit.verdicts.margins.parse_margin` gives: a retained share is judged by the limits of share * base - edited.
@@ -79,7 +80,7 @@ def judge(
     if before.shape != after.shape:
         raise ValueError(f"{len(before)} base scores and {len(after)} edited scores; judge the same items in both")
     asked = margin_of(margin)
-    codes = _codes(clusters, len(before))
+    codes = cluster_codes(clusters, len(before))
 
     if base_counts is not None and edited_counts is not None:
         tables = _counts(base_counts, len(before)), _counts(edited_counts, len(before))
@@ -88,15 +89,14 @@ def judge(
         evidence = _bootstrapped(as_ratios(tables[0]), as_ratios(tables[1]), codes, alpha, seed, asked)
     elif base_counts is not None or edited_counts is not None:
         raise ValueError("counts of only one model; give base_counts and edited_counts, or neither")
-    elif not isinstance(asked, Retained) and np.isin(before, (0, 1)).all() and np.isin(after, (0, 1)).all():
+    elif not isinstance(asked, Retained) and np.isin([before, after], (0, 1)).all():
         evidence = _binary(before, after, codes, alpha)
     else:
-        ones = np.ones_like(before)
-        evidence = _bootstrapped(np.stack([before, ones], 1), np.stack([after, ones], 1), codes, alpha, seed, asked)
+        evidence = _bootstrapped(as_means(before), as_means(after), codes, alpha, seed, asked)
 
     points = asked.at(evidence.base, floor)
-    outcome = _outcome(evidence, points, floor)
-    more = _more_items(evidence, points, floor, len(before)) if outcome is Outcome.INCONCLUSIVE else None
+    able = evidence.base_lower > floor
+    outcome = _outcome(evidence.drop, evidence.limits, evidence.harm, points) if able else Outcome.INCONCLUSIVE
     return Verdict(
         outcome=outcome,
         base=evidence.base,
@@ -112,7 +112,7 @@ def judge(
         right_to_wrong=int((after < before).sum()),
         wrong_to_right=int((after > before).sum()),
         base_lower=evidence.base_lower,
-        more_items=more,
+        more_items=_more_items(evidence, points, len(before)) if able and outcome is Outcome.INCONCLUSIVE else None,
         confidence=1 - alpha,
         harm_lower=evidence.harm if isinstance(asked, Retained) else None,
     )
@@ -145,7 +145,7 @@ def _bootstrapped(before: Floats, after: Floats, codes: Codes, alpha: float, see
     """`before` and `after`: (n, 2 ratios), the numerators and denominators that each item adds."""
     first, second = cluster_sums(before, codes), cluster_sums(after, codes)  # (clusters, 2 ratios)
     # fsum rounds once, so the order of the items cannot show in the last digit.
-    base, edited = (float(recall_by_class_of(_exact_sums(table))) for table in (before, after))
+    base, edited = (float(recall_by_class_of(np.array(list(map(math.fsum, table.T))))) for table in (before, after))
     drop = base - edited
     limits, base_lower, _ = paired_bootstrap(first, second, alpha, seed)
     changes = changes_of(first, second)
@@ -169,30 +169,18 @@ def _shrunk(drop: float, limits: Limits, times: float, least: Limits) -> Limits:
     return Limits(drop - below, drop + above)
 
 
-def _outcome(evidence: _Evidence, margin: float, floor: float) -> Outcome:
-    if evidence.base_lower <= floor:
-        return Outcome.INCONCLUSIVE
-    if _passes(evidence.limits, margin):
+def _outcome(drop: float, limits: Limits, harm: float, margin: float) -> Outcome:
+    if limits.upper <= margin:
         return Outcome.PASS
-    return Outcome.FAIL if _fails(evidence.drop, evidence.limits, evidence.harm, margin) else Outcome.INCONCLUSIVE
+    return Outcome.FAIL if limits.lower > margin or (drop > margin and harm > 0) else Outcome.INCONCLUSIVE
 
 
-def _passes(limits: Limits, margin: float) -> bool:
-    return limits.upper <= margin
-
-
-def _fails(drop: float, limits: Limits, harm: float, margin: float) -> bool:
-    return limits.lower > margin or (drop > margin and harm > 0)
-
-
-def _more_items(evidence: _Evidence, margin: float, floor: float, n: int) -> int | None:
-    """Further items until PASS or FAIL if all rates stay as they are; None when not even a million would do."""
-    if evidence.base_lower <= floor:
-        return None
+def _more_items(evidence: _Evidence, margin: float, n: int) -> int | None:
+    """Further items until PASS or FAIL if all rates stay as they are; None if a million would not be enough."""
 
     def settled(times: float) -> bool:
         limits = evidence.limits_at(times)
-        return _passes(limits, margin) or _fails(evidence.drop, limits, limits.lower, margin)
+        return _outcome(evidence.drop, limits, limits.lower, margin) is not Outcome.INCONCLUSIVE
 
     few, many = 1.0, 2.0
     while not settled(many):
@@ -209,29 +197,15 @@ def _scores(values: Sequence[float] | Floats, whose: str) -> Floats:
     scores = np.asarray(values, dtype=np.float64)
     if scores.ndim != 1 or not scores.size:
         raise AuditError(f"there are no {whose} scores to judge; ask at least one item")
-    if not (np.isfinite(scores).all() and scores.min() >= 0 and scores.max() <= 1):
-        bad = scores[~((scores >= 0) & (scores <= 1))][0]
-        raise ValueError(f"{bad} among the {whose} scores; a score is a number from 0 to 1")
+    bad = scores[~((scores >= 0) & (scores <= 1))]  # NaN, too
+    if bad.size:
+        raise ValueError(f"{bad[0]} among the {whose} scores; a score is a number from 0 to 1")
     return scores
 
 
 def _counts(values: ArrayLike, n: int) -> Floats:
     counts = np.asarray(values, dtype=np.float64)
-    fits = (
-        counts.ndim == 2 and len(counts) == n and (counts.shape[1] == 3 or counts.shape[1] % 2 == 0 < counts.shape[1])
-    )
-    if not fits or not np.isfinite(counts).all() or counts.min() < 0:
+    columns = counts.shape[1] if counts.ndim == 2 and len(counts) == n else 0
+    if not (columns == 3 or columns % 2 == 0 < columns) or not np.isfinite(counts).all() or counts.min() < 0:
         raise ValueError(f"counts of shape {counts.shape} for {n} items; give (n, 3) or pairs, none negative")
     return counts
-
-
-def _codes(clusters: Sequence[str] | None, n: int) -> Codes:
-    if clusters is None:
-        return np.arange(n)
-    if len(clusters) != n:
-        raise ValueError(f"{len(clusters)} cluster keys for {n} items; give one for every item")
-    return np.unique(np.asarray(clusters, dtype=str), return_inverse=True)[1]
-
-
-def _exact_sums(table: Floats) -> Floats:
-    return np.array([math.fsum(column) for column in table.T])
