@@ -88,28 +88,25 @@ def small(runs: int) -> Iterator[Row]:
 
 
 def rare(runs: int) -> Iterator[Row]:
-    """Graded scores with small changes, and a share of items that loses a lot: by 0.3, by 1, or evenly in between."""
-    for n, kind, p in product((100, 200, 277, 1000), ("normal", "fifth", "none"), (0.02, 0.03, 0.05)):
+    """Base scores of 1 with small changes, and a share of items that loses 0.3, 1, or evenly in between."""
+    for n, kind, p in product((100, 200, 277, 1000), ("normal", "fifth", "none"), (0.005, 0.01, 0.02, 0.03, 0.05)):
         for loss in ((0.3, 0.3), EVENLY, (1.0, 1.0)):
-            if not _unseen(n, kind, p, loss):
-                yield _rare_row(runs, n, kind, p, loss)
+            drops = simulated.small_drops(generator_of(n, p, *loss, len(kind)), (runs, n), kind, 0.0, p, loss)
+            lost = f"{loss[0]:g}" if loss[0] == loss[1] else f"{loss[0]:g} to {loss[1]:g}"
+            design: Row = {"n": n, "changes": kind, "share that loses": p, "loses": lost}
+            yield _graded_row(design, p * sum(loss) / 2, drops)
 
 
-def unseen(runs: int) -> Iterator[Row]:
-    """The same where no promise is made: all items change, and a share below 3 / n loses more than half a point."""
-    for n, p, loss in product((100, 200, 277), (0.005, 0.01, 0.02), (EVENLY, (1.0, 1.0))):
-        if _unseen(n, "normal", p, loss):
-            yield _rare_row(runs, n, "normal", p, loss) | {"no loss seen": (1 - p) ** n}
-
-
-def _unseen(n: int, kind: str, p: float, loss: tuple[float, float]) -> bool:
-    return kind != "none" and p < resolution(n) and sum(loss) / 2 > 0.65
-
-
-def _rare_row(runs: int, n: int, kind: str, p: float, loss: tuple[float, float]) -> Row:
-    drops = simulated.small_drops(generator_of(n, p, *loss, len(kind)), (runs, n), kind, 0.0, p, loss)
-    lost = f"{loss[0]:g}" if loss[0] == loss[1] else f"{loss[0]:g} to {loss[1]:g}"
-    return _graded_row({"n": n, "changes": kind, "share that loses": p, "loses": lost}, p * sum(loss) / 2, drops)
+def broken(runs: int) -> Iterator[Row]:
+    """ROUGE-like scores that all lose a little, and a share of items, often too small to be seen, that loses all."""
+    for n, mean, p, drop in product((100, 200, 400), (1 / 3, 0.6), (0.005, 0.01, 0.02), (0.0, 0.02, 0.04)):
+        generator = generator_of(n, mean, p, drop)
+        base = generator.beta(9 * mean, 9 * (1 - mean), (runs, n))
+        small = simulated.small_drops(generator, (runs, n), "normal", drop)
+        drops = np.where(generator.random((runs, n)) < p, base, small)
+        design: Row = {"n": n, "base": round(mean, 2), "others lose": drop, "share that loses all": p}
+        height = simulated.height_of(base)
+        yield _graded_row(design, drop * (1 - p) + p * mean, drops, height=height) | {"none seen": (1 - p) ** n}
 
 
 def gains(runs: int) -> Iterator[Row]:
@@ -151,15 +148,16 @@ def graded_share(runs: int) -> Iterator[Row]:
         yield _row({"n": n, "changes": kind, "share that breaks": p}, drop, n, fixed, early | late, 0.4)
 
 
-def _graded_row(design: Row, margin: float, sums: np.ndarray, sizes=None) -> Row:
+def _graded_row(design: Row, margin: float, sums: np.ndarray, sizes=None, height: np.ndarray | float = 1.0) -> Row:
     sizes = np.ones(sums.shape[1]) if sizes is None else np.asarray(sizes)
     contrast = simulated.clustered_contrast(sums, sizes)
-    if margin < 0.5 * resolution(len(sizes)):
+    nearest = min(0.5, float(np.mean(height)))
+    if margin < nearest * resolution(len(sizes)):
         return _row(design, margin, len(sizes))
     early, _ = simulated.bets(sums, sizes, margin, simulated.EARLY)
-    late = simulated.studentized_limits(contrast, margin, simulated.LATE, FEWER)
-    fixed = simulated.studentized_limits(contrast, margin, resamples=RESAMPLES)
-    return _row(design, margin, len(sizes), fixed, early | late, 0.5)
+    late = simulated.studentized_limits(contrast, margin, simulated.LATE, FEWER, height=height)
+    fixed = simulated.studentized_limits(contrast, margin, resamples=RESAMPLES, height=height)
+    return _row(design, margin, len(sizes), fixed, early | late, nearest)
 
 
 def corpus(runs: int) -> Iterator[Row]:
@@ -172,10 +170,11 @@ def corpus(runs: int) -> Iterator[Row]:
                     yield _row({"n": n, "discordance": discordance}, margin, n)
                     continue
                 generator = generator_of(n, discordance, part, 9)
-                contrast = simulated.f1_contrast(*simulated.entity_counts(generator, runs, n, discordance, margin))
-                early = simulated.looks(contrast, margin, simulated.EARLY, 799)
-                late = simulated.studentized_limits(contrast, margin, simulated.LATE, FEWER)
-                fixed = simulated.studentized_limits(contrast, margin, resamples=RESAMPLES)
+                before, after = simulated.entity_counts(generator, runs, n, discordance, margin)
+                contrast, height = simulated.f1_contrast(before, after), simulated.f1_height_of(before)
+                early = simulated.looks(contrast, margin, simulated.EARLY, 799, height)
+                late = simulated.studentized_limits(contrast, margin, simulated.LATE, FEWER, height=height)
+                fixed = simulated.studentized_limits(contrast, margin, resamples=RESAMPLES, height=height)
                 yield _row({"n": n, "discordance": discordance}, margin, n, fixed, early | late, 0.5)
 
 
@@ -264,7 +263,7 @@ PARTS: dict[str, Callable[[int], Iterator[Row]]] = {
     "graded": graded,
     "small": small,
     "rare": rare,
-    "unseen": unseen,
+    "broken": broken,
     "gains": gains,
     "graded_clusters": graded_clusters,
     "graded_share": graded_share,

@@ -141,7 +141,8 @@ def corpus(runs: int) -> Iterator[Row]:
             return preflight_design(gold, base, edited)
 
         def simulate(drop: float, gold=gold, counts=counts) -> Decide:
-            return _decided(simulated.f1_contrast(*counts(runs, gold, drop)))
+            before, after = counts(runs, gold, drop)
+            return _decided(simulated.f1_contrast(before, after), simulated.f1_height_of(before))
 
         yield {"gold": kind, "power from": known} | _row(design, simulate)
 
@@ -160,8 +161,8 @@ def preflight_design(gold: np.ndarray, base: np.ndarray, edited: np.ndarray) -> 
     return Expectation.of(sample, cast(Any, Past()), Points(0.05), simulated.ALPHA).design(len(gold))
 
 
-def _decided(contrast: Contrast) -> Decide:
-    reach = simulated.studentized_reach(contrast, together=100)
+def _decided(contrast: Contrast, height: np.ndarray | float = 1.0) -> Decide:
+    reach = simulated.studentized_reach(contrast, together=100, height=height)
     return lambda margin: simulated.reached(contrast, reach, margin)
 
 

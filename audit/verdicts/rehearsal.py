@@ -242,7 +242,7 @@ def rehearse(design: Design, drop: float = 0.0, alpha: float = 0.05, seed: int =
     else:
         independent = clusters
         unit, quantile = float(changes.every.max() / changes.every.mean()), normal_quantile(1 - alpha)
-        limited = partial(_bootstrapped, changes, alpha=alpha, generator=generator)
+        limited = partial(_bootstrapped, changes, design.loss or 1.0, alpha=alpha, generator=generator)
     chances: list[Floats] = []
     limits: list[_Limits] = []
     for count, chance in _numbers(clusters, changes.share):
@@ -268,7 +268,9 @@ def _numbers(clusters: int, share: float) -> Iterator[tuple[int, float]]:
             yield count, chance
 
 
-def _bootstrapped(changes: ChangedClusters, drawn: Codes, *, alpha: float, generator: np.random.Generator) -> _Limits:
+def _bootstrapped(
+    changes: ChangedClusters, height: float, drawn: Codes, *, alpha: float, generator: np.random.Generator
+) -> _Limits:
     """The limits of `paired_bootstrap` where the (K, runs) clusters `drawn` changed and no denominator did."""
     n, count, mean = len(changes.every), len(drawn), float(changes.every.mean())
     moves = (changes.lost[drawn] - changes.gained[drawn]) / mean  # the drop is their sum / n
@@ -287,7 +289,7 @@ def _bootstrapped(changes: ChangedClusters, drawn: Codes, *, alpha: float, gener
     student = t_quantile(1 - alpha, count - 1)
     with np.errstate(invalid="ignore"):  # 0 times an infinite quantile, where nothing varies
         above, below = (np.where(error > 0, error * np.maximum(q, student), 0.0) for q in (-low, high))
-    seen = [Changes(count, size) for size in np.abs(moves).max(axis=0, initial=0.0)]
+    seen = [Changes(count, size, height) for size in np.abs(moves).max(axis=0, initial=0.0)]
     step = np.array([one.step for one in seen]) / n
     largest = float(changes.every.max()) / mean  # what `bounded_by_coins` counts as one pair
     lost, gained = np.maximum(moves, 0).sum(axis=0) / largest, np.maximum(-moves, 0).sum(axis=0) / largest

@@ -168,13 +168,18 @@ def clustered_limits(lost, gained, sizes, margin: float, alpha: float = ALPHA) -
 
 
 def studentized_limits(
-    contrast: Contrast, margin: float, alpha: float = ALPHA, resamples: int = 999, together: int = CHUNK
+    contrast: Contrast,
+    margin: float,
+    alpha: float = ALPHA,
+    resamples: int = 999,
+    together: int = CHUNK,
+    height: np.ndarray | float = 1.0,
 ) -> Decisions:
     """The studentized bootstrap of (clusters, ratios, runs) tables, and its coins.
 
-    So many runs `together` share their resamples.
+    So many runs `together` share their resamples. `height`: (runs,) as in `Changes`.
     """
-    return reached(contrast, studentized_reach(contrast, alpha, resamples, together), margin, alpha)
+    return reached(contrast, studentized_reach(contrast, alpha, resamples, together, height), margin, alpha)
 
 
 class Reach(NamedTuple):
@@ -188,7 +193,13 @@ class Reach(NamedTuple):
     step: np.ndarray
 
 
-def studentized_reach(contrast: Contrast, alpha: float = ALPHA, resamples: int = 999, together: int = CHUNK) -> Reach:
+def studentized_reach(
+    contrast: Contrast,
+    alpha: float = ALPHA,
+    resamples: int = 999,
+    together: int = CHUNK,
+    height: np.ndarray | float = 1.0,
+) -> Reach:
     """The bootstrap's part, which no margin changes; so many runs `together` share their resamples."""
     clusters, (changed, largest), parts = len(contrast.numerators), changes(contrast), []
     for start in range(0, contrast.numerators.shape[2], together):
@@ -200,7 +211,7 @@ def studentized_reach(contrast: Contrast, alpha: float = ALPHA, resamples: int =
         with np.errstate(invalid="ignore"):  # 0 times an infinite quantile, where nothing changed
             above, below = error * np.maximum(-low, student), error * np.maximum(high, student)
         parts.append((drop, *(np.where(error > 0, reach, 0.0) for reach in (above, below))))
-    seen = [Changes(*one) for one in zip(changed, largest, strict=True)]
+    seen = [Changes(*one) for one in zip(changed, largest, np.broadcast_to(height, changed.shape), strict=True)]
     nearest = np.array([one.unseen(clusters, alpha) for one in seen])[:, ::-1].T
     step = np.array([one.step for one in seen]) / clusters
     return Reach(*(np.concatenate(column) for column in zip(*parts, strict=True)), *nearest, step)
@@ -217,6 +228,17 @@ def changes(contrast: Contrast) -> tuple[np.ndarray, np.ndarray]:
     changed = (u[:, 0] != 0) if u.shape[1] == 1 else (u[:, 0] != u[:, 1]) | (v[:, 0] != v[:, 1])  # (clusters, runs)
     shares = shares_of_drop(contrast)
     return changed.sum(axis=0), len(u) * np.where(changed, np.abs(shares), 0.0).max(axis=0)
+
+
+def height_of(base: np.ndarray) -> np.ndarray:
+    """(runs,) mean base scores, weighted by base score; of (runs, n) scores."""
+    return np.asarray((base * base).sum(axis=1) / base.sum(axis=1))
+
+
+def f1_height_of(counts: np.ndarray) -> np.ndarray:
+    """The same of (runs, n, 3) counts of sentences."""
+    above, below = np.moveaxis(as_ratios(counts.astype(float)), -1, 0)  # (runs, n) each
+    return np.asarray((above * above / np.maximum(below, 1)).sum(axis=1) / above.sum(axis=1))
 
 
 def shares_of_drop(contrast: Contrast) -> np.ndarray:
@@ -290,14 +312,16 @@ def bets(sums: np.ndarray, sizes, margin: float, alpha: float, highest: float = 
     return Decisions(np.concatenate(passed), np.concatenate(beyond)), np.concatenate(needed)
 
 
-def looks(contrast: Contrast, margin: float, alpha: float, resamples: int = 999) -> Decisions:
+def looks(
+    contrast: Contrast, margin: float, alpha: float, resamples: int = 999, height: np.ndarray | float = 1.0
+) -> Decisions:
     """The fixed looks at a corpus metric before its last item, for (clusters, ratios, runs) tables."""
     clusters = len(contrast.numerators)
     found = Decisions(*np.zeros((2, contrast.numerators.shape[2]), dtype=bool))
     for look, share in looks_of(clusters):
         seen = int(np.ceil(look))
         part = Contrast(contrast.numerators[:seen], contrast.denominators[:seen], contrast.weights)
-        found = found | studentized_limits(part, margin, alpha * share, resamples)
+        found = found | studentized_limits(part, margin, alpha * share, resamples, height=height)
     return found
 
 
@@ -332,8 +356,7 @@ def retained_limits(base, edited, *, floor: float, share: float, alpha: float = 
 def retained_graded_limits(base, edited, *, floor: float, share: float, alpha: float = ALPHA, resamples: int = 999):
     """The same of (runs, n) graded scores, most of which change: no coins are nearer than the bootstrap."""
     kept, clusters = mean_contrast(share * base - edited + (1 - share) * floor), base.shape[1]
-    height = (base * base).sum(axis=1) / base.sum(axis=1)
-    seen = [Changes(*one) for one in zip(*changes(mean_contrast(base - edited)), height, strict=True)]
+    seen = [Changes(*one) for one in zip(*changes(mean_contrast(base - edited)), height_of(base), strict=True)]
     below, above = np.array([one.unseen(clusters, alpha) for one in seen]).T
     reach = studentized_reach(kept, alpha, resamples)._replace(
         least_above=above, least_below=below, step=np.array([one.step for one in seen]) / clusters
