@@ -240,7 +240,7 @@ class Audit:
             abilities=tuple(sorted(rows, key=lambda row: usual_place(row.ability))),
             edit_scores=edit_score_rows(run.scores()) if run.scores.done else (),
             integrity=(*(integrity_rows(run.integrity()) if run.integrity.done else ()), restored_row(run.restored())),
-            skipped=tuple(SkippedEdit(s.file, s.line, s.field, s.reason) for s in self.changes.drawn.skipped),
+            skipped=tuple(SkippedEdit(s.file, s.line, s.field, s.reason, s.row) for s in self.changes.drawn.skipped),
             seconds=self.stages.seconds,
             settings=self.settings.plain(),
             fingerprints={

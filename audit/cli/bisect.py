@@ -5,7 +5,15 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from audit.cli.command_line import EDIT_PLAN, FAIL_EXIT, INCONCLUSIVE_EXIT, known_abilities, results_folder, takes
+from audit.cli.command_line import (
+    EDIT_PLAN,
+    FAIL_EXIT,
+    INCONCLUSIVE_EXIT,
+    echo_files,
+    known_abilities,
+    results_folder,
+    takes,
+)
 from audit.settings.options import AuditSettings
 
 if TYPE_CHECKING:
@@ -40,7 +48,7 @@ def bisect(
             typer.echo(str(nothing))
             raise typer.Exit(FAIL_EXIT) from None
     typer.echo("\n".join(found.sentences()))
-    typer.echo("\n".join(f"wrote {file}" for file in write_culprits(found, results_folder(settings, "bisect"))))
+    echo_files(write_culprits(found, results_folder(settings, "bisect")), found.header)
     if not found.confirmed:
         raise typer.Exit(INCONCLUSIVE_EXIT)
 

@@ -5,7 +5,15 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from audit.cli.command_line import EDIT_PLAN, FAIL_EXIT, INCONCLUSIVE_EXIT, known_abilities, results_folder, takes
+from audit.cli.command_line import (
+    EDIT_PLAN,
+    FAIL_EXIT,
+    INCONCLUSIVE_EXIT,
+    echo_files,
+    known_abilities,
+    results_folder,
+    takes,
+)
 from audit.settings.options import AuditSettings
 
 if TYPE_CHECKING:
@@ -34,7 +42,7 @@ def budget(
     with plan_run(settings, on_terminal(sys.stderr)) as run:
         found = find_budget(run, names, recheck=recheck, show=_show)
     typer.echo("\n".join(found.sentences()))
-    typer.echo("\n".join(f"wrote {file}" for file in write_budget(found, results_folder(settings, "budget"))))
+    echo_files(write_budget(found, results_folder(settings, "budget")), found.header)
     if not found.edits:
         raise typer.Exit(FAIL_EXIT)
     if not found.confirmed:

@@ -2,7 +2,7 @@
 
 import inspect
 import sys
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -16,7 +16,7 @@ from audit.settings.project_defaults import nearest_project, with_project_defaul
 from audit.settings.values import file_name, short_name
 
 if TYPE_CHECKING:
-    from audit.reports.rows import RunReport
+    from audit.reports.rows import RunHeader, RunReport
     from audit.reports.terminal import Render
 
 FAIL_EXIT, USAGE_EXIT, INCONCLUSIVE_EXIT = 1, 2, 3  # 0 is PASS
@@ -96,6 +96,13 @@ def results_folder(settings: AuditSettings, command: str, *names: str) -> Path:
     """The folder for the results of a command: `reports/curve-memit-pocket-llama`, or with `names` instead."""
     words = names or (settings.editor.rsplit(":", 1)[-1], settings.model)
     return settings.reports / "-".join([command, *(file_name(short_name(word)) for word in words)])
+
+
+def echo_files(files: Iterable[Path], header: "RunHeader") -> None:
+    """Print the names of the files that were written, and then what limits the results."""
+    from audit.reports.run_sentences import caveats
+
+    typer.echo("\n".join([*(f"wrote {file}" for file in files), *caveats(header)]))
 
 
 def show(report: "RunReport") -> None:

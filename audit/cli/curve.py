@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from audit.cli.command_line import EDIT_PLAN, known_abilities, results_folder, takes
+from audit.cli.command_line import EDIT_PLAN, echo_files, known_abilities, results_folder, takes
 from audit.settings.options import AuditSettings
 
 if TYPE_CHECKING:
@@ -38,7 +38,7 @@ def curve(
     for table in curve_tables(points, console.width):
         console.print(table, "")
     typer.echo("✗ FAIL, ? INCONCLUSIVE; retained efficacy is the efficacy of all edits so far, measured at the end")
-    typer.echo("\n".join(f"wrote {file}" for file in write_curve(points, results_folder(settings, "curve"))))
+    echo_files(write_curve(points, results_folder(settings, "curve")), points[-1].header)
 
 
 def _show(point: "RunReport") -> None:

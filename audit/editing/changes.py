@@ -124,6 +124,9 @@ class PlannedEdits:
             parts.drawn.origin,
             restraint=wanted.restraint,
             patch_from=None if wanted.patch is None or self._kept(known) is None else str(wanted.patch),
+            rows=parts.drawn.rows,
+            usable_rows=len(parts.drawn.cases),
+            missing=max(0, (wanted.edit_count or 0) - parts.plan.count),
         )
 
     def identity(self, known: KnownModel) -> dict[str, Any]:
@@ -188,7 +191,8 @@ class OtherCheckpoint:
         self._edited_model(known)  # an unreadable checkpoint is refused before anything is asked
         count = len(self.drawn.requests)
         plan = "a checkpoint" + (f" with {count} known edits" if count else "")
-        return EditSummary(self._source, plan, count, self.drawn.origin, checkpoint=True)
+        rows, usable = self.drawn.rows, len(self.drawn.cases)
+        return EditSummary(self._source, plan, count, self.drawn.origin, checkpoint=True, rows=rows, usable_rows=usable)
 
     def identity(self, known: KnownModel) -> dict[str, Any]:
         return {

@@ -172,7 +172,7 @@ def _replies(
 ) -> dict[EditProbe, EditReply]:
     """The replies of the model with the patch; it is asked only what its log does not hold."""
     held = {} if log is None else log.known()
-    keys = {probe: content_fingerprint(["edit", probe.prompt, probe.answer]) for probe in probes}
+    keys = {probe: content_fingerprint(["edit", probe.prompt, *probe.answers]) for probe in probes}
     missing = [probe for probe in probes if keys[probe] not in held]
     fresh: dict[EditProbe, EditReply] = {}
     if missing:

@@ -19,6 +19,8 @@ class EditSummary:
     """The changes of a model, for a report. `plan` is a sentence part: "10 edits, batch-single".
 
     `origin` is the source of the edit requests; `patch_from` the folder of a stored patch, if the run made no edits.
+    `rows` are those of the file of edit requests (0: no file), `usable_rows` those that could be used, and `missing` is
+    by how many the edits are fewer than were asked for.
     """
 
     method: str
@@ -28,6 +30,9 @@ class EditSummary:
     restraint: str | None = None
     patch_from: str | None = None
     checkpoint: bool = False  # whether `method` is a checkpoint that was edited elsewhere
+    rows: int = 0
+    usable_rows: int = 0
+    missing: int = 0
 
 
 def plan_identity(

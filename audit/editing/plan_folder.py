@@ -259,7 +259,7 @@ def _plain(replies: Replies) -> list[dict[str, Any]]:
 
 def _replies(plain: Sequence[Mapping[str, Any]]) -> dict[EditProbe, EditReply]:
     return {
-        EditProbe(one["case_id"], one["kind"], one["prompt"], one["answer"]): EditReply(
+        EditProbe(one["case_id"], one["kind"], one["prompt"], one["answer"], tuple(one.get("aliases", ()))): EditReply(
             one["text"], tuple(one["predictions"]), tuple(one["token_hits"])
         )
         for one in plain

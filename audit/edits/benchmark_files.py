@@ -15,6 +15,8 @@ All readers raise `AuditError` if a field is missing or has the wrong type, and 
 formed but no request: an empty subject or target, a target equal to an old answer, a prompt without the subject.
 """
 
+from collections.abc import Sequence
+
 from audit.edits.checks import SLOT, check_present, check_prompt, check_target, put_slot
 from audit.edits.requests import EditRequest, Probe
 from audit.edits.rows import Row
@@ -46,7 +48,7 @@ def read_nested_counterfact(row: Row) -> EditRequest:
 
 
 def read_flat_counterfact(row: Row) -> EditRequest:
-    """A row of EasyEdit's CounterFact file."""
+    """A row of EasyEdit's CounterFact file; `portability` is read where the row has it."""
     prompt, subject, target_new, target_true, rephrase, near, near_answer = (row.text(field) for field in FLAT_FIELDS)
     check_present("subject", subject, "the subject of the fact")
     check_target("target_new", target_new, (target_true,) if target_true else ())
@@ -57,15 +59,15 @@ def read_flat_counterfact(row: Row) -> EditRequest:
         target_new=target_new,
         target_true=target_true or None,
         paraphrases=(rephrase,) if rephrase else (),
-        neighborhood=(Probe(near, near_answer),) if near and near_answer else (),
+        neighborhood=probes(near, (near_answer,)),
+        portability=one_hop(row),
     )
 
 
 def read_zsre(row: Row) -> EditRequest:
     """A row of ZsRE; `portability` is read where the row has it (in EasyEdit's extended file)."""
     subject, src, alt, rephrase, loc = (row.text(field) for field in ("subject", "src", "alt", "rephrase", "loc"))
-    answers = tuple(answer for answer in row.text_or_texts("answers") if answer)
-    local_answers = tuple(answer for answer in row.text_or_texts("loc_ans") if answer)
+    answers = row.answers("answers")
     check_present("subject", subject, "the subject of the fact")
     check_target("alt", alt, answers)
     prompt = put_slot("src", src, subject)
@@ -76,14 +78,20 @@ def read_zsre(row: Row) -> EditRequest:
         target_new=alt,
         target_true=answers[0] if answers else None,
         paraphrases=(rephrase,) if rephrase else (),
-        neighborhood=(Probe(loc, local_answers[0]),) if loc and local_answers else (),
-        portability=_portability(row),
+        neighborhood=probes(loc, row.answers("loc_ans")),
+        portability=one_hop(row),
     )
 
 
-def _portability(row: Row) -> tuple[Probe, ...]:
+def one_hop(row: Row) -> tuple[Probe, ...]:
+    """The portability probe of EasyEdit's extended files, if the row has one."""
     if row.values.get("portability") is None:
         return ()
     hop = row.inside("portability")
-    probe = Probe(hop.text("New Question"), hop.text("New Answer"))
-    return (probe,) if probe.prompt and probe.answer else ()
+    return probes(hop.text("New Question"), hop.answers("New Answer"))
+
+
+def probes(prompt: str, answers: Sequence[str]) -> tuple[Probe, ...]:
+    """One probe whose right answers are `answers`; none if the prompt is empty or there is no answer."""
+    given = tuple(answer for answer in answers if answer)
+    return (Probe(prompt, given[0], given[1:]),) if prompt and given else ()

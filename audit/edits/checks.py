@@ -8,7 +8,7 @@ from collections.abc import Sequence
 
 from audit.edits.answers import same_answer
 from audit.edits.requests import EditRequest
-from audit.edits.rows import UnusableError, shown
+from audit.edits.rows import Row, UnusableError, shown
 
 SLOT = "{}"
 
@@ -78,35 +78,47 @@ def _is_whole_word(text: str, start: int, end: int) -> bool:
 class Repeats:
     """Finds duplicates and contradictions among the requests of one file, and repeated case ids.
 
+    Args:
+        subject_field: the field of the subject in the file, for errors.
+        target_field: the field of the new target.
+        duplicates: whether several rows may hold the same edit, as the cases of MQuAKE do.
+
     >>> repeats = Repeats(subject_field="subject", target_field="target_new")
-    >>> repeats.check(request, line=3)  # raises UnusableError if line 1 or 2 has the same prompt
+    >>> repeats.check([request], row)  # raises UnusableError if an earlier row has the same prompt
     """
 
-    def __init__(self, subject_field: str, target_field: str) -> None:
+    def __init__(self, subject_field: str, target_field: str, *, duplicates: bool = False) -> None:
         self._fields = (subject_field, target_field)
-        self._prompts: dict[str, tuple[int, str]] = {}
-        self._case_ids: dict[str, int] = {}
+        self._duplicates = duplicates
+        self._prompts: dict[str, tuple[Row, str]] = {}
+        self._case_ids: dict[str, Row] = {}
 
-    def check(self, request: EditRequest, line: int) -> None:
+    def check(self, requests: Sequence[EditRequest], row: Row) -> None:
+        """Compare the requests of a row with those of all earlier rows, and keep them for later rows."""
         subject_field, target_field = self._fields
-        prompt = " ".join(request.filled_prompt.split())
-        if prompt in self._prompts:
-            earlier, target = self._prompts[prompt]
-            if same_answer(target, request.target_new):
+        prompts = [" ".join(request.filled_prompt.split()) for request in requests]
+        for prompt, request in zip(prompts, requests, strict=True):
+            earlier, target = self._prompts.get(prompt, (row, request.target_new))
+            if not same_answer(target, request.target_new):
                 raise UnusableError(
-                    subject_field, f"{shown(prompt)} is a duplicate of line {earlier}", "remove one of the two rows"
+                    target_field,
+                    f"{shown(request.target_new)} contradicts row {earlier.number} (line {earlier.line}), which edits "
+                    f"{shown(prompt)} to {shown(target)}",
+                    "keep one of the two rows",
                 )
-            raise UnusableError(
-                target_field,
-                f"{shown(request.target_new)} contradicts line {earlier}, which edits {shown(prompt)} "
-                f"to {shown(target)}",
-                "keep one of the two rows",
-            )
-        if request.case_id in self._case_ids:
-            raise UnusableError(
-                "case_id",
-                f"{shown(request.case_id)} is already used on line {self._case_ids[request.case_id]}",
-                "give every row its own case_id",
-            )
-        self._prompts[prompt] = (line, request.target_new)
-        self._case_ids[request.case_id] = line
+            if prompt in self._prompts and not self._duplicates:
+                raise UnusableError(
+                    subject_field,
+                    f"{shown(prompt)} is a duplicate of row {earlier.number} (line {earlier.line})",
+                    "remove one of the two rows",
+                )
+            if request.case_id in self._case_ids:
+                first = self._case_ids[request.case_id]
+                raise UnusableError(
+                    "case_id",
+                    f"{shown(request.case_id)} is already used in row {first.number} (line {first.line})",
+                    "give every row its own case_id",
+                )
+        for prompt, request in zip(prompts, requests, strict=True):
+            self._prompts.setdefault(prompt, (row, request.target_new))
+            self._case_ids[request.case_id] = row

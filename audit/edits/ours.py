@@ -6,6 +6,7 @@ docs/edit-requests.md describes every field.
 """
 
 import difflib
+from collections.abc import Mapping
 from dataclasses import asdict, replace
 from typing import Any
 
@@ -43,7 +44,16 @@ def read_request(row: Row) -> EditRequest:
 
 def request_fields(request: EditRequest) -> dict[str, Any]:
     """The inverse of `read_request`: the fields of a row; empty optional fields are left out."""
-    return {name: value for name, value in asdict(request).items() if value not in (None, ())}
+    fields = _filled(asdict(request))
+    probes = {
+        kind: [_filled(probe) for probe in fields[kind]] for kind in ("neighborhood", "portability") if kind in fields
+    }
+    return fields | probes
+
+
+def _filled(fields: Mapping[str, Any]) -> dict[str, Any]:
+    """The fields that are not empty."""
+    return {name: value for name, value in fields.items() if value not in (None, ())}
 
 
 def _target_true(row: Row) -> str | None:
@@ -64,10 +74,12 @@ def _paraphrases(row: Row, edit_prompt: str) -> tuple[str, ...]:
 def _probes(row: Row, kind: str, edit_prompt: str) -> tuple[Probe, ...]:
     probes = []
     for index, entry in enumerate(row.objects(kind) if kind in row.values else ()):
-        _check_keys(entry, ("prompt", "answer"))
-        probe = Probe(entry.text("prompt"), entry.text("answer"))
+        _check_keys(entry, ("prompt", "answer", "aliases"))
+        aliases = entry.texts("aliases") if "aliases" in entry.values else ()
+        probe = Probe(entry.text("prompt"), entry.text("answer"), aliases)
         _check_complete(f"{kind}[{index}].prompt", probe.prompt, edit_prompt)
-        check_present(f"{kind}[{index}].answer", probe.answer, "the answer that the edited model should give")
+        for field, answer in [("answer", probe.answer), *((f"aliases[{k}]", one) for k, one in enumerate(aliases))]:
+            check_present(f"{kind}[{index}].{field}", answer, "the answer that the edited model should give")
         probes.append(probe)
     return tuple(probes)
 

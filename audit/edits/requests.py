@@ -5,10 +5,11 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Probe:
-    """A complete prompt and the answer that the *edited* model should give."""
+    """A complete prompt and the answer that the *edited* model should give; each of the `aliases` is right as well."""
 
     prompt: str
     answer: str
+    aliases: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

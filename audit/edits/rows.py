@@ -1,4 +1,4 @@
-"""Rows of a file of edit requests: JSON objects with their line numbers, and checked access to their fields.
+"""Rows of a file of edit requests: JSON objects with their row and line numbers, and checked access to their fields.
 
 A file of any name can have two layouts: one JSON object on each line, or one JSON array of objects.
 """
@@ -21,9 +21,13 @@ _KINDS: Mapping[type, str] = {
 
 @dataclass(frozen=True)
 class SkippedRow:
-    """A row of a benchmark's file that cannot be used: the field at fault and the reason."""
+    """A row of a benchmark's file that cannot be used: the field at fault and the reason.
+
+    Rows and lines are counted from 1; several rows may be on one line.
+    """
 
     file: str
+    row: int
     line: int
     field: str
     reason: str
@@ -41,16 +45,25 @@ class UnusableError(Exception):
 
 @dataclass(frozen=True)
 class Row:
-    """One JSON object of a file; `path` is the prefix of its fields, if it is inside another ("requested_rewrite.")."""
+    """One JSON object of a file; `path` is the prefix of its fields, if it is inside another ("requested_rewrite.").
+
+    `number` is its place among the rows and `line` the line on which it starts, both counted from 1.
+    """
 
     file: str
+    number: int
     line: int
     values: Mapping[str, Any]
     path: str = ""
 
+    @property
+    def place(self) -> str:
+        """The file, the row and the line, for messages."""
+        return f"{self.file}, row {self.number}, line {self.line}"
+
     def error(self, field: str, reason: str, remedy: str) -> AuditError:
-        """An error about this field: file, line, field, reason, remedy."""
-        return AuditError(f"{self.file}, line {self.line}, field '{self.path}{field}': {reason}; {remedy}.")
+        """An error about this field: file, row, line, field, reason, remedy."""
+        return AuditError(f"{self.place}, field '{self.path}{field}': {reason}; {remedy}.")
 
     def value(self, field: str) -> Any:
         if field not in self.values:
@@ -66,9 +79,13 @@ class Row:
         entries = self._as_list(field, self.value(field), "texts")
         return tuple(self._as_text(f"{field}[{index}]", entry) for index, entry in enumerate(entries))
 
-    def text_or_texts(self, field: str) -> tuple[str, ...]:
-        """The text or the list of texts of `field`."""
-        return self.texts(field) if isinstance(self.value(field), list) else (self.text(field),)
+    def optional_text(self, field: str) -> str:
+        """The text of `field`, stripped; empty if it is missing or null."""
+        return "" if self.values.get(field) is None else self.text(field)
+
+    def answers(self, field: str) -> tuple[str, ...]:
+        """The text of `field`, or all texts of a list that may hold lists, without empty ones; none for null."""
+        return tuple(dict.fromkeys(filter(None, self._leaves(field, self.value(field)))))
 
     def inside(self, field: str) -> "Row":
         """The object of `field` as a row, whose errors name the whole path."""
@@ -81,8 +98,8 @@ class Row:
 
     @property
     def case_id(self) -> str:
-        """The field `case_id`, text or a whole number; the line if the row has none."""
-        value = self.values.get("case_id", f"line-{self.line}")
+        """The field `case_id`, text or a whole number; the number of the row if it has none."""
+        value = self.values.get("case_id", f"row-{self.number}")
         return str(value) if type(value) is int else self._as_text("case_id", value)
 
     def _as_text(self, field: str, value: Any) -> str:
@@ -98,6 +115,13 @@ class Row:
             ) from None
         return value.strip()
 
+    def _leaves(self, field: str, value: Any) -> Iterator[str]:
+        if isinstance(value, list):
+            for index, entry in enumerate(value):
+                yield from self._leaves(f"{field}[{index}]", entry)
+        elif value is not None:
+            yield self._as_text(field, value)
+
     def _as_list(self, field: str, value: Any, of: str) -> list[Any]:
         if not isinstance(value, list):
             raise self.error(field, f"is {kind(value)} ({shown(value)}), not a list", f"write a list of {of} in [ ]")
@@ -106,7 +130,7 @@ class Row:
     def _as_row(self, field: str, value: Any) -> "Row":
         if not isinstance(value, dict):
             raise self.error(field, f"is {kind(value)} ({shown(value)}), not an object", "write an object in { }")
-        return Row(self.file, self.line, value, f"{self.path}{field}.")
+        return Row(self.file, self.number, self.line, value, f"{self.path}{field}.")
 
 
 def kind(value: Any) -> str:
@@ -131,7 +155,7 @@ def read_rows(path: Path) -> tuple[Row, ...]:
     if not opening:
         raise AuditError(f"{path}: the file is empty; {LAYOUT_REMEDY}.")
     entries = _array_entries(path, text) if opening[0] == "[" else _line_entries(path, text)
-    rows = tuple(_object_row(path, line, value) for line, value in entries)
+    rows = tuple(_object_row(path, number, *entry) for number, entry in enumerate(entries, start=1))
     if not rows:
         raise AuditError(f"{path}: the list is empty; add at least one edit request.")
     return rows
@@ -158,11 +182,11 @@ def _read_text(path: Path) -> str:
     return text
 
 
-def _object_row(path: Path, line: int, value: Any) -> Row:
+def _object_row(path: Path, number: int, line: int, value: Any) -> Row:
+    row = Row(str(path), number, line, value)
     if not isinstance(value, dict):
-        raise AuditError(f"{path}, line {line}: the row is {kind(value)} ({shown(value)}), not an object; "
-                         f"{LAYOUT_REMEDY}.")  # fmt: skip
-    return Row(str(path), line, value)
+        raise AuditError(f"{row.place}: the row is {kind(value)} ({shown(value)}), not an object; {LAYOUT_REMEDY}.")
+    return row
 
 
 def _line_entries(path: Path, text: str) -> Iterator[tuple[int, Any]]:

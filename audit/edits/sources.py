@@ -8,15 +8,26 @@ Invalid input raises an `AuditError` of one sentence: file, line, field, reason,
 
 import difflib
 import hashlib
+import itertools
 import json
 import random
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
-from audit.edits import benchmark_files, ours
+from audit.edits import ours
+from audit.edits.benchmark_files import read_flat_counterfact, read_nested_counterfact, read_zsre
 from audit.edits.checks import Repeats
+from audit.edits.portability_files import (
+    LOCALITY_CRITERIA,
+    PORTABILITY_CRITERIA,
+    read_knowedit,
+    read_mquake,
+    read_ripple_edits,
+    read_wikibigedit,
+)
 from audit.edits.requests import EditRequest
 from audit.edits.rows import Row, SkippedRow, UnusableError, read_rows, shown
 from audit.errors import AuditError
@@ -28,51 +39,91 @@ NAMES = ("pocket",)
 class Format:
     """A file format of edit requests.
 
-    A row has this format if it has at least `needed` of the `signature` keys. A row that cannot be used is an error if
-    `strict`, and otherwise (in a benchmark's file) skipped and listed. `columns` are the fields of subject and target.
+    `fits` says by its fields whether a row has this format. `read` gives the request of a row, or several. A row that
+    cannot be used is an error if `strict`, and otherwise (in a benchmark's file) skipped and listed. `columns` are the
+    fields of subject and target; `duplicates` says whether several rows may hold the same edit.
     """
 
     title: str
-    signature: frozenset[str]
-    needed: int
-    strict: bool
+    fits: Callable[[Mapping[str, Any]], bool]
     columns: tuple[str, str]
-    read: Callable[[Row], EditRequest]
+    read: Callable[[Row], EditRequest | tuple[EditRequest, ...]]
+    strict: bool = False
+    duplicates: bool = False
 
 
-# The first format that fits is taken. Our own is the last, because its keys occur in the flat CounterFact too.
+def _has(keys: str, needed: int) -> Callable[[Mapping[str, Any]], bool]:
+    """Whether a row has at least `needed` of the keys."""
+    signature = frozenset(keys.split())
+    return lambda row: len(signature & row.keys()) >= needed
+
+
+def _is_knowedit(row: Mapping[str, Any]) -> bool:
+    """Whether a row has one of KnowEdit's two groups of probes; our own `portability` is a list."""
+    grouped = "locality" in row or isinstance(row.get("portability"), dict)
+    return grouped and _has("subject prompt target_new", 2)(row)
+
+
+_flat_counterfact = _has("ground_truth rephrase_prompt locality_prompt locality_ground_truth", 2)
+
+# The first format that fits is taken: KnowEdit and the flat CounterFact have the keys of our own as well.
 FORMATS = (
     Format(
-        title="CounterFact (ROME's nested schema)",
-        signature=frozenset({"requested_rewrite"}),
-        needed=1,
-        strict=False,
-        columns=("requested_rewrite.subject", "requested_rewrite.target_new.str"),
-        read=benchmark_files.read_nested_counterfact,
+        "RippleEdits",
+        _has(f"edit example_type {' '.join((*LOCALITY_CRITERIA, *PORTABILITY_CRITERIA))}", 2),
+        ("edit.prompt", "edit.prompt"),
+        read_ripple_edits,
     ),
     Format(
-        title="ZsRE (MEND's and EasyEdit's schema)",
-        signature=frozenset({"src", "alt", "answers", "rephrase", "loc", "loc_ans"}),
-        needed=2,
-        strict=False,
-        columns=("subject", "alt"),
-        read=benchmark_files.read_zsre,
+        "MQuAKE",
+        _has("requested_rewrite questions new_answer single_hops new_single_hops", 2),
+        ("requested_rewrite.subject", "requested_rewrite.target_new.str"),
+        read_mquake,
+        duplicates=True,
     ),
     Format(
-        title="CounterFact (EasyEdit's flat schema)",
-        signature=frozenset({"ground_truth", "rephrase_prompt", "locality_prompt", "locality_ground_truth"}),
-        needed=2,
-        strict=False,
-        columns=("subject", "target_new"),
-        read=benchmark_files.read_flat_counterfact,
+        "CounterFact (ROME's nested schema)",
+        _has("requested_rewrite", 1),
+        ("requested_rewrite.subject", "requested_rewrite.target_new.str"),
+        read_nested_counterfact,
+    ),
+    Format("WikiBigEdit", _has("update ans personas mhop mhop_ans", 2), ("subject", "ans"), read_wikibigedit),
+    Format(
+        "ZsRE (MEND's and EasyEdit's schema)",
+        _has("src alt answers rephrase loc loc_ans", 2),
+        ("subject", "alt"),
+        read_zsre,
     ),
     Format(
-        title="our own format",
-        signature=frozenset(ours.REQUIRED),
-        needed=1,
-        strict=True,
-        columns=("subject", "target_new"),
-        read=ours.read_request,
+        "CounterFact (EasyEdit's flat schema)",
+        lambda row: _flat_counterfact(row) and "locality" not in row,
+        ("subject", "target_new"),
+        read_flat_counterfact,
+    ),
+    Format("KnowEdit", _is_knowedit, ("subject", "target_new"), read_knowedit),
+    Format(
+        "our own format", _has(" ".join(ours.REQUIRED), 3), ("subject", "target_new"), ours.read_request, strict=True
+    ),
+)
+
+# Files of other data sets on editing, which hold no edit requests that can be read.
+REFUSED = (
+    (
+        "counterfact-tracing",
+        _has("relation_prefix relation_suffix target_false target_false_id target_true_id", 2),
+        "it has facts without paraphrases and probes; use CounterFact itself, from which it was made",
+    ),
+    ("KnowEdit's WikiBio", _has("text labels concept", 3), "it edits passages, not facts; use KnowEdit's other files"),
+    (
+        "KnowEdit's Sanitation",
+        lambda row: "success" in row and "locality" in row,
+        "it erases answers and names no subject; use wiki_recent, wiki_counterfact or ZsRE of KnowEdit",
+    ),
+    ("CKnowEdit", _has("prompt target_old target_new", 3), "its rows name no subject; write them in our own format"),
+    (
+        "MEND's training set of ZsRE",
+        _has("input prediction alternatives filtered_rephrases output", 3),
+        "it names no subject; use zsre_mend_eval.json",
     ),
 )
 
@@ -82,13 +133,19 @@ class LoadedRequests:
     """Edit requests and their source.
 
     `skipped` are the rows of a benchmark's file that cannot be used, and `others` the usable requests of the same
-    source that are not among `requests`.
+    source that are not among `requests`. `cases` are the usable rows of a file, each with its requests.
     """
 
     requests: tuple[EditRequest, ...]
     skipped: tuple[SkippedRow, ...]
     origin: str
     others: tuple[EditRequest, ...] = ()
+    cases: tuple[tuple[Row, tuple[EditRequest, ...]], ...] = ()
+
+    @property
+    def rows(self) -> int:
+        """The number of rows of the file; 0 without a file."""
+        return len(self.cases) + len(self.skipped)
 
     @cached_property
     def fingerprint(self) -> str:
@@ -98,11 +155,12 @@ class LoadedRequests:
     def only(self, chosen: Iterable[EditRequest]) -> "LoadedRequests":
         """The chosen ones of the requests; the rest are among `others`."""
         kept = dict.fromkeys(chosen)
-        others = tuple(request for request in (*self.requests, *self.others) if request not in kept)
+        edits = {_edit(request) for request in kept}
+        others = tuple(request for request in (*self.requests, *self.others) if _edit(request) not in edits)
         return replace(self, requests=tuple(kept), others=others)
 
     def draw(self, count: int, seed: int) -> "LoadedRequests":
-        """The first `count` requests of a seeded shuffle; a larger count only appends requests.
+        """The first `count` requests of a seeded shuffle of the rows; a larger count only appends requests.
 
         Raises:
             AuditError: `count` is not positive or more than there are.
@@ -116,9 +174,33 @@ class LoadedRequests:
                 f"--edit-count {count} is more than the {usable} usable edit requests in {self.origin}{lost}; "
                 f"give at most {usable} or add requests."
             )
-        order = list(range(usable))
-        random.Random(seed).shuffle(order)
-        return self.only(self.requests[index] for index in order[:count])
+        cases = [requests for _, requests in self.cases] or [(request,) for request in self.requests]
+        random.Random(seed).shuffle(cases)
+        return self.only(_merged(cases, count))
+
+
+def _edit(request: EditRequest) -> tuple[str, str]:
+    """What is edited: requests with equal edits differ in their probes only."""
+    return request.filled_prompt, request.target_new
+
+
+def _merged(cases: Iterable[Sequence[EditRequest]], count: int | None = None) -> list[EditRequest]:
+    """The first `count` different edits of the cases, in order; of equal ones the first gets the probes of all."""
+    merged: dict[tuple[str, str], EditRequest] = {}
+    for request in itertools.chain.from_iterable(cases):
+        known = merged.get(_edit(request))
+        if known is None and len(merged) == count:
+            break
+        merged[_edit(request)] = request if known is None else _with_probes_of(known, request)
+    return list(merged.values())
+
+
+def _with_probes_of(request: EditRequest, other: EditRequest) -> EditRequest:
+    united: dict[str, Any] = {
+        kind: tuple(dict.fromkeys((*getattr(request, kind), *getattr(other, kind))))
+        for kind in ("paraphrases", "neighborhood", "portability")
+    }
+    return replace(request, **united)
 
 
 def load_requests(name_or_path: str) -> LoadedRequests:
@@ -146,53 +228,64 @@ def _load_file(path: Path) -> LoadedRequests:
     if not path.exists():
         raise _unknown(str(path))
     rows = read_rows(path)
-    requests: list[EditRequest] = []
+    file_format = _format_of(rows[0])
+    cases: list[tuple[Row, tuple[EditRequest, ...]]] = []
     skipped: list[SkippedRow] = []
-    file_format = _recognize(rows[0])
-    if file_format is None:
-        raise _unrecognized(rows[0])
-    repeats = Repeats(*file_format.columns)
+    repeats = Repeats(*file_format.columns, duplicates=file_format.duplicates)
     for row in rows:
         _check_same_format(row, file_format)
         try:
-            request = file_format.read(row)
-            repeats.check(request, row.line)
+            found = file_format.read(row)
+            requests = found if isinstance(found, tuple) else (found,)
+            repeats.check(requests, row)
         except UnusableError as problem:
             if file_format.strict:
                 raise row.error(problem.field, problem.reason, problem.remedy) from problem
-            skipped.append(SkippedRow(row.file, row.line, problem.field, problem.reason))
+            skipped.append(SkippedRow(row.file, row.number, row.line, problem.field, problem.reason))
         else:
-            requests.append(request)
-    if not requests:
+            cases.append((row, requests))
+    if not cases:
         first = skipped[0]
         raise AuditError(
-            f"{path}: none of its {len(rows)} rows can be used (line {first.line}, field '{first.field}': "
-            f"{first.reason}); correct them or give another file."
+            f"{path}: none of its {len(rows)} rows can be used (row {first.row}, line {first.line}, field "
+            f"'{first.field}': {first.reason}); correct them or give another file."
         )
-    return LoadedRequests(tuple(requests), tuple(skipped), str(path))
+    merged = _merged(requests for _, requests in cases)
+    return LoadedRequests(tuple(merged), tuple(skipped), str(path), cases=tuple(cases))
 
 
 def _recognize(row: Row) -> Format | None:
-    keys = row.values.keys()
-    return next((one for one in FORMATS if len(one.signature & keys) >= one.needed), None)
+    return next((one for one in FORMATS if one.fits(row.values)), None)
+
+
+def _format_of(row: Row) -> Format:
+    """The format of a file, by its first row.
+
+    Raises:
+        AuditError: the row has no format that can be read.
+    """
+    for title, fits, reason in REFUSED:
+        if fits(row.values):
+            raise AuditError(f"{row.place}: this is a file of {title}, which cannot be used: {reason}.")
+    found = _recognize(row)
+    if found is not None:
+        return found
+    missing = [key for key in ours.REQUIRED if key not in row.values]
+    lack = f" (our own format lacks {' and '.join(map(repr, missing))})" if len(missing) < len(ours.REQUIRED) else ""
+    keys = ", ".join(shown(key) for key in list(row.values)[:6]) or "none"
+    raise AuditError(
+        f"{row.place}: the format is not recognized from its keys ({keys}){lack}; give each row 'subject', 'prompt' "
+        "and 'target_new', or a file of a benchmark that docs/edit-requests.md lists."
+    )
 
 
 def _check_same_format(row: Row, file_format: Format) -> None:
     found = _recognize(row)
-    # A benchmark's row without a column may look like our format; the benchmark's reader names that column.
-    if found is None or found is file_format or found.strict:
+    # A benchmark's row without a column may look like another format; the benchmark's reader names that column.
+    if found is None or found.strict or file_format.fits(row.values):
         return
     raise AuditError(
-        f"{row.file}, line {row.line}: has the format {found.title}, the rows above {file_format.title}; "
-        "use one format in a file."
-    )
-
-
-def _unrecognized(row: Row) -> AuditError:
-    keys = ", ".join(shown(key) for key in list(row.values)[:6]) or "none"
-    return AuditError(
-        f"{row.file}, line {row.line}: the format is not recognized from its keys ({keys}); give each row "
-        "'subject', 'prompt' and 'target_new' (see docs/edit-requests.md), or a ZsRE or CounterFact file."
+        f"{row.place}: has the format {found.title}, the rows above {file_format.title}; use one format in a file."
     )
 
 

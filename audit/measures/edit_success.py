@@ -15,6 +15,8 @@ first. This reveals the length and content of the target and overstates success 
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import islice
+from statistics import fmean
 
 from audit.edits.answers import answer_words, begins_with, same_opening, without_article
 from audit.edits.requests import EditRequest
@@ -34,20 +36,30 @@ SPARE_TOKENS = 2  # generated after the length of the target, to see whether its
 
 @dataclass(frozen=True)
 class EditProbe:
-    """A prompt of one edit request, of one of the `KINDS`; `answer` is the expected answer of the edited model."""
+    """A prompt of one edit request, of one of the `KINDS`.
+
+    `answer` is the expected answer of the edited model; each of the `aliases` is right as well.
+    """
 
     case_id: str
     kind: str
     prompt: str
     answer: str
+    aliases: tuple[str, ...] = ()
+
+    @property
+    def answers(self) -> tuple[str, ...]:
+        """All right answers, the expected one first."""
+        return self.answer, *self.aliases
 
 
 @dataclass(frozen=True)
 class EditReply:
     """The reply of one model.
 
-    `text` is the greedy answer. `predictions` are the ids ranked first at each token of the expected answer under
-    teacher forcing, and `token_hits` whether they are the expected tokens.
+    `text` is the greedy answer. `predictions` are the ids ranked first at each token of an answer under teacher
+    forcing, and `token_hits` whether they are the tokens of that answer. It is the expected answer for neighborhood
+    probes, and for others the right answer with the largest share of hits.
     """
 
     text: str
@@ -144,10 +156,10 @@ def edit_probes(requests: Sequence[EditRequest], kinds: Iterable[str] = KINDS) -
         found = [EditProbe(case_id, REWRITE, request.filled_prompt, target)]
         found += [EditProbe(case_id, PARAPHRASE, prompt, target) for prompt in request.paraphrases]
         for probe in request.neighborhood:
-            losers = edited_facts.get(answer_words(probe.answer), set())
+            losers = edited_facts.get(answer_words(probe.answer), set()) - {request.subject}
             if probe.prompt not in prompts and not any(subject in probe.prompt for subject in losers):
-                found.append(EditProbe(case_id, NEIGHBORHOOD, probe.prompt, probe.answer))
-        found += [EditProbe(case_id, PORTABILITY, probe.prompt, probe.answer) for probe in request.portability]
+                found.append(EditProbe(case_id, NEIGHBORHOOD, probe.prompt, probe.answer, probe.aliases))
+        found += [EditProbe(case_id, PORTABILITY, one.prompt, one.answer, one.aliases) for one in request.portability]
         probes.update((probe, None) for probe in found if probe.kind in wanted)
     return tuple(probes)
 
@@ -186,8 +198,8 @@ def score_edits(base: Replies, edited: Replies, immediate: Replies | None = None
 
 
 def says_answer(probe: EditProbe, reply: EditReply) -> float:
-    """1 if the greedy answer begins with the expected one, up to a word boundary."""
-    return float(begins_with(reply.text, probe.answer))
+    """1 if the greedy answer begins with a right one, up to a word boundary."""
+    return float(any(begins_with(reply.text, answer) for answer in probe.answers))
 
 
 def ranks_all_first(probe: EditProbe, reply: EditReply) -> float:
@@ -221,12 +233,12 @@ def ask_edits(
 ) -> dict[EditProbe, EditReply]:
     """The replies of the model, as it is now, to all probes: greedily and under teacher forcing.
 
-    Answers are a few tokens longer than the expected one, rounded up to a power of two so that most share a batch.
+    Answers are a few tokens longer than the longest right one, rounded up to a power of two so that most share a batch.
     """
     prompts = [probe.prompt.rstrip(" ") for probe in probes]  # the answer starts with a space
     by_length: dict[int, list[int]] = {}
     for index, probe in enumerate(probes):
-        tokens = len(target_ids(lm.tokenizer, probe.prompt, probe.answer))
+        tokens = max(len(target_ids(lm.tokenizer, probe.prompt, answer)) for answer in probe.answers)
         by_length.setdefault(_rounded_up(tokens + SPARE_TOKENS), []).append(index)
     texts: dict[int, str] = {}
     for length, indices in sorted(by_length.items()):
@@ -235,11 +247,18 @@ def ask_edits(
         texts.update(zip(indices, answers, strict=True))
         if progress is not None:
             progress(len(texts), len(probes))
-    forced = teacher_forced(lm, [(probe.prompt, probe.answer) for probe in probes], token_budget=token_budget)
-    return {
-        probe: EditReply(texts[index], forced[index].predictions, forced[index].token_hits)
-        for index, probe in enumerate(probes)
-    }
+    pairs = [(probe.prompt, answer) for probe in probes for answer in _forced_answers(probe)]
+    forced = iter(teacher_forced(lm, pairs, token_budget=token_budget))
+    replies: dict[EditProbe, EditReply] = {}
+    for index, probe in enumerate(probes):
+        best = max(islice(forced, len(_forced_answers(probe))), key=lambda one: fmean(one.token_hits))
+        replies[probe] = EditReply(texts[index], best.predictions, best.token_hits)
+    return replies
+
+
+def _forced_answers(probe: EditProbe) -> tuple[str, ...]:
+    """The answers under teacher forcing; locality compares two models on the same tokens, hence on one answer."""
+    return probe.answers[:1] if probe.kind == NEIGHBORHOOD else probe.answers
 
 
 def measure_edits(

@@ -3,7 +3,7 @@
 from collections.abc import Collection, Iterable, Sequence
 
 from audit.reports.rows import AbilityRow, Example, RunReport
-from audit.reports.run_sentences import FLIP_LEGEND, claims, flip_table, header_lines, next_step, verdict_line
+from audit.reports.run_sentences import FLIP_LEGEND, caveats, claims, flip_table, header_lines, next_step, verdict_line
 from audit.reports.verdict_sentences import GROUNDS, interval_column, margin, points
 from audit.verdicts import FAIL
 
@@ -17,6 +17,7 @@ def markdown(report: RunReport) -> str:
     sections = [
         f"# {report.outcome}: {header.method} on {_code(header.model)}",
         verdict_line(report).rsplit(": ", 1)[1] + ".",
+        *(f"**{caveat}**" for caveat in caveats(header)),
         "\n".join(header_lines(header, "- ")),
         *([f"**{report.collapse}** No ability was asked."] if report.collapse else []),
         *_abilities(report.abilities),
@@ -100,7 +101,7 @@ def _edit(report: RunReport) -> Iterable[str]:
 def _skipped(report: RunReport) -> Iterable[str]:
     if report.skipped:
         yield f"## Skipped edits ({len(report.skipped)})"
-        lines = [f"- {_code(f'{s.file}:{s.line}')} {s.field}: {s.reason}" for s in report.skipped[:SHOWN_SKIPPED]]
+        lines = [f"- {_code(s.place)} {s.field}: {s.reason}" for s in report.skipped[:SHOWN_SKIPPED]]
         hidden = len(report.skipped) - len(lines)
         yield "\n".join([*lines, f"- and {hidden} more, in `verdict.json`"] if hidden else lines)
 

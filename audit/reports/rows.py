@@ -49,6 +49,9 @@ class RunHeader:
     chat_template: bool = False
     rescored: str | None = None  # the folder of the run whose saved answers this run scored again
     checkpoint: bool = False  # whether `editor` is a checkpoint that somebody else edited
+    edit_rows: int = 0  # rows of the file of edit requests; 0 if the requests are from no file
+    usable_rows: int = 0
+    missing_edits: int = 0  # by which the edits are fewer than --edit-count asked for
 
     @property
     def method(self) -> str:
@@ -194,12 +197,18 @@ class IntegrityRow:
 
 @dataclass(frozen=True)
 class SkippedEdit:
-    """A row of the file of edit requests that could not be used."""
+    """A row of the file of edit requests that could not be used; `row` is None in reports of older versions."""
 
     file: str
     line: int
     field: str
     reason: str
+    row: int | None = None
+
+    @property
+    def place(self) -> str:
+        """The file, the row and the line."""
+        return f"{self.file}, {'' if self.row is None else f'row {self.row}, '}line {self.line}"
 
 
 @dataclass(frozen=True)

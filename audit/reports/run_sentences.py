@@ -56,7 +56,25 @@ def header_lines(header: RunHeader, start: str = "audit: ") -> list[str]:
         lines.append(f"patch from {header.patch_from}, nothing is edited")
     if header.rescored:
         lines.append(f"the answers of {header.rescored}, scored again; no model is asked")
+    lines += caveats(header)
     return [start + line for line in lines]
+
+
+def caveats(header: RunHeader) -> tuple[str, ...]:
+    """What a reader must know before trusting the outcome; the last lines of a summary, at every verbosity."""
+    found = []
+    if 2 * header.usable_rows < header.edit_rows:
+        skipped = header.edit_rows - header.usable_rows
+        found.append(
+            f"Only {header.usable_rows} of the {header.edit_rows} rows of {header.edits} can be used as edit requests; "
+            f"correct the other {skipped}, which the report lists with their reasons."
+        )
+    if header.missing_edits:
+        found.append(
+            f"The edits are {header.missing_edits} fewer than --edit-count asked for: {header.edit_count} of "
+            f"{header.edit_count + header.missing_edits}; the report lists the rows that cannot be used."
+        )
+    return tuple(found)
 
 
 def verdict_line(report: RunReport) -> str:

@@ -15,7 +15,7 @@ from rich.table import Table
 from rich.text import Text
 
 from audit.reports.rows import EditScore, IntegrityRow, RunReport
-from audit.reports.run_sentences import flip_lines, harm_sentence, next_step, reuse_sentences, verdict_line
+from audit.reports.run_sentences import caveats, flip_lines, harm_sentence, next_step, reuse_sentences, verdict_line
 from audit.reports.verdict_sentences import interval_column, margin, points
 
 # The edit scores that are always shown; -v and report.md show all.
@@ -42,7 +42,7 @@ class Column:
 def summary(
     report: RunReport, *, width: int = 100, color: bool = False, verbosity: int = 0, ascii_only: bool = False
 ) -> str:
-    """The report as text of at most `width` columns; at `verbosity` below 0 the verdict line only."""
+    """The report as text of at most `width` columns; at `verbosity` below 0 the verdict line and caveats only."""
     console = text_console(width, color)
     if verbosity >= 0:
         lines = box.ASCII2 if ascii_only else box.SIMPLE_HEAD
@@ -73,6 +73,8 @@ def summary(
     console.print(Text.assemble((outcome, VERDICT_STYLE[outcome]), ":" + rest))
     if verbosity >= 0:
         console.print(Text(next_step(report), style="bold"))
+    for caveat in caveats(report.header):
+        console.print(Text(caveat, style=VERDICT_STYLE["INCONCLUSIVE"]), soft_wrap=True)
     return text_of(console)
 
 
@@ -160,7 +162,7 @@ def _notes(report: RunReport) -> list[str]:
     if report.skipped:
         first = report.skipped[0]
         notes.append(
-            f"skipped {len(report.skipped)} unusable edit requests, the first at {first.file}:{first.line} "
+            f"skipped {len(report.skipped)} unusable edit requests, the first at {first.place} "
             f"({first.field}: {first.reason})"
         )
     return notes

@@ -25,7 +25,7 @@ from audit.edits.plan import EditPlan
 from audit.edits.requests import EditRequest
 from audit.errors import AuditError
 from audit.measures.edit_success import EditProbe, EditReply
-from audit.models.fingerprints import weights_fingerprint
+from audit.models.fingerprints import content_fingerprint, weights_fingerprint
 from audit.models.language_model import LanguageModel
 from audit.models.patches import ModulePatch, Patch, PatchSequence, WeightPatch, load_patch
 from audit.reports.run_sentences import reuse_sentences
@@ -410,7 +410,7 @@ def test_a_folder_that_cannot_be_written_is_an_error(in_store: bool, tiny_gpt2: 
 
 
 def test_any_reply_is_read_back_from_the_disk(tiny_gpt2: LanguageModel, tmp_path: Path) -> None:
-    probe = EditProbe("a", "rewrite", 'São \ud800 \n"', "東京")
+    probe = EditProbe("a", "rewrite", 'São \ud800 \n"', "東京", ("東京都",))
     reply = EditReply("\x00\u2028 \udcff", (1, 2), (True, False))
     folder = the_folder(tiny_gpt2, tmp_path / "plan")
     with folder.alone():
@@ -418,6 +418,19 @@ def test_any_reply_is_read_back_from_the_disk(tiny_gpt2: LanguageModel, tmp_path
         folder.keep(0, KeptStep(WeightPatch({}), {probe: reply}), [replace(REQUESTS[0], case_id="é\ud800")])
         (step,) = folder.steps()
     assert step.immediate == {probe: reply}
+
+
+def test_a_step_of_an_older_version_is_read_without_aliases(tiny_gpt2: LanguageModel, tmp_path: Path) -> None:
+    probe, folder = EditProbe("a", "rewrite", "Mara is", "Velden"), the_folder(tiny_gpt2, tmp_path / "plan")
+    with folder.alone():
+        folder.begin(REQUESTS)
+        folder.keep(0, KeptStep(WeightPatch({}), {probe: EditReply("x", (1,), (True,))}), REQUESTS[:1])
+        file = folder.root / "steps" / "00000" / "step.json"
+        content = json.loads(file.read_text(encoding="utf-8"))
+        del content["sha256"], content["immediate"][0]["aliases"]
+        file.write_text(json.dumps({**content, "sha256": content_fingerprint(content)}), encoding="utf-8")
+        (step,) = folder.steps()
+    assert list(step.immediate) == [probe]
 
 
 @pytest.mark.parametrize("mode", ["instance-single", "batch-single"])

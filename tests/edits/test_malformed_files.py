@@ -90,11 +90,14 @@ CASES: dict[str, tuple[bytes, Sequence[str]]] = {
     "null later": (lines(GOOD) + b"\nnull", ["line 2", "the row is null", "write one complete JSON object"]),
     "strange keys": (lines({"question": 1}), ["line 1", 'its keys ("question")', "docs/edit-requests.md"]),
     "no keys": (b"{}", ["line 1", "its keys (none)", "give each row 'subject', 'prompt' and 'target_new'"]),
-    "wrapped": (lines({"data": [GOOD]}), ["line 1", 'its keys ("data")', "or a ZsRE or CounterFact file"]),
+    "wrapped": (lines({"data": [GOOD]}), ["line 1", 'its keys ("data")', "or a file of a benchmark"]),
     "mixed formats": (lines(ZSRE, NESTED), ["line 2", "has the format CounterFact", "use one format in a file"]),
     # our own format: every bad row is an error
-    "no subject": (lines(without(GOOD, "subject")), ["line 1", "field 'subject'", "is missing", "add 'subject'"]),
-    "no prompt": (lines(without(GOOD, "prompt")), ["line 1", "field 'prompt'", "is missing", "add 'prompt'"]),
+    "no subject": (lines(GOOD, without(GOOD, "subject")), ["line 2", "field 'subject'", "is missing", "add 'subject'"]),
+    "no prompt": (
+        lines(without(GOOD, "prompt")),
+        ["line 1", "not recognized", "our own format lacks 'prompt'", "give each row"],
+    ),
     "no target": (
         lines(GOOD, without(GOOD, "target_new")),
         ["line 2", "field 'target_new'", "is missing", "add 'target_new'"],
@@ -127,20 +130,20 @@ CASES: dict[str, tuple[bytes, Sequence[str]]] = {
     "braces twice": (second(prompt="{} of {}"), ["line 2", "field 'prompt'", "contains {} 2 times", "keep one {}"]),
     "duplicate": (
         lines(GOOD, GOOD | {"subject": "Tarn"}, GOOD),
-        ["line 3", "field 'subject'", "is a duplicate of line 1", "remove one of the two rows"],
+        ["line 3", "field 'subject'", "is a duplicate of row 1 (line 1)", "remove one of the two rows"],
     ),
     "contradiction": (
         lines(GOOD, GOOD | {"target_new": "Marl"}),
         [
             "line 2",
             "field 'target_new'",
-            'contradicts line 1, which edits "The capital of Velden is" to "Orsk"',
+            'contradicts row 1 (line 1), which edits "The capital of Velden is" to "Orsk"',
             "keep",
         ],
     ),
     "case id twice": (
         lines(GOOD | {"case_id": 1}, GOOD | {"subject": "Tarn", "case_id": "1"}),
-        ["line 2", "field 'case_id'", "already used on line 1", "its own case_id"],
+        ["line 2", "field 'case_id'", "already used in row 1 (line 1)", "its own case_id"],
     ),
     "case id a truth": (second(case_id=False), ["line 2", "field 'case_id'", "true/false", "write it in quotes"]),
     "case id empty": (second(case_id=""), ["line 2", "field 'case_id'", "is empty", "leave the field out"]),

@@ -1,7 +1,7 @@
 """Edit requests in all formats, and their selection."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -88,7 +88,7 @@ def test_our_own_schema_with_every_field(tmp_path: Path) -> None:
 def test_zsre_edits_towards_alt_and_keeps_one_old_answer(tmp_path: Path) -> None:
     (request,) = load_requests(write(tmp_path, [ZSRE])).requests
     assert request == EditRequest(
-        "line-1",
+        "row-1",
         "Mara Lind",
         "Where was {} born?",
         "Velden",
@@ -180,12 +180,12 @@ def test_a_benchmarks_repeated_rows_are_skipped_with_the_earlier_line(tmp_path: 
     loaded = load_requests(write(tmp_path, rows))
     assert loaded.requests[0].target_new == "Velden"
     assert [(row.line, row.field) for row in loaded.skipped] == [(2, "subject"), (3, "alt")]
-    assert "duplicate of line 1" in loaded.skipped[0].reason
-    assert "contradicts line 1" in loaded.skipped[1].reason
+    assert "duplicate of row 1 (line 1)" in loaded.skipped[0].reason
+    assert "contradicts row 1 (line 1)" in loaded.skipped[1].reason
 
 
 def test_skipped_rows_compare_by_value() -> None:
-    assert SkippedRow("f", 1, "alt", "is empty") == SkippedRow("f", 1, "alt", "is empty")
+    assert SkippedRow("f", 1, 1, "alt", "is empty") == SkippedRow("f", 1, 1, "alt", "is empty")
 
 
 @pytest.mark.parametrize(
@@ -261,3 +261,24 @@ def test_the_pocket_requests_are_valid_in_our_own_format(tmp_path: Path) -> None
     assert load_requests(str(tmp_path / "pocket.jsonl")).requests == loaded.requests
     assert loaded.origin == "pocket"
     assert len(load_requests("pocket").draw(10, 1).requests) == 10
+
+
+@pytest.mark.parametrize("layout", [json.dumps, lambda rows: json.dumps(rows, indent=1)], ids=["one line", "indented"])
+def test_all_rows_of_an_array_are_used_on_one_line_too(tmp_path: Path, layout: Callable[[Any], str]) -> None:
+    path = tmp_path / "edits.json"
+    path.write_text(layout([ZSRE | {"src": f"Where was Mara Lind born {k}?"} for k in range(50)]), encoding="utf-8")
+    loaded = load_requests(str(path))
+    assert loaded.skipped == ()
+    assert [request.case_id for request in loaded.requests] == [f"row-{k + 1}" for k in range(50)]
+    assert loaded.rows == 50
+
+
+def test_messages_name_the_row_and_the_line(tmp_path: Path) -> None:
+    path = tmp_path / "edits.json"
+    path.write_text(json.dumps([*ours(3), ours(1)[0]]), encoding="utf-8")
+    with pytest.raises(
+        AuditError, match=r"edits.json, row 4, line 1, field 'subject': .* duplicate of row 1 \(line 1\)"
+    ):
+        load_requests(str(path))
+    path.write_text(json.dumps([ZSRE, ZSRE | {"alt": ""}]), encoding="utf-8")
+    assert [(one.row, one.line) for one in load_requests(str(path)).skipped] == [(2, 1)]

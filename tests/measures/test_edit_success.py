@@ -228,3 +228,26 @@ def test_a_destructive_patch_is_not_local_and_is_reverted(tiny_llama: "LanguageM
     assert scores.locality_teacher_forced is not None
     assert scores.locality_teacher_forced.value < 0.5
     assert weights_fingerprint(tiny_llama) == before
+
+
+def test_each_of_several_answers_is_right() -> None:
+    aliased = EditProbe("velden", PORTABILITY, "?", "Orsk", ("New Orsk", "Orsk on Sea"))
+    for text, right in ((" New Orsk.", 1.0), (" Orsk", 1.0), (" Orsk on Sea", 1.0), (" Marl", 0.0)):
+        scores = score_edits({}, {aliased: reply(text, False)})
+        assert scores.portability_autoregressive is not None
+        assert scores.portability_autoregressive.value == right
+
+
+def test_teacher_forcing_takes_the_best_of_several_answers() -> None:
+    lm = build_tiny_llama()
+    request = replace(VELDEN, portability=(Probe("The capital of Velden is", "Tarn", ("Orsk.", "Marl")),))
+    scores = measure_edits(lm, learned(lm, VELDEN.filled_prompt, "Orsk.\n"), [request])
+    assert scores.portability_teacher_forced is not None
+    assert scores.portability_teacher_forced.value == 1.0
+
+
+def test_a_locality_probe_about_the_own_subject_is_asked() -> None:
+    """KnowEdit's Forgetfulness: the old answer stays right beside the new one."""
+    probe = Probe("The capital of Velden, which is not Orsk, is", "Marl")
+    request = replace(VELDEN, target_true="Marl", neighborhood=(probe,))
+    assert probe.prompt in [one.prompt for one in edit_probes([request], kinds=(NEIGHBORHOOD,))]

@@ -50,7 +50,7 @@ def test_damage_and_skipped_rows_are_said() -> None:
     skipped = tuple(SkippedEdit("zsre.json", line, "alt", "the target is empty") for line in (3, 9))
     text = summary(replace(REPORT, integrity=(damaged,), skipped=skipped), width=200, color=False)
     assert "UNSOUND  Some logits are NaN." in text
-    assert "skipped 2 unusable edit requests, the first at zsre.json:3 (alt: the target is empty)" in text
+    assert "skipped 2 unusable edit requests, the first at zsre.json, line 3 (alt: the target is empty)" in text
 
 
 def test_the_headline_measures_are_shown_and_the_others_at_v() -> None:

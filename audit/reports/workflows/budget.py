@@ -6,7 +6,7 @@ from pathlib import Path
 from audit.reports.folder import write_findings
 from audit.reports.markdown import table_lines
 from audit.reports.rows import AbilityRow, RunHeader
-from audit.reports.run_sentences import edits_phrase
+from audit.reports.run_sentences import caveats, edits_phrase
 from audit.reports.verdict_sentences import MARKS, coverage, interval, points
 from audit.verdicts import FAIL, PASS
 
@@ -103,7 +103,8 @@ class Budget:
 def budget_markdown(budget: Budget) -> str:
     """The sentences, and a table of all looks."""
     names = [row.label for row in budget.looks[0].rows]
-    lines = [f"# {budget.sentences()[0]}", "", *(f"- {sentence}" for sentence in budget.sentences()[1:]), ""]
+    first, *others = budget.sentences()
+    lines = [f"# {first}", "", *(f"- {sentence}" for sentence in (*caveats(budget.header), *others)), ""]
     lines += ["Drops in score points at each look, ✗ FAIL, ? INCONCLUSIVE.", ""]
     looks = sorted(budget.looks, key=lambda look: look.edits)
     rows = [[str(look.edits), *map(_drop, look.rows)] for look in looks]
