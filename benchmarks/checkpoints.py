@@ -109,17 +109,17 @@ def measure(
     ability = load_ability(ability_name)
     if cut is not None and ability.decoding is not None:
         ability.decoding = replace(ability.decoding, max_new_tokens=min(cut, ability.decoding.max_new_tokens))
-    questions = items(ability, PocketSource(), limit, 0)
+    asked_items = items(ability, PocketSource(), limit, 0)
     reuse = Reuse.of(lm, patches)
-    ask(lm, ability, questions, reuse=reuse)
-    ask(lm, ability, questions, patch=patches[0], reuse=reuse)
+    ask(lm, ability, asked_items, reuse=reuse)
+    ask(lm, ability, asked_items, patch=patches[0], reuse=reuse)
     reuse.counts.drafts = reuse.counts.drafts_stood = 0
     seconds: tuple[list[Seconds], list[Seconds]] = ([], [])  # without and with sharing
     same = True
 
     def timed(patch: Patch, shared: bool) -> list[str]:
         wall, processor = perf_counter(), process_time()
-        asked = ask(lm, ability, questions, patch=patch, reuse=reuse if shared else None)
+        asked = ask(lm, ability, asked_items, patch=patch, reuse=reuse if shared else None)
         seconds[shared].append(Seconds(process_time() - processor, perf_counter() - wall))
         return said(asked)
 
@@ -133,7 +133,7 @@ def measure(
     return Result(
         shape,
         ability_name,
-        len(questions),
+        len(asked_items),
         full.processor,
         shared.processor,
         shared.processor / full.processor,
@@ -146,7 +146,7 @@ def measure(
     )
 
 
-def together(results: Sequence[Result]) -> Result:
+def summed(results: Sequence[Result]) -> Result:
     """The sum over the abilities."""
     full_processor, shared_processor = sum(r.full_processor for r in results), sum(r.shared_processor for r in results)
     full_wall, shared_wall = sum(r.full_wall for r in results), sum(r.shared_wall for r in results)
@@ -168,7 +168,7 @@ def together(results: Sequence[Result]) -> Result:
 
 def show(results: Sequence[Result], console: Console) -> None:
     """One row an ability, with the bar beside their sum."""
-    table = Table(title="a further checkpoint of a plan, seconds")
+    table = Table(title="a further checkpoint of an edit plan, seconds")
     columns = ("shape", "ability", "items", "full", "shared", "ratio", "wall ratio", "bar", "stood", "same answers")
     for column in columns:
         table.add_column(column, justify="left" if column in ("shape", "ability") else "right")
@@ -192,12 +192,12 @@ def show(results: Sequence[Result], console: Console) -> None:
 
 def main() -> None:
     """Measure, print a table, and keep the numbers under benchmarks/results."""
-    parser = argparse.ArgumentParser(description="Time a further checkpoint of a plan.")
+    parser = argparse.ArgumentParser(description="Time a further checkpoint of an edit plan.")
     parser.add_argument("--shape", nargs="+", choices=(*pocket_names(), *SHAPES), default=["pocket-llama"])
     parser.add_argument("--abilities", nargs="+", choices=tuple(ABILITIES), default=list(ABILITIES))
     parser.add_argument("--limit", type=int, default=40)
     parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--edits", type=int, default=3, help="checkpoints of the plan; the first is not timed")
+    parser.add_argument("--edits", type=int, default=3, help="checkpoints of the edit plan; the first is not timed")
     parser.add_argument("--layer", type=int, help="the block that is edited; the middle one by default")
     parser.add_argument("--cut", type=int, default=24, help="the longest answer of a random shape, in tokens")
     parser.add_argument("--strength", type=float, nargs="+", default=STRENGTHS, help="of a random shape's edits")
@@ -214,7 +214,7 @@ def main() -> None:
         for strength in given.strength if random else (1.0,):
             plan = [weakened(patch, strength) for patch in patches]
             results = [measure(shape, lm, plan, name, given.limit, given.rounds, cut) for name in given.abilities]
-            results.append(together(results))
+            results.append(summed(results))
             show(results, console)
             settings = {
                 "rounds": given.rounds,

@@ -126,8 +126,8 @@ def main() -> None:
                         "the same" if cell.same_verdicts else "OTHERS",
                         f"{cell.seconds_early:.1f} of {cell.seconds_full:.1f}",
                     )  # fmt: skip
-    told = {"machine": machine(), "edits": EDITS, "margin": 0.05, "cells": [asdict(cell) for cell in cells]}
-    (RESULTS / "early-stopping.json").write_text(json.dumps(told, indent=1) + "\n", encoding="utf-8")
+    record = {"machine": machine(), "edits": EDITS, "margin": 0.05, "cells": [asdict(cell) for cell in cells]}
+    (RESULTS / "early-stopping.json").write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
     Console(width=200).print(table)
 
 

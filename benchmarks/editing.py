@@ -114,7 +114,7 @@ def apart(patch: Patch, changes: Mapping[str, Tensor]) -> float:
 
 
 def time_rome(shape: str, bench: Bench, rounds: int, published: bool) -> Result:
-    """One edit of a fresh editor: key, value, factorisation, update."""
+    """One edit of a fresh editor: key, value, factorization, update."""
     lm, request = bench.lm, bench.requests[0]
     contexts = published_contexts()[0] if bench.is_random or published else Rome(bench.config).contexts(lm)
     settings = Rome(bench.config).settings(lm)
@@ -130,7 +130,7 @@ def time_rome(shape: str, bench: Bench, rounds: int, published: bool) -> Result:
 
 
 def time_memit(shape: str, bench: Bench, rounds: int, plain_requests: int) -> Result:
-    """One batch of all requests of a fresh editor: values, keys, factorisations, updates."""
+    """One batch of all requests of a fresh editor: values, keys, factorizations, updates."""
     lm, requests = bench.lm, bench.requests
     contexts = published_contexts()[1] if bench.is_random else Memit(bench.config).contexts(lm)
     settings = Memit(bench.config).settings(lm)
@@ -176,8 +176,8 @@ def measure_memory(shape: str, bench: Bench) -> Result:
     with tempfile.TemporaryDirectory() as folder:
         save_file({str(layer): C for layer, C in bench.moments.items()}, Path(folder) / "moments.safetensors")
         command = [sys.executable, "-m", "benchmarks.editing_memory", shape, folder]
-        told = subprocess.run(command, check=True, capture_output=True, text=True).stdout
-    use = MemoryUse(**json.loads(told))
+        printed = subprocess.run(command, check=True, capture_output=True, text=True).stdout
+    use = MemoryUse(**json.loads(printed))
     note = f"peak over the {use.weights_mb:.0f} MB of the weights; {use.note}"
     return Result(shape, "memory", use.peak_mb, use.weights_mb, use.peak_mb / use.weights_mb, 0.0, note)
 

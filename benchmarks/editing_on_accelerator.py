@@ -113,7 +113,7 @@ def counted_flops(lm: LanguageModel, editor: Rome | Memit, requests: Sequence[Ed
 
 
 def run_tokens(lm: LanguageModel, requests: Sequence[EditRequest], contexts: Contexts, settings: ValueSettings) -> int:
-    """Tokens from the lookup on, over all rows and steps: what the value optimisation runs."""
+    """Tokens from the lookup on, over all rows and steps: what the value optimization runs."""
     tasks = [ValueTask.of(lm, request, contexts, settings) for request in requests]
     return settings.steps * sum(len(row.ids) - row.lookup for task in tasks for row in task.rows)
 

@@ -83,7 +83,7 @@ def task(name: str, limit: int, folder: Path) -> dict[str, Any]:
             gold = int(item.gold[0]) if item.choices else choices.index(item.gold[0])
         rows.append({"prompt": ability.prompt(item), "gold": gold, "choices": list(choices)})
     path.write_text("\n".join(json.dumps(row) for row in rows), encoding="utf-8")
-    told: dict[str, Any] = {
+    config: dict[str, Any] = {
         "task": f"audit_{name}",
         "dataset_path": "json",
         "dataset_kwargs": {"data_files": {"test": str(path)}},
@@ -94,14 +94,14 @@ def task(name: str, limit: int, folder: Path) -> dict[str, Any]:
         "num_fewshot": 0,
     }
     if rows[0]["choices"]:
-        return told | {
+        return config | {
             "output_type": "multiple_choice",
             "doc_to_choice": "{{choices}}",
             "metric_list": [{"metric": "acc"}],
         }
     assert ability.decoding is not None
     decoding = {"until": list(ability.decoding.stop), "max_gen_toks": ability.decoding.max_new_tokens}
-    return told | {
+    return config | {
         "output_type": "generate_until",
         "generation_kwargs": {**decoding, "do_sample": False},
         "metric_list": [{"metric": "exact_match"}],
@@ -110,12 +110,12 @@ def task(name: str, limit: int, folder: Path) -> dict[str, Any]:
 
 def ask_harness(model: HFLM, tasks: Sequence[dict[str, Any]], manager: TaskManager) -> dict[str, list[Any]]:
     """What `simple_evaluate` logs: by ability the index of the likeliest choice, or the text."""
-    told = simple_evaluate(
+    evaluation = simple_evaluate(
         model=model, tasks=[dict(one) for one in tasks], batch_size=BATCH, bootstrap_iters=0, task_manager=manager
     )
-    assert told is not None
+    assert evaluation is not None
     said: dict[str, list[Any]] = {}
-    for name, samples in told["samples"].items():
+    for name, samples in evaluation["samples"].items():
         ordered = sorted(samples, key=lambda sample: int(sample["doc_id"]))
         if isinstance(ordered[0]["filtered_resps"][0], str):
             said[name.removeprefix("audit_")] = [sample["filtered_resps"][0] for sample in ordered]

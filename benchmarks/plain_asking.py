@@ -49,11 +49,11 @@ def continuous_texts(lm: LanguageModel, prompts: Sequence[str], decoding: Decodi
     config = GenerationConfig(
         max_new_tokens=decoding.max_new_tokens, do_sample=False, eos_token_id=lm.tokenizer.eos_token_id, pad_token_id=0
     )
-    told = lm.model.generate_batch([encode(lm.tokenizer, prompt) for prompt in prompts], generation_config=config)
-    outputs = sorted(told.values(), key=lambda output: int(output.request_id.rsplit("_", 1)[-1]))
+    outputs = lm.model.generate_batch([encode(lm.tokenizer, prompt) for prompt in prompts], generation_config=config)
+    ordered = sorted(outputs.values(), key=lambda output: int(output.request_id.rsplit("_", 1)[-1]))
     return [
         before_stop(lm.tokenizer.decode(output.generated_tokens, skip_special_tokens=True), decoding)
-        for output in outputs
+        for output in ordered
     ]
 
 

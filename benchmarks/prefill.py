@@ -131,8 +131,8 @@ def main() -> None:
             shape, str(one.prompts), str(one.tokens), f"{one.limit:.0f}", f"{one.mkl:.0f}",
             f"{one.ours:.0f}", shares[0], f"{one.plain:.0f}", shares[1],
         )  # fmt: skip
-        told = {"machine": machine(), "rounds": given.rounds, "result": asdict(one)}
-        (RESULTS / f"prefill-{shape}.json").write_text(json.dumps(told, indent=2) + "\n", encoding="utf-8")
+        record = {"machine": machine(), "rounds": given.rounds, "result": asdict(one)}
+        (RESULTS / f"prefill-{shape}.json").write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
     Console().print(table)
 
 

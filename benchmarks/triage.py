@@ -152,8 +152,8 @@ def main() -> None:
             with tempfile.TemporaryDirectory() as folder:
                 rows = [signs(model, Path(folder), *plan) for plan in LOOKED_AT]
         show(model, times, rows, console)
-        told = {"machine": machine(), "bar": BAR, "times": times, "signs": rows or kept.get("signs", [])}
-        path.write_text(json.dumps(told, indent=2) + "\n", encoding="utf-8")
+        record = {"machine": machine(), "bar": BAR, "times": times, "signs": rows or kept.get("signs", [])}
+        path.write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -219,10 +219,10 @@ def choice(runs: int) -> Iterator[Row]:
 
 
 def _bca_places(drawn: np.ndarray, drops: np.ndarray, mean: np.ndarray) -> np.ndarray:
-    """Efron (1987): where among the sorted resamples the upper limit stands."""
+    """Efron (1987): the place of the upper limit among the sorted resamples."""
     below = ((drawn < mean).sum(axis=0) + (drawn <= mean).sum(axis=0)) / 2
-    centred = drops - mean
-    speed = (centred**3).sum(axis=0) / (6 * np.maximum((centred**2).sum(axis=0), 1e-100) ** 1.5)
+    centered = drops - mean
+    speed = (centered**3).sum(axis=0) / (6 * np.maximum((centered**2).sum(axis=0), 1e-100) ** 1.5)
     places = []
     for share, a in zip(np.clip(below / len(drawn), 0.001, 0.999), speed, strict=True):
         bias = normal_quantile(float(share))

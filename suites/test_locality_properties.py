@@ -23,7 +23,7 @@ from hypothesis import given
 from audit.measures.locality_prompts import law, sampled_prompts, untouched_prompts
 
 MAX_DIVERGENCE = 0.1  # nats (Jensen-Shannon; at most ln 2 = 0.69): no probability may change by more than 0.45
-PROMPTS = 150  # sampled_prompts of each kind
+PROMPTS = 150  # sampled prompts of each kind
 TOLERATED_SHARE = {"other subjects": 0.45, "other relations": 0.8, "unrelated text": 0.35}
 
 
