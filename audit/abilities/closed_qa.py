@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from audit.abilities.contract import Answer, Item, Row, Score
 from audit.abilities.data import columns
-from audit.abilities.readings.words import first_word, is_gold, majority
+from audit.abilities.readings.words import is_gold, label_in, majority
 from audit.engine import Decoding
 
 
@@ -33,7 +33,7 @@ class ClosedQA:
         return f"{item.fields['passage']}\nQuestion: {item.fields['question']}\nAnswer:"
 
     def parse(self, text: str) -> Answer:
-        return first_word(text, ("yes", "no"))
+        return label_in(text, ("yes", "no"))
 
     def score(self, item: Item, answer: Answer) -> Score:
         return is_gold(item, answer)

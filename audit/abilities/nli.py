@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from audit.abilities.contract import Answer, Item, Row, Score
 from audit.abilities.data import columns
-from audit.abilities.readings.words import first_word, is_gold, majority
+from audit.abilities.readings.words import is_gold, label_in, majority
 from audit.engine import Decoding
 
 _SAID = {"entailment": "True", "not_entailment": "False"}
@@ -33,7 +33,7 @@ class NLI:
         return f"{item.fields['sentence1']}\nQuestion: {item.fields['sentence2']} True or False?\nAnswer:"
 
     def parse(self, text: str) -> Answer:
-        return first_word(text, ("True", "False"))
+        return label_in(text, ("True", "False"))
 
     def score(self, item: Item, answer: Answer) -> Score:
         return is_gold(item, answer)

@@ -1,25 +1,21 @@
 """Reasoning: arithmetic word problems of several steps (GSM8K). Metric: the share with the right final number."""
 
-import re
 from collections.abc import Sequence
-from decimal import Decimal
+from fractions import Fraction
 
 from audit.abilities.contract import Answer, Item, Row, Score
 from audit.abilities.data import columns
+from audit.abilities.readings.numbers import final_number, only_number
 from audit.abilities.readings.words import majority
 from audit.engine import Decoding
 from audit.errors import AuditError
-
-# A digit is required (there is no number in "Thanks..."), and the minus in "10-7" is not a sign.
-_NUMBER = r"(?:(?<![\w)])[-\u2212])?\$?\d[\d,]*(?:\.\d+)?"
-_MARKED = re.compile(r"####\s*(" + _NUMBER + ")")
 
 
 class Reasoning:
     """GSM8K without the gold rationale in the prompt; the model writes its own steps.
 
-    The answer is the number after the first "####" (the data set's convention, Cobbe et al. 2021), or the last number
-    in the text if there is none. Numbers are compared as decimals: "1,000", "$1000" and "1000.0" are equal.
+    The answer is what `final_number` reads: the number after "####" (the data set's convention, Cobbe et al. 2021), or
+    the last number. Numbers are compared by value: "1,000", "$1000" and "1000.0" are equal, and so are "1/2" and ".5".
     """
 
     name = "reasoning"
@@ -31,20 +27,20 @@ class Reasoning:
 
     def item(self, row: Row, key: str) -> Item:
         question, answer = columns.text(row, "question", key), columns.text(row, "answer", key)
-        marked = _MARKED.search(answer)
-        if marked is None:
+        gold = only_number(answer.rpartition("####")[2]) if "####" in answer else None
+        if gold is None:
             raise AuditError(f"row {key} has {answer[-40:]!r} at the end of column 'answer'; end it in '#### number'")
-        return Item(key, self.name, {"question": question, "answer": answer}, (_plain(marked.group(1)),), cluster=key)
+        return Item(key, self.name, {"question": question, "answer": answer}, (gold,), cluster=key)
 
     def prompt(self, item: Item) -> str:
         return f"Question: {item.fields['question']}\nAnswer:"
 
     def parse(self, text: str) -> Answer:
-        numbers = _MARKED.findall(text)[:1] or re.findall(_NUMBER, text)[-1:]
-        return Answer(text, _plain(numbers[0]), True) if numbers else Answer(text, None, False)
+        number = final_number(text)
+        return Answer(text, number, number is not None)
 
     def score(self, item: Item, answer: Answer) -> Score:
-        return Score(float(answer.parseable and Decimal(answer.value) == Decimal(item.gold[0])))
+        return Score(float(answer.parseable and Fraction(answer.value) == Fraction(item.gold[0])))
 
     def gold_answer(self, item: Item) -> str:
         """The rationale and the number after "####"."""
@@ -53,7 +49,3 @@ class Reasoning:
     def floor(self, items: Sequence[Item]) -> float:
         """The share of the most common gold: the score of a model that always answers this number."""
         return majority(items)
-
-
-def _plain(number: str) -> str:
-    return number.replace("\u2212", "-").replace("$", "").replace(",", "")

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from audit.abilities.contract import Answer, Item, Row, Score
 from audit.abilities.data import columns
-from audit.abilities.readings.words import first_word, is_gold, majority
+from audit.abilities.readings.words import is_gold, label_in, majority
 from audit.engine import Decoding
 
 
@@ -26,7 +26,7 @@ class Sentiment:
         return f"{item.fields['sentence']}\nQuestion: Is this sentence positive or negative?\nAnswer:"
 
     def parse(self, text: str) -> Answer:
-        return first_word(text, ("positive", "negative"))
+        return label_in(text, ("positive", "negative"))
 
     def score(self, item: Item, answer: Answer) -> Score:
         return is_gold(item, answer)

@@ -11,18 +11,45 @@ _ARTICLES = re.compile(r"\b(a|an|the)\b")
 _PUNCTUATION = str.maketrans("", "", string.punctuation)
 
 
-def first_word(text: str, words: Sequence[str]) -> Answer:
-    """The first of `words` that occurs in the text as a whole word, ignoring case.
+_SAME = {"yes": ("yeah", "yep", "yup"), "no": ("nope", "nah")}
+_CLAUSE = re.compile(r"[.!;:\n]|,|\b(?:(?<!anything )but|because|since|so)\b")
+_NEGATION = r"(?:not|cannot|\w*n't|never|hardly|neither|nor|far from|anything but)"
+_NEGATED = re.compile(rf"\b{_NEGATION}\b(?! (?:only|just|merely)\b)(?:\W+\w+){{0,3}}\W*$|\bno\W+$", re.IGNORECASE)
+_OPEN = re.compile(r"\b(?:whether|unsure|unclear|(?:not|n't) (?:know|sure|certain|clear|tell|say))\b", re.IGNORECASE)
+_MARKER = re.compile(r"\b(?:answer|label|sentiment|verdict|conclusion)\b(?:\s+is\b|\W*:)", re.IGNORECASE)
 
-    A model may write its evidence before the word. "know" and "not" are not read as "no". A text without any of the
-    words is unparseable.
+
+def label_in(text: str, labels: tuple[str, str]) -> Answer:
+    """The one of two labels that an answer gives: the first after "Answer:" or "the answer is", else the first at all.
+
+    Markdown and case do not matter. Labels inside of words, in questions, in "yes or no" and in "I don't know whether
+    ..." do not count, and a negated label ("not true", "far from positive") is the other one. An answer with both
+    labels side by side ("yes and no", "neither positive nor negative"), or with none, is unparseable.
+
+    A model may write its evidence before the label.
     """
-    pattern = r"(?<!\w)(" + "|".join(map(re.escape, words)) + r")(?!\w)"
-    found = re.search(pattern, text, re.IGNORECASE)
-    if found is None:
-        return Answer(text, None, False)
-    spelling = {word.casefold(): word for word in words}
-    return Answer(text, spelling[found.group(1).casefold()], True)
+    plain = re.sub(r"(?<![^\W_])_+|_+(?![^\W_])|[*`#>]+", " ", text.replace("\u2019", "'"))
+    places = [plain[marker.end() :] for marker in _MARKER.finditer(plain)]
+    label = next((label for place in (*places, plain) if (label := _first_label(place, labels))), None)
+    return Answer(text, label, label is not None)
+
+
+def _first_label(text: str, labels: tuple[str, str]) -> str | None:
+    spelling = {word: label for label in labels for word in (label.casefold(), *_SAME.get(label, ()))}
+    either = "(" + "|".join(map(re.escape, spelling)) + ")"
+    text = re.sub(r"[^.!?\n]*\?", " ", text)  # questions
+    pair = rf"\b{either}(?:\s*(?:/|_|\bor\b)\s*){either}\b"  # the options, as the prompt names them
+    if re.search(rf"\b{either}\W+(?:and|nor)\W+{either}\b", text, re.IGNORECASE):
+        return None
+    text = re.sub(pair, " ", text, flags=re.IGNORECASE)
+    for found in re.finditer(rf"\b{either}\b", text, re.IGNORECASE):
+        before = _CLAUSE.split(text[: found.start()])[-1]
+        if _OPEN.search(before):
+            continue
+        label = spelling[found.group(1).casefold()]
+        negated = _NEGATED.search(before) if label not in ("yes", "no") else re.search(r"\bnot\W+$", before, re.I)
+        return labels[1 - labels.index(label)] if negated else label
+    return None
 
 
 def is_gold(item: Item, answer: Answer) -> Score:
