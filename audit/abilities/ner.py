@@ -1,5 +1,6 @@
 """Named entity recognition: persons, organizations, locations, misc (CoNLL-2003). Metric: entity-level corpus F1."""
 
+import json
 import re
 from collections import Counter
 from collections.abc import Sequence
@@ -16,6 +17,15 @@ _SPELLINGS = {
     "org": "organization", "organizations": "organization", "organisation": "organization",
     "organisations": "organization", "loc": "location", "locations": "location", "miscellaneous": "misc",
 }  # fmt: skip
+_NONE = re.compile(
+    r"(?:there (?:are|is) )?(?:none|n/?a|nil|null|no ?one|nobody|nothing|"
+    r"not (?:mentioned|applicable|present|specified)|"
+    r"no (?:named )?(?:entit(?:y|ies)|persons?|organi[sz]ations?|locations?|misc)\b.*)",
+    re.IGNORECASE,
+)
+_LEAD = re.compile(r"\s*(?:(?:named )?entities|answer|output)\s*:", re.IGNORECASE)
+_BULLET = re.compile(r"^\s*(?:[-*\u2022>#]+\s+|\d+[.)]\s+)", re.MULTILINE)
+_TYPED = re.compile(r"(.+?)\s*[(\[]\s*(\w+)\s*[)\]]\W*")  # "Oslo (location)"
 
 
 class NER:
@@ -52,20 +62,12 @@ class NER:
     def parse(self, text: str) -> Answer:
         """Entities as ["type: surface", ...]; "none" is the empty list. A text with neither is unparseable.
 
-        "person: A, B" is the same as "person: A; person: B", so a surface with a comma is split.
+        "person: A, B" is the same as "person: A; person: B", so a surface with a comma is split. Lists, Markdown, JSON,
+        "A (person)" and "A: person" are read too, and "person: none" is the empty list.
         """
-        if re.fullmatch(r"none\W*", text.strip(), re.IGNORECASE):
-            return Answer(text, [], True)
-        predicted: list[str] = []
-        kind = ""
-        for part in text.split(";"):
-            head, colon, rest = part.partition(":")
-            if colon:
-                kind = head.strip().lower()
-                kind = _SPELLINGS.get(kind, kind)
-            surfaces = [surface.strip() for surface in (rest if colon else part).split(",")]
-            predicted += [f"{kind}: {surface}" for surface in surfaces if kind and _is_surface(surface)]
-        return Answer(text, predicted, True) if predicted else Answer(text, None, False)
+        in_json = re.match(r"\s*(?:```\w*\s*)?(?:\{|\[[{\[])[^}]", text)
+        found = _entities_in_json(text) if in_json else _entities_in_lines(text)
+        return Answer(text, found, found is not None)
 
     def score(self, item: Item, answer: Answer) -> Score:
         gold = Counter(map(_normalized, item.gold))
@@ -104,8 +106,72 @@ def entities(tokens: Sequence[str], tags: Sequence[str]) -> list[tuple[str, str]
     return [(kind, " ".join(words)) for kind, words in found]
 
 
-def _is_surface(surface: str) -> bool:
-    return bool(re.search(r"\w", surface)) and surface.lower() != "none"
+def _entities_in_lines(text: str) -> list[str] | None:
+    """The entities of "type: surface, surface" parts; None if there are neither entities nor a word for none."""
+    plain = _BULLET.sub("", re.sub(r"\*\*|__|`|(?<!\w)_|_(?!\w)", "", text))
+    plain = _LEAD.sub("", re.sub(r"^\s*\||\|\s*$", "", plain, flags=re.MULTILINE), count=1)
+    found: list[str] = []
+    nothing, kind = bool(_is_none(plain)), ""
+    for part in re.split(r"[;\n]", plain):
+        head, mark, rest = (piece.strip() for piece in _split(part))
+        if mark and not _type_of(head) and _type_of(rest):  # "Oslo: location"
+            head, rest = rest, head
+        if mark:
+            kind = _type_of(head) or head.lower()
+        for surface in (rest if mark else part).split(","):
+            typed = _TYPED.fullmatch(surface.strip())
+            one, name = (_type_of(typed.group(2)), typed.group(1)) if typed else ("", "")
+            if one:
+                found.append(f"{one}: {name.strip()}")
+            elif _is_none(surface):
+                nothing = nothing or _type_of(kind) != ""
+            elif kind and re.search(r"\w", surface):
+                found.append(kind + ": " + surface.strip(' "').removesuffix("."))
+    return found if found or nothing else None
+
+
+def _split(part: str) -> tuple[str, str, str]:
+    """A part at its colon if words come before it, or at another mark if a type stands beside it."""
+    head, colon, rest = part.partition(":")
+    if colon and re.fullmatch(r"\W*[^\W\d]+(?:[ -][^\W\d]+){0,3}\W*", head):
+        return head, colon, rest
+    for mark in ("|", " - ", " \u2013 ", "="):
+        head, found, rest = part.partition(mark)
+        if found and (_type_of(head) or _type_of(rest)):
+            return head, found, rest
+    return "", "", part
+
+
+def _type_of(text: str) -> str:
+    """The type that a word names; empty if it names none."""
+    word = text.strip(" *_`#\"'()[].").casefold()
+    word = _SPELLINGS.get(word, word)
+    return word if word in _TYPES.values() else ""
+
+
+def _is_none(text: str) -> bool:
+    text = text.strip()
+    return text in ("[]", "{}", "-", "--") or bool(_NONE.fullmatch(text.strip(" *_`()[].!\"'")))
+
+
+def _entities_in_json(text: str) -> list[str] | None:
+    """The entities of {"type": [surface, ...]} or [{"type": ..., "text": ...}]; None if the text is not such JSON."""
+    try:
+        plain = json.loads(re.sub(r"^\s*```\w*|```\s*$", "", text))
+    except (ValueError, RecursionError):
+        return None
+    if isinstance(plain, list) and all(isinstance(one, dict) and "type" in one for one in plain):
+        names = ("text", "entity", "name", "surface", "value")
+        pairs = [(one["type"], next((one[name] for name in names if name in one), None)) for one in plain]
+    elif isinstance(plain, dict):
+        pairs = [(kind, one) for kind, some in plain.items() for one in (some if isinstance(some, list) else [some])]
+    else:
+        return None
+    return [
+        f"{_type_of(str(kind)) or str(kind).lower()}: {surface}"
+        for kind, surface in pairs
+        if isinstance(surface, str) and surface.strip() and not _is_none(surface)
+    ]
 
 
 def _normalized(entity: str) -> str:
