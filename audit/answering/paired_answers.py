@@ -9,11 +9,12 @@ No model is needed, so saved raw output is parsed and scored by the same functio
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from audit.abilities.contract import Ability, Answers, Item
 from audit.abilities.readings.choices import best_choice
+from audit.engine import after_thinking
 from audit.store.content import content_fingerprint
 from audit.verdicts import Verdict
 from audit.verdicts.alarm import harm_p_value
@@ -29,7 +30,7 @@ def read_raw(ability: Ability, items: Sequence[Item], raw: Sequence[Raw], from_s
         texts = [best_choice(item, one) for item, one in zip(items, raw, strict=True)]
     else:
         texts = [one["text"] for one in raw]
-    answers = tuple(ability.parse(text) for text in texts)
+    answers = tuple(replace(ability.parse(after_thinking(text) or ""), text=text) for text in texts)
     scores = tuple(ability.score(item, answer) for item, answer in zip(items, answers, strict=True))
     return Answers(ability.name, tuple(items), answers, scores, tuple(raw), from_store)
 

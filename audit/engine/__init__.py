@@ -8,7 +8,19 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Decoding:
-    """Greedy decoding up to `max_new_tokens` or a stop string, whichever comes first."""
+    """Greedy decoding up to `max_new_tokens` or a stop string, whichever comes first.
+
+    Stop strings count from the end of a thinking block on, and line breaks from the first visible character on: an
+    answer that begins with an empty line is not an empty answer.
+    """
 
     max_new_tokens: int
     stop: tuple[str, ...] = ("\n",)
+
+
+def after_thinking(text: str) -> str | None:
+    """The answer behind a `<think> ... </think>` block, or the whole text without one; None while the block is open."""
+    _, closed, rest = text.rpartition("</think>")
+    if closed:
+        return rest
+    return None if text.lstrip().startswith("<think>") else text

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedTokenizerBase
 
-from audit.engine import Decoding
+from audit.engine import Decoding, after_thinking
 from audit.engine.batching import TOKEN_BUDGET, context_length, pack, require_room, run_batches
 from audit.engine.forward import CausalForward
 from audit.engine.prefill import Prefix, compute_prefix, prefill
@@ -186,8 +186,14 @@ class StopStrings:
         return known and bool(self._stops)
 
     def cut(self, text: str) -> tuple[str, bool]:
-        """The text before the earliest stop string, and whether it contains one."""
-        starts = [start for stop in self._stops if (start := text.find(stop)) >= 0]
+        """The text before the earliest stop string that counts (see `Decoding`), and whether it contains one."""
+        answer = after_thinking(text)
+        if answer is None:
+            return text, False
+        begin = len(text) - len(answer)
+        visible = len(text) - len(answer.lstrip())
+        found = [text.find(stop, begin if stop.strip() else visible) for stop in self._stops]
+        starts = [start for start in found if start >= 0]
         return (text[: min(starts)], True) if starts else (text, False)
 
 

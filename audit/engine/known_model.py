@@ -7,7 +7,7 @@ from audit.models.language_model import LanguageModel
 from audit.models.patches import Patch
 
 # Raise it whenever the engine may answer the same prompt differently, so that stored answers are not reused.
-ENGINE_VERSION = 3
+ENGINE_VERSION = 4
 
 
 @dataclass(frozen=True, eq=False)

@@ -1,12 +1,13 @@
 """Rows of one ability from its paired answers: the verdict's row, and a record of every item."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 
 from audit.abilities.contract import Answers, Item
 from audit.answering.judgments import Judgment
 from audit.answering.paired_answers import PairedAnswers, items_fingerprint
+from audit.engine import after_thinking
 from audit.measures.flips import FlipReport, ScoredAnswer, count_flips, flips_of
 from audit.reports.rows import AbilityRow, AnswerRecord, Example, ItemRecord
 from audit.verdicts.intervals import f1_of, recall_by_class_of
@@ -45,6 +46,8 @@ def row_of(found: Judgment, margin: float | Margin, mentions: Sequence[tuple[str
         },
         examples=_examples(paired),
         flips=_flip_report(paired, mentions),
+        empty=_written_like(paired, lambda text: not text.strip()),
+        unended_thinking=_written_like(paired, lambda text: after_thinking(text) is None),
     )
 
 
@@ -135,6 +138,14 @@ def _mean_beside(models: Sequence[Answers], metric: str) -> float:
 
 def _unparseable(models: Sequence[Answers], n: int) -> float:
     return sum(not answer.parseable for asked in models for answer in asked.answers) / (n * len(models))
+
+
+def _written_like(paired: PairedAnswers, kind: Callable[[str], bool]) -> tuple[int, int]:
+    """The numbers of written answers of a kind: of the base model, and of all edited ones."""
+    if paired.ability.decoding is None:
+        return 0, 0
+    base, *edited = (sum(kind(answer.text) for answer in one.answers) for one in (paired.base, *paired.edited))
+    return base, sum(edited)
 
 
 def _record(asked: Answers, k: int) -> AnswerRecord:

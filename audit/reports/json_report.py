@@ -167,6 +167,8 @@ def _ability_row(row: dict[str, Any]) -> AbilityRow:
         "beside": {metric: tuple(pair) for metric, pair in row["beside"].items()},
         "examples": tuple(Example(**one) for one in row["examples"]),
         "stopping_rule": rule and StoppingRule(tuple(rule["clusters_by_size"]), rule["block"]),
+        "empty": tuple(row.get("empty", (0, 0))),
+        "unended_thinking": tuple(row.get("unended_thinking", (0, 0))),
         "flips": flips and FlipReport(**{**flips, **{name: FlipCounts(**flips[name]) for name in SIDES}}),
     }
     return AbilityRow(**{**row, **read})

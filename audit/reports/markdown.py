@@ -3,7 +3,16 @@
 from collections.abc import Collection, Iterable, Sequence
 
 from audit.reports.rows import AbilityRow, Example, RunReport
-from audit.reports.run_sentences import FLIP_LEGEND, caveats, claims, flip_table, header_lines, next_step, verdict_line
+from audit.reports.run_sentences import (
+    FLIP_LEGEND,
+    caveats,
+    claims,
+    flip_table,
+    header_lines,
+    next_step,
+    silence_sentences,
+    verdict_line,
+)
 from audit.reports.verdict_sentences import GROUNDS, interval_column, margin, points
 from audit.verdicts import FAIL
 
@@ -68,6 +77,8 @@ def _abilities(rows: Sequence[AbilityRow]) -> Iterable[str]:
     if any(row.outcome == FAIL for row in rows):
         yield GROUNDS
     yield "\n".join(f"- **{row.label}**: {row.sentence}{_beside(row)}{_noise(row)}" for row in rows)
+    if silent := silence_sentences(rows):
+        yield "\n".join(f"- {sentence}" for sentence in silent)
 
 
 def _one_sided(rows: Sequence[AbilityRow]) -> str:

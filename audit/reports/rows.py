@@ -120,6 +120,8 @@ class AbilityRow:
     harm_p            p-value of "the edited model is no worse"; None if that was not tested
     noise_floor       drop of the unedited model against itself, over `noise_items` items; None if not calibrated
     flips             None in reports of older versions
+    empty             written answers without a visible character, of the base model and of all edited ones; such an
+                      answer counts as wrong, as does one whose thinking did not end (`unended_thinking`)
     """
 
     ability: str
@@ -141,6 +143,8 @@ class AbilityRow:
     noise_floor: float | None = None
     noise_items: int | None = None
     flips: FlipReport | None = None
+    empty: tuple[int, int] = (0, 0)
+    unended_thinking: tuple[int, int] = (0, 0)
 
     @property
     def outcome(self) -> Outcome:

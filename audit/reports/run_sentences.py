@@ -198,6 +198,30 @@ def reuse_sentences(counts: ReuseCounts) -> tuple[str, ...]:
     return (*sentences, f"reuse: {'; '.join(reused)}") if reused else tuple(sentences)
 
 
+def silence_sentences(rows: Sequence[AbilityRow]) -> list[str]:
+    """For each ability with answers that were empty or still thinking: how many, and what to do."""
+    kinds = (
+        (
+            "empty",
+            "were empty",
+            "they count as wrong; ask a chat model with --chat-template, any other with worked examples (--shots 4)",
+        ),
+        (
+            "unended_thinking",
+            "ended before their thinking was closed",
+            "they count as wrong; --chat-template switches thinking off where the template can",
+        ),
+    )
+    found = []
+    for row in rows:
+        for name, what, remedy in kinds:
+            for model, count in zip(("base", "edited"), getattr(row, name), strict=True):
+                if count:
+                    sentence = f"{row.label}: {count} answers of the {model} model {what} ({row.verdict.n} items)"
+                    found.append(f"{sentence}: {remedy}.")
+    return found
+
+
 def explanation(row: AbilityRow, wanted: str) -> list[str]:
     """The lines under a failing assertion: numbers, flips, the sentence, and the examples that pytest does not cut."""
     verdict = row.verdict

@@ -15,7 +15,15 @@ from rich.table import Table
 from rich.text import Text
 
 from audit.reports.rows import EditScore, IntegrityRow, RunReport
-from audit.reports.run_sentences import caveats, flip_lines, harm_sentence, next_step, reuse_sentences, verdict_line
+from audit.reports.run_sentences import (
+    caveats,
+    flip_lines,
+    harm_sentence,
+    next_step,
+    reuse_sentences,
+    silence_sentences,
+    verdict_line,
+)
 from audit.reports.verdict_sentences import interval_column, margin, points
 
 # The edit scores that are always shown; -v and report.md show all.
@@ -157,6 +165,7 @@ def _integrity(rows: Sequence[IntegrityRow], verbosity: int) -> list[Text]:
 def _notes(report: RunReport) -> list[str]:
     notes = [
         *(f"not asked: {ability}: {reason}" for ability, reason in report.unasked.items()),
+        *silence_sentences(report.abilities),
         *reuse_sentences(report.reuse),
     ]
     if report.skipped:

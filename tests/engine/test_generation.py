@@ -21,7 +21,7 @@ from transformers import (
 )
 
 from audit.engine import Decoding
-from audit.engine.generation import StopStrings, end_tokens, generate
+from audit.engine.generation import StopStrings, end_tokens, generate, next_token
 from audit.errors import AuditError
 from audit.models.anatomy import find_anatomy
 from audit.models.language_model import LanguageModel
@@ -254,6 +254,34 @@ def test_the_earliest_stop_string_cuts() -> None:
     assert stopping.cut("a b\nc") == ("a ", True)
     assert stopping.cut("a\nb") == ("a", True)
     assert stopping.cut("a c") == ("a c", False)
+
+
+@pytest.mark.parametrize(
+    ("text", "answer", "stopped"),
+    [
+        ("\nParis\nQuestion", "\nParis", True),  # the line break before the first visible character does not count
+        ("\n \n Paris", "\n \n Paris", False),
+        ("\n\n", "\n\n", False),
+        ("\nQ: next", "", True),  # a stop string with visible characters does
+        ("<think>\nIs it Paris?\n", "<think>\nIs it Paris?\n", False),
+        ("<think>\nQ: Is it Paris?\n</think>\n\nParis\nx", "<think>\nQ: Is it Paris?\n</think>\n\nParis", True),
+        ("It is so.\n</think>\nParis", "It is so.", True),  # nothing shows that this is thinking while it is written
+    ],
+)
+def test_stop_strings_count_from_the_first_visible_character_of_the_answer(
+    text: str, answer: str, stopped: bool
+) -> None:
+    stopping = StopStrings(build_tokenizer(), ("\n", "\nQ:"))
+    written = next((cut for n in range(len(text) + 1) if (cut := stopping.cut(text[:n]))[1]), stopping.cut(text))
+    assert written == (answer, stopped)
+
+
+def test_an_answer_after_an_empty_line_is_written_to_its_end() -> None:
+    tokenizer = build_tokenizer()
+    stopping, written = StopStrings(tokenizer, ("\n",)), list[int]()
+    ids = tokenizer("\n\n Mara Lind\nQuestion", add_special_tokens=False)["input_ids"]
+    ends = [next_token(written, token, 50, stopping, frozenset()) for token in ids]
+    assert next(text for text in ends if text is not None) == "\n\n Mara Lind"
 
 
 def _watch_calls(lm: LanguageModel, monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
