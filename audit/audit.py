@@ -255,6 +255,7 @@ class Audit:
             items=tuple(item for one in kept for item in one),
             unasked=self.unasked,
             collapse=self._collapse.or_default(None),
+            edit_notes=self.changes.drawn.notes,
         )
 
     def _check(self) -> None:

@@ -13,12 +13,14 @@ from audit.editing.identity import EditSummary, plan_identity, source_fingerprin
 from audit.editing.plan_folder import KeptStep, PlanFolder
 from audit.editing.steps import EditedModel, RestrainedEditor, carry_out, edited_models
 from audit.editors import EDITORS, load_editor
-from audit.editors.contract import Editor
+from audit.editors.contract import ChecksRequests, Editor
 from audit.editors.restraints import load_restraint
 from audit.edits.plan import EditPlan, make_plan
 from audit.edits.requests import EditRequest
 from audit.edits.sources import LoadedRequests, load_requests
 from audit.engine.known_model import KnownModel
+from audit.errors import AuditError
+from audit.measures.edit_success import check_probes
 from audit.progress import Once, Progress
 from audit.settings.options import AuditSettings
 from audit.store import versions
@@ -43,6 +45,14 @@ class Changes(Protocol):
         """
         ...
 
+    def fit(self, known: KnownModel) -> None:
+        """Leave out the edit requests that cannot be used with this model; called once, before anything is edited.
+
+        Raises:
+            AuditError: a request of the user's own cannot be used, or none is left.
+        """
+        ...
+
     def summary(self, known: KnownModel) -> EditSummary:
         """The changes as a report shows them."""
         ...
@@ -63,8 +73,9 @@ def changes_of(settings: AuditSettings, store: Store | None) -> Changes:
 
 @dataclass(frozen=True, eq=False)
 class PlanParts:
-    """An edit plan with its editor and the requests drawn for it."""
+    """An edit plan with its editor, the requests that were loaded, and those drawn for the plan."""
 
+    loaded: LoadedRequests
     editor: Editor
     plan: EditPlan
     drawn: LoadedRequests
@@ -83,7 +94,7 @@ class PlanParts:
             seed=wanted.seed,
             available=len(loaded.requests),
         )
-        return cls(editor, plan, loaded.draw(plan.count, wanted.seed))
+        return cls(loaded, editor, plan, loaded.draw(plan.count, wanted.seed))
 
 
 class PlannedEdits:
@@ -95,7 +106,8 @@ class PlannedEdits:
     def __init__(self, settings: AuditSettings, store: Store | None, parts: PlanParts | None = None) -> None:
         self._settings = settings
         self._store = store
-        self._parts = Once(lambda: parts or PlanParts.of(settings, store))
+        self._made = Once(lambda: parts or PlanParts.of(settings, store))
+        self._fitted: PlanParts | None = None
         self._folders: dict[str, PlanFolder | None] = {}
 
     @property
@@ -114,6 +126,23 @@ class PlannedEdits:
 
     def prepare(self) -> None:
         self._parts()
+
+    def fit(self, known: KnownModel) -> None:
+        parts, editor, lm = self._made(), self.editor, known.lm
+
+        def check(request: EditRequest) -> str:
+            check_probes(lm, request)
+            return editor.check(lm, request) if isinstance(editor, ChecksRequests) else ""
+
+        drawn = parts.loaded.draw(parts.plan.count, self._settings.seed, check)
+        count = len(drawn.requests)
+        if not count:
+            raise AuditError(
+                f"no edit request of {drawn.origin} can be used by the editor {editor.name} on {lm.name}; the reason "
+                f"for the first one is: {drawn.skipped[len(parts.loaded.skipped)].reason}; give another file or editor."
+            )
+        plan = replace(parts.plan, count=count, batch_size=min(parts.plan.batch_size, count))
+        self._fitted = replace(parts, plan=plan, drawn=drawn)
 
     def summary(self, known: KnownModel) -> EditSummary:
         wanted, parts = self._settings, self._parts()
@@ -149,6 +178,9 @@ class PlannedEdits:
         plan = replace(parts.plan, count=count, batch_size=min(parts.plan.batch_size, count))
         parts = replace(parts, plan=plan, drawn=parts.drawn.only(requests))
         return PlannedEdits(replace(self._settings, patch=None), self._store, parts)
+
+    def _parts(self) -> PlanParts:
+        return self._fitted or self._made()
 
     def _kept(self, known: KnownModel) -> tuple[KeptStep, ...] | None:
         """The stored patches of an earlier run of the same plan."""
@@ -186,6 +218,9 @@ class OtherCheckpoint:
 
     def prepare(self) -> None:
         self._drawn()
+
+    def fit(self, known: KnownModel) -> None:
+        pass  # nothing is edited
 
     def summary(self, known: KnownModel) -> EditSummary:
         self._edited_model(known)  # an unreadable checkpoint is refused before anything is asked

@@ -78,9 +78,11 @@ class EditRun:
         self.changes().prepare()  # a wrong edit count is found sooner than a model is loaded
         wanted = self.settings
         with self.stages("loading"):
-            return KnownModel.of(
+            known = KnownModel.of(
                 load_language_model(wanted.model, revision=wanted.revision, device=wanted.device, dtype=wanted.dtype)
             )
+        self.changes().fit(known)
+        return known
 
     def _edit(self) -> tuple[EditedModel, ...]:
         with self.stages("editing", f"{self.summary().method} edits") as done:

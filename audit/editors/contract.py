@@ -32,6 +32,22 @@ class Editor(Protocol):
 
 
 @runtime_checkable
+class ChecksRequests(Protocol):
+    """An editor that can say before any edit whether it can use a request.
+
+    A request that it cannot use is then found before the first edit, and not in the middle of a plan.
+    """
+
+    def check(self, lm: LanguageModel, request: EditRequest) -> str:
+        """What a report notes about the request on this model; empty if there is nothing to note. Cheap: tokens only.
+
+        Raises:
+            AuditError: the editor cannot use the request.
+        """
+        ...
+
+
+@runtime_checkable
 class RemembersSteps(Protocol):
     """An editor that keeps state between the steps of a sequential plan, for example the keys of earlier edits.
 

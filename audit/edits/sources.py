@@ -8,10 +8,9 @@ Invalid input raises an `AuditError` of one sentence: file, line, field, reason,
 
 import difflib
 import hashlib
-import itertools
 import json
 import random
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -133,7 +132,8 @@ class LoadedRequests:
     """Edit requests and their source.
 
     `skipped` are the rows of a benchmark's file that cannot be used, and `others` the usable requests of the same
-    source that are not among `requests`. `cases` are the usable rows of a file, each with its requests.
+    source that are not among `requests`. `cases` are the usable rows of a file, each with its requests. If `strict`, a
+    row that cannot be used is an error. `notes` are sentences about single requests, for the report.
     """
 
     requests: tuple[EditRequest, ...]
@@ -141,6 +141,8 @@ class LoadedRequests:
     origin: str
     others: tuple[EditRequest, ...] = ()
     cases: tuple[tuple[Row, tuple[EditRequest, ...]], ...] = ()
+    strict: bool = False
+    notes: tuple[str, ...] = ()
 
     @property
     def rows(self) -> int:
@@ -159,11 +161,17 @@ class LoadedRequests:
         others = tuple(request for request in (*self.requests, *self.others) if _edit(request) not in edits)
         return replace(self, requests=tuple(kept), others=others)
 
-    def draw(self, count: int, seed: int) -> "LoadedRequests":
+    def draw(self, count: int, seed: int, check: Callable[[EditRequest], str] | None = None) -> "LoadedRequests":
         """The first `count` requests of a seeded shuffle of the rows; a larger count only appends requests.
 
+        Args:
+            count: how many requests to draw.
+            seed: of the shuffle.
+            check: gives a note about a request, or raises AuditError if it cannot be used; its row is then skipped, and
+                the next one taken. If too few are left, fewer are drawn.
+
         Raises:
-            AuditError: `count` is not positive or more than there are.
+            AuditError: `count` is not positive or more than there are, or a row that must be usable is not.
         """
         if count < 1:
             raise AuditError(f"--edit-count {count}: give a whole number of at least 1.")
@@ -174,9 +182,29 @@ class LoadedRequests:
                 f"--edit-count {count} is more than the {usable} usable edit requests in {self.origin}{lost}; "
                 f"give at most {usable} or add requests."
             )
-        cases = [requests for _, requests in self.cases] or [(request,) for request in self.requests]
+        cases: list[tuple[Row | None, tuple[EditRequest, ...]]] = list(self.cases) or [
+            (None, (request,)) for request in self.requests
+        ]
         random.Random(seed).shuffle(cases)
-        return self.only(_merged(cases, count))
+        skipped: list[SkippedRow] = []
+        notes: list[str] = []
+
+        def checked() -> Iterator[tuple[EditRequest, ...]]:
+            for row, requests in cases:
+                try:
+                    found = [(request.case_id, check(request)) for request in requests] if check else []
+                except AuditError as error:
+                    if row is None or self.strict:
+                        raise AuditError(str(error) if row is None else f"{row.place}: {error}") from error
+                    skipped.append(SkippedRow(row.file, row.number, row.line, "row", str(error).removesuffix(".")))
+                else:
+                    notes.extend(f"{case_id}: {note}" for case_id, note in found if note)
+                    yield requests
+
+        drawn = self.only(_merged(checked(), count))
+        unusable = {one.row for one in skipped}
+        usable_cases = tuple(case for case in self.cases if case[0].number not in unusable)
+        return replace(drawn, cases=usable_cases, skipped=(*self.skipped, *skipped), notes=tuple(notes))
 
 
 def _edit(request: EditRequest) -> tuple[str, str]:
@@ -187,11 +215,14 @@ def _edit(request: EditRequest) -> tuple[str, str]:
 def _merged(cases: Iterable[Sequence[EditRequest]], count: int | None = None) -> list[EditRequest]:
     """The first `count` different edits of the cases, in order; of equal ones the first gets the probes of all."""
     merged: dict[tuple[str, str], EditRequest] = {}
-    for request in itertools.chain.from_iterable(cases):
-        known = merged.get(_edit(request))
-        if known is None and len(merged) == count:
+    for requests in cases:
+        for request in requests:
+            known = merged.get(_edit(request))
+            if known is None and len(merged) == count:
+                break
+            merged[_edit(request)] = request if known is None else _with_probes_of(known, request)
+        if len(merged) == count:
             break
-        merged[_edit(request)] = request if known is None else _with_probes_of(known, request)
     return list(merged.values())
 
 
@@ -251,7 +282,7 @@ def _load_file(path: Path) -> LoadedRequests:
             f"'{first.field}': {first.reason}); correct them or give another file."
         )
     merged = _merged(requests for _, requests in cases)
-    return LoadedRequests(tuple(merged), tuple(skipped), str(path), cases=tuple(cases))
+    return LoadedRequests(tuple(merged), tuple(skipped), str(path), cases=tuple(cases), strict=file_format.strict)
 
 
 def _recognize(row: Row) -> Format | None:

@@ -15,9 +15,10 @@ import torch
 from torch import Tensor
 
 from audit.edits.requests import EditRequest
+from audit.engine.batching import require_room
 from audit.errors import AuditError
 from audit.models.language_model import LanguageModel
-from audit.models.tokens import encode, join, subject_last
+from audit.models.tokens import JoinedTokens, encode, join, subject_last
 
 
 @dataclass(frozen=True)
@@ -63,6 +64,22 @@ def rewriting_sequence(lm: LanguageModel, request: EditRequest, prefix: str = ""
     return EditSequence(
         joined.ids[:-1], prompt.lookup, joined.prompt_length - 1, tuple(joined.ids[joined.prompt_length :])
     )
+
+
+def target_tokens(lm: LanguageModel, request: EditRequest) -> JoinedTokens:
+    """The filled prompt and the new target, for training on the target.
+
+    Raises:
+        AuditError: the target merges with a one-token prompt, or both do not fit into the model's context.
+    """
+    joined = join(lm.tokenizer, request.filled_prompt, request.target_new)
+    if joined.prompt_length == 0:
+        raise AuditError(
+            f"the target {request.target_new!r} merges with the whole prompt {request.filled_prompt!r} into one token, "
+            "so no token is left before it; write a longer prompt."
+        )
+    require_room(lm, joined.ids, f"Edit {request.case_id!r}", request.filled_prompt)
+    return joined
 
 
 def essence_sequence(lm: LanguageModel, request: EditRequest) -> EditSequence:

@@ -21,12 +21,12 @@ from statistics import fmean
 from audit.edits.answers import answer_words, begins_with, same_opening, without_article
 from audit.edits.requests import EditRequest
 from audit.engine import Decoding
-from audit.engine.batching import TOKEN_BUDGET
+from audit.engine.batching import TOKEN_BUDGET, require_room
 from audit.engine.generation import generate
 from audit.engine.likelihoods import teacher_forced
 from audit.models.language_model import LanguageModel
 from audit.models.patches import Patch
-from audit.models.tokens import target_ids
+from audit.models.tokens import join, target_ids
 from audit.progress import Progress
 
 Z_95 = 1.959963984540054  # two-sided 95 %
@@ -162,6 +162,18 @@ def edit_probes(requests: Sequence[EditRequest], kinds: Iterable[str] = KINDS) -
         found += [EditProbe(case_id, PORTABILITY, one.prompt, one.answer, one.aliases) for one in request.portability]
         probes.update((probe, None) for probe in found if probe.kind in wanted)
     return tuple(probes)
+
+
+def check_probes(lm: LanguageModel, request: EditRequest) -> None:
+    """Check that the model can be asked all probes of a request, from their tokens.
+
+    Raises:
+        AuditError: an answer has no tokens, or a probe does not fit into the context.
+    """
+    for probe in edit_probes([request]):
+        for answer in probe.answers:
+            tokens = join(lm.tokenizer, lm.full_prompt(probe.prompt), answer)
+            require_room(lm, tokens.ids, f"A {probe.kind} probe of edit {request.case_id!r}", probe.prompt)
 
 
 def score_edits(base: Replies, edited: Replies, immediate: Replies | None = None) -> EditScores:

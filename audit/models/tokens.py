@@ -82,12 +82,23 @@ def subject_span(tokenizer: Tokenizer, prompt: str, subject: str, prefix: str = 
     """The indices of the subject's first and last token in `encode(tokenizer, prefix + filled prompt)`.
 
     `prompt` has one `{}` for the subject; `prefix` is put in front unchanged, braces included. A token that also covers
-    the space or the letters before the subject counts as its first token.
+    the space or the letters before the subject counts as its first token. A token that also covers punctuation after
+    the subject counts as its last one: in GPT-2's vocabulary, "!?" is one token.
 
     Raises:
-        AuditError: the prompt does not have exactly one `{}`, the subject is empty, no token ends where the subject
-            ends (a token also covers the text after it), or the tokenizer has no character offsets.
+        AuditError: the prompt does not have exactly one `{}`, the subject is empty, its last token also covers letters
+            or digits after it, or the tokenizer has no character offsets.
     """
+    return _subject_tokens(tokenizer, prompt, subject, prefix)[:2]
+
+
+def text_after_subject(tokenizer: Tokenizer, prompt: str, subject: str) -> str:
+    """The text after the subject that its last token covers too; usually empty. Raises like `subject_span`."""
+    return _subject_tokens(tokenizer, prompt, subject)[2]
+
+
+def _subject_tokens(tokenizer: Tokenizer, prompt: str, subject: str, prefix: str = "") -> tuple[int, int, str]:
+    """The indices of the subject's first and last token, and the text after it that the last token covers too."""
     if prompt.count("{}") != 1:
         raise AuditError(
             f"the prompt {prompt!r} has {prompt.count('{}')} placeholders for the subject; write exactly one {{}}."
@@ -101,14 +112,15 @@ def subject_span(tokenizer: Tokenizer, prompt: str, subject: str, prefix: str = 
     ids, spans = _encode_with_spans(tokenizer, text)
     # A multi-byte character may be split into several tokens with the same span; the last one completes it.
     holders = [index for index, (start, end) in enumerate(spans) if start < subject_end <= end]
-    if not holders or spans[holders[-1]][1] != subject_end:
+    beyond = text[subject_end : spans[holders[-1]][1]] if holders else ""
+    if not holders or any(mark.isalnum() for mark in beyond):
         tokens = tokenizer.convert_ids_to_tokens(ids)
         raise AuditError(
             f"the last token of the subject {subject!r} cannot be found in the prompt {text!r}, because no token of "
             f"{tokens} ends where the subject ends; put a space or another word after the subject."
         )
     first = next(index for index, (_, end) in enumerate(spans) if end > subject_start)
-    return first, holders[-1]
+    return first, holders[-1], beyond
 
 
 def _encode_with_spans(tokenizer: Tokenizer, text: str) -> tuple[list[int], list[tuple[int, int]]]:

@@ -91,6 +91,7 @@ def report_from_json(text: str, *, origin: str, folder: str | None = None) -> Ru
             failed_tests=tuple(document["failed_tests"]),
             unasked=document["unasked"],
             collapse=document["collapse"],
+            edit_notes=tuple(document.get("edit_notes", ())),
             folder=folder,
         )
     except (KeyError, TypeError, ValueError) as error:

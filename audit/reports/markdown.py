@@ -34,6 +34,7 @@ def markdown(report: RunReport) -> str:
         *_listed("Not asked", [f"**{ability}**: {_code(reason)}" for ability, reason in report.unasked.items()]),
         *_edit(report),
         *_listed("Integrity", [f"{SOUNDNESS[row.sound]}: {row.sentence}" for row in report.integrity]),
+        *_listed("Notes on edits", [_code(note) for note in report.edit_notes]),
         *_skipped(report),
         *_listed("Other tests that failed", [_code(name) for name in report.failed_tests]),
         *_flips(report.abilities),

@@ -65,6 +65,7 @@ def merged(reports: Sequence[RunReport]) -> RunReport:
         failed_tests=_united(report.failed_tests for report in reports),
         items=tuple(sorted(items.values(), key=lambda item: usual_place(item.ability))),
         unasked={ability: reason for report in reports for ability, reason in report.unasked.items()},
+        edit_notes=_united(report.edit_notes for report in reports),
         collapse=next((report.collapse for report in reports if report.collapse), None),
     )
 

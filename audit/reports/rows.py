@@ -221,6 +221,7 @@ class RunReport:
 
     failed_tests  tests that failed for another reason than an ability's verdict
     unasked       by ability, why it could not be asked
+    edit_notes    sentences about single edit requests, each with its case id in front
     collapse      why the edited model is no working language model; None if it is one
     folder        where the report was written
     """
@@ -241,6 +242,7 @@ class RunReport:
     unasked: Mapping[str, str] = field(default_factory=dict)
     collapse: str | None = None
     folder: str | None = None
+    edit_notes: tuple[str, ...] = ()
 
     @property
     def outcome(self) -> Outcome:

@@ -168,6 +168,8 @@ def _notes(report: RunReport) -> list[str]:
         *silence_sentences(report.abilities),
         *reuse_sentences(report.reuse),
     ]
+    if report.edit_notes:
+        notes.append(f"{len(report.edit_notes)} edit requests with a note, the first: {report.edit_notes[0]}")
     if report.skipped:
         first = report.skipped[0]
         notes.append(

@@ -47,6 +47,9 @@ class EditSubset:
     def prepare(self) -> None:
         """Do nothing: the models are already edited."""
 
+    def fit(self, known: KnownModel) -> None:
+        """Do nothing: the models are already edited."""
+
     def summary(self, known: KnownModel) -> EditSummary:
         return self.edit_summary
 

@@ -9,10 +9,11 @@ from typing import Any, get_args
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from tokenizers import processors
+from tokenizers import Tokenizer, models, pre_tokenizers, processors
+from transformers import PreTrainedTokenizerFast
 
 from audit.errors import AuditError
-from audit.models.tokens import JoinedTokens, encode, join, subject_last, target_ids
+from audit.models.tokens import JoinedTokens, encode, join, subject_last, target_ids, text_after_subject
 from tests.tiny_models import TokenizerKind, build_tokenizer
 
 KINDS = get_args(TokenizerKind)
@@ -163,13 +164,51 @@ def test_a_subject_that_occurs_twice_is_found_where_the_braces_are() -> None:
     assert decode(tokenizer, encode(tokenizer, "Velden is not Velden but")[: index + 1]) == "Velden is not Velden"
 
 
-def test_a_token_across_the_subjects_end_is_an_error() -> None:
+def test_a_token_that_covers_letters_after_the_subject_is_an_error() -> None:
     tokenizer = tokenizer_of("plain")
-    tokens = tokenizer.convert_ids_to_tokens(encode(tokenizer, "coins. #### is"))
+    tokens = tokenizer.convert_ids_to_tokens(encode(tokenizer, "How many coins are"))
     with pytest.raises(AuditError) as caught:
-        subject_last(tokenizer, "{}### is", "coins. #")
-    for named in ("'coins. #'", "'coins. #### is'", str(tokens)):
+        subject_last(tokenizer, "How many {}s are", "coin")
+    for named in ("'coin'", "'How many coins are'", str(tokens)):
         assert named in str(caught.value)
+
+
+@cache
+def gpt2_like() -> PreTrainedTokenizerFast:
+    """Byte-level BPE with some of GPT-2's tokens that join the punctuation of a subject and of its prompt."""
+    alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
+    merges = [(")", "?"), (".", "?"), ("!", "?"), (".", ","), ("a", "b")]
+    vocabulary = {token: number for number, token in enumerate([*alphabet, *map("".join, merges)])}
+    tokenizer = Tokenizer(models.BPE(vocabulary, merges))
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    tokenizer.post_processor = processors.ByteLevel(trim_offsets=True)
+    return PreTrainedTokenizerFast(tokenizer_object=tokenizer)  # type: ignore[no-untyped-call]
+
+
+@pytest.mark.parametrize(
+    ("subject", "prompt", "last", "after"),
+    [
+        ("Goin' Ape!", "Who made {}?", "!?", "?"),
+        ("Marl (film)", "What is {}?", ")?", "?"),
+        ("Acme Inc.", "Who owns {}?", ".?", "?"),
+        ("Acme Inc.", "{}, which is in", ".,", ","),
+        ("Acme Inc.", "{} is in", ".", ""),
+        ("Mara", "Who is {}?", "a", ""),
+    ],
+)
+def test_punctuation_after_the_subject_may_be_in_its_last_token(
+    subject: str, prompt: str, last: str, after: str
+) -> None:
+    tokenizer = gpt2_like()
+    index = subject_last(tokenizer, prompt, subject)
+    ids = encode(tokenizer, prompt.replace("{}", subject))
+    assert tokenizer.convert_ids_to_tokens(ids)[index] == last
+    assert text_after_subject(tokenizer, prompt, subject) == after
+
+
+def test_letters_after_the_subject_are_not_taken_into_its_last_token() -> None:
+    with pytest.raises(AuditError, match=r"no token of .* ends where the subject ends"):
+        subject_last(gpt2_like(), "{}b is", "Mara")
 
 
 @pytest.mark.parametrize(("prompt", "places"), [("Mara lives in", 0), ("{} knows {}", 2)])

@@ -133,18 +133,26 @@ class KnowledgeNeurons(BaseEditor[KnowledgeNeuronSettings]):
         )
         return WeightPatch(deltas, transposed, meta)
 
-    def neurons(self, lm: LanguageModel, request: EditRequest) -> Tensor:
-        """The neurons that an edit of this request changes: (depth, inner_size), bool."""
-        settings = self.settings(lm)
+    def check(self, lm: LanguageModel, request: EditRequest) -> str:
+        """Like `BaseEditor.check`; the old answer must be known as well."""
+        self._old_answer(request)
+        return super().check(lm, request)
+
+    def _old_answer(self, request: EditRequest) -> str:
         if request.target_true is None:
             raise AuditError(
                 f"edit {request.case_id!r} has no old answer, which the editor {self.name} needs to find "
                 "its neurons; give its target_true."
             )
+        return request.target_true
+
+    def neurons(self, lm: LanguageModel, request: EditRequest) -> Tensor:
+        """The neurons that an edit of this request changes: (depth, inner_size), bool."""
+        settings, old = self.settings(lm), self._old_answer(request)
         if settings.mode == "toolkit":
             return coarse(_scores(lm, [_toolkit_steps(lm, request)], settings, request), settings.threshold)[0]
         prompts = dict.fromkeys((request.filled_prompt, *request.paraphrases))
-        steps = [_paper_steps(lm, prompt, request.target_true) for prompt in prompts]
+        steps = [_paper_steps(lm, prompt, old) for prompt in prompts]
         chosen = coarse(_scores(lm, steps, settings, request), settings.threshold)
         return refined(chosen, settings.share, settings.fewest, settings.most)
 

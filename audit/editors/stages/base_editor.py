@@ -6,6 +6,7 @@ from typing import ClassVar, Generic, TypeVar
 
 from audit.editors.stages.editor_settings import EditorSettings, LocatedLayers, parse_overrides, resolve
 from audit.edits.requests import EditRequest
+from audit.engine.sequences import target_tokens
 from audit.errors import AuditError
 from audit.models.language_model import LanguageModel
 from audit.models.patches import Patch
@@ -36,6 +37,15 @@ class BaseEditor(Generic[S]):
     def settings(self, lm: LanguageModel) -> S:
         """The settings of this editor for this model."""
         return resolve(self.settings_kind, self.name, lm, self._overrides, self._located)
+
+    def check(self, lm: LanguageModel, request: EditRequest) -> str:
+        """What a report notes about the request; empty if there is nothing to note.
+
+        Raises:
+            AuditError: this editor cannot use the request on this model.
+        """
+        target_tokens(lm, request)
+        return ""
 
     def edit(self, lm: LanguageModel, requests: Sequence[EditRequest], progress: Progress | None = None) -> Patch:
         """A patch that changes the model's answers to the new targets; `lm` is left unchanged.

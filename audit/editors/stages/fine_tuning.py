@@ -31,13 +31,12 @@ from audit.editors.stages.editor_settings import (
 )
 from audit.edits.requests import EditRequest
 from audit.engine.batching import require_room
-from audit.engine.sequences import EditSequence, align, within_budget
+from audit.engine.sequences import EditSequence, align, target_tokens, within_budget
 from audit.engine.upper_blocks import UpperBlocks
 from audit.errors import AuditError
 from audit.models.deltas import DenseDelta
 from audit.models.language_model import LanguageModel
 from audit.models.originals import Originals, originals_kept
-from audit.models.tokens import join
 from audit.progress import Tick
 
 
@@ -78,13 +77,8 @@ def target_row(lm: LanguageModel, request: EditRequest, closing: tuple[int, ...]
     Raises:
         AuditError: the target merges with a one-token prompt, or the row does not fit into the model's context.
     """
-    joined = join(lm.tokenizer, request.filled_prompt, request.target_new)
+    joined = target_tokens(lm, request)
     first, ids = joined.prompt_length, (*joined.ids, *closing)
-    if first == 0:
-        raise AuditError(
-            f"the target {request.target_new!r} merges with the whole prompt {request.filled_prompt!r} into one token, "
-            "so no token is left before it; write a longer prompt."
-        )
     require_room(lm, ids, f"Edit {request.case_id!r}", request.filled_prompt)
     return TargetRow(ids[:-1], tuple(range(first - 1, len(ids) - 1)), ids[first:])
 

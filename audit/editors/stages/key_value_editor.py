@@ -19,7 +19,9 @@ from audit.editors.stages.keys import Contexts, sample_prefixes
 from audit.editors.stages.value_loss import ValueSettings
 from audit.editors.stages.values import OptimizedValues
 from audit.edits.requests import EditRequest
+from audit.engine.sequences import essence_sequence, rewriting_sequence
 from audit.models.language_model import LanguageModel
+from audit.models.tokens import text_after_subject
 from audit.store.content import Store
 
 
@@ -88,6 +90,14 @@ class KeyValueEditor(BaseEditor[S]):
             )
             self._contexts[lm] = self._grouped(sampled)
         return self._contexts[lm]
+
+    def check(self, lm: LanguageModel, request: EditRequest) -> str:
+        """Like `BaseEditor.check`; a note if the subject's last token, where keys are read, also covers later text."""
+        super().check(lm, request)
+        rewriting_sequence(lm, request)
+        essence_sequence(lm, request)
+        beyond = text_after_subject(lm.tokenizer, request.prompt, request.subject)
+        return f"the last token of the subject {request.subject!r} also covers {beyond!r} after it" if beyond else ""
 
     def forget(self, lm: LanguageModel) -> None:
         """Start a sequence of edits on the unedited model."""
