@@ -9,6 +9,7 @@ close to the margin, so the share is also given without the abilities that the f
 
 import argparse
 import json
+import math
 import tempfile
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
@@ -77,8 +78,8 @@ def rows(model: str, editor: str, limit: int, patch: Path, early: bool) -> tuple
 
 
 def share(asked: Sequence[Asked]) -> float:
-    """The share of the items that were asked."""
-    return sum(one.asked for one in asked) / sum(one.items for one in asked)
+    """The share of the items that were asked; NaN for no abilities."""
+    return sum(one.asked for one in asked) / sum(one.items for one in asked) if asked else math.nan
 
 
 def measure(model: str, editor: str, limit: int, patch: Path) -> Cell:
