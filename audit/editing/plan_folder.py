@@ -29,10 +29,12 @@ from audit.measures.edit_success import EditProbe, EditReply, Replies
 from audit.models.fingerprints import content_fingerprint
 from audit.models.patches import DESCRIPTION_FILE, TENSORS_FILE, ModulePatch, Patch, load_patch
 from audit.store.content import Store, flush_to_disk
+from audit.store.files import ASIDE, clear_way, read_json, set_aside
 
 FORMAT = "model-edit-audit plan 1"
 PLAN_FILE, STEP_FILE, STEPS, LOCK = "plan.json", "step.json", "steps", ".lock"
 STORE_FOLDER = "plans"
+FILES = (".json", ".safetensors", ".tmp")  # what a plan in the store consists of, besides folders
 ABANDONED_AFTER = 30 * 24 * 3600.0  # seconds without use until a plan in the store is deleted
 LARGEST_KEPT = 2 << 30  # bytes of a finished patch that the store keeps
 
@@ -80,6 +82,7 @@ class PlanFolder:
         Raises:
             AuditError: a user's folder holds another plan, other files, or a damaged patch.
         """
+        self._clear()
         plan = self._read_plan()
         if plan is None or not plan.get("finished"):
             return None
@@ -101,6 +104,7 @@ class PlanFolder:
     def alone(self) -> Iterator[None]:
         """Lock the folder; waits until no other run uses it."""
         lock = FileLock(self.root / LOCK)
+        self._clear()
         with self._usable():
             self.root.mkdir(parents=True, exist_ok=True)
             lock.acquire()
@@ -186,6 +190,16 @@ class PlanFolder:
             self._write_plan({"finished": True, "versions": dict(versions), "models": described})
             shutil.rmtree(self.root / STEPS, ignore_errors=True)
 
+    def _clear(self) -> None:
+        """Move aside what is neither a file nor a folder where the store has one; links are not followed."""
+        if not self._in_store:
+            return
+        with self._usable():
+            clear_way(self.root.parent.parent, self.root / PLAN_FILE)
+            for path in list(self.root.rglob("*")):
+                if not path.name.endswith(ASIDE):
+                    set_aside(path, wanted="file" if path.suffix in FILES or path.name == LOCK else "folder")
+
     def _finished_model(self, model: Mapping[str, Any]) -> KeptStep:
         patch = load_patch(self.root / model["folder"], base=self._identity.get("weights"))
         if patch.fingerprint != model["patch"]:
@@ -196,7 +210,7 @@ class PlanFolder:
         """A step; None if it is missing, damaged, or belongs to another model."""
         folder = self._step(number)
         try:
-            content = json.loads((folder / STEP_FILE).read_text(encoding="utf-8"))
+            content = read_json(folder / STEP_FILE)
             if content.pop("sha256") != content_fingerprint(content) or content["step"] != number:
                 return None
             replies = _replies(content["immediate"])
@@ -210,7 +224,7 @@ class PlanFolder:
     def _read_plan(self) -> dict[str, Any] | None:
         """plan.json of this plan; None if it is missing, or unusable in the store."""
         try:
-            plan = json.loads((self.root / PLAN_FILE).read_text(encoding="utf-8"))
+            plan = read_json(self.root / PLAN_FILE)
             theirs: dict[str, Any] = plan["identity"]
             differing = [key for key in {**self._identity, **theirs} if theirs.get(key) != self._identity.get(key)]
         except (FileNotFoundError, NotADirectoryError):
@@ -273,7 +287,7 @@ def _text(content: Mapping[str, Any]) -> str:
 def _flush(folder: Path) -> None:
     """Wait until everything in `folder` is on disk."""
     for path in (*folder.rglob("*"), folder):
-        if path.name != LOCK:
+        if path.name != LOCK and not path.name.endswith(ASIDE):
             flush_to_disk(path)
 
 

@@ -7,7 +7,6 @@ rank-stabilised adapters (Kalajdzievski 2023, arXiv 2312.03732). Weights that pe
 untied head, replace those of the base model.
 """
 
-import json
 import math
 from collections.abc import Collection, Mapping
 from pathlib import Path
@@ -21,6 +20,7 @@ from audit.models.deltas import Delta, LowRankDelta, Replacement
 from audit.models.language_model import LanguageModel
 from audit.models.patches import WeightPatch
 from audit.models.stored_weights import FLOATS, PICKLES, ModelTensors, copied, opened, refuse_pickles, same_bits
+from audit.store.files import read_json
 
 CONFIG_FILE, WEIGHTS_FILE = "adapter_config.json", "adapter_model.safetensors"
 _BASE = "base_model.model."  # prefix that peft adds to the names of the model
@@ -85,7 +85,7 @@ def adapter_patch(lm: LanguageModel, folder: Path, name: str) -> WeightPatch:
 
 def _read_config(file: Path, name: str) -> dict[str, Any]:
     try:
-        config = json.loads(file.read_text(encoding="utf-8"))
+        config = read_json(file)
         return {**config, "r": int(config["r"]), "lora_alpha": float(config["lora_alpha"])} if _lora(config) else config
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise AuditError(f"the {CONFIG_FILE} of {name!r} cannot be read ({error}); save the adapter again.") from error

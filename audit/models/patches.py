@@ -32,6 +32,7 @@ from audit.models.originals import Originals as Originals
 from audit.models.originals import originals_kept as originals_kept
 from audit.models.originals import parameter_at as parameter_at
 from audit.store.content import hash_tensors
+from audit.store.files import read_json, require_file
 
 FORMAT = "model-edit-audit patch 1"
 DESCRIPTION_FILE = "patch.json"
@@ -232,7 +233,7 @@ def load_patch(path: Path, base: str | None = None) -> Patch:
         AuditError: the folder has no patch, a damaged one, or one for another model.
     """
     try:
-        description = json.loads((path / DESCRIPTION_FILE).read_text(encoding="utf-8"))
+        description = read_json(path / DESCRIPTION_FILE)
         if description["format"] != FORMAT:
             raise AuditError(
                 f"the patch in {path} has the format {description['format']!r}, not {FORMAT!r}; save it again."
@@ -242,8 +243,9 @@ def load_patch(path: Path, base: str | None = None) -> Patch:
     except (FileNotFoundError, NotADirectoryError) as error:
         missing = error.filename or TENSORS_FILE
         raise AuditError(f"{path} does not contain a complete patch ({missing} is missing); save it again.") from None
-    except (SafetensorError, ValueError, KeyError, TypeError, AttributeError) as error:
-        raise AuditError(f"the patch in {path} cannot be read ({error}); save it again.") from error
+    except (SafetensorError, OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise AuditError(f"the patch in {path} cannot be read ({reason}); save it again.") from error
     if damaged:
         raise AuditError(f"the patch in {path} was changed after it was saved: its fingerprint differs; save it again.")
     return patch
@@ -251,6 +253,7 @@ def load_patch(path: Path, base: str | None = None) -> Patch:
 
 def _read_weights(path: Path, description: dict[str, Any], base: str | None) -> WeightPatch:
     _check_base(path, description, base)
+    require_file(path / TENSORS_FILE)
     tensors = load_file(path / TENSORS_FILE)
     deltas: dict[str, Delta] = {}
     for name, parts in description["deltas"].items():
@@ -260,6 +263,7 @@ def _read_weights(path: Path, description: dict[str, Any], base: str | None) -> 
 
 def _read_modules(path: Path, description: dict[str, Any], base: str | None) -> ModulePatch:
     _check_base(path, description, base)
+    require_file(path / TENSORS_FILE)
     tensors = load_file(path / TENSORS_FILE)
     attachments = []
     for i, one in enumerate(description["attachments"]):

@@ -6,7 +6,6 @@
 All headers (names, shapes, dtypes) are checked before the first value is read.
 """
 
-import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -22,6 +21,7 @@ from torch import Tensor, nn
 from audit.errors import AuditError
 from audit.models.deltas import DenseDelta, Replacement
 from audit.models.language_model import LanguageModel
+from audit.store.files import read_json
 
 WEIGHTS_FILE, INDEX_FILE = "model.safetensors", "model.safetensors.index.json"
 PICKLES = ("*.bin", "*.pt", "*.pth", "*.ckpt", "*.pkl")
@@ -286,7 +286,7 @@ def _conversions(model: Any) -> tuple[list[Any], list[Any]]:
 
 def _weight_map(index: Path) -> Mapping[str, str]:
     try:
-        content = json.loads(index.read_text(encoding="utf-8"))
+        content = read_json(index)
         return {str(tensor): str(file) for tensor, file in content["weight_map"].items()}
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise AuditError(f"{index} cannot be read ({error}); copy the whole checkpoint again.") from error

@@ -18,6 +18,7 @@ from audit.reports.markdown import markdown
 from audit.reports.rows import RunReport
 from audit.settings.values import file_name, short_name
 from audit.store.content import flush_to_disk
+from audit.store.files import read_bytes
 
 
 def run_name(report: RunReport) -> str:
@@ -77,7 +78,7 @@ def read_report(folder: Path, *, with_items: bool = False) -> RunReport:
 
 def _text(file: Path) -> str:
     try:
-        return file.read_text(encoding="utf-8")
+        return read_bytes(file).decode("utf-8")
     except (OSError, UnicodeDecodeError):
         raise AuditError(f"{file} cannot be read: give the folder of a run, such as reports/<run>.") from None
 

@@ -24,6 +24,7 @@ from audit.reports.rows import (
     RunReport,
     SkippedEdit,
 )
+from audit.store.files import parse_json
 from audit.verdicts import Outcome, StoppingRule, Verdict
 
 SCHEMA_VERSION = 2
@@ -64,9 +65,10 @@ def report_from_json(text: str, *, origin: str, folder: str | None = None) -> Ru
         AuditError: the text is not a report, or one of an unknown version.
     """
     try:
-        document = json.loads(text)
-    except json.JSONDecodeError as error:
-        raise AuditError(f"{origin} is not JSON (line {error.lineno}); run the audit again.") from None
+        document = parse_json(text)
+    except ValueError as error:
+        reason = f"line {error.lineno}" if isinstance(error, json.JSONDecodeError) else error
+        raise AuditError(f"{origin} is not JSON ({reason}); run the audit again.") from None
     version = document.get("schema_version") if isinstance(document, dict) else None
     if version not in (1, SCHEMA_VERSION):
         raise AuditError(
@@ -108,8 +110,8 @@ def items_from_jsonl(text: str, *, origin: str = "items.jsonl") -> tuple[ItemRec
     for number, line in enumerate(text.split("\n"), start=1):  # answers may hold other line breaks
         try:
             if line:
-                items.append(_item(json.loads(line)))
-        except (json.JSONDecodeError, KeyError, TypeError) as error:
+                items.append(_item(parse_json(line)))
+        except (ValueError, KeyError, TypeError) as error:
             raise AuditError(
                 f"{origin}, line {number} is not an item of a report ({error}); the file is damaged, so run the audit "
                 "again."

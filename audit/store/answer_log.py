@@ -12,12 +12,14 @@ import hashlib
 import json
 import os
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 from filelock import FileLock
 
 from audit.store.content import Store, flush_to_disk, usable
+from audit.store.files import clear_way, parse_json
 
 LOG_FOLDER = "answers"
 CHECKSUM = 12  # hexadecimal digits at the start of a line
@@ -29,8 +31,9 @@ class AnswerLog:
     The first `add` creates the file. `known` also reads what other runs have added since its last call.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, root: Path | None = None) -> None:
         self.path = path
+        self._root = root or path.parent  # no link leads out of it
         self._known: dict[str, Any] = {}
         self._read = 0  # bytes of the file read so far, up to the end of a line
 
@@ -38,11 +41,12 @@ class AnswerLog:
     def of(cls, store: Store, state: str) -> "AnswerLog":
         """The log of the model state with this fingerprint in a store."""
         name = hashlib.sha256(state.encode()).hexdigest()
-        return cls(store.root / LOG_FOLDER / name[:2] / f"{name}.jsonl")
+        return cls(store.root / LOG_FOLDER / name[:2] / f"{name}.jsonl", store.root)
 
     def known(self) -> Mapping[str, Any]:
         """All complete answers in the file, by fingerprint; a later answer replaces an earlier one."""
         with usable(self.path.parent):
+            clear_way(self._root, self.path)
             if not self.path.exists():
                 return self._known
             with self.path.open("rb") as file:
@@ -52,8 +56,9 @@ class AnswerLog:
         for line in whole.split(b"\n"):
             checksum, body = line[:CHECKSUM], line[CHECKSUM:]
             if checksum == _checksum(body):
-                fingerprint, answer = json.loads(body)
-                self._known[fingerprint] = answer
+                with suppress(ValueError, TypeError):  # not written by this package
+                    fingerprint, answer = parse_json(body)
+                    self._known[fingerprint] = answer
         self._read += len(whole) + len(newline)
         return self._known
 
@@ -69,6 +74,8 @@ class AnswerLog:
         bodies = [json.dumps([fingerprint, answer]).encode() for fingerprint, answer in answers.items()]
         lines = b"".join(_checksum(body) + body + b"\n" for body in bodies)
         with usable(self.path.parent):
+            for path in (self.path, self.path.with_suffix(".lock")):
+                clear_way(self._root, path)
             self.path.parent.mkdir(parents=True, exist_ok=True)
             with FileLock(self.path.with_suffix(".lock")), self.path.open("ab+") as file:
                 if _ends_within_a_line(file):

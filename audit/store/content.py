@@ -13,12 +13,13 @@ import json
 import os
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
 from audit.errors import AuditError
+from audit.store.files import clear_way, parse_json, read_bytes
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -56,12 +57,14 @@ class Store:
         """The value of `key`, or None if it is missing. A corrupt file is deleted and counts as missing."""
         path = self._path(key, ".json")
         with self._usable():
+            clear_way(self.root, path)
             try:
-                header, _, body = path.read_bytes().partition(b"\n")
+                header, _, body = read_bytes(path).partition(b"\n")
             except (FileNotFoundError, NotADirectoryError):
                 return None
         if header == _header(key, body):
-            return json.loads(body)
+            with suppress(ValueError):
+                return parse_json(body)
         path.unlink(missing_ok=True)
         return None
 
@@ -93,6 +96,8 @@ class Store:
         from safetensors import SafetensorError, safe_open
 
         path = self._path(key, ".safetensors")
+        with self._usable():
+            clear_way(self.root, path)
         if not path.exists():
             return None
         try:
@@ -131,6 +136,7 @@ class Store:
         from filelock import FileLock
 
         with self._usable():
+            clear_way(self.root, path)
             path.parent.mkdir(parents=True, exist_ok=True)
             lock = FileLock(path)
             lock.acquire()
@@ -143,6 +149,7 @@ class Store:
     def _replacing(self, path: Path) -> Iterator[Path]:
         """A temporary path, which is moved to `path` in one step once its content is on the disk."""
         with self._usable():
+            clear_way(self.root, path)
             path.parent.mkdir(parents=True, exist_ok=True)
             _remove_abandoned(path.parent)
             aside = path.with_name(f"{path.name}.{uuid4().hex}.tmp")

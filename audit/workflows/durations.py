@@ -7,7 +7,6 @@
 No weights are read; the headers of the files give the size of the model.
 """
 
-import json
 import math
 import shutil
 import time
@@ -24,6 +23,7 @@ import audit.pocket
 from audit.abilities.contract import Ability, Item
 from audit.errors import AuditError
 from audit.settings.options import DTYPES
+from audit.store.files import read_json
 
 SAMPLED = 100  # items whose lengths represent all
 LETTERS_A_TOKEN = 4.0  # of English text, for models without a fast tokenizer
@@ -117,7 +117,7 @@ class ModelFiles:
     def config(self) -> dict[str, Any]:
         """The configuration of the text part. Raises `AuditError` where it cannot be read."""
         try:
-            config: dict[str, Any] = json.loads((self.folder / "config.json").read_text(encoding="utf-8"))
+            config: dict[str, Any] = read_json(self.folder / "config.json")
             return {**config, **config.get("text_config", {})}
         except (OSError, ValueError, TypeError) as error:
             raise AuditError(f"{self.folder / 'config.json'} cannot be read ({error}); copy the model again.") from None

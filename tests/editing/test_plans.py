@@ -30,8 +30,10 @@ from audit.models.language_model import LanguageModel
 from audit.models.patches import ModulePatch, Patch, PatchSequence, WeightPatch, load_patch
 from audit.reports.run_sentences import reuse_sentences
 from audit.store.content import Store
+from audit.store.files import SetAsideWarning
 from tests.fake_editors import Diary, Nudge, Sticker
 from tests.small_audit import NAMES, SmallWorld, build
+from tests.store.test_files import IRREGULAR, replaced
 
 ROOT = Path(__file__).resolve().parents[2]
 REQUESTS = tuple(
@@ -289,6 +291,48 @@ def test_a_damaged_patch_in_the_store_is_made_again(
     assert said(apply(tiny_gpt2, editor, PLANS["one by one"], folder)) == said(made)
     assert editor.edits == len(REQUESTS)
     assert folder.finished() is not None
+
+
+@pytest.mark.parametrize("kind", IRREGULAR)
+@pytest.mark.parametrize("name", ["plan.json", "patch.json", "deltas.safetensors"])
+def test_what_is_no_file_in_a_plan_of_the_store_is_moved_aside(
+    name: str, kind: str, tiny_gpt2: LanguageModel, tmp_path: Path
+) -> None:
+    folder = the_folder(tiny_gpt2, tmp_path / "store" / "plans" / "one")
+    made = apply(tiny_gpt2, Nudge(), PLANS["one by one"], folder)
+    replaced(sorted(folder.root.rglob(name))[0], kind)
+    with pytest.warns(SetAsideWarning, match=rf"{name} is .*, not a file"):
+        assert folder.finished() is None
+    assert said(apply(tiny_gpt2, Nudge(), PLANS["one by one"], folder)) == said(made)
+    assert folder.finished() is not None
+
+
+@pytest.mark.parametrize("kind", [kind for kind in IRREGULAR if kind != "link to a file"])
+@pytest.mark.parametrize("name", ["step.json", "patch.json", "deltas.safetensors"])
+def test_what_is_no_file_in_a_step_of_the_store_is_moved_aside(
+    name: str, kind: str, tiny_gpt2: LanguageModel, tmp_path: Path
+) -> None:
+    plan, folder = PLANS["one by one"], the_folder(tiny_gpt2, tmp_path / "store" / "plans" / "one")
+    with pytest.raises(StoppedError):
+        apply(tiny_gpt2, interrupted_at(Nudge(), 4), plan, folder)
+    replaced(folder.root / "steps" / "00001" / name, kind)
+    with pytest.warns(SetAsideWarning):
+        resumed = apply(tiny_gpt2, Nudge(), plan, folder)
+    assert resumed[0].resumed == 1
+    assert said(resumed) == said(apply(tiny_gpt2, Nudge(), plan))
+
+
+@pytest.mark.parametrize("kind", [kind for kind in IRREGULAR if kind != "link to a file"])
+@pytest.mark.parametrize("name", ["plan.json", "patch.json", "deltas.safetensors"])
+def test_what_is_no_file_in_a_folder_of_the_user_is_one_sentence(
+    name: str, kind: str, tiny_gpt2: LanguageModel, tmp_path: Path
+) -> None:
+    folder = the_folder(tiny_gpt2, tmp_path / "a" / "b" / "patch", in_store=False)
+    apply(tiny_gpt2, Nudge(), PLANS["one by one"], folder)
+    replaced(sorted(folder.root.rglob(name))[0], kind)
+    with pytest.raises(AuditError, match=r"cannot be (used|read)|complete patch") as caught:
+        folder.finished()
+    assert "\n" not in str(caught.value)
 
 
 def test_a_large_patch_is_not_kept_in_the_store(

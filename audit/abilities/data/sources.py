@@ -1,7 +1,6 @@
 """The sources of `--data`, and the items of a run: the same seeded subset for the base and the edited model."""
 
 import hashlib
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,6 +11,7 @@ from audit.abilities.data import Origin, Source
 from audit.abilities.data.columns import with_label_names
 from audit.errors import AuditError
 from audit.store.content import Store
+from audit.store.files import parse_json
 
 KINDS = ("jsonl", "parquet")
 
@@ -140,11 +140,10 @@ def _json_rows(path: Path) -> list[Row]:
 
 def _row(path: Path, number: int, line: str) -> Row:
     try:
-        row = json.loads(line)
-    except json.JSONDecodeError as cause:
-        raise AuditError(
-            f"{path}, line {number} is not JSON ({cause.msg}); write one JSON object on each line"
-        ) from cause
+        row = parse_json(line)
+    except ValueError as cause:
+        reason = getattr(cause, "msg", None) or cause
+        raise AuditError(f"{path}, line {number} is not JSON ({reason}); write one JSON object on each line") from cause
     if not isinstance(row, dict):
         raise AuditError(
             f"{path}, line {number} is a {type(row).__name__}, not an object; write one JSON object on each line"

@@ -24,6 +24,7 @@ from torch import Tensor, nn
 from audit.errors import AuditError
 from audit.models.deltas import LowRankDelta
 from audit.store.content import hash_tensors
+from audit.store.files import read_json
 
 FORMAT = "model-edit-audit mend 1"
 TENSORS_FILE = "mend.safetensors"
@@ -216,9 +217,8 @@ class TrainedNetwork:
             FileNotFoundError: the folder has no editing network.
             AuditError: the files cannot be read, or were changed after they were saved.
         """
-        text = (folder / CARD_FILE).read_text(encoding="utf-8")
         try:
-            card = json.loads(text)
+            card = read_json(folder / CARD_FILE)
             if card["format"] != FORMAT:
                 raise ValueError(f"its format is {card['format']!r}, not {FORMAT!r}")
             tensors = load_file(folder / TENSORS_FILE)
@@ -226,7 +226,9 @@ class TrainedNetwork:
                 raise ValueError("the tensors are not those of the card")
             network = MendNetwork({path: tuple(size) for path, size in card["maps"].items()}, card["rank"])
             network.load_state_dict(tensors)  # into float32
-        except (SafetensorError, ValueError, KeyError, TypeError, AttributeError, RuntimeError) as error:
+        except FileNotFoundError:
+            raise
+        except (SafetensorError, OSError, ValueError, KeyError, TypeError, AttributeError, RuntimeError) as error:
             reason = (str(error).splitlines() or [type(error).__name__])[0].rstrip(".")
             raise AuditError(
                 f"the editing network in {folder} cannot be read ({reason}); train it again with "
@@ -238,6 +240,6 @@ class TrainedNetwork:
 def network_fingerprint(folder: Path) -> str:
     """The sha256 of the tensors from the card in `folder`; "" if there is no readable card."""
     try:
-        return str(json.loads((folder / CARD_FILE).read_text(encoding="utf-8"))["tensors"])
+        return str(read_json(folder / CARD_FILE)["tensors"])
     except (OSError, ValueError, KeyError, TypeError):
         return ""

@@ -41,6 +41,7 @@ from audit.edits.sources import requests_fingerprint
 from audit.errors import AuditError
 from audit.models.fingerprints import content_fingerprint, weights_fingerprint
 from audit.models.language_model import LanguageModel
+from audit.store.files import read_json
 
 STATE_FILE = "state.json"
 MOST_GROUPS = 8
@@ -198,17 +199,25 @@ class MendTrainer:
             AuditError: there is none, or it was made with another model, data, settings or seed.
         """
         try:
-            counters = json.loads((folder / STATE_FILE).read_text(encoding="utf-8"))
+            counters = read_json(folder / STATE_FILE)
+            origin, self.step, self.seconds = (
+                dict(counters["origin"]),
+                int(counters["step"]),
+                float(counters["seconds"]),
+            )
+            self.history = [Validation(**validation) for validation in counters["history"]]
         except FileNotFoundError:
             raise AuditError(f"{folder} has no training to resume; leave --resume out.") from None
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            raise AuditError(
+                f"the {STATE_FILE} in {folder} cannot be read ({error}); train in another folder."
+            ) from None
         for key, value in self._origin().items():
-            if counters["origin"].get(key) != value:
+            if origin.get(key) != value:
                 raise AuditError(
-                    f"the training in {folder} was started with {key} {counters['origin'].get(key)!r}, not {value!r}; "
+                    f"the training in {folder} was started with {key} {origin.get(key)!r}, not {value!r}; "
                     "resume it with the same options, or train in another folder."
                 )
-        self.step, self.seconds = counters["step"], counters["seconds"]
-        self.history = [Validation(**validation) for validation in counters["history"]]
         tensors = load_file(folder / f"step-{self.step}.safetensors")
 
         def part(prefix: str) -> dict[str, Tensor]:

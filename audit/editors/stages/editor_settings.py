@@ -10,7 +10,6 @@ The sources of a value, in order of precedence:
 5. the model's depth, for layers; the default of the settings class, for everything else.
 """
 
-import json
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
@@ -24,6 +23,7 @@ from audit.errors import AuditError
 from audit.models.fingerprints import weights_fingerprint
 from audit.models.language_model import LanguageModel
 from audit.store.content import Store
+from audit.store.files import read_json
 
 MEASURED_FILE = "edit_hyperparameters.json"
 _LAYER_FIELDS = ("layers", "layer")
@@ -262,7 +262,7 @@ def _measured(kind: type[EditorSettings], editor: str, lm: LanguageModel) -> dic
     if path is None or not path.is_file():
         return {}
     try:
-        by_editor = json.loads(path.read_text(encoding="utf-8"))
+        by_editor = read_json(path)
         if editor in by_editor:
             values = by_editor[editor]
         else:

@@ -16,6 +16,7 @@ from audit.reports.markdown import table_lines
 from audit.reports.rows import RunReport, usual_place
 from audit.reports.verdict_sentences import MARKS, coverage
 from audit.settings.values import file_name, short_name
+from audit.store.files import parse_json, read_bytes
 
 CELLS_FOLDER = "cells"
 FORMAT = "model-edit-audit grid cell 1"
@@ -163,7 +164,7 @@ def read_cell(file: Path) -> CellResult:
         AuditError: the file cannot be read as a cell.
     """
     try:
-        text = file.read_text(encoding="utf-8")
+        text = read_bytes(file).decode("utf-8")
     except (OSError, ValueError) as error:
         raise AuditError(f"{file} is not a cell of a grid ({error}); delete it, and the cell runs again.") from None
     return cell_from_json(text, origin=str(file))
@@ -176,7 +177,7 @@ def cell_from_json(text: str, origin: str) -> CellResult:
         AuditError: the text is not a cell.
     """
     try:
-        document: dict[str, Any] = json.loads(text)
+        document: dict[str, Any] = parse_json(text)
         if document["format"] != FORMAT:
             raise AuditError(f"{origin} is a cell of format {document['format']!r}, not {FORMAT!r}; delete it.")
         return CellResult(

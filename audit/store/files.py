@@ -1,0 +1,99 @@
+"""Files that somebody else may have put there: only regular files are opened, and JSON of any depth is an error.
+
+config = read_json(folder / "config.json")     OSError or ValueError, and nothing else
+clear_way(store.root, path)                     moves aside what is no regular file at the path of an entry
+"""
+
+import json
+import os
+import stat
+import warnings
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
+
+_KINDS = (
+    (stat.S_ISLNK, "a symbolic link"),
+    (stat.S_ISDIR, "a folder"),
+    (stat.S_ISFIFO, "a named pipe"),
+    (stat.S_ISSOCK, "a socket"),
+    (stat.S_ISCHR, "a device"),
+    (stat.S_ISBLK, "a device"),
+)
+
+
+ASIDE = ".aside"  # the end of the names of what was moved aside
+
+
+class SetAsideWarning(UserWarning):
+    """Something that is no regular file stood where the store keeps one."""
+
+
+def read_bytes(path: Path) -> bytes:
+    """The content of a regular file; a link to one is followed.
+
+    Raises:
+        OSError: there is no such file, or it is a folder, a pipe, a device or a socket, from which reading may not end.
+    """
+    require_file(path)
+    with open(os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0)), "rb") as file:
+        return file.read()
+
+
+def require_file(path: Path) -> None:
+    """Raise `OSError` if there is no regular file, nor a link to one, at `path`."""
+    kind = kind_of(os.stat(path).st_mode)
+    if kind:
+        raise OSError(0, f"{path.name} is {kind}, not a file", str(path))
+
+
+def read_json(path: Path) -> Any:
+    """The JSON value in a regular file of UTF-8 text.
+
+    Raises:
+        OSError: as in `read_bytes`.
+        ValueError: it is not UTF-8, not JSON, or nested too deeply to be read.
+    """
+    return parse_json(read_bytes(path).decode("utf-8"))
+
+
+def parse_json(text: str | bytes) -> Any:
+    """The value of a JSON text. Raises `ValueError` if it is not JSON, or nested too deeply to be read."""
+    try:
+        return json.loads(text)
+    except RecursionError:
+        raise ValueError("its JSON is nested too deeply") from None
+
+
+def kind_of(mode: int) -> str:
+    """What a file is that is not regular, such as "a folder"; empty for a regular one."""
+    return next((name for is_kind, name in _KINDS if is_kind(mode)), "")
+
+
+def clear_way(root: Path, path: Path) -> None:
+    """Move aside what stands in the way of the file `path` of a store in the folder `root`, and say so in a warning.
+
+    That is anything at `path` that is not a regular file, and links, pipes and devices between `root` and `path`. Links
+    are not followed: they could lead out of the store.
+    """
+    for ancestor in reversed(path.parents):
+        if root in ancestor.parents:
+            set_aside(ancestor, wanted="folder")
+    set_aside(path, wanted="file")
+
+
+def set_aside(path: Path, *, wanted: str) -> None:
+    """Rename what is at `path` if it is neither a regular file nor of the `wanted` kind, "file" or "folder"."""
+    try:
+        mode = os.lstat(path).st_mode
+    except (FileNotFoundError, NotADirectoryError):
+        return
+    if stat.S_ISREG(mode) or (wanted == "folder" and stat.S_ISDIR(mode)):
+        return
+    other = path.with_name(f"{path.name}.{uuid4().hex[:8]}{ASIDE}")
+    os.rename(path, other)
+    warnings.warn(
+        f"{path} is {kind_of(mode)}, not a {wanted}; it was renamed to {other.name} and is made anew.",
+        SetAsideWarning,
+        stacklevel=3,
+    )
