@@ -5,9 +5,12 @@
     report = Audit(model="pocket-gpt2", editor="memit").run()
     print(summary(report))
 
-Nothing heavy is imported until a name is used.
+Nothing heavy is imported until a name is used. OpenMP reads its settings when torch is imported, which is after this
+module: on a shared machine threads that spin while they wait would take the cores that other processes need, so they
+sleep instead, in this process and in those that it starts, unless the environment says how to wait.
 """
 
+import os
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -18,6 +21,12 @@ if TYPE_CHECKING:
     from audit.reports.rows import RunReport
     from audit.reports.terminal import summary
     from audit.settings.options import AuditSettings
+
+# libgomp and others read the first, and libiomp and libomp also the second (milliseconds); the rest are other settings
+# of the same behavior.
+_PASSIVE_WAITING = {"OMP_WAIT_POLICY": "PASSIVE", "KMP_BLOCKTIME": "0"}
+if os.environ.keys().isdisjoint((*_PASSIVE_WAITING, "GOMP_SPINCOUNT", "KMP_LIBRARY")):
+    os.environ.update(_PASSIVE_WAITING)
 
 __all__ = [
     "Audit",
