@@ -35,7 +35,7 @@ from audit.editing.steps import EditedModel
 from audit.edits.requests import EditRequest
 from audit.engine.known_model import ENGINE_VERSION, KnownModel
 from audit.engine.reuse_counts import ReuseCounts
-from audit.errors import AbilityError, CollapseError
+from audit.errors import AbilityError, CollapseError, NoChangeError
 from audit.measures.edit_success import EditScores
 from audit.measures.flips import Mentions
 from audit.measures.integrity import Integrity
@@ -45,8 +45,8 @@ from audit.models.language_model import LanguageModel
 from audit.progress import Once, Stages, Watcher
 from audit.reports.ability_rows import records, row_of
 from audit.reports.markdown import markdown
-from audit.reports.rows import AbilityRow, RunHeader, RunReport, SkippedEdit, usual_place
-from audit.reports.run_rows import edit_score_rows, integrity_rows, restored_row, run_header
+from audit.reports.rows import AbilityRow, IntegrityRow, RunHeader, RunReport, SkippedEdit, usual_place
+from audit.reports.run_rows import edit_score_rows, integrity_rows, restored_row, run_header, unchanged_rows
 from audit.settings.declaration import Effect
 from audit.settings.options import DEFAULT_MARGIN, AuditSettings
 from audit.store import versions
@@ -113,6 +113,11 @@ class Audit:
         return Audit(settings, source=source or self.source, edit_run=edit_run)
 
     @property
+    def control(self) -> bool:
+        """Whether the editor is a control, which makes no edit."""
+        return self.edit_run.summary().control
+
+    @property
     def changes(self) -> Changes:
         """What is done to the model: the edits of a plan, or a checkpoint that was edited elsewhere."""
         return self.edit_run.changes()
@@ -168,7 +173,8 @@ class Audit:
     @property
     def measured(self) -> bool:
         """Whether there is anything to report."""
-        measured = self.edit_run.scores.done or self.edit_run.integrity.done or self._locality.done
+        run = self.edit_run
+        measured = run.scores.done or run.integrity.done or run.unchanged.done or self._locality.done
         return measured or bool(self._rows or self.unasked or self._collapse.or_default(None))
 
     def verdict(self, ability: str, max_drop: float | str | Margin = DEFAULT_MARGIN) -> AbilityRow:
@@ -176,11 +182,17 @@ class Audit:
 
         Raises:
             AbilityError: the items of this ability cannot be loaded or asked; the run cannot pass, others go on.
+            NoChangeError: the edited model equals the base model, which the settings do not allow; the run fails.
             CollapseError: the edited model has collapsed; no ability is asked, and the run fails.
             AuditError: the margin is below the noise floor that `audit calibrate` measured; nothing is asked.
         """
         margin, noise = self._checked_margin(ability, max_drop)
         if ability not in self._rows or self._rows[ability][0] != margin:
+            for check in self._unchanged_rows():
+                if check.sound is False:
+                    raise NoChangeError(
+                        f"{check.sentence} No ability was asked. Use --allow-unchanged to ask them anyway."
+                    )
             if self.collapse is not None:
                 raise CollapseError(f"{self.collapse} No ability was asked. Use --no-triage to ask them anyway.")
             row = self._judge(ability, margin)
@@ -219,7 +231,7 @@ class Audit:
             self._checked_margin(ability, max_drop)
         for ability in abilities or ABILITIES:
             if ability not in self._rows:  # a row under an earlier margin is kept
-                with suppress(AbilityError, CollapseError):  # the report contains them
+                with suppress(AbilityError, CollapseError, NoChangeError):  # the report contains them
                     self.verdict(ability, max_drop)
         self.edit_run.integrity()
         if self.requests:
@@ -239,7 +251,11 @@ class Audit:
             header=self.header,
             abilities=tuple(sorted(rows, key=lambda row: usual_place(row.ability))),
             edit_scores=edit_score_rows(run.scores()) if run.scores.done else (),
-            integrity=(*(integrity_rows(run.integrity()) if run.integrity.done else ()), restored_row(run.restored())),
+            integrity=(
+                *(integrity_rows(run.integrity()) if run.integrity.done else ()),
+                *(self._unchanged_rows() if run.edited.done else ()),
+                restored_row(run.restored()),
+            ),
             skipped=tuple(SkippedEdit(s.file, s.line, s.field, s.reason, s.row) for s in self.changes.drawn.skipped),
             seconds=self.stages.seconds,
             settings=self.settings.plain(),
@@ -283,6 +299,12 @@ class Audit:
         if reuse is not None:
             reuse.forget()
         return AbilityRun(ability, items, self.known, patches, self.stages, self.crew, reuse, self.edit_run.logs)
+
+    def _unchanged_rows(self) -> tuple[IntegrityRow, ...]:
+        """The check that the edited models differ from the base model; `identity` need not."""
+        wanted, run = self.settings, self.edit_run
+        allowed = wanted.allow_unchanged or (wanted.edited is None and wanted.editor == "identity")
+        return unchanged_rows(run.unchanged(), len(run.edited()), allowed=allowed)
 
     def _triage(self) -> str | None:
         if not self.settings.triage:

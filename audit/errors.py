@@ -16,5 +16,9 @@ class CollapseError(AuditError):
     """The edited model no longer works as a language model. The run fails without running any ability."""
 
 
+class NoChangeError(AuditError):
+    """The edited model equals the base model. The run fails without running any ability."""
+
+
 class CrewError(AuditError):
     """An error that another process of the crew reports; this process exits without output."""

@@ -152,6 +152,7 @@ class PlannedEdits:
             parts.plan.count,
             parts.drawn.origin,
             restraint=wanted.restraint,
+            control=getattr(parts.editor, "control", False),
             patch_from=None if wanted.patch is None or self._kept(known) is None else str(wanted.patch),
             rows=parts.drawn.rows,
             usable_rows=len(parts.drawn.cases),

@@ -22,6 +22,7 @@ from audit.measures.edit_success import EditProbe, EditReply, EditScores, ask_ed
 from audit.measures.integrity import Integrity, IntegrityLimits, fixed_texts, measure_integrity, perplexity, worst_of
 from audit.models.fingerprints import content_fingerprint, weights_fingerprint
 from audit.models.loading import load_language_model
+from audit.models.patch_changes import equals_base
 from audit.models.patches import Patch, originals_kept
 from audit.progress import Once, Progress, Stages
 from audit.settings.options import AuditSettings
@@ -61,6 +62,7 @@ class EditRun:
         self.reuse = Once(self._reuse)
         self.soundness = Once(lambda: Soundness(self.known(), self.texts(), logs, crew, stages))
         self.texts = Once(lambda: fixed_texts(settings.model))
+        self.unchanged = Once(lambda: sum(map(self.soundness().equals_base, self.patches)))
         self.integrity = Once(lambda: self.soundness().worst(self.patches))
         self.scores = Once(self._score)
 
@@ -146,6 +148,12 @@ class Soundness:
     def worst(self, patches: Sequence[Patch]) -> Integrity:
         """The integrity of the worst of several models."""
         return worst_of([self.of(patch) for patch in patches])
+
+    def equals_base(self, patch: Patch) -> bool:
+        """Whether the model with this patch is the base model, bit for bit."""
+        log, measure = self._logs.of(self._known, patch), partial(equals_base, self._known.lm, patch)
+        found: bool = self._crew.run_in_first(lambda: _kept(log, ["equals the base model"], measure))
+        return found
 
     @cached_property
     def _base(self) -> float:

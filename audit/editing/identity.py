@@ -33,6 +33,7 @@ class EditSummary:
     rows: int = 0
     usable_rows: int = 0
     missing: int = 0
+    control: bool = False  # whether `method` is a control, which makes no edit
 
 
 def plan_identity(

@@ -34,6 +34,7 @@ EDITORS: dict[str, str] = {
     "identity": "audit.editors.methods.controls:Identity",
     "vandal": "audit.editors.methods.controls:Vandal",
 }
+CONTROLS = ("identity", "vandal")  # they make no edit: the first must pass, the second must fail
 
 
 def load_editor(

@@ -17,6 +17,8 @@ class Editor(Protocol):
     Attributes:
         name: the editor's name in reports.
         batches: whether one call of `edit` may get several requests.
+        control: whether this is a control, which makes no edit, so that its edit scores are reported and not judged;
+            False if left out.
     """
 
     name: ClassVar[str]

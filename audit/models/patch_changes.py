@@ -14,10 +14,12 @@ import torch
 
 from audit.models.codebook import Codebook
 from audit.models.deltas import Delta, DenseDelta, LowRankDelta
+from audit.models.demonstrations import Demonstrations
 from audit.models.language_model import Attachment, LanguageModel
-from audit.models.originals import parameter_at
+from audit.models.originals import originals_kept, parameter_at
 from audit.models.patches import ModulePatch, Patch, PatchSequence, WeightPatch
 from audit.models.side_memory import SideMemory
+from audit.models.stored_weights import same_bits
 
 
 def weight_patches(patch: Patch) -> tuple[WeightPatch, ...]:
@@ -39,6 +41,30 @@ def changes_nothing(patch: Patch) -> bool:
     if isinstance(patch, PatchSequence):
         return all(changes_nothing(step) for step in patch.patches)
     return isinstance(patch, WeightPatch) and not patch.deltas
+
+
+def equals_base(lm: LanguageModel, patch: Patch) -> bool:
+    """Whether `lm` with `patch` is the same model as without it: no weight differs in a bit, no attachment acts.
+
+    This also holds for a change that rounding into the dtype of the weights removes, and for a step that a later one
+    undoes.
+    """
+    with originals_kept(lm) as originals:
+        patch.write(lm, originals)
+        same = all(same_bits(original, current) for _, original, current in originals.touched())
+        return same and not any(_acts(one.attachment) for one in lm.attached.values())
+
+
+def _acts(attachment: Attachment) -> bool:
+    """Whether an attachment can change an answer; True for unknown kinds."""
+    match attachment:
+        case Codebook():
+            return bool(attachment.labels)
+        case SideMemory():
+            return bool(len(attachment.shards)) and attachment.threshold > 0
+        case Demonstrations():
+            return bool(attachment.facts)
+    return True
 
 
 def total_changes(lm: LanguageModel, patch: Patch) -> WeightPatch:

@@ -149,8 +149,12 @@ def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
             return
         state.report = replace(report, command=state.command)
         from audit.reports.folder import write_report
+        from audit.reports.rows import RESTORED, UNCHANGED
 
         state.report = replace(state.report, folder=str(write_report(state.report, state.settings.reports)))
+        unsound = {row.check for row in report.integrity if row.sound is False}
+        if exitstatus == pytest.ExitCode.OK and unsound & {RESTORED, UNCHANGED}:  # no test need have looked at these
+            session.exitstatus = pytest.ExitCode.TESTS_FAILED
     except AuditError as error:
         state.trouble = str(error)
         session.exitstatus = pytest.ExitCode.USAGE_ERROR

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from audit.errors import AbilityError, CollapseError
+from audit.errors import AbilityError, CollapseError, NoChangeError
 from audit.pytest_plugin.state import STATE, RunState
 
 if TYPE_CHECKING:
@@ -61,7 +61,7 @@ class Degradation:
         with self.state.clean_exit():
             try:
                 row = self.audit.verdict(ability, max_drop=max_drop)
-            except (AbilityError, CollapseError) as error:
+            except (AbilityError, CollapseError, NoChangeError) as error:
                 self.state.unasked.add(self.test)
                 if isinstance(error, CollapseError):
                     self.state.fresh["collapse"] = self.audit.collapse
@@ -90,7 +90,7 @@ def degradation(
 
 @pytest.fixture
 def edit_scores(audit_run: "Audit", pytestconfig: pytest.Config, record_property: Callable[[str, object], None]) -> Any:
-    """The scores of the edit itself: `audit.measures.edit_success.EditScores`."""
+    """The scores of the edit itself, `audit.measures.edit_success.EditScores`; a control skips the test."""
     if not audit_run.requests:
         pytest.skip("the edit requests of the checkpoint are unknown: give their file with --edits")
     from audit.reports.run_rows import edit_score_rows
@@ -101,6 +101,8 @@ def edit_scores(audit_run: "Audit", pytestconfig: pytest.Config, record_property
     state.add("edit_scores", *rows)
     for row in rows:
         record_property(f"{row.measure}.{row.protocol}", row.value)
+    if audit_run.control:
+        pytest.skip(f"{state.settings.editor} is a control, which makes no edit; the report has its edit scores")
     return scores
 
 

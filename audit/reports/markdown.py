@@ -28,6 +28,7 @@ def markdown(report: RunReport) -> str:
         verdict_line(report).rsplit(": ", 1)[1] + ".",
         *(f"**{caveat}**" for caveat in caveats(header)),
         "\n".join(header_lines(header, "- ")),
+        *([f"**{report.unchanged.sentence}**"] if report.unchanged is not None else []),
         *([f"**{report.collapse}** No ability was asked."] if report.collapse else []),
         *_abilities(report.abilities),
         *_listed("What this run supports", claims(report)),

@@ -26,6 +26,10 @@ FOLLOWED_SCORES = {
 }
 
 
+# Two checks of integrity that the audit makes by itself; the value of the second is the share of the edited models.
+RESTORED, UNCHANGED = "weights restored", "unchanged models"
+
+
 @dataclass(frozen=True)
 class RunHeader:
     """The settings of a run. `plan` describes the edit plan: "10 edits, batch-single"."""
@@ -260,6 +264,11 @@ class RunReport:
         from audit.verdicts.alarm import alarms
 
         return alarms({row.ability: row.harm_p for row in self.abilities if row.harm_p is not None})
+
+    @property
+    def unchanged(self) -> IntegrityRow | None:
+        """The check that found edited models equal to the base model; None if it found none."""
+        return next((row for row in self.integrity if row.check == UNCHANGED), None)
 
     def ability(self, name: str) -> AbilityRow | None:
         """The row of an ability; None if there is none."""

@@ -4,7 +4,7 @@ from datetime import datetime
 from typing import TYPE_CHECKING
 
 from audit.editing.identity import EditSummary
-from audit.reports.rows import EditScore, IntegrityRow, RunHeader
+from audit.reports.rows import RESTORED, UNCHANGED, EditScore, IntegrityRow, RunHeader
 from audit.settings.options import AuditSettings
 
 if TYPE_CHECKING:
@@ -59,7 +59,24 @@ def integrity_rows(integrity: "Integrity") -> tuple[IntegrityRow, ...]:
     return tuple(IntegrityRow(check.name, check.value, check.sound, check.sentence) for check in integrity.checks)
 
 
+def unchanged_rows(unchanged: int, models: int, *, allowed: bool) -> tuple[IntegrityRow, ...]:
+    """The check that the edited models differ from the base model; no row if all do.
+
+    It is unsound if no model differs, unless that is allowed.
+    """
+    if not unchanged:
+        return ()
+    if unchanged < models:
+        sentence = (
+            f"{unchanged} of {models} edited models equal the base model bit for bit: their edits changed nothing."
+        )
+        return (IntegrityRow(UNCHANGED, unchanged / models, None, sentence),)
+    who = "The edited model equals" if models == 1 else f"All {models} edited models equal"
+    sentence = f"{who} the base model bit for bit: nothing was changed."
+    return (IntegrityRow(UNCHANGED, 1.0, allowed, sentence),)
+
+
 def restored_row(restored: bool) -> IntegrityRow:
     """The check that the weights after the run are those before it."""
     are = "are what they were before it, bit for bit" if restored else "differ: a patch was not taken back"
-    return IntegrityRow("weights restored", restored, restored, f"After the run the weights {are}.")
+    return IntegrityRow(RESTORED, restored, restored, f"After the run the weights {are}.")

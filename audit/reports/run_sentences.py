@@ -10,6 +10,7 @@ points of a curve.
 from collections.abc import Sequence
 from dataclasses import astuple
 
+from audit.editors import CONTROLS
 from audit.engine.reuse_counts import ReuseCounts
 from audit.measures.flips import REPEATED, RIGHT_TO_WRONG, UNPARSEABLE, WRONG_TO_RIGHT, FlipReport
 from audit.reports.rows import AbilityRow, Example, RunHeader, RunReport
@@ -81,11 +82,15 @@ def verdict_line(report: RunReport) -> str:
     """One line: the outcome of the run, and the outcomes behind it."""
     header, outcomes = report.header, [row.outcome for row in report.abilities]
     parts = [f"{outcomes.count(word)} {word}" for word in (PASS, FAIL, INCONCLUSIVE) if word in outcomes]
+    if report.unchanged is not None:
+        share = report.unchanged.value
+        what = "nothing was changed" if share == 1 else f"{share:.0%} of the edited models are unchanged"
+        parts.insert(0, what if outcomes or share != 1 else f"{what}, so no ability was asked")
     if report.collapse:
         parts.append("collapsed, so no ability was asked")
     if report.unasked:
         parts.append(f"not asked {', '.join(report.unasked)}")
-    unsound = [row.check for row in report.integrity if row.sound is False]
+    unsound = [row.check for row in report.integrity if row.sound is False and row is not report.unchanged]
     if unsound:
         parts.append(f"unsound {' and '.join(unsound)}")
     if report.failed_tests:
@@ -275,6 +280,11 @@ def next_step(report: RunReport) -> str:
             f"Next: do not ship these weights; try {_smaller_edit(report)}, "
             "or measure what is left of each ability with --no-triage."
         )
+    if report.unchanged is not None and report.unchanged.sound is False:
+        other = (
+            "give the edited model with --edited" if report.header.checkpoint else "try another editor or its settings"
+        )
+        return f"Next: nothing was changed; {other}, or use --allow-unchanged to judge this model anyway."
     if not report.abilities and not report.unasked:
         return "Next: run a suite that tests an ability, for example `pytest suites/`."
     failed = sorted((row for row in report.abilities if row.outcome == FAIL), key=lambda row: -row.verdict.drop)
@@ -293,6 +303,8 @@ def next_step(report: RunReport) -> str:
     undecided = [row for row in report.abilities if row.outcome == INCONCLUSIVE]
     if undecided:
         return _decide(undecided, report.header.limit)
+    if report.header.editor in CONTROLS:
+        return "Next: run an editor, such as --editor memit; this was a control, which makes no edit."
     efficacy = report.edit_score("efficacy")
     if efficacy is not None and efficacy.value is not None and efficacy.value < EFFICACY_BAR:
         return (

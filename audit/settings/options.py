@@ -199,6 +199,13 @@ class AuditSettings:
         default=True,
         name="no_triage",
     )
+    allow_unchanged: bool = option(
+        Effect.VERDICTS,
+        Switch(),
+        "",
+        "judge an edited model that equals the base model; without this the run fails, except with --editor identity",
+        default=False,
+    )
     plan_only: bool = option(
         Effect.OUTPUT,
         Switch(),

@@ -181,8 +181,8 @@ class PlanRun:
 def plan_run(settings: AuditSettings, watcher: Watcher | None = None) -> Iterator[PlanRun]:
     """The edit plan of the settings; with --no-store, a temporary folder stores what its audits share."""
     with ExitStack() as stack:
-        # Without triage, since the number of edits at which the model collapses is a result.
-        audit = Audit(replace(settings, triage=False), watcher=watcher)
+        # The number of edits at which the model collapses is a result, and so is a first edit that changes nothing.
+        audit = Audit(replace(settings, triage=False, allow_unchanged=True), watcher=watcher)
         if not settings.use_store:
             audit.share_folder(Path(stack.enter_context(TemporaryDirectory(prefix="audit-"))))
         yield PlanRun(audit)

@@ -15,6 +15,7 @@ from pathlib import Path
 
 import numpy as np
 
+from audit.editors import CONTROLS
 from audit.edits.plan import DEFAULT_COUNT
 from audit.errors import AuditError
 from audit.reports.folder import read_report
@@ -28,7 +29,6 @@ from audit.workflows.rescore import saved_answers
 READ_AT_MOST = 300  # reports, the newest first
 DATED = re.compile(r"\d{8}-\d{6}-")  # a folder that a run made here; a renamed one may come from another machine
 DEFAULTS = AuditSettings()
-CONTROLS = ("identity", "vandal")  # editors whose effect says nothing about other editors
 
 
 @dataclass(frozen=True)

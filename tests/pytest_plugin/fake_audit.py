@@ -63,6 +63,11 @@ class FakeAudit:
         return self.rows[ability]
 
     requests = ("one", "two")
+
+    @property
+    def control(self) -> bool:
+        return self.settings.editor == "identity"
+
     edit_scores = SimpleNamespace(
         efficacy_autoregressive=SimpleNamespace(value=0.98),
         entries=lambda: [(score.measure, score.protocol, score) for score in REPORT.edit_scores],

@@ -47,6 +47,16 @@ def test_a_passing_run(world: SmallWorld, tmp_path: Path) -> None:
     assert len((folder / "items.jsonl").read_text(encoding="utf-8").splitlines()) == 60
 
 
+def test_all_suites_pass_for_identity_whose_edit_is_not_judged(world: SmallWorld, tmp_path: Path) -> None:
+    done = run(world, tmp_path, "suites/", "--editor", "identity", "--inconclusive", "skip", "-rs")
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "suites/test_edit.py" in done.stdout
+    assert done.stdout.count("identity is a control, which makes no edit") == 3
+    (folder,) = (tmp_path / "reports").iterdir()
+    document = json.loads((folder / "verdict.json").read_text(encoding="utf-8"))
+    assert {score["measure"] for score in document["edit_scores"]} >= {"efficacy", "generalization", "locality"}
+
+
 def test_a_failing_run_with_all_suites(world: SmallWorld, tmp_path: Path) -> None:
     done = run(world, tmp_path, "suites/", "--editor", "vandal", f"--junitxml={tmp_path / 'out.xml'}")
     assert done.returncode == 1, done.stdout + done.stderr

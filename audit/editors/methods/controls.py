@@ -18,6 +18,7 @@ class Identity(BaseEditor[EditorSettings]):
     """Returns an empty patch for any requests, so that the audit shows its own noise, which must be zero."""
 
     name: ClassVar[str] = "identity"
+    control: ClassVar[bool] = True
     settings_kind = EditorSettings
 
     def edit(self, lm: LanguageModel, requests: Sequence[EditRequest], progress: Progress | None = None) -> Patch:
@@ -47,6 +48,7 @@ class Vandal(BaseEditor[VandalSettings]):
     """Adds Gaussian noise to one MLP matrix, whatever the requests."""
 
     name: ClassVar[str] = "vandal"
+    control: ClassVar[bool] = True
     settings_kind = VandalSettings
 
     def edit(self, lm: LanguageModel, requests: Sequence[EditRequest], progress: Progress | None = None) -> Patch:

@@ -113,7 +113,8 @@ class GridSettings:
             seed=self.seed,
             device=self.device,
             dtype=self.dtype,
-            triage=False,  # a collapsed model is a result as well
+            triage=False,  # a collapsed model is a result as well, and so is an unchanged one
+            allow_unchanged=True,
         )
 
 
