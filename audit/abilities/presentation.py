@@ -19,6 +19,7 @@ from audit.abilities.data import Source
 from audit.abilities.data.sources import seeded_order
 from audit.engine import Decoding
 from audit.errors import AuditError
+from audit.models.scripts import gap
 
 BETWEEN = "\n\n"  # separates two worked examples
 
@@ -93,7 +94,7 @@ class FewShotAbility(AbilityWrapper):
 
     def __init__(self, ability: Ability, shots: Sequence[Shot]) -> None:
         super().__init__(ability)
-        self._header = "".join(f"{shot.prompt} {shot.answer}{BETWEEN}" for shot in shots)
+        self._header = "".join(shot.prompt + gap(shot.prompt, shot.answer) + shot.answer + BETWEEN for shot in shots)
         if ability.decoding is not None and not any(stop in BETWEEN for stop in ability.decoding.stop):
             self.decoding = replace(ability.decoding, stop=(*ability.decoding.stop, BETWEEN))
 

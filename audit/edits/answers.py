@@ -3,6 +3,8 @@
 import re
 import unicodedata
 
+from audit.models.scripts import split_by_script
+
 _APOSTROPHE = re.compile("['\u2019`\u00b4]")
 _THOUSANDS = re.compile(r"(?<=\d),(?=\d{3}(?!\d))")
 _INITIAL = re.compile(r"(?<=\b[^\W\d])\.")  # U.S. -> US, but "Paris.The" stays two words
@@ -15,14 +17,15 @@ _ARTICLES = frozenset({"a", "an", "the"})
 def answer_words(text: str) -> tuple[str, ...]:
     """The case-folded words of an answer without punctuation.
 
-    Marks that distinguish answers stay (`C#`, `C++`, `5%`, `3.5`, `-5`). A text of punctuation only is kept as it is,
-    so that it equals only itself.
+    In a script without spaces between words (Chinese, Japanese, Thai and others), each letter is a word. Marks that
+    distinguish answers stay (`C#`, `C++`, `5%`, `3.5`, `-5`). A text of punctuation only is kept as it is, so that it
+    equals only itself.
     """
     folded = unicodedata.normalize("NFKC", text).casefold()
     plain = _THOUSANDS.sub("", _APOSTROPHE.sub("", folded))
     plain = _HYPHEN.sub(" ", _FULL_STOP.sub(" ", _INITIAL.sub("", plain)))
     words = "".join(" " if _is_dropped(mark) else mark for mark in plain).split()
-    return tuple(words or folded.split())
+    return tuple(part for word in words or folded.split() for part in split_by_script(word))
 
 
 def without_article(words: tuple[str, ...]) -> tuple[str, ...]:

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from audit.edits.answers import same_answer
 from audit.edits.requests import EditRequest
 from audit.edits.rows import Row, UnusableError, shown
+from audit.models.scripts import is_unspaced
 
 SLOT = "{}"
 
@@ -71,8 +72,8 @@ def put_slot(field: str, text: str, subject: str) -> str:
 
 
 def _is_whole_word(text: str, start: int, end: int) -> bool:
-    before, after = text[start - 1 : start], text[end : end + 1]
-    return not (before.isalnum() or after.isalnum())
+    edges = ((text[start - 1 : start], text[start]), (text[end : end + 1], text[end - 1]))
+    return not any(outer.isalnum() and not is_unspaced(outer) and not is_unspaced(inner) for outer, inner in edges)
 
 
 class Repeats:

@@ -7,13 +7,13 @@ A lost answer that mentions an edit may be the intended change leaking; one with
 affect the verdict.
 """
 
-import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from audit.abilities.contract import Item
 from audit.edits.requests import EditRequest
+from audit.models.scripts import is_unspaced, words_of
 
 RIGHT_TO_WRONG = "right to wrong"
 WRONG_TO_RIGHT = "wrong to right"
@@ -68,7 +68,7 @@ class Mentions:
         for request in requests:
             for phrase in (request.subject, request.target_new, request.target_true or ""):
                 words = _words(phrase)
-                if sum(map(len, words)) >= SHORTEST_PHRASE:
+                if sum(map(_letters, words)) >= SHORTEST_PHRASE:
                     self._by_first.setdefault(words[0], {}).setdefault(words, phrase)
 
     def in_text(self, text: str) -> tuple[str, ...]:
@@ -123,7 +123,12 @@ def _loops(units: Sequence[str], least: int) -> bool:
 
 
 def _words(text: str) -> tuple[str, ...]:
-    return tuple(re.findall(r"\w+", text.casefold()))
+    return tuple(words_of(text.casefold()))
+
+
+def _letters(word: str) -> int:
+    """The number of letters; one of an unspaced script says as much as two others."""
+    return sum(2 if is_unspaced(mark) else 1 for mark in word)
 
 
 def _texts(value: Any) -> list[str]:

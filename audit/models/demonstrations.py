@@ -9,7 +9,6 @@ unrelated to an edit, so that an audit measures what they cost.
 """
 
 import math
-import re
 from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -20,6 +19,7 @@ from torch import Tensor
 
 from audit.errors import AuditError
 from audit.models.language_model import LanguageModel
+from audit.models.scripts import gap, words_of
 from audit.models.tokens import Tokenizer, encode
 
 SLOT = "demonstrations"
@@ -35,7 +35,7 @@ class NewFact:
 
     @property
     def sentence(self) -> str:
-        return f"{self.prompt} {self.answer}"
+        return self.prompt + gap(self.prompt, self.answer) + self.answer
 
 
 @dataclass(eq=False)
@@ -145,7 +145,7 @@ class Demonstrations:
     @cached_property
     def _weights(self) -> dict[str, float]:
         """The inverse document frequency log((1 + n) / (1 + df)) + 1 of each word in the facts' prompts."""
-        held = Counter(word for fact in self._latest for word in set(_words(fact.prompt)))
+        held = Counter(word for fact in self._latest for word in set(words_of(fact.prompt.lower())))
         return {word: math.log((1 + len(self._latest)) / (1 + documents)) + 1 for word, documents in held.items()}
 
     @cached_property
@@ -154,10 +154,10 @@ class Demonstrations:
 
     def _vector(self, text: str) -> dict[str, float]:
         """The TF-IDF vector of `text` with norm one; words that occur in no fact have weight zero."""
-        raw = {word: n * self._weights[word] for word, n in Counter(_words(text)).items() if word in self._weights}
+        raw = {
+            word: n * self._weights[word]
+            for word, n in Counter(words_of(text.lower())).items()
+            if word in self._weights
+        }
         norm = math.sqrt(sum(value**2 for value in raw.values()))
         return {word: value / norm for word, value in raw.items()}
-
-
-def _words(text: str) -> list[str]:
-    return re.findall(r"\w+", text.lower())

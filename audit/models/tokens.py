@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from audit.errors import AuditError
+from audit.models.scripts import gap
 
 Tokenizer = Any  # transformers.PreTrainedTokenizerBase, whose call signature is not typed
 
@@ -46,7 +47,8 @@ def join(tokenizer: Tokenizer, prompt: str, target: str) -> JoinedTokens:
     """Tokenize `prompt` and `target` together, with one space between them, and find where the target starts.
 
     Spaces at the end of the prompt and at the start of the target are ignored. No space is inserted after an empty
-    prompt, a line break or a special token (as at the end of a chat template). A token that spans the boundary belongs
+    prompt, a line break or a special token (as at the end of a chat template), nor in a script without spaces between
+    words (`scripts.gap`). A token that spans the boundary belongs
     to the target.
 
     Raises:
@@ -57,7 +59,7 @@ def join(tokenizer: Tokenizer, prompt: str, target: str) -> JoinedTokens:
         raise AuditError(f"the target after the prompt {prompt!r} is empty; give it at least one visible character.")
     prompt = prompt.rstrip(" ")
     needs_no_space = not prompt or prompt[-1].isspace() or prompt.endswith(tuple(tokenizer.all_special_tokens))
-    text = prompt + target if needs_no_space else f"{prompt} {target}"
+    text = prompt + ("" if needs_no_space else gap(prompt, target)) + target
     ids, spans = _encode_with_spans(tokenizer, text)
     prompt_length = next((index for index, (_, end) in enumerate(spans) if end > len(prompt)), len(ids))
     if prompt_length == len(ids):

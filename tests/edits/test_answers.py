@@ -43,7 +43,24 @@ def test_answers_that_differ(one: str, other: str) -> None:
 
 @pytest.mark.parametrize(
     ("text", "target"),
-    [(" English, of course", "english"), (" the Beatles", "Beatles"), ("A minor", "A"), ("Who, again", "The Who")],
+    [
+        (" English, of course", "english"),
+        (" the Beatles", "Beatles"),
+        ("A minor", "A"),
+        ("Who, again", "The Who"),
+        ("纽约是美国的城市", "纽约"),
+        ("“纽约”是", "纽约"),
+        ("東京です。", "東京"),
+        ("アメリカ合衆国", "アメリカ"),
+        ("とうきょうです", "とうきょう"),
+        ("กรุงเทพเป็นเมืองหลวง", "กรุงเทพ"),
+        ("ວຽງຈັນແມ່ນ", "ວຽງຈັນ"),
+        ("ភ្នំពេញជា", "ភ្នំពេញ"),
+        ("约翰·史密斯是", "约翰史密斯"),
+        ("2020年1月", "2020年"),
+        ("Apple公司", "Apple"),
+        ("서울 시", "서울"),
+    ],
 )
 def test_begins_with(text: str, target: str) -> None:
     assert begins_with(text, target)
@@ -59,6 +76,13 @@ def test_begins_with(text: str, target: str) -> None:
         ("New", "New York"),
         ("", "English"),
         ("English", ""),
+        ("北京是", "纽约"),
+        ("是纽约", "纽约"),
+        ("纽", "纽约"),
+        ("서울시", "서울"),
+        ("カー", "カ"),
+        ("กิน", "ก"),
+        ("Applefruit公司", "Apple"),
     ],
 )
 def test_does_not_begin_with(text: str, target: str) -> None:
@@ -69,6 +93,8 @@ def test_openings_are_compared_up_to_a_number_of_words() -> None:
     assert same_opening("French and German", "French, but", 1)
     assert not same_opening("French and German", "French, but", 2)
     assert same_opening("", "", 3)
+    assert same_opening("纽约是城市", "纽约在美国", 2)
+    assert not same_opening("纽约是城市", "纽约在美国", 3)
     assert not same_opening("French", "", 1)
 
 

@@ -197,6 +197,7 @@ def test_skipped_rows_compare_by_value() -> None:
         ("Whose is Paulstown?", "Paul", "Whose is {}stown?"),
         ("{} is", "Paul", "{} is"),
         ("aaa", "aa", "a{}"),
+        ("小林和林的故乡是", "林", "小林和{}的故乡是"),
     ],
 )
 def test_one_occurrence_becomes_the_slot(text: str, subject: str, prompt: str) -> None:

@@ -32,6 +32,12 @@ def test_whole_words_are_found_in_upper_and_lower_case(text: str, found: tuple[s
     assert MENTIONS.in_text(text) == found
 
 
+@pytest.mark.parametrize(("text", "found"), [("他住在北京的东边", ("北京",)), ("東京にいる", ("東京",)), ("北方", ())])
+def test_phrases_are_found_in_scripts_without_spaces(text: str, found: tuple[str, ...]) -> None:
+    requests = [EditRequest("a", "北京", "{}是", "东"), EditRequest("b", "東京", "{}は", "京")]
+    assert Mentions(requests).in_text(text) == found
+
+
 def test_all_columns_and_gold_answers_are_searched() -> None:
     assert MENTIONS.in_item(item(tokens=["In", "New", "Avaria", "."], tags=[0, 1, 2, 0])) == ("New Avaria",)
     assert MENTIONS.in_item(item(turns={"a": ["hello", "Velden"]}, label=1)) == ("Velden",)

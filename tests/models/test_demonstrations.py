@@ -64,6 +64,14 @@ def test_only_the_latest_edit_of_a_prompt_is_used(asking: Callable[[Demonstratio
     assert "New Avaria" not in text and text.endswith(f"{again.sentence}.\n{FACTS[1].prompt}")
 
 
+def test_facts_in_a_script_without_spaces_are_ranked_and_written_without_spaces(
+    asking: Callable[[Demonstrations, str], str],
+) -> None:
+    facts = (NewFact("北京的市长是", "王林"), NewFact("東京の知事は", "田中"), NewFact("上海的大学是", "林王"))
+    text = asking(told(facts=facts, style="plain", count=1, repeats=1), "北京在哪里")
+    assert text == "北京的市长是王林.\n北京在哪里"
+
+
 def test_prompts_without_a_common_word_get_demonstrations_too(
     asking: Callable[[Demonstrations, str], str],
 ) -> None:

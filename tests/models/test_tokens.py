@@ -13,6 +13,7 @@ from tokenizers import Tokenizer, models, pre_tokenizers, processors
 from transformers import PreTrainedTokenizerFast
 
 from audit.errors import AuditError
+from audit.models.scripts import gap
 from audit.models.tokens import JoinedTokens, encode, join, subject_last, target_ids, text_after_subject
 from tests.tiny_models import TokenizerKind, build_tokenizer
 
@@ -39,7 +40,7 @@ def test_joining_is_encoding_the_whole_and_cutting_before_the_target(
 
     prompt, target = prompt.rstrip(" "), target.lstrip(" ")
     afresh = not prompt or prompt[-1].isspace()  # no space after a line break, or before the first word
-    assert list(joined.ids) == encode(tokenizer, prompt + target if afresh else f"{prompt} {target}")
+    assert list(joined.ids) == encode(tokenizer, prompt + ("" if afresh else gap(prompt, target)) + target)
     assert joined.prompt_ids + joined.target_ids == joined.ids
     assert decode(tokenizer, joined.target_ids).endswith(target)
     # Nothing of the target is left in the prompt's tokens: a token that straddles the boundary went to the target.
@@ -148,6 +149,22 @@ def test_an_empty_prompt_gets_no_space() -> None:
     joined = join(tokenizer_of("plain"), "", "Velden")
     assert joined.prompt_length == 0
     assert list(joined.ids) == encode(tokenizer_of("plain"), "Velden")
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize(
+    ("prompt", "target", "text"),
+    [
+        ("日本の首都は", "東京", "日本の首都は東京"),
+        ("日本の首都は ", " 東京", "日本の首都は東京"),
+        ("The capital is", "東京", "The capital is 東京"),
+        ("한국의 수도는", "서울", "한국의 수도는 서울"),
+    ],
+)
+def test_no_space_separates_prompt_and_target_in_a_script_without_spaces(
+    kind: TokenizerKind, prompt: str, target: str, text: str
+) -> None:
+    assert decode(tokenizer_of(kind), join(tokenizer_of(kind), prompt, target).ids) == text
 
 
 @pytest.mark.parametrize("kind", KINDS)

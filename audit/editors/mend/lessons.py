@@ -12,6 +12,7 @@ from random import Random
 from audit.edits.requests import EditRequest
 from audit.edits.sources import load_requests
 from audit.errors import AuditError
+from audit.models.scripts import gap
 
 SPLIT_SEED = 5
 VALIDATION_SHARE = TEST_SHARE = 1 / 12
@@ -119,7 +120,8 @@ def _pocket_texts(seed: int) -> list[str]:
 
 
 def _probes(requests: Sequence[EditRequest]) -> tuple[str, ...]:
-    return tuple(f"{probe.prompt} {probe.answer}" for request in requests for probe in request.neighborhood)
+    near = (probe for request in requests for probe in request.neighborhood)
+    return tuple(probe.prompt + gap(probe.prompt, probe.answer) + probe.answer for probe in near)
 
 
 def _paragraphs(path: Path) -> tuple[str, ...]:

@@ -1,0 +1,52 @@
+"""Words and spaces by script: Chinese, Japanese, Thai and others write no spaces between words; Korean does."""
+
+import re
+import unicodedata
+from functools import cache
+
+# The beginnings of the Unicode names of characters in scripts without spaces between words.
+_UNSPACED = (
+    "CJK ", "IDEOGRAPHIC ", "HIRAGANA ", "KATAKANA", "HALFWIDTH KATAKANA", "BOPOMOFO ", "THAI ", "LAO ", "KHMER ",
+    "MYANMAR ", "TIBETAN ", "TAI ", "NEW TAI LUE ", "JAVANESE ", "BALINESE ",
+)  # fmt: skip
+_PROLONGED = "ー"  # lengthens the sound before it, as in カー
+
+
+@cache
+def is_unspaced(mark: str) -> bool:
+    """Whether a character is a letter of a script without spaces between words."""
+    kind = unicodedata.category(mark)
+    return kind[0] in "LMN" and kind != "Nd" and unicodedata.name(mark, "").startswith(_UNSPACED)
+
+
+def split_by_script(word: str) -> list[str]:
+    """The parts of a run of characters without spaces: each letter of an unspaced script, with its combining marks, and
+    each run of other characters.
+    """
+    parts: list[str] = []
+    for mark in word:
+        attached = mark == _PROLONGED or unicodedata.category(mark)[0] == "M"
+        if parts and (attached or not (is_unspaced(mark) or is_unspaced(parts[-1][0]))):
+            parts[-1] += mark
+        else:
+            parts.append(mark)
+    return parts
+
+
+def words_of(text: str) -> list[str]:
+    """The words of a text, without punctuation; each letter of an unspaced script is a word."""
+    return [part for word in re.findall(r"\w+", text) for part in split_by_script(word)]
+
+
+def gap(before: str, after: str) -> str:
+    """The space between a prompt and what follows it; empty where the script has none.
+
+    There is no space after a letter or a full-width mark of an unspaced script. After other punctuation, there is none
+    if the letters on both sides are of unspaced scripts.
+    """
+    if not before or not after:
+        return " "
+    last = before[-1]
+    wide_mark = not last.isalnum() and unicodedata.east_asian_width(last) in "FW"
+    letter = next((mark for mark in reversed(before) if mark.isalnum()), last)
+    return "" if is_unspaced(last) or wide_mark or (is_unspaced(letter) and is_unspaced(after[0])) else " "
