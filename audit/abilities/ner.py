@@ -18,7 +18,8 @@ _SPELLINGS = {
     "organisations": "organization", "loc": "location", "locations": "location", "miscellaneous": "misc",
 }  # fmt: skip
 _NONE = re.compile(
-    r"(?:there (?:are|is) )?(?:none|n/?a|nil|null|no ?one|nobody|nothing|"
+    r"(?:there (?:are|is)(?:n't)? |i (?:found|see|find) )?"
+    r"(?:none|any|n/?a|nil|null|no ?one|nobody|nothing|"
     r"not (?:mentioned|applicable|present|specified)|"
     r"no (?:named )?(?:entit(?:y|ies)|persons?|organi[sz]ations?|locations?|misc)\b.*)",
     re.IGNORECASE,
@@ -111,13 +112,16 @@ def _entities_in_lines(text: str) -> list[str] | None:
     plain = _BULLET.sub("", re.sub(r"\*\*|__|`|(?<!\w)_|_(?!\w)", "", text))
     plain = _LEAD.sub("", re.sub(r"^\s*\||\|\s*$", "", plain, flags=re.MULTILINE), count=1)
     found: list[str] = []
-    nothing, kind = bool(_is_none(plain)), ""
+    nothing, kind, blank = bool(_is_none(plain)), "", set[str]()
     for part in re.split(r"[;\n]", plain):
         head, mark, rest = (piece.strip() for piece in _split(part))
         if mark and not _type_of(head) and _type_of(rest):  # "Oslo: location"
             head, rest = rest, head
         if mark:
             kind = _type_of(head) or head.lower()
+        if not mark and _type_of(part):  # a heading
+            kind, part = _type_of(part), ""
+        blank.update([kind] if mark and not rest else [])
         for surface in (rest if mark else part).split(","):
             typed = _TYPED.fullmatch(surface.strip())
             one, name = (_type_of(typed.group(2)), typed.group(1)) if typed else ("", "")
@@ -126,8 +130,8 @@ def _entities_in_lines(text: str) -> list[str] | None:
             elif _is_none(surface):
                 nothing = nothing or _type_of(kind) != ""
             elif kind and re.search(r"\w", surface):
-                found.append(kind + ": " + surface.strip(' "').removesuffix("."))
-    return found if found or nothing else None
+                found.append(kind + ": " + surface.strip(' "[]').removesuffix("."))
+    return found if found or nothing or blank >= set(_TYPES.values()) else None
 
 
 def _split(part: str) -> tuple[str, str, str]:
@@ -160,11 +164,16 @@ def _entities_in_json(text: str) -> list[str] | None:
         plain = json.loads(re.sub(r"^\s*```\w*|```\s*$", "", text))
     except (ValueError, RecursionError):
         return None
-    if isinstance(plain, list) and all(isinstance(one, dict) and "type" in one for one in plain):
-        names = ("text", "entity", "name", "surface", "value")
-        pairs = [(one["type"], next((one[name] for name in names if name in one), None)) for one in plain]
+    if isinstance(plain, dict) and len(plain) == 1 and not _type_of(next(iter(plain))):  # {"entities": ...}
+        plain = next(iter(plain.values()))
+    if isinstance(plain, list) and all(isinstance(one, dict) for one in plain):
+        names = ("text", "entity", "name", "surface", "value", "word")
+        kinds = ("type", "label", "entity_type", "category", "entity_group", "tag")
+        pairs = [tuple(next((one[key] for key in keys if key in one), "") for keys in (kinds, names)) for one in plain]
     elif isinstance(plain, dict):
         pairs = [(kind, one) for kind, some in plain.items() for one in (some if isinstance(some, list) else [some])]
+        if not any(_type_of(kind) for kind in plain):
+            return None
     else:
         return None
     return [

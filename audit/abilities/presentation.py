@@ -173,7 +173,8 @@ def _render(tokenizer: Tokenizer, turns: list[dict[str, str]]) -> str:
     thinks = "enable_thinking" in tokenizer.get_chat_template()
     options = {"enable_thinking": False} if thinks else {}
     text: str = tokenizer.apply_chat_template(turns, tokenize=False, add_generation_prompt=True, **options)
-    return text
+    # A template that begins the thinking itself: it ends here, so that the answer follows.
+    return text + "\n</think>\n\n" if text.rstrip().endswith("<think>") else text
 
 
 def _message(role: str, content: str) -> dict[str, str]:

@@ -3,7 +3,11 @@
 `Decoding` is here so that the abilities can say how they decode without importing torch.
 """
 
+import re
 from dataclasses import dataclass
+
+_THINKING_BEGINS = re.compile(r"\s*(?:<(?:think|thinking|thought|reasoning)>|\[THINK\])")
+_THINKING_ENDS = re.compile(r"</(?:think|thinking|thought|reasoning)>|\[/THINK\]")
 
 
 @dataclass(frozen=True)
@@ -20,7 +24,7 @@ class Decoding:
 
 def after_thinking(text: str) -> str | None:
     """The answer behind a `<think> ... </think>` block, or the whole text without one; None while the block is open."""
-    _, closed, rest = text.rpartition("</think>")
+    closed = list(_THINKING_ENDS.finditer(text))
     if closed:
-        return rest
-    return None if text.lstrip().startswith("<think>") else text
+        return text[closed[-1].end() :]
+    return None if _THINKING_BEGINS.match(text) else text

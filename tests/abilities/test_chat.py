@@ -80,6 +80,13 @@ def test_a_choice_begins_its_turn_without_a_space(template: str) -> None:
     assert list(joined.prompt_ids) == encode(tokenizer, ability.prompt(item))
 
 
+def test_thinking_that_the_template_begins_is_ended() -> None:
+    template = TURNS.replace("assistant\n{% endif %}", "assistant\n<think>\n{% endif %}")
+    ability = ChatAbility(load_ability("nli"), chatty("plain", template))
+    (item,) = items(ability, PocketSource(), 1, 0)
+    assert ability.prompt(item).endswith("<|im_start|>assistant\n<think>\n\n</think>\n\n")
+
+
 def test_thinking_is_switched_off() -> None:
     ability = ChatAbility(load_ability("nli"), chatty("plain", THINKING))
     (item,) = items(ability, PocketSource(), 1, 0)

@@ -26,10 +26,11 @@ _NUMBER = re.compile(
     rf"""
     (?P<minus>{_DASH}[ \t]*)? {_CURRENCY}? [ \t]* (?P<inner>[-\u2212](?=[\d.\\]))?
     (?:
-        \\d?frac\{{\s*(?P<over>\d+)\s*\}}\{{\s*(?P<under>\d+)\s*\}}
+        \\d?frac(?:\{{\s*(?P<over>\d+)\s*\}}\{{\s*(?P<under>\d+)\s*\}}|(?P<upper>\d)(?P<lower>\d))
       | (?:(?P<whole>\d+)[ ]+)? (?P<top>\d+)[ ]?[/\u2044][ ]?(?P<bottom>\d+) (?![/\d])
       | (?P<before>\d+)?[ ]? (?P<vulgar>[{"".join(_VULGAR)}])
-      | (?P<comma> \d{{1,3}}(?:\.\d{{3}})+,\d+ | \d{{1,3}}(?:\.\d{{3}}){{2,}} | \d{{1,3}}(?:{_SPACE}\d{{3}})+(?:,\d+)?
+      | (?P<comma> \d{{1,3}}(?:\.\d{{3}})+,(?:\d+|[-\u2013]) | \d{{1,3}}(?:\.\d{{3}}){{2,}}
+          | \d{{1,3}}(?:{_SPACE}\d{{3}})+(?:,\d+)?
           | (?<![\d],)(?<!\d)\d+,\d{{1,2}}(?![\d,]) ) (?!\d)
       | (?P<point> \d{{1,2}}(?:,\d{{2}})+,\d{{3}}(?!\d)(?:\.\d+)? | \d{{1,3}}(?:[,'\u2019_]\d{{3}})+(?!\d)(?:\.\d+)?
           | (?:\d+(?:\.\d+)?|\.\d+) )
@@ -37,7 +38,7 @@ _NUMBER = re.compile(
     )
     (?:
         [ ]?(?:[x\u00d7*]|\\times|\\cdot)[ ]?10[ ]?\^[ ]?\{{?(?P<power>[-+]?\d+)\}}?
-      | [ ](?P<word>{"|".join(_WORDS)})\b
+      | [ ](?P<word>{"|".join(_WORDS)})\b | (?P<k>[kK])\b | (?P<half>[ ]and[ ]a[ ]half)\b
     )?
     """,
     re.VERBOSE,
@@ -47,6 +48,11 @@ _BOXED = re.compile(r"\\boxed\s*\{((?:[^{}]|\{[^{}]*\})*)\}")
 _HEADING = re.compile(
     r"\W*(?:(?:step|part|phase|section|question|problem)\s*\d|\d+\s*[.):]\s+\W*[^\W\d])", re.IGNORECASE
 )
+_COUNTED_HEADING = re.compile(
+    r"^#+\s*\W*(?:step|part|phase|section)?\s*\d+\s*[.):](?=\s)|^\W*(?:step|part|phase|section)\s*\d+\b",
+    re.I | re.MULTILINE,
+)
+_COUNTER = re.compile(r"^[ \t]*\d+[.)][ \t]+(?=\W*[^\W\d])", re.MULTILINE)
 _INTRODUCES = ("is", "are", "be", "equals", "equal", "of", "to", "answer", "total")  # before "- 3", a negative number
 
 
@@ -58,14 +64,17 @@ def final_number(text: str) -> str | None:
     """
     for marked in re.split(r"(?<!#)####(?!#)", text)[1:]:
         line = marked.lstrip().partition("\n")[0]
-        numbers = list(_numbers(line))
-        leads = bool(numbers) and not re.search(r"\w", line[: numbers[0][0]])
-        if (len(numbers) == 1 or leads) and not _HEADING.match(line):
+        if _HEADING.match(line):
+            continue
+        result = line.rpartition("=")[2]  # of "3 + 9 = 12"
+        numbers = list(_numbers(result))
+        leads = bool(numbers) and not re.search(r"\w", result[: numbers[0][0]])
+        if len(numbers) == 1 or leads:
             return numbers[0][1]
     for boxed in reversed(_BOXED.findall(text)):
         if numbers := list(_numbers(boxed)):
             return numbers[-1][1]
-    numbers = list(_numbers(_joined(text)))
+    numbers = list(_numbers(_joined(_without_counters(text))))
     return numbers[-1][1] if numbers else None
 
 
@@ -73,7 +82,7 @@ def only_number(text: str) -> str | None:
     """The number that a text is, with its sign, currency and per cent sign; None if there is anything else."""
     text = _joined(text.strip())
     found = _NUMBER.match(text)
-    if found is None or text[found.end() :].strip(" .%\u00a0\u202f"):
+    if found is None or text[found.end() :].strip(" .%$\u20ac\u00a3\u00a5\u20b9\u00a0\u202f"):
         return None
     return _value(found, text)
 
@@ -89,24 +98,31 @@ def _joined(text: str) -> str:
     return re.sub(r"(?<=\d) (?=\d)", "", text) if _SPACED.fullmatch(text) else text
 
 
+def _without_counters(text: str) -> str:
+    """The text without the numbers of headings, steps and lists."""
+    text = _COUNTED_HEADING.sub("", text)
+    counters = list(_COUNTER.finditer(text))
+    return _COUNTER.sub("", text) if len(counters) > 1 else text
+
+
 def _value(found: re.Match[str], text: str) -> str | None:
     part = found.groupdict()
     exponent = int(part["power"] or 0) if len(part["power"] or "") < 5 else MOST_DIGITS + 1
-    exponent += _WORDS.get(part["word"] or "", 0)
+    exponent += _WORDS["thousand"] if part["k"] else _WORDS.get(part["word"] or "", 0)
     if len(found.group()) > MOST_DIGITS or len(part["e"] or "") > 4 or abs(exponent) > MOST_DIGITS:
         return None
     minus = "-" if _negative(found, text) else ""
     if part["point"] or part["comma"]:
         digits = re.sub(r"[,'\u2019_]", "", part["point"]) if part["point"] else _with_point(part["comma"])
-        if not (part["e"] or exponent):
+        if not (part["e"] or exponent or part["half"]):
             return minus + str(Decimal(digits))
-        value = Fraction(digits + (part["e"] or ""))
+        value = Fraction(digits + (part["e"] or "")) + Fraction(1 if part["half"] else 0, 2)
     else:
         whole = int(part["whole"] or part["before"] or 0)
         ratio = (
             _VULGAR[part["vulgar"]]
             if part["vulgar"]
-            else f"{part['over'] or part['top']}/{part['under'] or part['bottom']}"
+            else f"{part['over'] or part['upper'] or part['top']}/{part['under'] or part['lower'] or part['bottom']}"
         )
         if not int(ratio.partition("/")[2]):
             return None
@@ -115,7 +131,7 @@ def _value(found: re.Match[str], text: str) -> str | None:
 
 
 def _with_point(written: str) -> str:
-    return re.sub(rf"{_SPACE}|\.", "", written).replace(",", ".")
+    return re.sub(rf"{_SPACE}|\.", "", written).replace(",", ".").rstrip(".-\u2013")
 
 
 def _negative(found: re.Match[str], text: str) -> bool:

@@ -12,9 +12,20 @@ _PUNCTUATION = str.maketrans("", "", string.punctuation)
 
 
 _SAME = {"yes": ("yeah", "yep", "yup"), "no": ("nope", "nah")}
-_CLAUSE = re.compile(r"[.!;:\n]|,|\b(?:(?<!anything )but|because|since|so)\b")
-_NEGATION = r"(?:not|cannot|\w*n't|never|hardly|neither|nor|far from|anything but)"
-_NEGATED = re.compile(rf"\b{_NEGATION}\b(?! (?:only|just|merely)\b)(?:\W+\w+){{0,3}}\W*$|\bno\W+$", re.IGNORECASE)
+_CLAUSE = re.compile(
+    r"[.!;:,\n]|\b(?:(?<!anything )but|and|because|since|so|which|while|although|though|yet|however)\b"
+)
+_NEGATION = (
+    r"(?:not|cannot|\w*n't|never|hardly|neither|nor|nothing|none|nobody|far from|anything but|"
+    r"(?:wrong|incorrect|mistaken) to|(?<!no )(?<!without )(?<!without a )doubt(?:s|ed|ful)?)"
+)
+_NEGATED = re.compile(rf"\b{_NEGATION}\b(?! (?:only|just|merely)\b)(?:\W+\w+){{0,6}}\W*$|\bno\W+$", re.IGNORECASE)
+# "no" before or after these words is no answer: "no doubt about it", "there is no evidence".
+_NO_OF = re.compile(
+    r" (?:doubt|problem|question|way|evidence|proof|sign|reason|idea|such|information|mention|answer|need|one knows)\b",
+    re.IGNORECASE,
+)
+_NO_THING = re.compile(r"\b(?:there(?:'s| is| are| was| were)|has|have|had|with|contains?)\W+$", re.IGNORECASE)
 _OPEN = re.compile(r"\b(?:whether|unsure|unclear|(?:not|n't) (?:know|sure|certain|clear|tell|say))\b", re.IGNORECASE)
 _MARKER = re.compile(r"\b(?:answer|label|sentiment|verdict|conclusion)\b(?:\s+is\b|\W*:)", re.IGNORECASE)
 
@@ -42,12 +53,19 @@ def _first_label(text: str, labels: tuple[str, str]) -> str | None:
     if re.search(rf"\b{either}\W+(?:and|nor)\W+{either}\b", text, re.IGNORECASE):
         return None
     text = re.sub(pair, " ", text, flags=re.IGNORECASE)
-    for found in re.finditer(rf"\b{either}\b", text, re.IGNORECASE):
+    compared = re.search(rf"\b(less|more|rather)\s+{either}\s+than\s+{either}\b", text, re.IGNORECASE)
+    if compared:
+        return spelling[compared[3 if compared[1].casefold() == "less" else 2].casefold()]
+    if not re.sub(rf"\b(?:{either}|and|but|or|then|maybe|also)\b|\W", "", text, flags=re.IGNORECASE):
+        said = {spelling[word.casefold()] for word in re.findall(rf"\b{either}\b", text, re.IGNORECASE)}
+        return said.pop() if len(said) == 1 else None  # "yes, but no"
+    for found in re.finditer(rf"\b((?:non|un)[- ])?{either}\b", text, re.IGNORECASE):
         before = _CLAUSE.split(text[: found.start()])[-1]
-        if _OPEN.search(before):
+        label = spelling[found[2].casefold()]
+        if _OPEN.search(before) or (label == "no" and (_NO_OF.match(text, found.end()) or _NO_THING.search(before))):
             continue
-        label = spelling[found.group(1).casefold()]
-        negated = _NEGATED.search(before) if label not in ("yes", "no") else re.search(r"\bnot\W+$", before, re.I)
+        of_words = label in ("yes", "no")  # "not" is then an answer of its own: "It is not. yes"
+        negated = found[1] or (re.search(r"\bnot\W+$", before, re.I) if of_words else _NEGATED.search(before))
         return labels[1 - labels.index(label)] if negated else label
     return None
 
@@ -65,12 +83,12 @@ def majority(items: Sequence[Item]) -> float:
 
 
 def squad_normalized(text: str) -> str:
-    """The text normalised as in SQuAD v1.1 (Rajpurkar et al. 2016): lower case, punctuation, articles, white space."""
+    """The text normalized as in SQuAD v1.1 (Rajpurkar et al. 2016): lower case, punctuation, articles, white space."""
     return " ".join(_ARTICLES.sub(" ", text.lower().translate(_PUNCTUATION)).split())
 
 
 def exact_match(text: str, golds: Sequence[str]) -> float:
-    """1 if the normalised text equals a normalised gold. An empty text matches no gold."""
+    """1 if the normalized text equals a normalized gold. An empty text matches no gold."""
     answer = squad_normalized(text)
     return float(bool(answer) and any(answer == squad_normalized(gold) for gold in golds))
 
