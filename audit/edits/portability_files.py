@@ -56,7 +56,8 @@ def read_knowedit(row: Row) -> EditRequest:
     rephrased = [row.answers(field) for field in ("rephrase_prompt", "rephrase") if field in row.values]
     check_present("subject", subject, "the subject of the fact")
     check_target("target_new", target, old)
-    extended = "New Question" in (row.values.get("portability") or ())
+    hops = row.values.get("portability")
+    extended = isinstance(hops, dict) and "New Question" in hops
     return EditRequest(
         case_id=row.case_id,
         subject=subject,

@@ -99,7 +99,9 @@ class Row:
     @property
     def case_id(self) -> str:
         """The field `case_id`, text or a whole number; the number of the row if it has none."""
-        value = self.values.get("case_id", f"row-{self.number}")
+        value = self.values.get("case_id")
+        if value is None:
+            return f"row-{self.number}"
         return str(value) if type(value) is int else self._as_text("case_id", value)
 
     def _as_text(self, field: str, value: Any) -> str:

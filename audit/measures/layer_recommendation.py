@@ -24,6 +24,7 @@ from audit.measures.causal_tracing import (
     recalled_facts,
 )
 from audit.models.language_model import LanguageModel
+from audit.models.tokens import subject_span
 from audit.progress import Progress
 
 SUBJECT_LAST = ROLES.index("last subject token")
@@ -69,13 +70,14 @@ def recommend_layers(
 ) -> TracingResult:
     """Trace `count` facts of `requests` (their old answers) and recommend layers; `kept` stores them for later runs.
 
-    Only facts that the model recalls are traced. `count` None means 100, or all if there are fewer.
+    Only facts that the model recalls are traced, if the last token of their subject is found. `count` None means 100,
+    or all if there are fewer.
 
     Raises:
         AuditError: there are too few facts, the model recalls none of them, or restoring MLPs has no effect.
     """
     facts = sampled_facts(requests, count, seed)
-    known = recalled_facts(lm, facts)
+    known = [fact for fact in recalled_facts(lm, facts) if _is_located(lm, fact)]
     if not known:
         raise AuditError(
             f"{lm.name} recalls none of the {len(facts)} facts of {requests.origin}, so there is nothing to trace; "
@@ -110,6 +112,14 @@ def sampled_facts(requests: LoadedRequests, count: int | None, seed: int) -> lis
         )
     random.Random(seed).shuffle(facts)
     return facts[: DEFAULT_COUNT if count is None else count]
+
+
+def _is_located(lm: LanguageModel, fact: KnownFact) -> bool:
+    try:
+        subject_span(lm.tokenizer, fact.prompt, fact.subject)
+    except AuditError:
+        return False
+    return True
 
 
 def recommend(effects: Effects) -> Recommendation:

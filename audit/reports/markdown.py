@@ -5,7 +5,6 @@ from collections.abc import Collection, Iterable, Sequence
 from audit.reports.rows import AbilityRow, Example, RunReport
 from audit.reports.run_sentences import (
     FLIP_LEGEND,
-    caveats,
     claims,
     flip_table,
     header_lines,
@@ -26,7 +25,6 @@ def markdown(report: RunReport) -> str:
     sections = [
         f"# {report.outcome}: {header.method} on {_code(header.model)}",
         verdict_line(report).rsplit(": ", 1)[1] + ".",
-        *(f"**{caveat}**" for caveat in caveats(header)),
         "\n".join(header_lines(header, "- ")),
         *([f"**{report.unchanged.sentence}**"] if report.unchanged is not None else []),
         *([f"**{report.collapse}** No ability was asked."] if report.collapse else []),

@@ -49,6 +49,7 @@ def header_lines(header: RunHeader, start: str = "audit: ") -> list[str]:
         edits = f"{header.method}, {header.plan} of {model}" + (f", from {header.edits}" if header.edit_count else "")
     protocol = protocol_phrase(header.protocol, header.shots, header.chat_template)
     lines = [
+        *caveats(header),
         edits,
         f"at most {header.limit} items per ability from {header.data}, {protocol}",
         f"device {header.device}, dtype {header.dtype}, seed {header.seed}",
@@ -57,7 +58,6 @@ def header_lines(header: RunHeader, start: str = "audit: ") -> list[str]:
         lines.append(f"patch from {header.patch_from}, nothing is edited")
     if header.rescored:
         lines.append(f"the answers of {header.rescored}, scored again; no model is asked")
-    lines += caveats(header)
     return [start + line for line in lines]
 
 
@@ -72,8 +72,8 @@ def caveats(header: RunHeader) -> tuple[str, ...]:
         )
     if header.missing_edits:
         found.append(
-            f"The edits are {header.missing_edits} fewer than --edit-count asked for: {header.edit_count} of "
-            f"{header.edit_count + header.missing_edits}; the report lists the rows that cannot be used."
+            f"The edit plan has {edits_phrase(header.missing_edits)} fewer than --edit-count asked for; the report "
+            "lists the rows that cannot be used."
         )
     return tuple(found)
 

@@ -87,7 +87,7 @@ def test_too_few_usable_rows_are_edited_and_said(world: SmallWorld, tmp_path: Pa
     run.prepare()
     assert (run.header.edit_count, run.header.missing_edits, run.header.usable_rows) == (4, 1, 4)
     last = summary(run.report(), verbosity=-1).splitlines()[-1]
-    assert last.startswith("The edits are 1 fewer than --edit-count asked for: 4 of 5;")
+    assert last.startswith("The edit plan has 1 edit fewer than --edit-count asked for;")
 
 
 def test_an_unusable_row_of_our_own_format_is_an_error_with_its_place(

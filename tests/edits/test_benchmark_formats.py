@@ -260,7 +260,7 @@ MALFORMED = {
         "prompt": [..., ["a"], ""],
         "target_new": [..., "", "marl."],
         "ground_truth": [{"a": 1}],
-        "portability": ["x", [1]],
+        "portability": ["x", [1], 3],
         "portability/Reasoning": ["x"],
         "portability/Reasoning/0/ground_truth": [..., [[3]]],
         "locality/Relation_Specificity/0/prompt": [..., 3],

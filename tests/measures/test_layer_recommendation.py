@@ -102,6 +102,13 @@ def test_only_recalled_facts_are_traced_and_the_rest_is_counted(telling: Languag
     assert all(math.isfinite(effect) for effect in located.recommendation.effects)
 
 
+def test_a_fact_whose_subject_ends_inside_a_token_is_left_out(telling: LanguageModel) -> None:
+    coin = replace(REQUESTS[0], case_id="coin", subject="coin", prompt="How many {}s are", target_true="Velden")
+    known = [replace(request, target_true="Velden") for request in REQUESTS[:2]]
+    located = recommend_layers(telling, LoadedRequests((coin, *known), (), "facts.jsonl"), samples=2)
+    assert (located.asked, located.effects.facts) == (3, 2)
+
+
 def test_a_model_that_recalls_no_fact_is_an_error(tiny_gpt2: LanguageModel) -> None:
     unknown = replace(REQUESTS[0], target_true="New Avaria")
     with pytest.raises(AuditError, match=r"tiny-gpt2 recalls none of the 1 facts of facts\.jsonl, so there is nothing"):

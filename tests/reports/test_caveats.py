@@ -21,7 +21,9 @@ FEW_ROWS = (
     "Only 26 of the 1000 rows of zsre.json can be used as edit requests; correct the other 974, which the report lists "
     "with their reasons."
 )
-FEW_EDITS = "The edits are 2 fewer than --edit-count asked for: 8 of 10; the report lists the rows that cannot be used."
+FEW_EDITS = (
+    "The edit plan has 2 edits fewer than --edit-count asked for; the report lists the rows that cannot be used."
+)
 
 
 def limited(**header: Any) -> RunReport:
@@ -51,8 +53,8 @@ def test_a_caveat_is_the_last_line_at_every_verbosity(verbosity: int, width: int
 
 def test_a_caveat_is_in_the_first_lines_of_the_report_and_in_the_header() -> None:
     report = limited(edit_rows=1000, usable_rows=26)
-    assert f"**{FEW_ROWS}**" in markdown(report).splitlines()[:6]
-    assert header_lines(report.header, "- ")[-1] == f"- {FEW_ROWS}"
+    assert f"- {FEW_ROWS}" in markdown(report).splitlines()[:6]
+    assert header_lines(report.header)[0] == f"audit: {FEW_ROWS}"
 
 
 def test_a_skipped_row_is_named_by_row_and_line() -> None:
