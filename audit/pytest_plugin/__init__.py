@@ -10,7 +10,7 @@ import os
 from collections.abc import Generator
 from dataclasses import replace
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pytest
 
@@ -24,6 +24,7 @@ from audit.pytest_plugin.fixtures import (
     locality,
     will_audit,
 )
+from audit.pytest_plugin.flags import NAME, Flags
 from audit.pytest_plugin.state import AUDIT_FACTORY, STATE, RunState
 from audit.pytest_plugin.terminal import progress_on, show_section
 from audit.pytest_plugin.xdist import Controller, Worker
@@ -38,15 +39,9 @@ if TYPE_CHECKING:
 __all__ = ["AUDIT_FACTORY", "STATE", "audit_run", "degradation", "edit_scores", "integrity", "locality"]
 
 
-def pytest_addoption(parser: pytest.Parser) -> None:
+def pytest_addoption(parser: pytest.Parser, pluginmanager: pytest.PytestPluginManager) -> None:
     """Add every option, as text, to one group; `pytest_configure` parses them."""
-    group = parser.getgroup("audit", "side-effect audit of an edited language model")
-    for option in OPTIONS:
-        how: dict[str, Any] = {"action": "append" if option.kind.repeatable else "store", "metavar": option.metavar}
-        if option.kind.switch:
-            how = {"action": "store_true"}
-        text = option.help_line.replace("%", "%%")
-        group.addoption(option.flag, dest=f"audit_{option.name}", help=text, default=None, **how)
+    pluginmanager.register(Flags(parser), NAME)
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -91,7 +86,7 @@ def pytest_report_collectionfinish(config: pytest.Config) -> list[str]:
         return []
     from audit.reports.run_sentences import header_lines
 
-    return header_lines(audit.header)
+    return [*header_lines(audit.header), *_notes_on_flags(config)]
 
 
 def pytest_assertrepr_compare(config: pytest.Config, op: str, left: object, right: object) -> list[str] | None:
@@ -170,11 +165,16 @@ def pytest_terminal_summary(terminalreporter: "pytest.TerminalReporter", config:
         from audit.reports.terminal import summary
 
         # The header is already above the tests, except under pytest-xdist, where the audits are in the workers.
-        header = header_lines(state.report.header) if state.audit is None else ()
+        header = [*header_lines(state.report.header), *_notes_on_flags(config)] if state.audit is None else ()
         render = partial(summary, state.report)
         show_section(terminalreporter, config.get_verbosity(), "side-effect audit", header, render)
     if state.trouble:
         terminalreporter.write_line(f"ERROR: {state.trouble}", red=True)
+
+
+def _notes_on_flags(config: pytest.Config) -> list[str]:
+    flags: Flags | None = config.pluginmanager.get_plugin(NAME)
+    return [] if flags is None else flags.notes()
 
 
 def _new_audit(config: pytest.Config, state: RunState) -> "Audit":

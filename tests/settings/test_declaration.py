@@ -10,7 +10,7 @@ from typer.testing import CliRunner
 
 from audit.audit import Audit
 from audit.cli import app
-from audit.pytest_plugin import pytest_addoption
+from audit.pytest_plugin.flags import Flags, prefixed
 from audit.reports.folder import write_report
 from audit.reports.rows import RunReport
 from audit.settings.declaration import Effect, Option
@@ -65,12 +65,13 @@ def test_an_option_sets_its_own_field_and_no_other(option: Option) -> None:
 
 def test_pytest_and_the_command_line_have_every_option(pytestconfig: pytest.Config) -> None:
     parser = pytest.Parser(_ispytest=True)
-    pytest_addoption(parser)
+    Flags(parser)
     text = CliRunner().invoke(app, ["run", "--help"], env={"COLUMNS": "250"}).output
     for option in OPTIONS:
-        typed = [option.flag] if option.kind.switch else [option.flag, "x"]
-        parsed = getattr(parser.parse_known_args(typed), f"audit_{option.name}")
-        assert parsed == (True if option.kind.switch else ["x"] if option.kind.repeatable else "x")
+        for flag in (option.flag, prefixed(option)):
+            typed = [flag] if option.kind.switch else [flag, "x"]
+            parsed = getattr(parser.parse_known_args(typed), f"audit_{option.name}")
+            assert parsed == (True if option.kind.switch else ["x"] if option.kind.repeatable else "x")
         assert f"{option.flag} " in text
 
 
