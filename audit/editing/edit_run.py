@@ -150,7 +150,7 @@ class Soundness:
         return worst_of([self.of(patch) for patch in patches])
 
     def equals_base(self, patch: Patch) -> bool:
-        """Whether the model with this patch is the base model, bit for bit."""
+        """Whether the model with this patch is the base model."""
         log, measure = self._logs.of(self._known, patch), partial(equals_base, self._known.lm, patch)
         found: bool = self._crew.run_in_first(lambda: _kept(log, ["equals the base model"], measure))
         return found

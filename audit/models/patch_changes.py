@@ -44,14 +44,14 @@ def changes_nothing(patch: Patch) -> bool:
 
 
 def equals_base(lm: LanguageModel, patch: Patch) -> bool:
-    """Whether `lm` with `patch` is the same model as without it: no weight differs in a bit, no attachment acts.
+    """Whether `lm` with `patch` is the same model as without it: no weight differs, no attachment acts.
 
-    This also holds for a change that rounding into the dtype of the weights removes, and for a step that a later one
-    undoes.
+    NaN equals itself here, and 0 equals -0, which becomes 0 when 0 is added. A change that rounding into the dtype of
+    the weights removes, and a step that a later one undoes, change nothing.
     """
     with originals_kept(lm) as originals:
         patch.write(lm, originals)
-        same = all(same_bits(original, current) for _, original, current in originals.touched())
+        same = all(same_bits(old, new) or torch.equal(old, new) for _, old, new in originals.touched())
         return same and not any(_acts(one.attachment) for one in lm.attached.values())
 
 

@@ -32,7 +32,7 @@ class Flags:
     def __init__(self, parser: pytest.Parser) -> None:
         self.taken: dict[str, Option] = {}  # by short flag
         self._parser = parser
-        self._group: Any = parser.getgroup("audit", "side-effect audit of an edited language model")
+        self._group: Any = parser.getgroup(NAME, "side-effect audit of an edited language model")
         theirs = self._flags_of_others()
         for option in OPTIONS:
             if option.flag not in theirs:

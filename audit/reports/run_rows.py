@@ -67,12 +67,10 @@ def unchanged_rows(unchanged: int, models: int, *, allowed: bool) -> tuple[Integ
     if not unchanged:
         return ()
     if unchanged < models:
-        sentence = (
-            f"{unchanged} of {models} edited models equal the base model bit for bit: their edits changed nothing."
-        )
+        sentence = f"{unchanged} of {models} edited models equal the base model: their edits changed nothing."
         return (IntegrityRow(UNCHANGED, unchanged / models, None, sentence),)
     who = "The edited model equals" if models == 1 else f"All {models} edited models equal"
-    sentence = f"{who} the base model bit for bit: nothing was changed."
+    sentence = f"{who} the base model: nothing was changed."
     return (IntegrityRow(UNCHANGED, 1.0, allowed, sentence),)
 
 

@@ -10,6 +10,7 @@ from audit.models.codebook import Codebook
 from audit.models.deltas import Replacement
 from audit.models.demonstrations import Demonstrations, NewFact
 from audit.models.language_model import LanguageModel
+from audit.models.originals import originals_kept
 from audit.models.patch_changes import equals_base, first_touched_block
 from audit.models.patches import DenseDelta, ModulePatch, Patch, PatchSequence, WeightPatch, identity_patch
 from audit.models.side_memory import SideMemory
@@ -98,3 +99,15 @@ def test_an_attachment_that_can_act_is_a_change_and_an_empty_one_is_not(tiny_gpt
     ):
         assert not equals_base(lm, ModulePatch((attachment,)))
     assert not lm.attached
+
+
+def test_zero_added_to_a_negative_zero_and_a_copied_nan_change_nothing(tiny_gpt2: LanguageModel) -> None:
+    name = tiny_gpt2.anatomy.weight_name(1)
+    with originals_kept(tiny_gpt2) as originals:
+        weight = originals.keep(name)
+        with torch.no_grad():
+            weight[0] = -0.0
+        assert equals_base(tiny_gpt2, changed(tiny_gpt2, name))
+        with torch.no_grad():
+            weight[0] = float("nan")
+        assert equals_base(tiny_gpt2, WeightPatch({name: Replacement(weight.detach().clone())}))

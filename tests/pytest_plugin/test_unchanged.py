@@ -36,7 +36,7 @@ def test_nothing_changed_fails_ability_tests(
     wanted = ("test_open_qa.py", "--edited", str(world.model), "--limit", "60")
     failed = real_suites.run(world, *wanted, "-q")
     assert failed.ret == pytest.ExitCode.TESTS_FAILED
-    failed.stdout.fnmatch_lines(["*The edited model equals the base model bit for bit*--allow-unchanged*"])
+    failed.stdout.fnmatch_lines(["*The edited model equals the base model*--allow-unchanged*"])
     assert re.search(r" FAIL: .*: nothing was changed, so no ability was asked", said(failed))
     allowed = real_suites.run(world, *wanted, "--allow-unchanged", "-q")
     assert allowed.ret == pytest.ExitCode.OK
