@@ -156,8 +156,8 @@ def _sentence_parts(sentence: str, relation: str, known: Sequence[str]) -> tuple
 
     If the subject itself contains the words after it, the one that occurs in most of the `known` texts is taken.
     """
-    words = relation.lower().replace("_", " ")
-    before, after = _RELATIONS.get(relation, f"{words} of {{}} is").split(SLOT)
+    words = relation.lower().replace("_", " ").replace(SLOT, "")
+    before, after = _RELATIONS.get(relation, f"{words} of {SLOT} is").split(SLOT)
     start = sentence.find(before) + len(before)
     parts = sentence[start:].split(f"{after} ")
     subjects = [f"{after} ".join(parts[:count]) for count in range(1, len(parts))]
@@ -169,8 +169,9 @@ def _sentence_parts(sentence: str, relation: str, known: Sequence[str]) -> tuple
         )
     counts = {subject: sum(subject in text for text in known) for subject in subjects if subject}
     subject = max(counts, key=lambda one: (counts[one], len(one) if counts[one] else -len(one)))
-    end = start + len(subject) + len(after)
-    return sentence[:start] + SLOT + after, subject, sentence[end:].strip().removesuffix(".")
+    prompt, end = sentence[:start] + SLOT + after, start + len(subject) + len(after)
+    check_prompt("edit.prompt", prompt, subject)
+    return prompt, subject, sentence[end:].strip().removesuffix(".")
 
 
 def _in_groups(row: Row, field: str) -> Iterator[Probe]:

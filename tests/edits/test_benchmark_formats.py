@@ -286,7 +286,7 @@ MALFORMED = {
     "RippleEdits": {
         "edit": [..., "x", []],
         "edit/prompt": [..., 3, "", "Mara Lind is from Sudonia.", "The name of the country of citizenship of  is X."],
-        "edit/relation": [..., "MOTHER"],
+        "edit/relation": [..., "MOTHER", "{} {}"],
         "edit/original_fact/prompt": ["The name of the country of citizenship of Mara Lind is sudonia."],
         "Relation_Specificity": ["x", [3]],
         "Relation_Specificity/0/test_queries": [...],
