@@ -23,7 +23,8 @@ from audit.models.adapters import CONFIG_FILE as ADAPTER_FILE
 from audit.models.adapters import adapter_patch
 from audit.models.fingerprints import tokenizer_rules, weights_fingerprint
 from audit.models.language_model import LanguageModel
-from audit.models.loading import POCKET_WEIGHTS, UNREADABLE, first_line, hub_sentences, pocket_names
+from audit.models.loading import POCKET_WEIGHTS, hub_sentences, pocket_names
+from audit.models.model_folder import check_model_folder, check_tokenizer_files, foreign_files, refuse_empty
 from audit.models.patch_changes import changes_nothing
 from audit.models.patches import DESCRIPTION_FILE, Patch, WeightPatch, load_patch
 from audit.models.stored_weights import PICKLES, coarsest, differences, refuse_pickles, replacements, weight_files
@@ -93,9 +94,11 @@ def open_checkpoint(lm: LanguageModel, source: str, *, revision: str | None = No
     if (place / DESCRIPTION_FILE).is_file() or (place / PLAN_FILE).is_file():
         _check_plan(place, source)
         return EditedCheckpoint(source, "patch", commit, load_patch(place, base=weights_fingerprint(lm)))
-    if (place / ADAPTER_FILE).is_file():
+    if (place / ADAPTER_FILE).is_file() and not (place / CONFIG_FILE).is_file():
         return EditedCheckpoint(source, "adapter", commit, adapter_patch(lm, place, source))
     if (place / CONFIG_FILE).is_file():
+        if source not in pocket_names():
+            check_model_folder(place, source, shapes=False)
         check_architecture(lm, place, source)
         check_tokenizer(lm, place, source)
         files = weight_files(place, source)
@@ -155,20 +158,20 @@ def check_architecture(lm: LanguageModel, folder: Path, name: str) -> None:
     Raises:
         AuditError: the config cannot be read, or a field that affects the computation differs.
     """
-    try:
+    with foreign_files("config", name, "name a folder written by save_pretrained"):
         config = _configs.from_pretrained(folder, trust_remote_code=False)
-    except UNREADABLE as error:
-        raise AuditError(
-            f"the config of {name!r} cannot be read ({first_line(error)}); name a folder written by save_pretrained."
-        ) from error
-    theirs, ours = config.to_dict(), lm.model.config.to_dict()
+        theirs, ours = config.to_dict(), lm.model.config.to_dict()
     if theirs.get("model_type") != ours.get("model_type"):
         raise AuditError(
             f"the checkpoint {name!r} has the model type {theirs.get('model_type')}, but the base model {lm.name!r} "
             "has "
             f"{ours.get('model_type')}; give the model that was edited as the base model."
         )
-    theirs, ours = _relevant_fields(theirs), _relevant_fields(ours)
+    declared = _declared_fields(type(lm.model.config))
+    theirs, ours = (
+        _relevant_fields({key: value for key, value in fields.items() if declared is None or key in declared})
+        for fields in (theirs, ours)
+    )
     unlike = [key for key in sorted({*theirs, *ours}) if theirs.get(key) != ours.get(key)]
     if unlike:
         named = ", ".join(f"{key} is {theirs.get(key)} instead of {ours.get(key)}" for key in unlike[:MOST_NAMED])
@@ -187,12 +190,10 @@ def check_tokenizer(lm: LanguageModel, folder: Path, name: str) -> None:
     """
     if not any((folder / file).is_file() for file in TOKENIZER_FILES):
         return
-    try:
+    check_tokenizer_files(folder, name)
+    with foreign_files("tokenizer", name, "replace it with the base model's"):
         tokenizer = _tokenizers.from_pretrained(folder, trust_remote_code=False)
-    except UNREADABLE as error:
-        raise AuditError(
-            f"the tokenizer of {name!r} cannot be loaded ({first_line(error)}); replace it with the base model's."
-        ) from error
+    refuse_empty(tokenizer, name)
     theirs, ours = _parts(tokenizer_rules(tokenizer)), _parts(tokenizer_rules(lm.tokenizer))
     unlike = [part for part in {**ours, **theirs} if theirs.get(part) != ours.get(part)]
     if unlike:
@@ -202,6 +203,17 @@ def check_tokenizer(lm: LanguageModel, folder: Path, name: str) -> None:
             "mean to "
             "change the tokenizer, copy the base model's into the folder."
         )
+
+
+def _declared_fields(kind: type[Any]) -> frozenset[str] | None:
+    """The fields that a config class declares: only those can change the network. None if that cannot be told.
+
+    Other keys of a config.json are notes of the tools that wrote it.
+    """
+    try:
+        return frozenset(kind().to_dict())
+    except (TypeError, ValueError):
+        return None
 
 
 def _relevant_fields(config: Mapping[str, Any]) -> dict[str, Any]:

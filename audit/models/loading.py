@@ -23,23 +23,19 @@ from huggingface_hub.errors import (
     OfflineModeIsEnabled,
     RepositoryNotFoundError,
     RevisionNotFoundError,
-    StrictDataclassError,
 )
-from safetensors import SafetensorError
 from transformers import AutoModelForCausalLM, AutoTokenizer
 from transformers.utils import logging as transformers_logging
 
 from audit.errors import AuditError
 from audit.models.anatomy import find_anatomy
 from audit.models.language_model import LanguageModel
+from audit.models.model_folder import check_model_folder, check_tokenizer_files, foreign_files, refuse_empty
 
 POCKET_WEIGHTS = Path(__file__).resolve().parents[1] / "pocket" / "weights"
 POCKET_PREFIX = "pocket-"
 SPREAD = "map"
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
-
-# Raised by transformers for files that it cannot read; the last one for an invalid value in a config.
-UNREADABLE = (OSError, ValueError, KeyError, ImportError, StrictDataclassError)
 
 # transformers types these three loosely: the return type of from_pretrained depends on its arguments.
 _models: Any = AutoModelForCausalLM
@@ -74,10 +70,14 @@ def load_language_model(
     place = _locate(name, revision)
     if precision == "auto" and place.pocket:
         precision = torch.float32  # stored in half precision to save space only
-    if place.folder is not None and not allow_pickle_weights:
-        _require_safetensors(place.folder, name)
+    if place.folder is not None:
+        if not place.pocket:
+            pickled = allow_pickle_weights and not any(place.folder.glob("*.safetensors"))
+            check_model_folder(place.folder, name, weights=not pickled)
+        check_tokenizer_files(place.folder, name)
 
     tokenizer = _read_tokenizer(name, place)
+    refuse_empty(tokenizer, name)
     model = _read_model(name, place, precision, allow_pickle_weights, spread=target is None)
     rows = model.get_input_embeddings().weight.shape[0]
     if len(tokenizer) > rows:
@@ -131,6 +131,7 @@ def _pin_commit(name: str, revision: str | None) -> str:
     """The commit of `revision` of a hub model, from the hub or, without a connection, from the local cache."""
     with hub_sentences(name, revision):
         config = hf_hub_download(name, "config.json", revision=revision)
+    check_model_folder(Path(config).parent, name, weights=False)
     return Path(config).parent.name  # <cache>/models--owner--name/snapshots/<commit>/config.json
 
 
@@ -168,41 +169,23 @@ def hub_sentences(name: str, revision: str | None) -> Iterator[None]:
         raise AuditError(f"the hub refused the model {wanted} ({reason}); try again later.") from error
 
 
-def _require_safetensors(folder: Path, name: str) -> None:
-    if not any((folder / file).is_file() for file in ("model.safetensors", "model.safetensors.index.json")):
-        raise AuditError(
-            f"the folder {name!r} has no safetensors weights; save the model again with save_pretrained, "
-            "or allow pickle weights if you trust their source."
-        )
-
-
 def _read_tokenizer(name: str, place: _Place) -> Any:
-    try:
+    with foreign_files("tokenizer", name, "put its tokenizer.json and tokenizer_config.json beside the weights"):
         return _tokenizers.from_pretrained(place.source, revision=place.commit, trust_remote_code=False)
-    except UNREADABLE as error:
-        raise AuditError(
-            f"the tokenizer of {name!r} cannot be loaded ({first_line(error)}); "
-            "put its tokenizer.json and tokenizer_config.json into the folder of the weights."
-        ) from error
 
 
 def _read_model(name: str, place: _Place, dtype: torch.dtype | str, allow_pickle_weights: bool, *, spread: bool) -> Any:
-    try:
-        with _no_progress_bar():
-            model, report = _models.from_pretrained(
-                place.source,
-                revision=place.commit,
-                dtype=dtype,
-                use_safetensors=None if allow_pickle_weights else True,
-                trust_remote_code=False,  # by default transformers would ask on a terminal
-                device_map="auto" if spread else None,
-                output_loading_info=True,
-            )
-    except (*UNREADABLE, RuntimeError, SafetensorError) as error:
-        raise AuditError(
-            f"the model {name!r} cannot be loaded ({first_line(error)}); it must be a causal language model "
-            "supported by transformers, with safetensors weights."
-        ) from error
+    remedy = "it must be a causal language model supported by transformers, with safetensors weights"
+    with foreign_files("model", name, remedy), _no_progress_bar():
+        model, report = _models.from_pretrained(
+            place.source,
+            revision=place.commit,
+            dtype=dtype,
+            use_safetensors=None if allow_pickle_weights else True,
+            trust_remote_code=False,  # by default transformers would ask on a terminal
+            device_map="auto" if spread else None,
+            output_loading_info=True,
+        )
     missing = sorted(report["missing_keys"])
     if missing:
         # transformers would initialise them randomly and continue.

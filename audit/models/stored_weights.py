@@ -103,8 +103,19 @@ def weight_files(folder: Path, name: str) -> tuple[Path, ...]:
             if not shard.is_file():
                 raise AuditError(f"the checkpoint {name!r} has no {shard.name}; copy the whole folder again.")
         return shards
+    others = sorted(file.name for file in folder.glob("*.safetensors"))
+    if re.fullmatch(r"model-\d+-of-\d+\.safetensors", others[0] if others else ""):
+        raise AuditError(
+            f"the folder {name!r} has {len(others)} shards, such as {others[0]}, but no {INDEX_FILE}; copy that "
+            "file too."
+        )
+    if others:
+        raise AuditError(
+            f"the folder {name!r} has no {WEIGHTS_FILE}, but {others[0]}; if these are the weights, rename the file, "
+            "or save the model again with save_pretrained."
+        )
     refuse_pickles(sorted(file for pattern in PICKLES for file in folder.glob(pattern)), name)
-    raise AuditError(f"the checkpoint {name!r} has no {WEIGHTS_FILE}; save the model again with save_pretrained.")
+    raise AuditError(f"the folder {name!r} has no {WEIGHTS_FILE}; save the model again with save_pretrained.")
 
 
 def refuse_pickles(files: Sequence[Path], name: str) -> None:

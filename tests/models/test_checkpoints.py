@@ -232,14 +232,14 @@ def test_another_architecture_is_refused(saved: Path) -> None:
 @pytest.mark.parametrize(
     ("fields", "reason"),
     [
-        ({"hidden_size": "wide"}, "field 'hidden_size'"),
+        ({"hidden_size": "wide"}, "hidden_size 'wide'"),
         ({"num_attention_heads": 5}, "validate_architecture"),
         ({"model_type": "nonsense"}, "model type `nonsense`"),
     ],
 )
 def test_an_invalid_config_is_refused(saved: Path, fields: dict[str, Any], reason: str) -> None:
     change_config(saved, **fields)
-    with pytest.raises(AuditError, match=f"the config of .* cannot be read .*{reason}"):
+    with pytest.raises(AuditError, match=f"the config(.json)? of .* (cannot be read|has) .*{reason}"):
         read_checkpoint(build_tiny_llama(), str(saved))
 
 

@@ -141,7 +141,7 @@ def test_pickle_weights_are_refused_unless_allowed(copy: Path) -> None:
     weights = load_file(copy / "model.safetensors")
     (copy / "model.safetensors").unlink()
     torch.save(weights, copy / "pytorch_model.bin")
-    with pytest.raises(AuditError, match="has no safetensors weights"):
+    with pytest.raises(AuditError, match=r"are stored as a pickle \(pytorch_model.bin\)"):
         load_language_model(str(copy), device="cpu")
     lm = load_language_model(str(copy), device="cpu", allow_pickle_weights=True)
     assert weights_fingerprint(lm) == weights_fingerprint(build_tiny_llama(dtype=torch.float16))
@@ -160,7 +160,7 @@ def test_missing_weights_are_not_initialised_randomly(copy: Path) -> None:
 def test_an_invalid_config_is_refused(copy: Path) -> None:
     config = json.loads((copy / "config.json").read_text())
     (copy / "config.json").write_text(json.dumps(config | {"num_attention_heads": 5}))
-    with pytest.raises(AuditError, match=r"the (tokenizer|model) .* cannot be loaded \(Class validation error"):
+    with pytest.raises(AuditError, match=r"the config of .* cannot be read \(Class validation error"):
         load_language_model(str(copy), device="cpu")
 
 
@@ -168,14 +168,14 @@ def test_weights_of_another_shape_are_refused(copy: Path) -> None:
     weights = load_file(copy / "model.safetensors")
     weights["model.norm.weight"] = torch.ones(7)
     save_file(weights, copy / "model.safetensors", metadata={"format": "pt"})
-    with pytest.raises(AuditError, match="cannot be loaded"):
+    with pytest.raises(AuditError, match=r"model\.norm\.weight of .* has the shape \(7,\), but .* \(32,\)"):
         load_language_model(str(copy), device="cpu")
 
 
 def test_a_truncated_file_is_refused(copy: Path) -> None:
     weights = (copy / "model.safetensors").read_bytes()
     (copy / "model.safetensors").write_bytes(weights[: len(weights) // 2])
-    with pytest.raises(AuditError, match="cannot be loaded"):
+    with pytest.raises(AuditError, match="cannot be read as safetensors"):
         load_language_model(str(copy), device="cpu")
 
 
@@ -185,7 +185,7 @@ def test_a_models_own_code_is_never_run(copy: Path) -> None:
     config = json.loads((copy / "config.json").read_text())
     config |= {"model_type": "surprise", "auto_map": {"AutoModelForCausalLM": "surprise.Surprise"}}
     (copy / "config.json").write_text(json.dumps(config))
-    with pytest.raises(AuditError, match="cannot be loaded"):
+    with pytest.raises(AuditError, match=r"the config of .* cannot be read .*`surprise`"):
         load_language_model(str(copy), device="cpu")
     assert not ran.exists()
 
@@ -193,7 +193,7 @@ def test_a_models_own_code_is_never_run(copy: Path) -> None:
 def test_a_missing_tokenizer_is_refused(copy: Path) -> None:
     for file in copy.glob("tokenizer*"):
         file.unlink()
-    with pytest.raises(AuditError, match=r"the tokenizer of .* cannot be loaded"):
+    with pytest.raises(AuditError, match=r"the tokenizer of .* cannot be read"):
         load_language_model(str(copy), device="cpu")
 
 
