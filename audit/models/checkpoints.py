@@ -9,6 +9,7 @@ saved by this package, or one safetensors file of weight differences. Only tenso
 architecture and tokenizer of a whole checkpoint must match the base model.
 """
 
+import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -38,15 +39,19 @@ TOKENIZER_FILES = ("tokenizer.json", "tokenizer_config.json", "tokenizer.model",
 OTHER_MATTERS = frozenset(
     "_name_or_path architectures auto_map bos_token_id chunk_size_feed_forward dtype eos_token_id id2label "
     "initializer_range label2id output_attentions output_hidden_states pad_token_id pretraining_tp problem_type "
-    "return_dict sep_token_id task_specific_params tokenizer_class torch_dtype transformers_version unsloth_version "
-    "use_cache".split()
-)
+    "return_dict sep_token_id task_specific_params tie_word_embeddings tokenizer_class torch_dtype "
+    "transformers_version unsloth_version use_cache vocab_size".split()
+)  # the tensors show what is tied, and how many tokens there are
 TRAINING_ONLY = ("dropout", "pdrop", "summary_", "gradient_checkpointing")
 MOST_NAMED = 3  # differences listed in one error message
 
 # transformers types these two loosely: the return type of from_pretrained depends on its arguments.
 _configs: Any = AutoConfig
 _tokenizers: Any = AutoTokenizer
+
+
+class AddedTokensWarning(UserWarning):
+    """A checkpoint has tokens that the base model does not have."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -102,7 +107,7 @@ def open_checkpoint(lm: LanguageModel, source: str, *, revision: str | None = No
         check_architecture(lm, place, source)
         check_tokenizer(lm, place, source)
         files = weight_files(place, source)
-        patch = WeightPatch(replacements(lm, files, source))
+        patch = WeightPatch(replacements(lm, files, source, tied=_is_tied(place, source)))
         return EditedCheckpoint(source, "checkpoint", commit, patch, coarsest(files, source))
     raise AuditError(
         f"{source!r} is not a checkpoint: it has no {CONFIG_FILE} (a model), {ADAPTER_FILE} (an adapter) or "
@@ -196,6 +201,18 @@ def check_tokenizer(lm: LanguageModel, folder: Path, name: str) -> None:
     refuse_empty(tokenizer, name)
     theirs, ours = _parts(tokenizer_rules(tokenizer)), _parts(tokenizer_rules(lm.tokenizer))
     unlike = [part for part in {**ours, **theirs} if theirs.get(part) != ours.get(part)]
+    more, other = _tokens_apart(lm.tokenizer.get_vocab(), tokenizer.get_vocab())
+    if not other:  # the same tokens, and perhaps more
+        unlike = [part for part in unlike if part not in ("vocabulary", "added tokens")]
+    if more and not unlike:
+        warnings.warn(
+            f"{name!r} has {len(more)} tokens more than the base model ({', '.join(map(repr, more[:MOST_NAMED]))}); "
+            "their rows are left out, since the base model's tokenizer, which is used, does not write them.",
+            AddedTokensWarning,
+            stacklevel=2,
+        )
+    if other and {"vocabulary", "added tokens"} & set(unlike):
+        unlike.append(f"tokens such as {', '.join(map(repr, other[:MOST_NAMED]))}")
     if unlike:
         raise AuditError(
             f"the tokenizer of {name!r} differs from that of the base model {lm.name!r} (different: "
@@ -203,6 +220,17 @@ def check_tokenizer(lm: LanguageModel, folder: Path, name: str) -> None:
             "mean to "
             "change the tokenizer, copy the base model's into the folder."
         )
+
+
+def _tokens_apart(ours: Mapping[str, int], theirs: Mapping[str, int]) -> tuple[list[str], list[str]]:
+    """The tokens that only `theirs` has, and those of `ours` that it lacks or numbers differently."""
+    more = sorted((token for token in theirs if token not in ours), key=lambda token: theirs[token])
+    return more, [token for token, number in ours.items() if theirs.get(token) != number]
+
+
+def _is_tied(folder: Path, name: str) -> bool:
+    with foreign_files("config", name, "name a folder written by save_pretrained"):
+        return bool(_configs.from_pretrained(folder, trust_remote_code=False).tie_word_embeddings)
 
 
 def _declared_fields(kind: type[Any]) -> frozenset[str] | None:

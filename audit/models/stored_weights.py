@@ -45,7 +45,7 @@ class ModelTensors:
     """The tensors of a model, found under every name that a file may use for them.
 
     A file may leave out the prefix of the trunk, and transformers may save a tensor under an older name (GPT-NeoX's
-    head).
+    head). `by_token` names the tensors with a row a token (embedding and head), `head` the last of them.
     """
 
     def __init__(self, lm: LanguageModel) -> None:
@@ -54,6 +54,11 @@ class ModelTensors:
         self._renamings, self._converters = _conversions(lm.model)
         self._first: dict[int, str] = {}
         self._count: dict[int, int] = {}
+        model: Any = lm.model
+        tables = (model.get_input_embeddings(), model.get_output_embeddings())
+        weights = [id(table.weight) for table in tables if table is not None]
+        self.by_token = frozenset(name for name, tensor in self._tensors.items() if id(tensor) in weights)
+        self.head = next((name for name, tensor in self._tensors.items() if id(tensor) == weights[-1]), None)
         for name, tensor in self._tensors.items():
             self._first.setdefault(id(tensor), name)
             self._count[id(tensor)] = self._count.get(id(tensor), 0) + 1
@@ -83,6 +88,13 @@ class ModelTensors:
     def tied(self, name: str) -> bool:
         """Whether the model uses the tensor in several places."""
         return self._count[id(self._tensors[name])] > 1
+
+    def fits(self, name: str, shape: tuple[int, ...]) -> bool:
+        """Whether a stored tensor of this shape can take the place of a tensor; one with a row a token may have more
+        rows, for tokens that were added.
+        """
+        ours = tuple(self.at(name).shape)
+        return shape == ours or (name in self.by_token and shape[1:] == ours[1:] and shape[0] > ours[0])
 
     def writable(self, name: str) -> bool:
         """Whether the tensor is a parameter; patches do not write buffers."""
@@ -153,8 +165,10 @@ def coarsest(files: Sequence[Path], name: str) -> torch.dtype | None:
     return max(dtypes, key=lambda dtype: torch.finfo(dtype).eps, default=None)
 
 
-def replacements(lm: LanguageModel, files: Sequence[Path], name: str) -> dict[str, Replacement]:
+def replacements(lm: LanguageModel, files: Sequence[Path], name: str, *, tied: bool = False) -> dict[str, Replacement]:
     """The tensors of a whole checkpoint whose bits differ from `lm`, in the dtype of `lm`.
+
+    Rows of tokens that `lm` does not have are left out. `tied`: the checkpoint's head is its embedding, stored once.
 
     Raises:
         AuditError: tensors are missing, unknown, of another shape or not floating point, a buffer differs, or tied
@@ -163,6 +177,9 @@ def replacements(lm: LanguageModel, files: Sequence[Path], name: str) -> dict[st
     places = ModelTensors(lm)
     stored = _matched(places, _without_tables(lm, places, headers(files, name)), name)
     absent = sorted(set(places.names()) - {place for place, _ in stored})
+    if tied and absent == [places.head]:
+        embedding = next(tensor for place, tensor in stored if place in places.by_token)
+        stored, absent = [*stored, (absent[0], embedding)], []
     if absent:
         raise AuditError(
             f"the checkpoint {name!r} is missing {len(absent)} tensors of the base model, the first is {absent[0]!r}; "
@@ -172,7 +189,7 @@ def replacements(lm: LanguageModel, files: Sequence[Path], name: str) -> dict[st
     seen: dict[str, str] = {}
     for tensor, place, values in _read(stored):
         base = places.at(place)
-        content = values.to(base.dtype)
+        content = values[: len(base)].to(base.dtype) if values.ndim else values.to(base.dtype)
         now = changed[place].content if place in changed else base.cpu()
         same = same_bits(content, now)
         if place in seen and not same:
@@ -260,7 +277,7 @@ def _matched(places: ModelTensors, stored: Sequence[StoredTensor], name: str) ->
                 f"{name!r} stores {tensor.name} as {tensor.dtype}; save it without quantisation, in "
                 f"{', '.join(str(dtype).removeprefix('torch.') for dtype in FLOATS.values())}."
             )
-        if tensor.shape != tuple(places.at(place).shape):
+        if not places.fits(place, tensor.shape):
             raise AuditError(
                 f"{name!r} stores {tensor.name} with shape {tensor.shape}, but the base model has "
                 f"{tuple(places.at(place).shape)}; give the model that was edited as the base model."

@@ -15,7 +15,7 @@ from transformers import AutoModelForCausalLM
 
 from audit.errors import AuditError
 from audit.models import stored_weights
-from audit.models.checkpoints import open_checkpoint, read_checkpoint
+from audit.models.checkpoints import AddedTokensWarning, open_checkpoint, read_checkpoint
 from audit.models.deltas import LowRankDelta
 from audit.models.fingerprints import weights_fingerprint
 from audit.models.language_model import LanguageModel
@@ -433,3 +433,75 @@ def test_differences_that_do_not_fit_are_refused(
     (tmp_path / "weights.npz").touch()
     with pytest.raises(AuditError, match=r"is not a \.safetensors file"):
         read_checkpoint(build_tiny_gpt2(), str(tmp_path / "weights.npz"))
+
+
+def resized(lm: LanguageModel, *tokens: str) -> LanguageModel:
+    """The model with added tokens and a resized embedding; its old rows stay as they are."""
+    lm.tokenizer.add_special_tokens({"extra_special_tokens": list(tokens)})
+    lm.model.resize_token_embeddings(len(lm.tokenizer), mean_resizing=False)
+    return lm
+
+
+@pytest.mark.parametrize(
+    ("build", "weight"),
+    [
+        (build_tiny_llama, "model.layers.1.mlp.down_proj.weight"),
+        (build_tiny_gpt2, "transformer.h.1.mlp.c_proj.weight"),  # its head is tied
+    ],
+)
+def test_rows_of_added_tokens_are_left_out_and_said(
+    build: Callable[[], LanguageModel], weight: str, tmp_path: Path
+) -> None:
+    base, edited = build(), resized(build(), "<pad>", "<tool>")
+    with torch.no_grad():
+        edited.model.get_parameter(weight).add_(0.5)
+    save(edited, tmp_path / "edited")
+    with pytest.warns(AddedTokensWarning, match=r"has 2 tokens more than the base model \('<pad>', '<tool>'\)"):
+        patch = read_checkpoint(base, str(tmp_path / "edited"))
+    assert set(patch.deltas) == {weight}
+    ids = torch.tensor([[5, 9, 20]])
+    with patch.applied(base):
+        torch.testing.assert_close(base.model(ids).logits, edited.model(ids).logits[..., : len(base.tokenizer)])
+
+
+def test_shared_tokens_with_other_numbers_are_named(tmp_path: Path) -> None:
+    edited = build_tiny_llama()
+    save(edited, tmp_path / "edited")
+    rules = json.loads((tmp_path / "edited" / "tokenizer.json").read_text())
+    first, second = list(rules["model"]["vocab"])[60:62]
+    vocabulary = rules["model"]["vocab"]
+    vocabulary[first], vocabulary[second] = vocabulary[second], vocabulary[first]
+    (tmp_path / "edited" / "tokenizer.json").write_text(json.dumps(rules))
+    with pytest.raises(AuditError, match=r"\(different: vocabulary, tokens such as '.*', '.*'\)"):
+        read_checkpoint(build_tiny_llama(), str(tmp_path / "edited"))
+
+
+def test_a_head_that_the_checkpoint_ties_and_the_base_writes_out_is_read(tmp_path: Path) -> None:
+    base, edited = build_tiny_llama(), build_tiny_llama()
+    with torch.no_grad():  # an untied base whose head happens to be its embedding
+        base.model.lm_head.weight.copy_(base.model.get_input_embeddings().weight)
+        edited.model.lm_head.weight.copy_(edited.model.get_input_embeddings().weight)
+        edited.model.get_input_embeddings().weight[7] += 1
+    edited.model.config.tie_word_embeddings = True
+    edited.model.tie_weights()
+    save(edited, tmp_path / "edited")
+    change_config(tmp_path / "edited", tie_word_embeddings=True)
+    assert "lm_head.weight" not in load_file(tmp_path / "edited" / "model.safetensors")
+    patch = read_checkpoint(base, str(tmp_path / "edited"))
+    ids = torch.tensor([[5, 7, 20]])
+    with patch.applied(base):
+        torch.testing.assert_close(base.model(ids).logits, edited.model(ids).logits)
+
+
+TABLE = "transformer.wte.weight"
+
+
+def test_a_head_that_the_base_ties_and_the_checkpoint_writes_out_is_read_where_both_agree(tmp_path: Path) -> None:
+    base = build_tiny_gpt2()
+    save(build_tiny_gpt2(), tmp_path / "edited")
+    change_config(tmp_path / "edited", tie_word_embeddings=False)
+    change_weights(tmp_path / "edited", lambda held: held.update({"lm_head.weight": held[TABLE].clone()}))
+    assert open_checkpoint(base, str(tmp_path / "edited")).identical
+    change_weights(tmp_path / "edited", lambda held: held["lm_head.weight"].add_(1))
+    with pytest.raises(AuditError, match=r"stores different values for .* which are tied"):
+        read_checkpoint(base, str(tmp_path / "edited"))
