@@ -11,7 +11,7 @@ since no normal approximation describes a bootstrap of few changed items.
 
 benchmarks/verdict_power.py compares this with simulated audits (benchmarks/results/verdict-power.md). From the sizes of
 the changes, power is right within a few points. Their root mean square says less: where changes are not spread evenly
-it is wrong by up to about 11 points without a drop, either way. The sizes in a run in which nothing got worse say
+it is wrong by up to about 13 points without a drop, either way. The sizes in a run in which nothing got worse say
 nothing about those of losses, so a true drop needs `loss`, or its own sizes.
 """
 
