@@ -29,6 +29,8 @@ from audit.store.files import read_json
 FORMAT = "model-edit-audit mend 1"
 TENSORS_FILE = "mend.safetensors"
 CARD_FILE = "mend.json"
+LAYERS = 2  # residual layers, both clamped (equations 3a and 3b)
+LEAST_DEVIATION = 1e-7
 HALVED = (".down", ".up")  # parameters stored in half precision: nearly all of the file
 
 
@@ -65,7 +67,7 @@ class RunningMoments(nn.Module):
         self.count.copy_(count)
 
     def normalized(self, rows: Tensor) -> Tensor:
-        """(rows − mean) / standard deviation, (..., width); an entry that never varied becomes zero.
+        """(rows − mean) / (standard deviation + 1e-7), (..., width), as in the authors' code.
 
         Raises:
             AuditError: fewer than two rows were added, so there is no standard deviation.
@@ -76,19 +78,17 @@ class RunningMoments(nn.Module):
                 "train it with audit train-mend."
             )
         deviation = (self.squares / (self.count - 1)).sqrt()
-        safe = torch.where(deviation > 0, deviation, torch.inf)
-        return (rows - self.mean.to(rows.dtype)) / safe.to(rows.dtype)
+        return (rows - self.mean.to(rows.dtype)) / (deviation + LEAST_DEVIATION).to(rows.dtype)
 
 
 class ResidualLayer(nn.Module):
-    """h = z + max(0, s_l ⊙ (U V z + b) + o_l), equation 3 of the paper; U is initialized to zero, so that h = z.
+    """h = z + max(0, s_l ⊙ (U V z + b) + o_l), equations 3a and 3b; U is initialized to zero, so that h = z.
 
     `maps` is the number of linear maps that share the layer; each has its own scale s_l and shift o_l.
     """
 
-    def __init__(self, width: int, rank: int, maps: int, generator: torch.Generator, *, clamped: bool) -> None:
+    def __init__(self, width: int, rank: int, maps: int, generator: torch.Generator) -> None:
         super().__init__()
-        self.clamped = clamped
         self.down = nn.Parameter(torch.randn(rank, width, generator=generator) / width**0.5)  # V
         self.up = nn.Parameter(torch.zeros(width, rank))  # U
         self.bias = nn.Parameter(torch.zeros(width))  # b
@@ -99,7 +99,7 @@ class ResidualLayer(nn.Module):
         inner = rows @ self.down.T @ self.up.T + self.bias  # (..., width)
         # At zero, clamp passes gradients on and relu does not: with relu, the layer would stay the identity.
         inner = self.scale[number] * inner + self.shift[number]
-        return rows + (inner.clamp(min=0) if self.clamped else inner)
+        return rows + inner.clamp(min=0)
 
 
 class MendNetwork(nn.Module):
@@ -124,10 +124,9 @@ class MendNetwork(nn.Module):
         self.shared = nn.ModuleDict()
         for (inner, outer), paths in by_shape.items():
             key = f"{inner}x{outer}"
-            layers = (
-                ResidualLayer(inner + outer, rank, len(paths), generator, clamped=first) for first in (True, False)
+            self.shared[key] = nn.ModuleList(
+                ResidualLayer(inner + outer, rank, len(paths), generator) for _ in range(LAYERS)
             )
-            self.shared[key] = nn.ModuleList(layers)
             self._place |= {path: (key, number) for number, path in enumerate(paths)}
         self.input_moments = nn.ModuleList(RunningMoments(inner) for inner, _ in self.sizes.values())
         self.error_moments = nn.ModuleList(RunningMoments(outer) for _, outer in self.sizes.values())

@@ -11,6 +11,7 @@ from safetensors.torch import load_file, save_file
 
 from audit.editors.mend.network import CARD_FILE, TENSORS_FILE, MendNetwork, RunningMoments, TrainedNetwork
 from audit.errors import AuditError
+from audit.models.loading import POCKET_WEIGHTS
 
 SIZES = {"a": (6, 4), "b": (6, 4), "c": (4, 6)}
 
@@ -80,6 +81,39 @@ def test_gradients_exist_at_the_identity() -> None:
     for layer in network.shared["6x4"].children():
         gradient = dict(layer.named_parameters())["up"].grad
         assert gradient is not None and float(gradient.norm()) > 0
+
+
+@pytest.mark.parametrize("name", ["pocket-gpt2", "pocket-llama"])
+def test_the_shipped_networks_compute_the_equations_of_the_paper(name: str) -> None:
+    """Equations 3a and 3b, written out in float64 with the normalization of the authors' code."""
+    network = TrainedNetwork.load(POCKET_WEIGHTS / name).network
+    state = {key: value.double() for key, value in network.state_dict().items()}
+    path, (inner, outer) = next(iter(network.sizes.items()))
+    generator = torch.Generator().manual_seed(3)
+    mean, spread = (
+        state["input_moments.0.mean"],
+        (state["input_moments.0.squares"] / state["input_moments.0.count"]).sqrt(),
+    )
+    x = (mean + spread * torch.randn(7, inner, generator=generator, dtype=torch.float64)).float()
+    spread = (state["error_moments.0.squares"] / state["error_moments.0.count"]).sqrt()
+    error = (
+        state["error_moments.0.mean"] + spread * torch.randn(7, outer, generator=generator, dtype=torch.float64)
+    ).float()
+
+    def normalized(rows: torch.Tensor, kind: str) -> torch.Tensor:
+        deviation = (state[f"{kind}.0.squares"] / (state[f"{kind}.0.count"] - 1)).sqrt()
+        return (rows.double() - state[f"{kind}.0.mean"]) / (deviation + 1e-7)
+
+    z = torch.cat([normalized(x, "input_moments"), normalized(error, "error_moments")], dim=1)
+    for layer in (0, 1):
+        part = {key: state[f"shared.{inner}x{outer}.{layer}.{key}"] for key in ("down", "up", "bias", "scale", "shift")}
+        low = torch.einsum("ri,ti->tr", part["down"], z)  # V z
+        hidden = torch.einsum("or,tr->to", part["up"], low) + part["bias"]  # U V z + b
+        z = z + torch.relu(part["scale"][0] * hidden + part["shift"][0])
+    expected = torch.einsum("to,ti->oi", z[:, inner:], z[:, :inner])  # the sum over tokens of the outer products
+    found = network(path, x, error)
+    update = found.errors.double().T @ found.inputs.double()
+    assert float((update - expected).norm() / expected.norm()) < 1e-4
 
 
 def test_tokens_are_independent_and_updates_add_up() -> None:
