@@ -1,11 +1,17 @@
-"""ROME and MEMIT against numbers from the authors' code (see golden/README.md)."""
+"""ROME and MEMIT against numbers from the authors' code (see golden/README.md).
+
+`AUDIT_GOLDEN=FOLDER` runs the same tests on another set of numbers: layers, settings and groups come from its files.
+"""
 
 import json
+import os
+import re
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from safetensors import safe_open
 from safetensors.torch import load_file
 from torch import Tensor
 
@@ -19,7 +25,7 @@ from audit.models.loading import load_language_model
 from audit.models.patches import LowRankDelta, WeightPatch, originals_kept
 from tests.editors.plain import relative_error, weights_of
 
-GOLDEN = Path(__file__).resolve().parents[2] / "golden"
+GOLDEN = Path(os.environ.get("AUDIT_GOLDEN") or Path(__file__).resolve().parents[2] / "golden")
 BAR = 1e-3  # relative error of each tensor
 
 ROME_SETTINGS: dict[str, Any] = json.loads((GOLDEN / "rome.json").read_text(encoding="utf-8"))
@@ -28,6 +34,12 @@ REQUESTS = tuple(
     EditRequest(str(row["case_id"]), row["subject"], row["prompt"], row["target_new"]["str"])
     for row in ROME_SETTINGS["requests"]
 )
+
+
+ROME_LAYER, MEMIT_LAYERS = ROME_SETTINGS["hparams"]["layers"][0], MEMIT_SETTINGS["hparams"]["layers"]
+with safe_open(GOLDEN / "memit.safetensors", framework="pt") as numbers:
+    # "batch8.3.delta": eight requests at once; "sequential4x2.3.delta": four at a time
+    GROUPS = sorted({found[0] for key in numbers.keys() if (found := re.match(r"(?:batch|sequential)\d+", key))})  # noqa: SIM118
 
 
 def config_from(official: dict[str, Any]) -> dict[str, str]:
@@ -56,7 +68,7 @@ def moments() -> dict[int, Tensor]:
 @pytest.fixture(scope="module")
 def rome(moments: dict[int, Tensor]) -> Rome:
     prefixes = tuple(template.removesuffix("{}") for template in ROME_SETTINGS["context_templates"])
-    config = config_from(ROME_SETTINGS) | {"layer": str(ROME_SETTINGS["hparams"]["layers"][0])}
+    config = config_from(ROME_SETTINGS) | {"layer": str(ROME_LAYER)}
     return Rome(config, contexts=Contexts((prefixes,)), moments=moments)
 
 
@@ -65,7 +77,7 @@ def memit(moments: dict[int, Tensor]) -> Memit:
     bare, *others = (template.removesuffix("{}") for template in MEMIT_SETTINGS["context_templates"])
     hparams = MEMIT_SETTINGS["hparams"]
     config = config_from(MEMIT_SETTINGS) | {
-        "layers": ",".join(map(str, hparams["layers"])),
+        "layers": ",".join(map(str, MEMIT_LAYERS)),
         "covariance_weight": str(hparams["mom2_update_weight"]),
     }
     return Memit(config, contexts=Contexts(((bare,), tuple(others))), moments=moments)
@@ -91,8 +103,8 @@ def test_rome_single_edit(index: int, lm: LanguageModel, rome: Rome, rome_number
     assert relative_error(delta.left[:, 0], rome_numbers[f"single.{index}.v"]) < BAR
 
 
-def test_rome_eight_edits_in_sequence(lm: LanguageModel, rome: Rome, rome_numbers: dict[str, Tensor]) -> None:
-    name = lm.anatomy.weight_name(2)
+def test_rome_edits_in_sequence(lm: LanguageModel, rome: Rome, rome_numbers: dict[str, Tensor]) -> None:
+    name = lm.anatomy.weight_name(ROME_LAYER)
     (before,) = weights_of(lm, [name])
     with originals_kept(lm) as originals:
         for request in REQUESTS:
@@ -102,13 +114,17 @@ def test_rome_eight_edits_in_sequence(lm: LanguageModel, rome: Rome, rome_number
 
 
 def test_memit_targets(lm: LanguageModel, memit: Memit, memit_numbers: dict[str, Tensor]) -> None:
-    values = optimize_values(lm, REQUESTS, memit.contexts(lm), layer=3, site="block", settings=memit.settings(lm))
+    values = optimize_values(
+        lm, REQUESTS, memit.contexts(lm), layer=MEMIT_LAYERS[-1], site="block", settings=memit.settings(lm)
+    )
     for index, target in enumerate(values.targets):
         assert relative_error(target, memit_numbers[f"z.{index}"]) < BAR
 
 
-@pytest.mark.parametrize(("key", "size"), [("batch8", 8), ("sequential4x2", 4)])
-def test_memit_batches(key: str, size: int, lm: LanguageModel, memit: Memit, memit_numbers: dict[str, Tensor]) -> None:
+@pytest.mark.parametrize("group", GROUPS)
+def test_memit_batches(group: str, lm: LanguageModel, memit: Memit, memit_numbers: dict[str, Tensor]) -> None:
+    key = next(name.partition(".")[0] for name in memit_numbers if name.startswith(group))
+    size = int(re.sub(r"\D", "", group))
     layers = memit.settings(lm).layers
     names = [lm.anatomy.weight_name(layer) for layer in layers]
     before = weights_of(lm, names)
