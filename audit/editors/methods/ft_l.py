@@ -29,15 +29,14 @@ _PUBLISHED: Published = {  # kmeng01/rome hparams/FT/*_constr.json; Mistral: Eas
 class NormConstrainedSettings(TuningSettings):
     """`epsilon` is the largest change of an entry, in the units of the weight.
 
-    `objective` "target" trains every target token after the earlier ones. "prompt_last" is the objective of the
-    published code, which scores all target tokens at the last token of the prompt. It is wrong for targets of several
-    tokens, and kept to reproduce published numbers.
+    `objective` "prompt_last" is that of the published code: all target tokens are scored at the last token of the
+    prompt, which is wrong for targets of several tokens. "target" trains every target token after the earlier ones.
     """
 
     published: ClassVar[Published] = _PUBLISHED
 
     epsilon: float = 5e-4
-    objective: str = "target"
+    objective: str = "prompt_last"
 
     def check(self, depth: int) -> None:
         super().check(depth)

@@ -8,7 +8,7 @@ plain LoRA. The rank schedule of AdaLoRA needs more training steps than an edit 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -25,19 +25,19 @@ from audit.models.patches import LowRankDelta, Patch, WeightPatch
 from audit.progress import Tick
 
 _ADAPTER = "edit"  # peft's name of the adapters
-_ATTENTION_EVERYWHERE = {"projections": "attention"}
 _PUBLISHED: Published = {  # EasyEdit hparams/LoRA; trained in all layers
-    Shapes.GPT2_XL: {"layers": tuple(range(48)), "steps": 30, **_ATTENTION_EVERYWHERE},
-    Shapes.GPT_J: {"layers": tuple(range(28)), "steps": 50, "projections": "mlp"},
-    Shapes.LLAMA_7B: {"layers": tuple(range(32)), "steps": 70, **_ATTENTION_EVERYWHERE},
-    Shapes.LLAMA_3_8B: {"layers": tuple(range(32)), "steps": 70, **_ATTENTION_EVERYWHERE},
-    Shapes.QWEN_2_7B: {"layers": tuple(range(28)), "steps": 60, **_ATTENTION_EVERYWHERE},
+    Shapes.GPT2_XL: {"layers": tuple(range(48)), "steps": 30, "projections": "c_attn"},
+    Shapes.GPT_J: {"layers": tuple(range(28)), "steps": 50, "projections": "fc_in,fc_out"},
+    Shapes.LLAMA_7B: {"layers": tuple(range(32)), "steps": 70, "projections": "q_proj,v_proj"},
+    Shapes.LLAMA_3_8B: {"layers": tuple(range(32)), "steps": 70, "projections": "q_proj,v_proj"},
+    Shapes.QWEN_2_7B: {"layers": tuple(range(28)), "steps": 60, "projections": "q_proj,v_proj"},
 }
 
 
 @dataclass(frozen=True)
 class LoraSettings(TuningSettings):
-    """`projections` are the linear maps with adapters in the blocks `layers`: those of the "attention" or of the "mlp".
+    """`projections` are the linear maps with adapters in the blocks `layers`: those of the "attention", of the "mlp",
+    or those with the given names, such as "q_proj,v_proj".
 
     `rank` is r and `alpha` is α; `dropout` is the share of an adapter's inputs dropped in training.
     """
@@ -49,7 +49,7 @@ class LoraSettings(TuningSettings):
     projections: str = "attention"
     rank: int = 8
     alpha: int = 32
-    dropout: float = 0.0
+    dropout: float = 0.1
 
     @classmethod
     def for_depth(cls, model_type: str, depth: int) -> dict[str, Any]:
@@ -57,7 +57,6 @@ class LoraSettings(TuningSettings):
 
     def check(self, depth: int) -> None:
         super().check(depth)
-        require(self.projections in ("attention", "mlp"), "projections", self.projections, "attention or mlp")
         require_counts(self, "rank", "alpha")
         require(0 <= self.dropout < 1, "dropout", self.dropout, "a number from 0 to below 1")
 
@@ -89,9 +88,25 @@ class Lora(BaseEditor[LoraSettings]):
 
 
 def projections(lm: LanguageModel, settings: LoraSettings) -> dict[str, nn.Module]:
-    """The linear maps that get adapters, by path: inside attention, or in the block outside it."""
-    part: Literal["attention", "mlp"] = "attention" if settings.projections == "attention" else "mlp"
-    return {path: lm.model.get_submodule(path) for path in linear_maps(lm, settings.layers, part)}
+    """The linear maps that get adapters, by path.
+
+    Raises:
+        AuditError: no map of the layers has a given name.
+    """
+    parts: dict[str, Sequence[str]] = {
+        "attention": linear_maps(lm, settings.layers, "attention"),
+        "mlp": linear_maps(lm, settings.layers, "mlp"),
+    }
+    names = [name.strip() for name in settings.projections.split(",")]
+    everything = [path for paths in parts.values() for path in paths]
+    chosen = parts.get(settings.projections) or [path for path in everything if path.rpartition(".")[2] in names]
+    if not chosen:
+        there = ", ".join(sorted({path.rpartition(".")[2] for path in everything}))
+        raise AuditError(
+            f"lora's projections are {settings.projections!r}, but this model's linear maps are called {there}; give "
+            "attention, mlp, or some of these names."
+        )
+    return {path: lm.model.get_submodule(path) for path in chosen}
 
 
 @dataclass(frozen=True, eq=False)

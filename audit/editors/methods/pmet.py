@@ -8,7 +8,7 @@ a layer takes the residual divided by √(layers left), where MEMIT (equation 20
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from torch import Tensor
 
@@ -21,9 +21,10 @@ from audit.edits.requests import EditRequest
 from audit.models.language_model import LanguageModel
 from audit.progress import Tick
 
-# EasyEdit `hparams/PMET`.
+# EasyEdit `hparams/PMET`; the covariance weight of GPT-J is that of the authors' repository, 6,000 (EasyEdit: 15,000).
+_GPT_J: dict[str, Any] = {"steps": 30, "learning_rate": 0.2, "kl_factor": 1.0, "covariance_weight": 6_000.0}
 _PUBLISHED: Published = {
-    Shapes.GPT_J: {"layers": (3, 4, 5, 6, 7, 8), "steps": 30, "learning_rate": 0.2, "kl_factor": 1.0},
+    Shapes.GPT_J: {"layers": (3, 4, 5, 6, 7, 8), **_GPT_J},
     Shapes.LLAMA_7B: {"layers": (4, 5, 6, 7, 8), "clamp_norm_factor": 1.0},
 }
 

@@ -61,8 +61,8 @@ class UltraEditSettings(EditorSettings):
     """`maps` are the edited linear maps of the MLPs with their layers, such as gate:11-15+up:18-24. "up" and "gate" are
     maps into the MLP (the gate is the one registered first), "down" is the map out of it.
 
-    `statistics` are kept for each "map", or for all edited maps of one "shape" together, as in the published code. The
-    latter mixes differences between layers with differences between tokens, which breaks edits of a single token; in
+    `statistics` are kept for all edited maps of one "shape" together, as in the published code, or for each "map". The
+    former mixes differences between layers with differences between tokens, which breaks edits of a single token; in
     large batches the two differ less.
 
     `learning_rate` is lr; `token_budget` bounds the padded tokens of one micro-batch and does not change the result.
@@ -72,7 +72,7 @@ class UltraEditSettings(EditorSettings):
 
     maps: str = "down:0"
     learning_rate: float = 1e-6
-    statistics: str = "map"
+    statistics: str = "shape"
     token_budget: int = 16384
 
     @classmethod

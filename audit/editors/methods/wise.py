@@ -10,7 +10,7 @@ locality prompts.
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
@@ -61,10 +61,12 @@ class WiseSettings(EditorSettings):
 
     A share `mask_ratio` of its entries, drawn for each shard, is trained by `steps` of SGD at `learning_rate`, until
     the loss is below `stop_loss`. The margin loss pushes other inputs below `near` (α), edited ones above `far` (β),
-    with `gap` (γ) between them, in the units of the projection's output. The routing threshold is `ratio` times the
-    smallest distance of the edits. A new shard starts after `save_freq` edits. After `merge_freq` edits the shards are
-    merged, keeping the `density` of largest entries of each. `other_texts` texts of `other_tokens` tokens are sampled.
-    `token_budget` bounds the padded tokens of one batch and does not change the result.
+    with `gap` (γ) between them, in the units of the projection's output; it averages over the "violating" inputs and
+    pairs, as the authors' code does, or over "all". No entry of W' moves by more than `norm_constraint` (0: no bound).
+    The routing threshold is `ratio` times the smallest distance of the edits. A new shard starts after `save_freq`
+    edits. After `merge_freq` edits the shards are merged, keeping the `density` of largest entries of each.
+    `other_texts` texts of `other_tokens` tokens are sampled. `token_budget` bounds the padded tokens of one batch and
+    does not change the result.
     """
 
     published: ClassVar[Published] = _PUBLISHED
@@ -77,6 +79,8 @@ class WiseSettings(EditorSettings):
     near: float = 5.0
     far: float = 20.0
     gap: float = 10.0
+    margin_mean: str = "violating"
+    norm_constraint: float = 1.0
     ratio: float = 0.88
     density: float = 0.53
     save_freq: int = 500
@@ -95,7 +99,8 @@ class WiseSettings(EditorSettings):
         for name in ("mask_ratio", "density"):
             require(0 < getattr(self, name) <= 1, name, getattr(self, name), "a number above 0 and up to 1")
         require(0 < self.ratio < 1, "ratio", self.ratio, "a number between 0 and 1")
-        require_not_negative(self, "near", "far", "gap", "stop_loss")
+        require_not_negative(self, "near", "far", "gap", "stop_loss", "norm_constraint")
+        require(self.margin_mean in MARGIN_MEANS, "margin_mean", self.margin_mean, "violating or all")
         require_positive(self, "learning_rate")
 
 
@@ -175,13 +180,29 @@ def random_mask(shape: tuple[int, ...], ratio: float, seed: int) -> Tensor:
     return mask.view(shape)
 
 
-def margin_loss(edited: Tensor, others: Tensor, near: float, far: float, gap: float) -> Tensor:
+def margin_loss(
+    edited: Tensor, others: Tensor, near: float, far: float, gap: float, average: Callable[[Tensor], Tensor]
+) -> Tensor:
     """Equation 6, from the activation distances of edited (edited,) and other (others,) inputs.
 
-    Others should be below `near`, edited ones above `far`, and each pair at least `gap` apart.
+    Others should be below `near`, edited ones above `far`, and each pair at least `gap` apart. `average`: of how much
+    too far or too near they are, one of `MARGIN_MEANS`.
     """
     pairs = gap - (edited[:, None] - others[None, :])  # (edited, others)
-    return (others - near).relu().mean() + (far - edited).relu().mean() + pairs.relu().mean()
+    return sum((average(one) for one in (others - near, far - edited, pairs)), torch.zeros(()))
+
+
+def violating_mean(excess: Tensor) -> Tensor:
+    """The mean of the entries above 0, as in the authors' code; 0 if there is none."""
+    return excess.relu().sum() / (excess > 0).sum().clamp(min=1)
+
+
+def mean_of_all(excess: Tensor) -> Tensor:
+    """The mean over all entries, of which those below 0 count as 0."""
+    return excess.relu().mean()
+
+
+MARGIN_MEANS: Mapping[str, Callable[[Tensor], Tensor]] = {"violating": violating_mean, "all": mean_of_all}
 
 
 @dataclass(frozen=True, eq=False)
@@ -216,7 +237,8 @@ def _train(
         change.requires_grad_(True)
         with torch.enable_grad():
             far, near = ((inputs @ change.T).norm(dim=-1) for inputs in (edited, others))
-            loss = margin_loss(far, near, settings.near, settings.far, settings.gap)
+            average = MARGIN_MEANS[settings.margin_mean]
+            loss = margin_loss(far, near, settings.near, settings.far, settings.gap, average)
             (gradient,) = torch.autograd.grad(loss, change)
             total = float(loss.detach())
             for part in parts:  # one graph in memory at a time
@@ -228,6 +250,8 @@ def _train(
         if total < settings.stop_loss or updates == settings.steps:
             return _TrainedShard(change, edited, total, updates)
         change -= settings.learning_rate * gradient * mask
+        if settings.norm_constraint:
+            change.clamp_(-settings.norm_constraint, settings.norm_constraint)
         updates += 1
 
 

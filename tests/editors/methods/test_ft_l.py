@@ -75,7 +75,7 @@ def test_each_step_of_a_sequence_is_bounded_by_where_it_starts(tiny_llama: Langu
 def test_a_wide_bound_is_no_bound(tiny_gpt2: LanguageModel) -> None:
     name = tiny_gpt2.anatomy.weight_name(1)
     free = FineTuning({key: CONFIG[key] for key in ("layers", "steps", "learning_rate")}).edit(tiny_gpt2, REQUESTS)
-    bound = NormConstrained(CONFIG | {"epsilon": "100"}).edit(tiny_gpt2, REQUESTS)
+    bound = NormConstrained(CONFIG | {"epsilon": "100", "objective": "target"}).edit(tiny_gpt2, REQUESTS)
     assert isinstance(free, WeightPatch) and isinstance(bound, WeightPatch)
     device = torch.device("cpu")
     expected = free.deltas[name].change(False, device)
@@ -96,8 +96,9 @@ def test_prompt_last_scores_all_target_tokens_after_the_prompt(build: Callable[[
         batch = TargetBatch(lm, [all_at_prompt_last(row) for row in rows], 0, 4096)
         loss, _ = batch.loss_and_gradients(weights.parameters)
     assert loss == pytest.approx(float(torch.stack(expected).mean()), rel=1e-4)
-    changed = NormConstrained(CONFIG | {"objective": "prompt_last"}).edit(lm, REQUESTS)
-    assert changed.fingerprint != NormConstrained(CONFIG).edit(lm, REQUESTS).fingerprint
+    changed = NormConstrained(CONFIG).edit(lm, REQUESTS)  # the published objective is the default
+    assert changed.fingerprint == NormConstrained(CONFIG | {"objective": "prompt_last"}).edit(lm, REQUESTS).fingerprint
+    assert changed.fingerprint != NormConstrained(CONFIG | {"objective": "target"}).edit(lm, REQUESTS).fingerprint
 
 
 def test_for_targets_of_one_token_both_objectives_are_one(tiny_gpt2: LanguageModel) -> None:

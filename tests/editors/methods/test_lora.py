@@ -12,7 +12,8 @@ from torch import nn
 from transformers.pytorch_utils import Conv1D
 
 from audit.editors.methods import lora
-from audit.editors.methods.lora import Lora, adapters_on, projections
+from audit.editors.methods.lora import Lora, LoraSettings, adapters_on, projections
+from audit.editors.stages.editor_settings import Shapes
 from audit.errors import AuditError
 from audit.models.fingerprints import weights_fingerprint
 from audit.models.language_model import LanguageModel
@@ -85,7 +86,7 @@ def test_it_is_what_peft_itself_merges(build: Callable[[], LanguageModel]) -> No
 
 
 def test_the_patch_gives_the_same_logits_as_the_adapters(tiny_gpt2: LanguageModel) -> None:
-    settings = Lora(CONFIG).settings(tiny_gpt2)
+    settings = Lora(CONFIG | {"dropout": "0"}).settings(tiny_gpt2)
     rows = [target_row(tiny_gpt2, request) for request in REQUESTS]
     with adapters_on(tiny_gpt2, projections(tiny_gpt2, settings), settings) as adapters:
         for adapter in adapters.values():
@@ -175,10 +176,24 @@ def test_without_peft_the_error_names_the_remedy(tiny_gpt2: LanguageModel, monke
     "config, sentence",
     [
         ({"rank": "0"}, "rank is 0: give at least 1"),
-        ({"projections": "head"}, "projections is head: give attention or mlp"),
+        (
+            {"projections": "head"},
+            "projections are 'head', but this model's linear maps are called c_attn, c_fc",
+        ),
         ({"dropout": "1"}, "dropout is 1.0: give a number from 0 to below 1"),
     ],
 )
 def test_settings_out_of_range_are_refused(config: dict[str, str], sentence: str, tiny_gpt2: LanguageModel) -> None:
     with pytest.raises(AuditError, match=sentence):
         Lora(config).edit(tiny_gpt2, REQUESTS)
+
+
+def test_projections_can_be_named(tiny_llama: LanguageModel) -> None:
+    settings = Lora(CONFIG | {"projections": "q_proj,v_proj", "layers": "0"}).settings(tiny_llama)
+    assert [path.rpartition(".")[2] for path in projections(tiny_llama, settings)] == ["q_proj", "v_proj"]
+
+
+def test_published_maps_and_dropout_are_the_defaults() -> None:
+    assert LoraSettings.published[Shapes.GPT_J]["projections"] == "fc_in,fc_out"
+    assert LoraSettings.published[Shapes.LLAMA_7B]["projections"] == "q_proj,v_proj"
+    assert LoraSettings().dropout == 0.1

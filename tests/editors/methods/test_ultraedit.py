@@ -135,8 +135,8 @@ def test_a_single_token_is_scaled_as_it_cannot_be_centred(tiny_gpt2: LanguageMod
 
 def test_statistics_are_a_maps_own_or_shared_by_maps_of_one_shape(tiny_gpt2: LanguageModel) -> None:
     config = {"maps": "down:0+down:2", "learning_rate": "0.05"}
-    own = changes_of(UltraEdit(config).edit(tiny_gpt2, REQUESTS))
-    shared = changes_of(UltraEdit(config | {"statistics": "shape"}).edit(tiny_gpt2, REQUESTS))
+    own = changes_of(UltraEdit(config | {"statistics": "map"}).edit(tiny_gpt2, REQUESTS))
+    shared = changes_of(UltraEdit(config).edit(tiny_gpt2, REQUESTS))  # as published
     names = [tiny_gpt2.anatomy.weight_name(layer) for layer in (0, 2)]
     pairs = [features_plainly(tiny_gpt2, REQUESTS, tiny_gpt2.anatomy.down_projections[layer]) for layer in (0, 2)]
     seen = torch.cat([pairs[0][0], pairs[1][0]]), torch.cat([pairs[0][1], pairs[1][1]])

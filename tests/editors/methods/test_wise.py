@@ -8,7 +8,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from audit.editors.methods.wise import Wise, margin_loss, random_mask
+from audit.editors.methods.wise import MARGIN_MEANS, Wise, margin_loss, random_mask
 from audit.edits.requests import EditRequest
 from audit.edits.sources import load_requests
 from audit.engine import Decoding
@@ -73,7 +73,8 @@ def test_targets_are_generated_and_answers_do_not_depend_on_the_batch(family: st
     lm = families(family)
     prompts = [*mixed_prompts(8), *(request.filled_prompt for request in SHORT)]
     plain = generate(lm, prompts, Decoding(12, stop=()))
-    with Wise(CONFIG | {"learning_rate": "1"}).edit(lm, SHORT[1:3]).applied(lm):
+    free = {"learning_rate": "1", "margin_mean": "all", "norm_constraint": "0"}  # tiny weights move far
+    with Wise(CONFIG | free).edit(lm, SHORT[1:3]).applied(lm):
         assert all(says(lm, request) for request in SHORT[1:3])
         alone = generate(lm, prompts, Decoding(12, stop=()), token_budget=1)  # one row a batch
         assert alone != plain
@@ -96,14 +97,37 @@ def test_a_shard_changes_nothing_outside_its_mask(tiny_gpt2: LanguageModel) -> N
     assert float((memory.shards[0][mask] != 0).float().mean()) > 0.9
 
 
-def test_the_margin_loss_is_zero_exactly_if_all_three_conditions_hold() -> None:
+@pytest.mark.parametrize("mean", MARGIN_MEANS)
+def test_the_margin_loss_is_zero_exactly_if_all_three_conditions_hold(mean: str) -> None:
     def loss(edited: list[float], others: list[float]) -> float:
-        return float(margin_loss(torch.tensor(edited), torch.tensor(others), near=1.0, far=4.0, gap=2.0))
+        bounds = {"near": 1.0, "far": 4.0, "gap": 2.0}
+        return float(margin_loss(torch.tensor(edited), torch.tensor(others), **bounds, average=MARGIN_MEANS[mean]))
 
     assert loss([4.0, 9.0], [1.0, 0.0]) == 0.0
     assert loss([4.0], [1.5]) == pytest.approx(0.5)  # an other input is too far
     assert loss([3.5], [0.0]) == pytest.approx(0.5)  # an edited one is too near
     assert loss([4.0], [3.0]) == pytest.approx(2.0 + 1.0)  # too far, and no gap between the two
+
+
+def test_the_margin_loss_averages_over_the_violating_inputs_and_pairs() -> None:
+    edited, others = torch.tensor([4.0, 9.0]), torch.tensor([0.0, 3.0])
+    # one of two others is 2 too far; of four pairs only (4, 3) has too small a gap, by 1
+    means = {
+        name: float(margin_loss(edited, others, near=1.0, far=4.0, gap=2.0, average=mean))
+        for name, mean in MARGIN_MEANS.items()
+    }
+    assert means == {"violating": 2.0 + 1.0, "all": 2.0 / 2 + 1.0 / 4}
+
+
+def test_no_entry_of_the_side_memory_moves_beyond_the_norm_constraint(tiny_gpt2: LanguageModel) -> None:
+    def largest(bound: str) -> float:
+        patch = Wise(QUICK | {"learning_rate": "50", "norm_constraint": bound}).edit(tiny_gpt2, REQUESTS)
+        assert isinstance(patch, ModulePatch)
+        memory = patch.attachments[0]
+        assert isinstance(memory, SideMemory)
+        return float(memory.shards.abs().max())
+
+    assert largest("0.01") <= 0.01 < largest("0")
 
 
 def test_shards_open_after_save_freq_edits_and_merge_after_merge_freq(tiny_gpt2: LanguageModel) -> None:
