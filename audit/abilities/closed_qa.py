@@ -1,14 +1,12 @@
 """Closed-domain question answering: a yes/no question about a passage (BoolQ). Metric: accuracy."""
 
-from collections.abc import Sequence
-
-from audit.abilities.contract import Answer, Item, Row, Score
+from audit.abilities.contract import Item, Row
 from audit.abilities.data import columns
-from audit.abilities.readings.words import is_gold, label_in, majority
+from audit.abilities.readings.words import TwoLabels
 from audit.engine import Decoding
 
 
-class ClosedQA:
+class ClosedQA(TwoLabels):
     """BoolQ, with its own column (`answer`, a boolean) or SuperGLUE's (`label`, 0 = no, 1 = yes).
 
     Items with the same passage form a cluster.
@@ -19,6 +17,7 @@ class ClosedQA:
     data_name = "boolq"
     metric = "accuracy"
     protocol = "standard"
+    labels = ("yes", "no")
     decoding: Decoding | None = Decoding(24)
 
     def item(self, row: Row, key: str) -> Item:
@@ -31,16 +30,3 @@ class ClosedQA:
 
     def prompt(self, item: Item) -> str:
         return f"{item.fields['passage']}\nQuestion: {item.fields['question']}\nAnswer:"
-
-    def parse(self, text: str) -> Answer:
-        return label_in(text, ("yes", "no"))
-
-    def score(self, item: Item, answer: Answer) -> Score:
-        return is_gold(item, answer)
-
-    def gold_answer(self, item: Item) -> str:
-        return item.gold[0]
-
-    def floor(self, items: Sequence[Item]) -> float:
-        """The share of the majority class among these items (about 0.62 in BoolQ, not 0.5)."""
-        return majority(items)

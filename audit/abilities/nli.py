@@ -1,16 +1,14 @@
 """Natural language inference: whether one sentence entails another (GLUE RTE). Metric: accuracy."""
 
-from collections.abc import Sequence
-
-from audit.abilities.contract import Answer, Item, Row, Score
+from audit.abilities.contract import Item, Row
 from audit.abilities.data import columns
-from audit.abilities.readings.words import is_gold, label_in, majority
+from audit.abilities.readings.words import TwoLabels
 from audit.engine import Decoding
 
 _SAID = {"entailment": "True", "not_entailment": "False"}
 
 
-class NLI:
+class NLI(TwoLabels):
     """RTE. Label 0 is entailment, answered with "True" (a widely copied evaluation swaps the two).
 
     Items with the same `sentence1` form a cluster.
@@ -21,6 +19,7 @@ class NLI:
     data_name = "rte"
     metric = "accuracy"
     protocol = "standard"
+    labels = ("True", "False")
     decoding: Decoding | None = Decoding(24)
 
     def item(self, row: Row, key: str) -> Item:
@@ -31,16 +30,3 @@ class NLI:
 
     def prompt(self, item: Item) -> str:
         return f"{item.fields['sentence1']}\nQuestion: {item.fields['sentence2']} True or False?\nAnswer:"
-
-    def parse(self, text: str) -> Answer:
-        return label_in(text, ("True", "False"))
-
-    def score(self, item: Item, answer: Answer) -> Score:
-        return is_gold(item, answer)
-
-    def gold_answer(self, item: Item) -> str:
-        return item.gold[0]
-
-    def floor(self, items: Sequence[Item]) -> float:
-        """The share of the majority class among these items."""
-        return majority(items)

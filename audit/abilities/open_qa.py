@@ -27,7 +27,7 @@ class OpenQA:
 
     def parse(self, text: str) -> Answer:
         answer = text.strip()
-        # "..." and "the" are empty after normalisation.
+        # "..." and "the" are empty after normalization.
         return Answer(text, answer, True) if squad_normalized(answer) else Answer(text, None, False)
 
     def score(self, item: Item, answer: Answer) -> Score:

@@ -1,14 +1,12 @@
 """Sentiment of a sentence, positive or negative (SST-2). Metric: accuracy."""
 
-from collections.abc import Sequence
-
-from audit.abilities.contract import Answer, Item, Row, Score
+from audit.abilities.contract import Item, Row
 from audit.abilities.data import columns
-from audit.abilities.readings.words import is_gold, label_in, majority
+from audit.abilities.readings.words import TwoLabels
 from audit.engine import Decoding
 
 
-class Sentiment:
+class Sentiment(TwoLabels):
     """SST-2. Label 0 is negative, label 1 is positive."""
 
     name = "sentiment"
@@ -16,6 +14,7 @@ class Sentiment:
     data_name = "sst2"
     metric = "accuracy"
     protocol = "standard"
+    labels = ("positive", "negative")
     decoding: Decoding | None = Decoding(8)
 
     def item(self, row: Row, key: str) -> Item:
@@ -24,16 +23,3 @@ class Sentiment:
 
     def prompt(self, item: Item) -> str:
         return f"{item.fields['sentence']}\nQuestion: Is this sentence positive or negative?\nAnswer:"
-
-    def parse(self, text: str) -> Answer:
-        return label_in(text, ("positive", "negative"))
-
-    def score(self, item: Item, answer: Answer) -> Score:
-        return is_gold(item, answer)
-
-    def gold_answer(self, item: Item) -> str:
-        return item.gold[0]
-
-    def floor(self, items: Sequence[Item]) -> float:
-        """The share of the majority class among these items."""
-        return majority(items)

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from audit.engine.batching import pack, padded, run_batches
 from audit.engine.forward import CausalForward
-from audit.engine.prefill import PORTION, Prefix, compute_prefix, prefill
+from audit.engine.prefill import PORTION, Prefix, common_prefix, compute_prefix, prefill
 from audit.models.language_model import LanguageModel
 from audit.progress import Progress
 
@@ -112,22 +112,14 @@ def _split_work(groups: Sequence[Sequence[Continuation]]) -> tuple[list[_Work], 
     grouped: list[_Work] = []
     single: list[_Work] = []
     for g, group in enumerate(groups):
-        shared = _common_prefix(group) if len(group) > 1 else ()
+        shared = (
+            common_prefix([one.ids[: one.start] for one in group]) if len(group) > 1 else ()
+        )  # before what is scored
         if shared:
             grouped.append(_Work(g, tuple(range(len(group))), shared))
         else:
             single.extend(_Work(g, (member,), ()) for member in range(len(group)))
     return grouped, single
-
-
-def _common_prefix(group: Sequence[Continuation]) -> tuple[int, ...]:
-    """The tokens that all members begin with, up to the first scored token."""
-    length = min(continuation.start for continuation in group)
-    first = group[0].ids[:length]
-    for continuation in group[1:]:
-        while continuation.ids[: len(first)] != first:
-            first = first[:-1]
-    return first
 
 
 def _score_whole(forward: CausalForward, continuations: Sequence[Continuation]) -> list[ScoredTokens]:

@@ -28,7 +28,7 @@ def rank(
 ) -> list[list[float]]:
     """The log-likelihood of each of a prompt's choices, not divided by its length.
 
-    Prompt and choice are tokenised jointly, with one space between them that belongs to the choice. Returns one list
+    Prompt and choice are tokenized jointly, with one space between them that belongs to the choice. Returns one list
     for each prompt, in the order of its choices. A batch holds about `token_budget` tokens; the prefix that a prompt's
     choices share is computed once. `progress` counts choices.
 
@@ -78,7 +78,7 @@ def teacher_forced(
     token_budget: int = TOKEN_BUDGET,
     progress: Progress | None = None,
 ) -> list[TeacherForced]:
-    """Score the target of every (prompt, target) pair, tokenised jointly, in the order of the pairs.
+    """Score the target of every (prompt, target) pair, tokenized jointly, in the order of the pairs.
 
     Hits are easier than generating the target: an error does not change the tokens that follow it.
 
@@ -141,7 +141,7 @@ def perplexity(
 
 
 def _joined(lm: LanguageModel, prompt: str, target: str, what: str) -> Continuation:
-    """Tokenise prompt and target jointly and check that they fit; `what` names them in an error."""
+    """Tokenize prompt and target jointly and check that they fit; `what` names them in an error."""
     tokens = join(lm.tokenizer, lm.full_prompt(prompt), target)
     require_room(lm, tokens.ids, what, prompt)
     require_room(lm, tokens.prompt_ids, f"The prompt of {what[:1].lower()}{what[1:]}", prompt)

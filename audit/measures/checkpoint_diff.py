@@ -155,7 +155,7 @@ def singular_values(change: Tensor, factors: LowRankDelta | None = None) -> Tens
 
 
 def effective_rank(values: Tensor) -> float:
-    """exp(entropy) of the normalised singular values (Roy & Vetterli 2007, eq. 1-3); 0 if all are zero."""
+    """exp(entropy) of the normalized singular values (Roy & Vetterli 2007, eq. 1-3); 0 if all are zero."""
     total = values.sum()
     if not bool(total > 0):
         return 0.0

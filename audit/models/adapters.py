@@ -43,7 +43,7 @@ _NOT_PLAIN = (
     "kasa_config",
     "monteclora_config",
 )
-# Initialisations that keep the weights of the base model; others change the weights before training.
+# Initializations that keep the weights of the base model; others change the weights before training.
 _INITIALISATIONS = (True, False, None, "gaussian", "eva", "orthogonal")
 
 

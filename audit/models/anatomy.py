@@ -69,7 +69,7 @@ def find_anatomy(model: PreTrainedModel) -> Anatomy:
 
     Raises:
         AuditError: the model is an encoder-decoder, a mixture of experts or has blocks without attention, or a part is
-            missing, ambiguous or quantised.
+            missing, ambiguous or quantized.
     """
     family = type(model).__name__
     if model.config.is_encoder_decoder:
@@ -186,7 +186,7 @@ def _find_parts(block: nn.Module, path: str, hidden_size: int, family: str) -> _
     if not weight.is_floating_point():
         raise AuditError(
             f"the weight of {path}.{downs[0]} is stored as {weight.dtype}, which cannot be edited; "
-            "load the model without quantisation."
+            "load the model without quantization."
         )
     return _BlockParts(
         block=path,
@@ -207,7 +207,7 @@ def _find_final_norm(trunk: nn.Module, trunk_path: str, hidden_size: int, family
     ]
     if not norms:
         raise AuditError(
-            f"{family} has no final norm next to its blocks; choose a model that normalises before its head."
+            f"{family} has no final norm next to its blocks; choose a model that normalizes before its head."
         )
     return _join(trunk_path, norms[-1])
 

@@ -169,8 +169,7 @@ def check_architecture(lm: LanguageModel, folder: Path, name: str) -> None:
     if theirs.get("model_type") != ours.get("model_type"):
         raise AuditError(
             f"the checkpoint {name!r} has the model type {theirs.get('model_type')}, but the base model {lm.name!r} "
-            "has "
-            f"{ours.get('model_type')}; give the model that was edited as the base model."
+            f"has {ours.get('model_type')}; give the model that was edited as the base model."
         )
     declared = _declared_fields(type(lm.model.config))
     theirs, ours = (
@@ -217,8 +216,7 @@ def check_tokenizer(lm: LanguageModel, folder: Path, name: str) -> None:
         raise AuditError(
             f"the tokenizer of {name!r} differs from that of the base model {lm.name!r} (different: "
             f"{', '.join(unlike[:MOST_NAMED])}), so both models would not read the same tokens; if the edit did not "
-            "mean to "
-            "change the tokenizer, copy the base model's into the folder."
+            "mean to change the tokenizer, copy the base model's into the folder."
         )
 
 

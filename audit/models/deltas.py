@@ -22,8 +22,7 @@ class LowRankDelta:
         if self.left.ndim != 2 or self.right.ndim != 2 or self.left.shape[1] != self.right.shape[0]:
             raise AuditError(
                 f"low-rank factors of shapes {tuple(self.left.shape)} and {tuple(self.right.shape)} cannot be "
-                "multiplied; "
-                "give (out, rank) and (rank, in)."
+                "multiplied; give (out, rank) and (rank, in)."
             )
         if self.left.dtype != self.right.dtype or self.left.dtype not in (torch.float32, torch.float64):
             raise AuditError(

@@ -188,7 +188,7 @@ def _read_model(name: str, place: _Place, dtype: torch.dtype | str, allow_pickle
         )
     missing = sorted(report["missing_keys"])
     if missing:
-        # transformers would initialise them randomly and continue.
+        # transformers would initialize them randomly and continue.
         raise AuditError(
             f"the weights of {name!r} are incomplete: {len(missing)} tensors are missing, the first is {missing[0]!r}; "
             "copy or save the whole checkpoint again."

@@ -195,8 +195,8 @@ def replacements(lm: LanguageModel, files: Sequence[Path], name: str, *, tied: b
         if place in seen and not same:
             raise AuditError(
                 f"the checkpoint {name!r} stores different values for {seen[place]} and {tensor.name}, which are tied "
-                "in "
-                "the base model; untie them in the base model (tie_word_embeddings), or tie them in the checkpoint."
+                "in the base model; untie them in the base model (tie_word_embeddings), or tie them in the "
+                "checkpoint."
             )
         seen[place] = tensor.name
         if not same:
@@ -222,8 +222,7 @@ def differences(lm: LanguageModel, file: Path, name: str) -> dict[str, DenseDelt
         if place in seen:
             raise AuditError(
                 f"{name!r} changes {place} twice, as {seen[place]} and as {tensor.name}, which are tied in the base "
-                "model; "
-                "leave one of them out."
+                "model; leave one of them out."
             )
         if not places.writable(place):
             raise AuditError(f"{name!r} changes the buffer {place}, but only weights can be patched; leave it out.")
@@ -260,8 +259,7 @@ def _matched(places: ModelTensors, stored: Sequence[StoredTensor], name: str) ->
     if converted:
         raise AuditError(
             f"{name!r} stores {converted[0]} in a form that transformers converts while loading, which is not "
-            "supported; "
-            "save the change as a patch or as weight differences."
+            "supported; save the change as a patch or as weight differences."
         )
     found = [(places.find(tensor.name), tensor) for tensor in stored]
     unknown = sorted(tensor.name for place, tensor in found if place is None)
@@ -274,7 +272,7 @@ def _matched(places: ModelTensors, stored: Sequence[StoredTensor], name: str) ->
     for place, tensor in matched:
         if tensor.dtype not in FLOATS:
             raise AuditError(
-                f"{name!r} stores {tensor.name} as {tensor.dtype}; save it without quantisation, in "
+                f"{name!r} stores {tensor.name} as {tensor.dtype}; save it without quantization, in "
                 f"{', '.join(str(dtype).removeprefix('torch.') for dtype in FLOATS.values())}."
             )
         if not places.fits(place, tensor.shape):

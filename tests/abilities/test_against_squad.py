@@ -1,4 +1,4 @@
-"""Comparison with SQuAD v1.1: normalisation and matching, written out from its definition."""
+"""Comparison with SQuAD v1.1: normalization and matching, written out from its definition."""
 
 import re
 import string
@@ -34,14 +34,14 @@ def f1(said: str, gold: str) -> float:
 
 @settings(max_examples=150, deadline=None)
 @given(TEXTS)
-def test_the_same_normalisation(text: str) -> None:
+def test_the_same_normalization(text: str) -> None:
     assert squad_normalized(text) == normalize(text)
 
 
 @settings(max_examples=100, deadline=None)
 @given(TEXTS, st.lists(TEXTS, min_size=1, max_size=4))
 def test_the_same_matches_and_f1_over_all_golds(said: str, golds: list[str]) -> None:
-    # In SQuAD an answer and a gold that are both empty after normalisation match; here they do not.
+    # In SQuAD an answer and a gold that are both empty after normalization match; here they do not.
     expected = bool(normalize(said)) and any(normalize(said) == normalize(gold) for gold in golds)
     assert exact_match(said, golds) == expected
     assert token_f1(said, golds) == pytest.approx(max(f1(said, gold) for gold in golds))

@@ -33,7 +33,7 @@ def test_the_prompt_adds_one_question_mark_and_only_a_line_break_stops():
         ("Washington , D.C.", ["washington, dc"]),
     ],
 )
-def test_exact_match_after_normalisation_over_all_golds(said, golds):
+def test_exact_match_after_normalization_over_all_golds(said, golds):
     assert score(said, *golds).value == 1.0
     assert score(said, *golds).beside["f1"] == 1.0
 
@@ -44,7 +44,7 @@ def test_a_longer_answer_is_wrong_but_has_f1():
     assert got.beside["f1"] == pytest.approx(2 * 2 / (4 + 2))  # the better gold
 
 
-def test_the_order_of_normalisation_is_squads():
+def test_the_order_of_normalization_is_squads():
     # Punctuation is removed before articles, so "a." is an article, and the "s" of "Cat's" stays.
     assert squad_normalized("A. The  Cat's,an (owl)!") == "catsan owl"
     assert squad_normalized("theatre another") == "theatre another"
@@ -53,7 +53,7 @@ def test_the_order_of_normalisation_is_squads():
 @pytest.mark.parametrize("said", ["", "...", " the ", "a, an!"])
 def test_an_empty_answer_matches_no_gold(said):
     assert not ABILITY.parse(said).parseable
-    # SQuAD v1.1: no common token is 0, even when the gold is empty after normalisation too.
+    # SQuAD v1.1: no common token is 0, even when the gold is empty after normalization too.
     got = score(said, "The")
     assert (got.value, got.beside["f1"]) == (0.0, 0.0)
 

@@ -102,7 +102,7 @@ def test_efficacy_under_both_protocols() -> None:
     rewrites = [probe(REWRITE, "Old Orsk", str(index)) for index in range(4)]
     said = [
         reply(" Old Orsk, a city", True, True),
-        reply(" old orsk", False, True),  # said, though not as tokenised
+        reply(" old orsk", False, True),  # said, though not as tokenized
         reply(" Old Orskian", True, True),  # tokens, though another word
         reply(" Marl", False, False),
     ]

@@ -279,7 +279,7 @@ def bend(tensors: dict[str, Tensor]) -> None:
     tensors["model.norm.weight"] = torch.ones(7)
 
 
-def quantise(tensors: dict[str, Tensor]) -> None:
+def quantize(tensors: dict[str, Tensor]) -> None:
     tensors["model.norm.weight"] = torch.ones(32, dtype=torch.int8)
 
 
@@ -289,7 +289,7 @@ def quantise(tensors: dict[str, Tensor]) -> None:
         (drop, r"is missing 1 tensors of the base model, the first is 'model\.layers\.1\.mlp\.down_proj\.weight'"),
         (add, r"has 1 tensors that the base model does not have, the first is 'model\.layers\.7\."),
         (bend, r"stores model\.norm\.weight with shape \(7,\), but the base model has \(32,\)"),
-        (quantise, r"stores model\.norm\.weight as I8; save it without quantisation"),
+        (quantize, r"stores model\.norm\.weight as I8; save it without quantization"),
     ],
 )
 def test_tensors_that_do_not_fit_are_refused(

@@ -147,7 +147,7 @@ def test_pickle_weights_are_refused_unless_allowed(copy: Path) -> None:
     assert weights_fingerprint(lm) == weights_fingerprint(build_tiny_llama(dtype=torch.float16))
 
 
-def test_missing_weights_are_not_initialised_randomly(copy: Path) -> None:
+def test_missing_weights_are_not_initialized_randomly(copy: Path) -> None:
     weights = load_file(copy / "model.safetensors")
     del weights["model.layers.1.mlp.down_proj.weight"]
     save_file(weights, copy / "model.safetensors", metadata={"format": "pt"})

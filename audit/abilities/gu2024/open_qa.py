@@ -17,7 +17,7 @@ class OpenQA(open_qa.OpenQA):
 
     - The passage is the row's column `document` or `passage` (or `output`, as in the paper's own file): a text, or a
       list of which the first is used. The hub's nq_open has no passages, so it does not work with this protocol.
-    - An answer is 20 tokens and right if any of its n-grams equals a gold after SQuAD's normalisation. The paper calls
+    - An answer is 20 tokens and right if any of its n-grams equals a gold after SQuAD's normalization. The paper calls
       it exact match, but it is containment and ignores all text around the gold.
     - The prompt has no "Answer:" and no question mark, so models often continue the question.
 

@@ -15,7 +15,7 @@ class Sentiment(sentiment.Sentiment):
     """SST-2 with the paper's prompt, in which the spaces after "text," and "'negative'." are missing.
 
     An answer is one token, so a quotation mark before the word, or a tokenizer that splits the word, makes it wrong:
-    the score falls with the format as well as with the judgement.
+    the score falls with the format as well as with the judgment.
     """
 
     protocol = "gu2024"

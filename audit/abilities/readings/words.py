@@ -1,9 +1,10 @@
-"""Reading by answers: the first word from a small set, and the normalisation and matching of SQuAD."""
+"""Reading by answers: the first word from a small set, and the normalization and matching of SQuAD."""
 
 import re
 import string
 from collections import Counter
 from collections.abc import Sequence
+from typing import ClassVar
 
 from audit.abilities.contract import Answer, Item, Score
 
@@ -80,6 +81,25 @@ def majority(items: Sequence[Item]) -> float:
     if not items:
         return 0.0
     return max(Counter(item.gold[0] for item in items).values()) / len(items)
+
+
+class TwoLabels:
+    """What abilities with two labels share: parser, score, gold answer and floor."""
+
+    labels: ClassVar[tuple[str, str]]
+
+    def parse(self, text: str) -> Answer:
+        return label_in(text, self.labels)
+
+    def score(self, item: Item, answer: Answer) -> Score:
+        return is_gold(item, answer)
+
+    def gold_answer(self, item: Item) -> str:
+        return item.gold[0]
+
+    def floor(self, items: Sequence[Item]) -> float:
+        """The share of the majority class among these items."""
+        return majority(items)
 
 
 def squad_normalized(text: str) -> str:

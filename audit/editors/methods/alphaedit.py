@@ -6,7 +6,6 @@ U₀ (U₀ᵀ(KKᵀ + M)U₀ + L2·I)⁻¹ U₀ᵀK Rᵀ. This is a least square
 positive definite.
 """
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import ClassVar
 from weakref import WeakKeyDictionary
@@ -16,11 +15,9 @@ from torch import Tensor
 
 from audit.editors.methods.memit import BatchEditor, LayersSettings
 from audit.editors.stages.editor_settings import Published, Shapes, require, require_positive
-from audit.editors.stages.keys import Contexts
 from audit.editors.stages.solve import IDENTITY, least_squares_directions, solving_device
 from audit.errors import AuditError
 from audit.models.language_model import LanguageModel
-from audit.store.content import Store
 
 _SMALL_SHARE = 0.1  # of the key dimensions; with fewer free ones, edits may fail
 
@@ -117,16 +114,8 @@ class AlphaEdit(BatchEditor[AlphaEditSettings]):
     protects_earlier_steps: ClassVar[bool] = True
     settings_kind = AlphaEditSettings
 
-    def __init__(
-        self,
-        config: Mapping[str, str] | None = None,
-        seed: int = 0,
-        store: Store | None = None,
-        *,
-        contexts: Contexts | None = None,
-        moments: Mapping[int, Tensor] | None = None,
-    ) -> None:
-        super().__init__(config, seed, store, contexts=contexts, moments=moments)
+    def _begin(self) -> None:
+        super()._begin()
         self._spaces: WeakKeyDictionary[LanguageModel, dict[int, NullSpace]] = WeakKeyDictionary()
 
     def _layers(self, settings: AlphaEditSettings) -> tuple[int, ...]:

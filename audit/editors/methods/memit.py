@@ -13,7 +13,7 @@ MEMIT-seq protects the keys K_p of all earlier steps of a sequence too: ΔW = R 
 read on the model after each step is written. Without earlier steps it equals MEMIT.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, TypeVar
 from weakref import WeakKeyDictionary
@@ -32,7 +32,6 @@ from audit.errors import AuditError
 from audit.models.language_model import LanguageModel
 from audit.models.patches import LowRankDelta, Patch, WeightPatch, originals_kept
 from audit.progress import Tick
-from audit.store.content import Store
 
 _LLAMA = {"layers": (4, 5, 6, 7, 8), "steps": 25, "weight_decay": 1e-3, "clamp_norm_factor": 4.0}
 # kmeng01/memit `hparams/MEMIT` (GPT-2 XL, GPT-J, NeoX), AlphaEdit `hparams/MEMIT` (Llama 3 8B), EasyEdit
@@ -104,16 +103,8 @@ class BatchEditor(KeyValueEditor[B]):
     openings: ClassVar[tuple[str, ...]] = OPENINGS
     protects_earlier_steps: ClassVar[bool] = False
 
-    def __init__(
-        self,
-        config: Mapping[str, str] | None = None,
-        seed: int = 0,
-        store: Store | None = None,
-        *,
-        contexts: Contexts | None = None,
-        moments: Mapping[int, Tensor] | None = None,
-    ) -> None:
-        super().__init__(config, seed, store, contexts=contexts, moments=moments)
+    def _begin(self) -> None:
+        super()._begin()
         self._past: WeakKeyDictionary[LanguageModel, dict[int, PastKeys]] = WeakKeyDictionary()
 
     def forget(self, lm: LanguageModel) -> None:

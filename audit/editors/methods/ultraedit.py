@@ -1,12 +1,12 @@
 """UltraEdit: one backward pass and one least-squares solve, without training and without subjects (arXiv 2505.14679).
 
 For each edited linear map, every token that predicts a target token gives a pair: the input of the map, h, and the
-gradient of the loss at its output, g. Both are normalised with running statistics to ĥ and ĝ. The output for input h
-should move by v = −lr ‖ĥ‖² ĝ. With the h as rows of H (not normalised) and the v as rows of V,
+gradient of the loss at its output, g. Both are normalized with running statistics to ĥ and ĝ. The output for input h
+should move by v = −lr ‖ĥ‖² ĝ. With the h as rows of H (not normalized) and the v as rows of V,
 
     ΔWᵀ = (HᵀH + I)⁻¹ HᵀV
 
-for W in (out, in) orientation. The statistics continue over the steps of a sequence ("lifelong normalisation").
+for W in (out, in) orientation. The statistics continue over the steps of a sequence ("lifelong normalization").
 """
 
 from collections.abc import Mapping, Sequence
@@ -30,7 +30,7 @@ from audit.editors.stages.editor_settings import (
 )
 from audit.editors.stages.fine_tuning import require_finite, target_row
 from audit.editors.stages.rank_one_gradients import (
-    UNLABELLED,
+    UNLABELED,
     gradient_factors,
     is_transposed,
     map_sizes,
@@ -100,7 +100,7 @@ class UltraEditSettings(EditorSettings):
 
 
 class Features(NamedTuple):
-    """Normalised inputs ĥ (tokens, in) and output gradients ĝ (tokens, out)."""
+    """Normalized inputs ĥ (tokens, in) and output gradients ĝ (tokens, out)."""
 
     inputs: Tensor
     gradients: Tensor
@@ -129,10 +129,10 @@ class RunningStatistics:
         squares = self.squares + other.squares + apart.square() * (self.count * other.count / count)
         return RunningStatistics(count, mean, squares)
 
-    def normalise(self, rows: Tensor, split: int) -> Features:
-        """Normalise (rows, features) to mean 0 and deviation 1; the first `split` features are the inputs.
+    def normalize(self, rows: Tensor, split: int) -> Features:
+        """Normalize (rows, features) to mean 0 and deviation 1; the first `split` features are the inputs.
 
-        A single row has no deviation: its two parts are scaled to a mean square of 1 and not centred.
+        A single row has no deviation: its two parts are scaled to a mean square of 1 and not centered.
         """
         if self.count < 2:
             first, second = rows[:, :split].double(), rows[:, split:].double()
@@ -194,7 +194,7 @@ class UltraEdit(BaseEditor[UltraEditSettings]):
         for path in maps:
             width, _ = map_sizes(lm, path)
             H = features[path][:, :width].double()  # (tokens, in)
-            h, g = statistics[_statistics_key(lm, path, settings)].normalise(features[path], width)
+            h, g = statistics[_statistics_key(lm, path, settings)].normalize(features[path], width)
             V = -settings.learning_rate * h.square().sum(1, keepdim=True) * g  # (tokens, out)
             deltas[f"{path}.weight"] = _least_squares(H, V, is_transposed(lm, path))
         transposed = frozenset(f"{path}.weight" for path in maps if is_transposed(lm, path))
@@ -242,13 +242,13 @@ def editing_features(
         rows = padded_targets(lm, [(requests[index].filled_prompt, requests[index].target_new) for index in group])
         gradients = gradient_factors(lm, rows, maps)
         require_finite(float(gradients.losses.sum()), step=1)
-        labelled = rows.labels != UNLABELLED  # (rows, columns)
-        lengths = labelled.sum(1).tolist()
+        labeled = rows.labels != UNLABELED  # (rows, columns)
+        lengths = labeled.sum(1).tolist()
         for path in maps:
             factors = gradients.factors[path]
             # The factors belong to the mean over a row's target tokens; scale them to the sum.
-            errors = factors.errors * labelled.sum(1)[:, None, None]
-            pairs = torch.cat([factors.inputs, errors], dim=-1)[labelled]  # (tokens of the group, in + out)
+            errors = factors.errors * labeled.sum(1)[:, None, None]
+            pairs = torch.cat([factors.inputs, errors], dim=-1)[labeled]  # (tokens of the group, in + out)
             pairs_by_map[path] += zip(group, torch.split(pairs, lengths), strict=True)
     return {
         path: torch.cat([rows for _, rows in sorted(parts, key=itemgetter(0))]) for path, parts in pairs_by_map.items()

@@ -74,6 +74,10 @@ class KeyValueEditor(BaseEditor[S]):
         self._given_contexts = contexts
         self._contexts: WeakKeyDictionary[LanguageModel, Contexts] = WeakKeyDictionary()
         self._covariance = KeyCovariance(store, moments)
+        self._begin()
+
+    def _begin(self) -> None:
+        """Create what a method keeps of each model besides."""
 
     def contexts(self, lm: LanguageModel) -> Contexts:
         """The prefix contexts for this model, sampled at first use."""

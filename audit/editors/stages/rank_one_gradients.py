@@ -25,7 +25,7 @@ from audit.engine.taps import in_rows
 from audit.models.language_model import LanguageModel
 from audit.models.tokens import join
 
-UNLABELLED = -100
+UNLABELED = -100
 # The loss is scaled up for the backward pass and the errors are scaled down, so that they do not underflow in float16.
 # A power of two does not change rounding in float32 and bfloat16.
 LOSS_SCALE = 1024.0
@@ -36,7 +36,7 @@ class PaddedTargets:
     """Prompts with their targets, one per row; all tensors are (rows, columns), on the model's device.
 
     The target's last token is not an input. `labels` is the target token in every column that predicts one, and
-    `UNLABELLED` elsewhere; `mask` is 1 for tokens and 0 for padding; `positions` count the tokens of a row.
+    `UNLABELED` elsewhere; `mask` is 1 for tokens and 0 for padding; `positions` count the tokens of a row.
     """
 
     ids: Tensor
@@ -79,7 +79,7 @@ def padded_targets(lm: LanguageModel, pairs: Sequence[tuple[str, str]], side: st
     for number, ((prompt, _), tokens) in enumerate(zip(pairs, joined, strict=True)):
         require_room(lm, tokens.ids, f"Pair {number}", prompt)
     ids, mask = padded([tokens.ids[:-1] for tokens in joined], side, lm.device)  # (rows, columns) twice
-    labels = torch.full_like(ids, UNLABELLED)
+    labels = torch.full_like(ids, UNLABELED)
     for row, tokens in enumerate(joined):
         start = (ids.shape[1] - len(tokens.ids) + 1 if side == "left" else 0) + tokens.prompt_length - 1
         target = torch.tensor(tokens.target_ids, device=lm.device)
@@ -117,7 +117,7 @@ def is_transposed(lm: LanguageModel, path: str) -> bool:
 
 def row_losses(lm: LanguageModel, rows: PaddedTargets) -> Tensor:
     """The mean negative log-likelihood of each row's target tokens, (rows,) in float32, with its graph."""
-    wanted = rows.labels != UNLABELLED  # (rows, columns)
+    wanted = rows.labels != UNLABELED  # (rows, columns)
     logits = logits_at(lm, rows.ids, rows.mask, rows.positions, wanted)  # (places, vocabulary)
     by_place = cross_entropy(logits, rows.labels[wanted], reduction="none")  # (places,)
     row_of_place = wanted.nonzero()[:, 0]

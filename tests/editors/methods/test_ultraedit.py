@@ -124,7 +124,7 @@ def test_many_tokens_give_the_same_form_without_low_rank(tiny_llama: LanguageMod
     assert relative_error(change, change_plainly(h, g, 0.1)) < 1e-2
 
 
-def test_a_single_token_is_scaled_as_it_cannot_be_centred(tiny_gpt2: LanguageModel) -> None:
+def test_a_single_token_is_scaled_as_it_cannot_be_centered(tiny_gpt2: LanguageModel) -> None:
     alone = [EditRequest("alone", "Mara Lind", "{} was born in", "is")]
     h, g = (x.double() for x in features_plainly(tiny_gpt2, alone, tiny_gpt2.anatomy.down_projections[1]))
     assert len(h) == 1
@@ -157,7 +157,7 @@ def test_merged_statistics_equal_those_of_all_rows(sizes: list[int], seed: int) 
     assert piecewise.count == together.count
     torch.testing.assert_close(piecewise.mean, together.mean)
     torch.testing.assert_close(piecewise.squares, together.squares)
-    normal = torch.cat(piecewise.normalise(torch.cat(parts), 2), dim=1)
+    normal = torch.cat(piecewise.normalize(torch.cat(parts), 2), dim=1)
     torch.testing.assert_close(normal.mean(0), torch.zeros(3).double(), atol=1e-6, rtol=0)
     torch.testing.assert_close(normal.std(0), torch.ones(3).double(), atol=1e-4, rtol=0)
 

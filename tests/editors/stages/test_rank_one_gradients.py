@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from audit.editors.stages.rank_one_gradients import (
-    UNLABELLED,
+    UNLABELED,
     gradient_factors,
     is_transposed,
     map_sizes,
@@ -82,7 +82,7 @@ def test_padding_and_tokens_without_an_error_do_not_count(tiny_llama: LanguageMo
     used = gradient_factors(tiny_llama, rows, [last]).factors[last].used
     assert not bool((used & ~rows.mask.bool()).any())
     # Above the last block nothing mixes positions: only tokens that predict the target have an error.
-    assert torch.equal(used, rows.labels != UNLABELLED)
+    assert torch.equal(used, rows.labels != UNLABELED)
 
 
 def test_rows_are_independent(tiny_gpt2: LanguageModel) -> None:
@@ -99,9 +99,9 @@ def test_rows_are_independent(tiny_gpt2: LanguageModel) -> None:
 
 def test_labels_are_the_targets_tokens_and_the_last_of_them_is_no_input(tiny_gpt2: LanguageModel) -> None:
     rows = padded_targets(tiny_gpt2, [("Mara Lind was born in", "New Avaria")])
-    labelled = rows.labels[0][rows.labels[0] != UNLABELLED]
-    assert tiny_gpt2.tokenizer.decode(labelled) == " New Avaria"
-    assert rows.ids[0, -len(labelled) + 1 :].tolist() == labelled[:-1].tolist()
+    labeled = rows.labels[0][rows.labels[0] != UNLABELED]
+    assert tiny_gpt2.tokenizer.decode(labeled) == " New Avaria"
+    assert rows.ids[0, -len(labeled) + 1 :].tolist() == labeled[:-1].tolist()
 
 
 def test_errors_do_not_underflow_in_half_precision() -> None:
