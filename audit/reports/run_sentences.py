@@ -205,26 +205,15 @@ def reuse_sentences(counts: ReuseCounts) -> tuple[str, ...]:
 
 def silence_sentences(rows: Sequence[AbilityRow]) -> list[str]:
     """For each ability with answers that were empty or still thinking: how many, and what to do."""
-    kinds = (
-        (
-            "empty",
-            "were empty",
-            "they count as wrong; ask a chat model with --chat-template, any other with worked examples (--shots 4)",
-        ),
-        (
-            "unended_thinking",
-            "ended before their thinking was closed",
-            "they count as wrong; --chat-template switches thinking off where the template can",
-        ),
-    )
-    found = []
-    for row in rows:
-        for name, what, remedy in kinds:
-            for model, count in zip(("base", "edited"), getattr(row, name), strict=True):
-                if count:
-                    sentence = f"{row.label}: {count} answers of the {model} model {what} ({row.verdict.n} items)"
-                    found.append(f"{sentence}: {remedy}.")
-    return found
+    empty = "were empty", "ask a chat model with --chat-template, any other with worked examples (--shots 4)"
+    thinking = "ended before their thinking was closed", "--chat-template switches thinking off where the template can"
+    return [
+        f"{row.label}: {count} answers of the {model} model {what} ({row.verdict.n} items): they are wrong; {remedy}."
+        for row in rows
+        for (what, remedy), counts in ((empty, row.empty), (thinking, row.unended_thinking))
+        for model, count in zip(("base", "edited"), counts, strict=True)
+        if count
+    ]
 
 
 def explanation(row: AbilityRow, wanted: str) -> list[str]:
