@@ -77,7 +77,7 @@ class KeyValueEditor(BaseEditor[S]):
         self._begin()
 
     def _begin(self) -> None:
-        """Create what a method keeps of each model besides."""
+        """Start the records that a method keeps for each model."""
 
     def contexts(self, lm: LanguageModel) -> Contexts:
         """The prefix contexts for this model, sampled at first use."""
