@@ -7,7 +7,7 @@
 
 Nothing heavy is imported until a name is used. OpenMP reads its settings when torch is imported, which is after this
 module: on a shared machine threads that spin while they wait would take the cores that other processes need, so they
-sleep instead, in this process and in those that it starts, unless the environment says how to wait.
+soon sleep instead, in this process and in those that it starts, unless the environment says how to wait.
 """
 
 import os
@@ -22,11 +22,11 @@ if TYPE_CHECKING:
     from audit.reports.terminal import summary
     from audit.settings.options import AuditSettings
 
-# libgomp and others read the first, and libiomp and libomp also the second (milliseconds); the rest are other settings
-# of the same behavior.
-_PASSIVE_WAITING = {"OMP_WAIT_POLICY": "PASSIVE", "KMP_BLOCKTIME": "0"}
-if os.environ.keys().isdisjoint((*_PASSIVE_WAITING, "GOMP_SPINCOUNT", "KMP_LIBRARY")):
-    os.environ.update(_PASSIVE_WAITING)
+# libgomp reads the second: a thousand turns, some microseconds, cost nothing on a quiet machine, where threads that sleep
+# at once lose a fifth (benchmarks/shared_machine.py). libiomp and libomp read the third, in milliseconds.
+_WAITING = {"OMP_WAIT_POLICY": "PASSIVE", "GOMP_SPINCOUNT": "1000", "KMP_BLOCKTIME": "0"}
+if os.environ.keys().isdisjoint((*_WAITING, "KMP_LIBRARY")):
+    os.environ.update(_WAITING)
 
 __all__ = [
     "Audit",
