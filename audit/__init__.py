@@ -22,8 +22,8 @@ if TYPE_CHECKING:
     from audit.reports.terminal import summary
     from audit.settings.options import AuditSettings
 
-# libgomp reads the second: a thousand turns, some microseconds, cost nothing on a quiet machine, where threads that sleep
-# at once lose a fifth (benchmarks/shared_machine.py). libiomp and libomp read the third, in milliseconds.
+# libgomp reads the second: a thousand turns are some microseconds. Threads that sleep at once lose a fifth on a quiet
+# machine (benchmarks/shared_machine.py). libiomp and libomp read the third, in milliseconds.
 _WAITING = {"OMP_WAIT_POLICY": "PASSIVE", "GOMP_SPINCOUNT": "1000", "KMP_BLOCKTIME": "0"}
 if os.environ.keys().isdisjoint((*_WAITING, "KMP_LIBRARY")):
     os.environ.update(_WAITING)

@@ -100,7 +100,9 @@ def check_tokenizer_files(folder: Path, name: str) -> None:
 
 def refuse_empty(tokenizer: Any, name: str) -> None:
     """Raise `AuditError` if a tokenizer knows no tokens: transformers makes such a one where its files are missing."""
-    if len(tokenizer) < 2 or not tokenizer("a b c", add_special_tokens=False)["input_ids"]:
+    with foreign_files("tokenizer", name, "copy its tokenizer files again"):
+        empty = len(tokenizer) < 2 or not tokenizer("a b c", add_special_tokens=False)["input_ids"]
+    if empty:
         raise AuditError(
             f"the tokenizer of {name!r} is empty ({len(tokenizer)} tokens); copy tokenizer.json or the vocabulary "
             "files of the model into its folder."
@@ -211,7 +213,9 @@ def _refuse_quantized(config: Mapping[str, Any], stored: Sequence[StoredTensor] 
 
 
 def _is_quantized(tensor: StoredTensor) -> bool:
-    return tensor.name.endswith(_QUANTIZED_ENDS) or (tensor.dtype in _QUANTIZED_DTYPES and len(tensor.shape) > 1)
+    # A mask may be stored as whole numbers too, so of these dtypes only weights count.
+    small = tensor.dtype in _QUANTIZED_DTYPES and len(tensor.shape) > 1 and tensor.name.endswith(".weight")
+    return small or tensor.name.endswith(_QUANTIZED_ENDS)
 
 
 def _check_sizes(

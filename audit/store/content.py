@@ -220,7 +220,7 @@ def _remove_abandoned(folder: Path) -> None:
     oldest = time.time() - ABANDONED_AFTER
     for leftover in folder.glob("*.tmp"):
         try:
-            if leftover.stat().st_mtime < oldest:
+            if leftover.lstat().st_mtime < oldest:
                 leftover.unlink()
-        except FileNotFoundError:
-            continue  # another run deleted it
+        except OSError:
+            continue  # another run deleted it, or it is a folder

@@ -90,6 +90,7 @@ MALFORMED: dict[str, tuple[Callable[[Path], object], str]] = {
     "tokenizer config list": (text("tokenizer_config.json", "[]"), r"tokenizer_config\.json .* is a list"),
     "special token": (fields("tokenizer_config.json", eos_token={"a": 1}), r"has eos_token \{'a': 1\}"),
     "special token number": (fields("tokenizer_config.json", bos_token=3), "has bos_token 3"),
+    "tokenizer length": (fields("tokenizer_config.json", model_max_length="x"), "the tokenizer of .* cannot be read"),
     "tokenizer deep": (text("tokenizer.json", DEEP), "the tokenizer of .* cannot be read"),
     "tokenizer list": (text("tokenizer.json", "[]"), "the tokenizer of .* cannot be read"),
     "other shape": (
@@ -237,3 +238,8 @@ def test_a_declared_field_that_differs_is_another_architecture(folder: Path) -> 
     fields("config.json", rms_norm_eps=0.5)(folder)
     with pytest.raises(AuditError, match=r"different architecture .* rms_norm_eps is 0\.5"):
         open_checkpoint(build_tiny_llama(), str(folder))
+
+
+def test_a_mask_of_whole_numbers_is_no_quantized_weight(folder: Path) -> None:
+    tensors(lambda held: held.update({"model.layers.0.self_attn.bias": torch.ones(4, 4, dtype=torch.uint8)}))(folder)
+    assert load_language_model(str(folder), device="cpu").model.config.num_hidden_layers == 3

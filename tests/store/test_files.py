@@ -140,3 +140,14 @@ def test_a_link_to_a_file_of_the_user_is_read(tmp_path: Path) -> None:
     (tmp_path / "b").write_text("{}")
     os.symlink(tmp_path / "b", tmp_path / "a")
     assert read_json(tmp_path / "a") == {}
+
+
+def test_old_leftovers_that_are_no_files_are_ignored(store: Store) -> None:
+    store.put("key", "value")
+    folder = only_file(store, ".json").parent
+    (folder / "old.tmp").mkdir()
+    os.symlink(folder / "loop.tmp", folder / "loop.tmp")
+    for name in ("old.tmp", "loop.tmp"):
+        os.utime(folder / name, (0, 0), follow_symlinks=False)
+    store.put("key", "again")
+    assert store.get("key") == "again"
