@@ -12,7 +12,10 @@ TEST_FLAGS ?=
 WORKERS ?= auto
 
 .DEFAULT_GOAL := help
-.PHONY: help install audit audit-gpt2 test lint format
+.PHONY: help install audit audit-gpt2 test lint format real-models
+
+# Which real models `make real-models` fetches; all where it is empty.
+MODELS ?=
 
 # MEMIT spills over to people who share a first name with an edited one, so open_qa really loses about 0.12 here.
 # This margin was chosen after that was measured, for a demonstration: up to 0.20 there, 0.05 everywhere else; `make audit MARGINS=` judges all by 0.05.
@@ -49,3 +52,6 @@ lint: $(INSTALLED)  ## check style, format and types
 format: $(INSTALLED)  ## put the code into its one format
 	$(RUN) ruff check --fix .
 	$(RUN) ruff format .
+
+real-models: $(INSTALLED)  ## fetch two small real models into models/ (330 MB; MODELS=SmolLM2-135M-Instruct-Q4 for one)
+	$(RUN) models.fetch $(MODELS)

@@ -85,14 +85,14 @@ def converted_gguf(file: Path, store: Store | None) -> Path:
     if store is None:
         folder = _temporary_root() / key
         if not folder.exists():
-            _convert(file, folder)
+            convert_gguf(file, folder)
         return folder
     folder = store.root / "models" / key
     with usable(store.root):
         folder.parent.mkdir(parents=True, exist_ok=True)
         with FileLock(folder.with_suffix(".lock")):
             if not _complete(folder):
-                _convert(file, folder)
+                convert_gguf(file, folder)
     return folder
 
 
@@ -212,8 +212,12 @@ class _Reader:
         return None
 
 
-def _convert(file: Path, folder: Path) -> None:
-    """Write the converted model into `folder`, in one step."""
+def convert_gguf(file: Path, folder: Path) -> None:
+    """Write the converted model, tokenizer and chat template of a GGUF file into the new folder `folder`, in one step.
+
+    Raises:
+        AuditError: as `converted_gguf`.
+    """
     if find_spec("gguf") is None:
         raise AuditError(f"{str(file)!r} is a GGUF file; to read it, install the extra: pip install 'model-edit-audit[gguf]'.")
     header = check_gguf(file)
