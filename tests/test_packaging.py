@@ -30,7 +30,7 @@ def imported_by(folder: Path) -> set[str]:
                 names |= {alias.name.split(".")[0] for alias in node.names}
             elif isinstance(node, ast.ImportFrom) and node.level == 0 and node.module:
                 names.add(node.module.split(".")[0])
-    return names - set(sys.stdlib_module_names) - {"audit", "benchmarks", "tests"}
+    return names - set(sys.stdlib_module_names) - {"audit", "benchmarks", "models", "tests"}
 
 
 def pins() -> dict[str, str]:

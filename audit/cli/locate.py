@@ -39,8 +39,11 @@ def locate(
     from audit.store.content import store_at
 
     requests = load_requests(facts)
-    lm = load_language_model(settings.model, revision=settings.revision, device=settings.device, dtype=settings.dtype)
-    kept = LocatedLayers(store_at(settings.store)) if settings.use_store else None
+    store = store_at(settings.store) if settings.use_store else None
+    lm = load_language_model(
+        settings.model, revision=settings.revision, device=settings.device, dtype=settings.dtype, store=store
+    )
+    kept = LocatedLayers(store) if store else None
     with Stages(on_terminal(sys.stderr))("tracing", "facts traced") as done:
         located = recommend_layers(
             lm, requests, count=count, seed=settings.seed, samples=noise_samples, kept=kept, progress=done

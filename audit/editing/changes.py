@@ -68,7 +68,9 @@ class Changes(Protocol):
 
 def changes_of(settings: AuditSettings, store: Store | None) -> Changes:
     """The changes that the settings ask for."""
-    return PlannedEdits(settings, store) if settings.edited is None else OtherCheckpoint(settings, settings.edited)
+    if settings.edited is not None:
+        return OtherCheckpoint(settings, settings.edited, store)
+    return PlannedEdits(settings, store)
 
 
 @dataclass(frozen=True, eq=False)
@@ -207,8 +209,9 @@ class PlannedEdits:
 class OtherCheckpoint:
     """A checkpoint, adapter or patch that was edited elsewhere; its edit requests are known if `--edits` names them."""
 
-    def __init__(self, settings: AuditSettings, source: str) -> None:
+    def __init__(self, settings: AuditSettings, source: str, store: Store | None) -> None:
         self._settings = settings
+        self._store = store
         self._source = source
         self._drawn = Once(self._draw)
         self._model: EditedModel | None = None
@@ -252,5 +255,5 @@ class OtherCheckpoint:
         if self._model is None:
             from audit.models.checkpoints import read_checkpoint  # readers of four formats, so only when needed
 
-            self._model = EditedModel(read_checkpoint(known.lm, self._source), self.drawn.requests)
+            self._model = EditedModel(read_checkpoint(known.lm, self._source, store=self._store), self.drawn.requests)
         return self._model

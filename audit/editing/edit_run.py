@@ -81,7 +81,13 @@ class EditRun:
         wanted = self.settings
         with self.stages("loading"):
             known = KnownModel.of(
-                load_language_model(wanted.model, revision=wanted.revision, device=wanted.device, dtype=wanted.dtype)
+                load_language_model(
+                    wanted.model,
+                    revision=wanted.revision,
+                    device=wanted.device,
+                    dtype=wanted.dtype,
+                    store=self.logs.store,
+                )
             )
         self.changes().fit(known)
         return known

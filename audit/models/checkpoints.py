@@ -23,12 +23,14 @@ from audit.errors import AuditError
 from audit.models.adapters import CONFIG_FILE as ADAPTER_FILE
 from audit.models.adapters import adapter_patch
 from audit.models.fingerprints import tokenizer_rules, weights_fingerprint
+from audit.models.gguf import converted_gguf, gguf_file
 from audit.models.language_model import LanguageModel
 from audit.models.loading import POCKET_WEIGHTS, hub_sentences, pocket_names
 from audit.models.model_folder import check_model_folder, check_tokenizer_files, foreign_files, refuse_empty
 from audit.models.patch_changes import changes_nothing
 from audit.models.patches import DESCRIPTION_FILE, Patch, WeightPatch, load_patch
 from audit.models.stored_weights import PICKLES, coarsest, differences, refuse_pickles, replacements, weight_files
+from audit.store.content import Store
 
 CONFIG_FILE, PLAN_FILE = "config.json", "plan.json"
 # The files downloaded from a hub repository: no weights in other formats.
@@ -75,25 +77,33 @@ class EditedCheckpoint:
         return changes_nothing(self.patch)
 
 
-def read_checkpoint(lm: LanguageModel, source: str, *, revision: str | None = None) -> Patch:
+def read_checkpoint(
+    lm: LanguageModel, source: str, *, revision: str | None = None, store: Store | None = None
+) -> Patch:
     """The patch that turns the loaded base model `lm` into the edited model at `source`.
 
     The patch writes the bits of the checkpoint, converted to the dtype of `lm`. If all weights are equal, the patch
     changes nothing.
 
     Args:
-        source: a folder, a .safetensors file, a pocket model or a hub id.
+        source: a folder, a .safetensors or GGUF file, a pocket model or a hub id.
         revision: branch, tag or commit of a hub id; None means the default branch.
+        store: keeps the conversion of a GGUF file.
 
     Raises:
         AuditError: the checkpoint does not exist, cannot be read, or is not an edited version of `lm`.
     """
-    return open_checkpoint(lm, source, revision=revision).patch
+    return open_checkpoint(lm, source, revision=revision, store=store).patch
 
 
-def open_checkpoint(lm: LanguageModel, source: str, *, revision: str | None = None) -> EditedCheckpoint:
+def open_checkpoint(
+    lm: LanguageModel, source: str, *, revision: str | None = None, store: Store | None = None
+) -> EditedCheckpoint:
     """Like `read_checkpoint`, and also returns the kind, commit and dtype of the checkpoint."""
     place, commit = _locate(source, revision)
+    file = gguf_file(place)
+    if file is not None:
+        place = converted_gguf(file, store)
     if place.is_file():
         return EditedCheckpoint(source, "differences", commit, _read_differences(lm, place, source))
     if (place / DESCRIPTION_FILE).is_file() or (place / PLAN_FILE).is_file():

@@ -75,8 +75,8 @@ def gguf_file(name: str | Path) -> Path | None:
 def converted_gguf(file: Path, store: Store | None) -> Path:
     """The folder with the converted model, tokenizer and chat template of a GGUF file; float32.
 
-    The folder lies in `store` under the fingerprint of the file, so a file is converted once. Without a store it lies in
-    a temporary folder, which is deleted when the process ends.
+    The folder lies in `store` under the fingerprint of the file, so a file is converted once. Without a store it lies
+    in a temporary folder, which is deleted when the process ends.
 
     Raises:
         AuditError: the file is broken or of an unsupported architecture, or the `gguf` package is missing.
@@ -108,42 +108,44 @@ def check_gguf(file: Path) -> GgufHeader:
         size = os.fstat(opened.fileno()).st_size
         reader = _Reader(opened, size)
         if reader.take(4) != _MAGIC:
-            raise _Broken("it does not begin with GGUF")
+            raise _BrokenFileError("it does not begin with GGUF")
         version = reader.number("I")
         if version not in _VERSIONS:
-            raise _Broken(f"its version is {version}; versions 2 and 3 can be read")
+            raise _BrokenFileError(f"its version is {version}; versions 2 and 3 can be read")
         tensors, pairs = reader.count("tensors", least=24), reader.count("metadata pairs", least=13)
         metadata = {}
         for _ in range(pairs):
             key = reader.text(_LONGEST_NAME)
             metadata[key] = reader.value(reader.number("I"))
         if metadata.get(_SHARDS, 1) > 1:
-            raise _Broken(f"it is one of {metadata[_SHARDS]} parts; join them with `llama-gguf-split --merge`")
+            raise _BrokenFileError(f"it is one of {metadata[_SHARDS]} parts; join them with `llama-gguf-split --merge`")
         shapes: dict[str, tuple[int, ...]] = {}
         ends: dict[str, int] = {}
         for _ in range(tensors):
             name, dimensions = reader.text(_LONGEST_NAME), reader.number("I")
             if dimensions > _MOST_DIMENSIONS:
-                raise _Broken(f"its tensor {name!r} has {dimensions} dimensions")
+                raise _BrokenFileError(f"its tensor {name!r} has {dimensions} dimensions")
             shape = tuple(reader.number("Q") for _ in range(dimensions))
             kind, offset = reader.number("I"), reader.number("Q")
             if kind not in set(GGMLQuantizationType):
-                raise _Broken(f"its tensor {name!r} has the unknown type {kind}")
+                raise _BrokenFileError(f"its tensor {name!r} has the unknown type {kind}")
             block, width = GGML_QUANT_SIZES[GGMLQuantizationType(kind)]
             if not shape or 0 in shape or shape[0] % block or name in shapes:
-                raise _Broken(f"its tensor {name!r} of shape {list(shape)} is impossible, or there twice")
+                raise _BrokenFileError(f"its tensor {name!r} of shape {list(shape)} is impossible, or there twice")
             shapes[name], ends[name] = shape, offset + math.prod(shape) // block * width
         alignment = metadata.get(_ALIGNMENT, 32)
         if not isinstance(alignment, int) or alignment < 1 or alignment > 1 << 20:
-            raise _Broken(f"its alignment is {alignment}")
+            raise _BrokenFileError(f"its alignment is {alignment}")
         start = -(-opened.tell() // alignment) * alignment
         for name, end in ends.items():
             if start + end > size:
-                raise _Broken(f"its tensor {name!r} ends at byte {start + end} of {size}; the download may be cut off")
+                raise _BrokenFileError(
+                    f"its tensor {name!r} ends at byte {start + end} of {size}; the download may be cut off"
+                )
     return GgufHeader(metadata, shapes)
 
 
-class _Broken(Exception):
+class _BrokenFileError(Exception):
     """A reason why a file is no GGUF file, as the end of a sentence."""
 
 
@@ -152,7 +154,7 @@ def _sentences(file: Path) -> Iterator[None]:
     """Turn what reading a GGUF file raises into an `AuditError`."""
     try:
         yield
-    except (_Broken, OSError) as error:
+    except (_BrokenFileError, OSError) as error:
         raise AuditError(f"the file {str(file)!r} is not a readable GGUF file: {error}; fetch it again.") from None
 
 
@@ -168,7 +170,7 @@ class _Reader:
 
     def take(self, count: int) -> bytes:
         if count > self.left:
-            raise _Broken(f"it ends at byte {self._size}, in the middle of its header")
+            raise _BrokenFileError(f"it ends at byte {self._size}, in the middle of its header")
         return self._file.read(count)
 
     def number(self, kind: str) -> Any:
@@ -179,17 +181,17 @@ class _Reader:
         """A number of things of at least so many bytes each."""
         found = int(self.number("Q"))
         if found * least > self.left:
-            raise _Broken(f"it announces {found} {what}, but has only {self.left} more bytes")
+            raise _BrokenFileError(f"it announces {found} {what}, but has only {self.left} more bytes")
         return found
 
     def text(self, longest: int | None = None) -> str:
         length = self.count("characters", least=1)
         if longest is not None and length > longest:
-            raise _Broken(f"it has a name of {length} characters")
+            raise _BrokenFileError(f"it has a name of {length} characters")
         try:
             return self.take(length).decode()
         except UnicodeDecodeError:
-            raise _Broken("it has a text that is not UTF-8") from None
+            raise _BrokenFileError("it has a text that is not UTF-8") from None
 
     def value(self, kind: int, depth: int = 0) -> Any:
         """A value of the metadata; arrays are passed over and None is returned for them."""
@@ -198,7 +200,7 @@ class _Reader:
         if kind == _STRING:
             return self.text()
         if kind != _ARRAY or depth == _DEEPEST:
-            raise _Broken(f"its metadata have a value of the unknown type {kind}")
+            raise _BrokenFileError(f"its metadata have a value of the unknown type {kind}")
         inner = self.number("I")
         if inner in _SCALARS:
             width = struct.calcsize(f"<{_SCALARS[inner]}")
@@ -219,7 +221,9 @@ def convert_gguf(file: Path, folder: Path) -> None:
         AuditError: as `converted_gguf`.
     """
     if find_spec("gguf") is None:
-        raise AuditError(f"{str(file)!r} is a GGUF file; to read it, install the extra: pip install 'model-edit-audit[gguf]'.")
+        raise AuditError(
+            f"{str(file)!r} is a GGUF file; to read it, install the extra: pip install 'model-edit-audit[gguf]'."
+        )
     header = check_gguf(file)
     aside = Path(tempfile.mkdtemp(dir=folder.parent, prefix=f"{folder.name}.", suffix=".tmp"))
     try:
@@ -255,7 +259,7 @@ def _write_converted(file: Path, header: GgufHeader, folder: Path) -> None:
         clean.generation_config = model.generation_config
         clean.save_pretrained(folder)
         tokenizer.save_pretrained(folder)
-    except Exception as error:  # noqa: BLE001 - whatever a stranger's file makes a library raise
+    except Exception as error:
         lines = str(error).strip().splitlines() or [type(error).__name__]
         raise AuditError(
             f"the GGUF file {str(file)!r} (architecture {header.architecture!r}) cannot be converted ({lines[0]}); "

@@ -29,8 +29,10 @@ from transformers.utils import logging as transformers_logging
 
 from audit.errors import AuditError
 from audit.models.anatomy import find_anatomy
+from audit.models.gguf import converted_gguf, gguf_file
 from audit.models.language_model import LanguageModel
 from audit.models.model_folder import check_model_folder, check_tokenizer_files, foreign_files, refuse_empty
+from audit.store.content import Store
 
 POCKET_WEIGHTS = Path(__file__).resolve().parents[1] / "pocket" / "weights"
 POCKET_PREFIX = "pocket-"
@@ -50,16 +52,18 @@ def load_language_model(
     device: str = "auto",
     dtype: str = "auto",
     allow_pickle_weights: bool = False,
+    store: Store | None = None,
 ) -> LanguageModel:
     """Load a model and its tokenizer: in eval mode, without gradients, with its anatomy.
 
     Args:
-        name: `pocket-gpt2` or `pocket-llama`, a folder, or a hub id such as `openai-community/gpt2-xl`.
+        name: `pocket-gpt2` or `pocket-llama`, a folder, a GGUF file, or a hub id such as `openai-community/gpt2-xl`.
         revision: branch, tag or commit of a hub model; None means the default branch. The commit is recorded.
         device: `auto` (the first GPU if there is one, else the CPU), `map` (spread over all GPUs by accelerate's device
             map; the CPU without GPUs) or any device name of torch.
         dtype: `auto` (float32 for pocket models, else the dtype of the checkpoint), `float32`, `bfloat16` or `float16`.
         allow_pickle_weights: also accept weights in the pickle format, which can run code; trust the source first.
+        store: keeps the conversion of a GGUF file; without one, it is converted in every process.
 
     Raises:
         AuditError: the model does not exist, its weights are missing, incomplete or not safetensors, its architecture
@@ -67,7 +71,7 @@ def load_language_model(
     """
     target = None if device == SPREAD else _parse_device(device)
     precision = _parse_dtype(dtype)
-    place = _locate(name, revision)
+    place = _locate(name, revision, store)
     if precision == "auto" and place.pocket:
         precision = torch.float32  # stored in half precision to save space only
     if place.folder is not None:
@@ -106,7 +110,13 @@ class _Place:
     pocket: bool = False
 
 
-def _locate(name: str, revision: str | None) -> _Place:
+def _locate(name: str, revision: str | None, store: Store | None) -> _Place:
+    file = gguf_file(name)
+    if file is not None:
+        if revision is not None:
+            raise AuditError(f"{name!r} is a local file and has no revision {revision!r}; leave the revision out.")
+        folder = converted_gguf(file, store)
+        return _Place(str(folder), folder=folder)
     pocket = name in pocket_names()
     folder = POCKET_WEIGHTS / name if pocket else Path(name).expanduser()
     if name.startswith(POCKET_PREFIX) and not folder.exists():

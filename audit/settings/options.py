@@ -63,7 +63,7 @@ class AuditSettings:
         Effect.MODEL,
         Name(),
         "NAME",
-        "pocket model, local folder or Hub id",
+        "pocket model, local folder, GGUF file or Hub id",
         default="pocket-llama",
         replaces=("revision",),
     )

@@ -157,7 +157,10 @@ def _ask_in(
 
 
 def _loaded(settings: AuditSettings, dtype: str) -> LanguageModel:
-    return load_language_model(settings.model, revision=settings.revision, device=settings.device, dtype=dtype)
+    store = store_at(settings.store)
+    return load_language_model(
+        settings.model, revision=settings.revision, device=settings.device, dtype=dtype, store=store
+    )
 
 
 @torch.no_grad()

@@ -7,8 +7,10 @@ import pytest
 import torch
 
 from audit.errors import AuditError
+from audit.models.checkpoints import read_checkpoint
 from audit.models.gguf import check_gguf, converted_gguf, gguf_file
 from audit.models.loading import load_language_model
+from audit.models.patches import WeightPatch
 from audit.store.content import Store
 from tests.models.gguf_files import write_gguf
 from tests.tiny_models import build_tiny_llama
@@ -85,7 +87,27 @@ def _after(data: bytes, name: bytes) -> int:
 def test_a_broken_file_gets_one_sentence(kind: str, file: Path, tmp_path: Path) -> None:
     broken = tmp_path / "broken.gguf"
     broken.write_bytes(BROKEN[kind](file.read_bytes()))
-    with pytest.raises(AuditError, match="broken.gguf") as caught:
+    with pytest.raises(AuditError, match=r"broken\.gguf") as caught:
         converted_gguf(broken, Store(tmp_path / "store"))
     assert "\n" not in str(caught.value)
     assert not list((tmp_path / "store").rglob("*.safetensors"))
+
+
+def test_a_gguf_file_is_a_model_and_an_edited_checkpoint(file: Path, tmp_path: Path) -> None:
+    store = Store(tmp_path / "store")
+    lm = load_language_model(str(file), device="cpu", store=store)
+    assert lm.name == str(file)
+    edited = build_tiny_llama()
+    with torch.no_grad():
+        edited.model.get_parameter("model.layers.1.mlp.down_proj.weight").add_(0.5)
+    other = write_gguf(edited, tmp_path / "edited.gguf")
+    patch = read_checkpoint(lm, str(other), store=store)
+    assert isinstance(patch, WeightPatch) and set(patch.deltas) == {"model.layers.1.mlp.down_proj.weight"}
+    assert len(list((store.root / "models").glob("gguf-*/config.json"))) == 2
+    with pytest.raises(AuditError, match="is a local file and has no revision"):
+        load_language_model(str(file), revision="main")
+
+
+def test_without_a_store_a_file_is_converted_into_a_folder_that_does_not_stay(file: Path) -> None:
+    folder = converted_gguf(file, None)
+    assert folder == converted_gguf(file, None) and (folder / "config.json").is_file()
