@@ -243,7 +243,11 @@ def _write_converted(file: Path, header: GgufHeader, folder: Path) -> None:
     from transformers import AutoModelForCausalLM, AutoTokenizer
     from transformers.utils import logging
 
-    place, models, tokenizers, progress = str(file.parent), AutoModelForCausalLM, AutoTokenizer, logging
+    # transformers types these three loosely.
+    models: Any = AutoModelForCausalLM
+    tokenizers: Any = AutoTokenizer
+    progress: Any = logging
+    place = str(file.parent)
     shown = progress.is_progress_bar_enabled()
     progress.disable_progress_bar()
     try:
@@ -284,7 +288,7 @@ def _complete(folder: Path) -> bool:
     """Whether a conversion is there with the sizes that it was written with."""
     try:
         noted = json.loads((folder / "converted.json").read_text(encoding="utf-8"))
-        return {name: size for name, size in _sizes(folder).items() if name != "converted.json"} == noted
+        return bool({name: size for name, size in _sizes(folder).items() if name != "converted.json"} == noted)
     except (OSError, ValueError):
         return False
 
