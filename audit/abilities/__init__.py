@@ -1,4 +1,4 @@
-"""The table of the eight abilities, one file each, under two protocols."""
+"""The eight built-in abilities, one file each, in two protocols."""
 
 from importlib import import_module
 
@@ -33,7 +33,7 @@ PROTOCOLS: dict[str, dict[str, str]] = {
 
 
 def load_ability(name: str, protocol: str = "standard") -> Ability:
-    """A new ability object. Raises `AuditError` for an unknown name or protocol, and lists the known ones."""
+    """Return a new ability object. Raises `AuditError` for an unknown name or protocol, and lists the known ones."""
     if protocol not in PROTOCOLS:
         raise AuditError(f"there is no protocol {protocol!r}; choose from {', '.join(PROTOCOLS)}")
     table = PROTOCOLS[protocol]

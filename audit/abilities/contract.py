@@ -13,8 +13,10 @@ Row = Mapping[str, Any]
 class Item:
     """One row of an ability as it is put to a model.
 
-    `fields` is the row in the columns of the real data set. `cluster` groups items that share a source. `choices` is
-    empty for free text; otherwise the engine ranks these continuations of the prompt by log-likelihood.
+    `key` is unique in a run ("nli/17"). `fields` is the row in the columns of the real data set. `gold` holds what
+    `Ability.score` compares with: accepted answers, all entities, or the index of the right choice. Items with the same
+    `cluster` share a source. `choices` is empty for free text; otherwise the engine ranks these continuations of the
+    prompt by log-likelihood.
     """
 
     key: str
@@ -27,7 +29,7 @@ class Item:
 
 @dataclass(frozen=True)
 class Answer:
-    """The model's text and its parsed `value` (JSON-able). An answer that is not `parseable` counts as wrong."""
+    """A model's text and its parsed `value` (JSON-serializable). An answer that is not `parseable` counts as wrong."""
 
     text: str
     value: Any
@@ -36,11 +38,11 @@ class Answer:
 
 @dataclass(frozen=True)
 class Score:
-    """`value` in [0, 1]. A corpus metric also has `counts`, which are summed over the items.
+    """The score of one answer: `value` in [0, 1], and for a corpus metric `counts`, which are summed over the items.
 
     Three counts are the true positives, false positives and misses of a corpus F1. An even number of counts is a pair
-    (found, total) for each class, for recall by class. `beside` are other numbers for the reports (token F1, the
-    three ROUGE values); verdicts do not read them.
+    (found, total) for each class, for recall by class. `beside` holds other numbers for the reports (token F1, the
+    three ROUGE values); verdicts do not read it.
     """
 
     value: float
@@ -49,7 +51,10 @@ class Score:
 
 
 class Ability(Protocol):
-    """One task: its prompt, decoding, parser, metric, floor and cluster key, all in one file."""
+    """One task: its prompt, decoding, parser, metric, floor and cluster key, all in one file.
+
+    `prompt` returns the text that the model continues; `score` compares a parsed answer with the item's `gold`.
+    """
 
     name: str
     title: str
@@ -59,7 +64,7 @@ class Ability(Protocol):
     decoding: Decoding | None  # None: the items have choices, which are ranked
 
     def item(self, row: Row, key: str) -> Item:
-        """The item of a row. Raises `AuditError` if a column is missing or empty, and names it."""
+        """The item of a row. Raises `AuditError`, which names the column, if one is missing or has no usable value."""
         ...
 
     def prompt(self, item: Item) -> str: ...
@@ -75,13 +80,13 @@ class Ability(Protocol):
         ...
 
     def floor(self, items: Sequence[Item]) -> float:
-        """The score on these items of a model that cannot do the task (majority class, best constant, or 0)."""
+        """The score on these items of a model that cannot do the task (majority class, best constant, chance, or 0)."""
         ...
 
 
 @runtime_checkable
 class MultiItemAbility(Protocol):
-    """An ability that makes several items of one row; they share the row's cluster."""
+    """An ability that makes several items from one row with `items`; they share the row's cluster."""
 
     def items(self, row: Row, key: str) -> tuple[Item, ...]: ...
 

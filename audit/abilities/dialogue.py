@@ -52,10 +52,9 @@ class Dialogue:
     def floor(self, items: Sequence[Item]) -> float:
         """Chance: the mean of 1 / k over the items, for k options.
 
-        The most frequent place of the right option (D in 29.8 % of MuTual's dev set) is no floor for a ranking. The
-        model scores each option as a continuation of the article and sees neither its letter nor its place, so it
-        cannot prefer a place. A model without the ability picks the right option with probability 1 / k, if its ranking
-        of the options is independent of which one is right. A broken model scores less: `best_choice` makes an answer
-        with a number that is not finite wrong, and gives a tie to a wrong option.
+        The most frequent letter (D in 29.8 % of MuTual's dev set) is no floor for a ranking: the model scores each
+        option as a continuation of the article and sees neither its letter nor its position. A model without the
+        ability picks the right option with probability 1 / k, if its ranking is independent of which option is right.
+        A broken model scores less, because `best_choice` counts ties and values that are not finite as wrong.
         """
         return sum(1 / len(item.choices) for item in items) / len(items) if items else 0.0

@@ -32,10 +32,10 @@ _TYPED = re.compile(r"(.+?)\s*[(\[]\s*(\w+)\s*[)\]]\W*")  # "Oslo (location)"
 class NER:
     """CoNLL-2003; the prompt asks for all entities of a sentence in one line.
 
-    An entity is a (type, surface) pair. Predicted and gold entities are matched as multisets, so spurious, missed and
-    mistyped entities all lower the score. `counts` are the true positives, false positives and misses of the sentence;
-    the ability's score is F1 = 2 TP / (2 TP + FP + FN) of the summed counts. `value` is the F1 of the sentence, for
-    flips and examples.
+    An entity is a (type, surface) pair; case and punctuation of the surface are ignored. Predicted and gold entities
+    are matched as multisets, so spurious, missed and mistyped entities all lower the score. `Score.counts` are the true
+    positives, false positives and misses of the sentence; the ability's score is F1 = 2 TP / (2 TP + FP + FN) of the
+    summed counts. `Score.value` is the F1 of the sentence, for flips and examples.
     """
 
     name = "ner"
@@ -61,7 +61,7 @@ class NER:
         return f'Text: {text}\nEntities as "person: ...; organization: ...; location: ...; misc: ...", or none:'
 
     def parse(self, text: str) -> Answer:
-        """Entities as ["type: surface", ...]; "none" is the empty list. A text with neither is unparseable.
+        """Parse entities as ["type: surface", ...]; "none" is the empty list. A text with neither is unparseable.
 
         "person: A, B" is the same as "person: A; person: B", so a surface with a comma is split. Lists, Markdown, JSON,
         "A (person)" and "A: person" are read too, and "person: none" is the empty list.
@@ -80,7 +80,7 @@ class NER:
         return Score(2 * hits / (gold.total() + predicted.total()), counts)
 
     def gold_answer(self, item: Item) -> str:
-        """ "person: Ann Lee, Bo; location: Oslo": every type once, in the order of the sentence."""
+        """The gold entities as "person: Ann Lee, Bo; location: Oslo", types in the order of the sentence; or "none"."""
         by_type: dict[str, list[str]] = {}
         for entity in item.gold:
             kind, _, surface = entity.partition(": ")
@@ -135,7 +135,7 @@ def _entities_in_lines(text: str) -> list[str] | None:
 
 
 def _split(part: str) -> tuple[str, str, str]:
-    """A part at its colon if words come before it, or at another mark if a type stands beside it."""
+    """Split a part at its colon if words come before it, or at another mark if a type is on either side of it."""
     head, colon, rest = part.partition(":")
     if colon and re.fullmatch(r"\W*[^\W\d]+(?:[ -][^\W\d]+){0,3}\W*", head):
         return head, colon, rest
@@ -147,7 +147,7 @@ def _split(part: str) -> tuple[str, str, str]:
 
 
 def _type_of(text: str) -> str:
-    """The type that a word names; empty if it names none."""
+    """The type that a word names, or "" if it names none."""
     word = text.strip(" *_`#\"'()[].").casefold()
     word = _SPELLINGS.get(word, word)
     return word if word in _TYPES.values() else ""
@@ -184,6 +184,6 @@ def _entities_in_json(text: str) -> list[str] | None:
 
 
 def _normalized(entity: str) -> str:
-    # The tokens "Washington , D.C." are written "Washington, D.C." in text, so only words and their order count.
+    # The tokens "Washington , D.C." become "Washington, D.C." in an answer, so only words and their order count.
     kind, _, surface = entity.partition(": ")
     return kind + ": " + " ".join(re.findall(r"\w+", surface.casefold()))

@@ -1,10 +1,10 @@
-"""Presentation of an ability's items: the prompts of a protocol, with worked examples and in a chat template.
+"""Prompts of an ability's items, with worked examples and in a chat template.
 
     ability = present_ability("nli", "standard", source, shots=5)
-    ability.prompt(item)  # five prompts with their answers, blank lines between them, then the item's prompt
+    ability.prompt(item)  # five prompts with their answers, separated by blank lines, then the item's prompt
 
-With a chat template, the prompt is one turn of the user and worked examples are earlier turns. The template writes its
-special tokens as text; `audit.models.tokens` makes sure that there is exactly one BOS.
+With a chat template, the prompt is one user turn and worked examples are earlier turns. The template writes its special
+tokens as text; `audit.models.tokens` adds no second BOS.
 """
 
 from collections.abc import Sequence
@@ -48,7 +48,7 @@ def present_ability(
 
 
 class AbilityWrapper:
-    """Delegates everything to another ability; a subclass overrides `prompt`."""
+    """Base class that delegates everything to another ability; a subclass overrides `prompt`."""
 
     def __init__(self, ability: Ability) -> None:
         self._ability = ability
@@ -90,7 +90,7 @@ class Shot:
 
 
 class FewShotAbility(AbilityWrapper):
-    """Puts worked examples before the prompt. An answer also ends where the next example would begin."""
+    """Ability with worked examples before the prompt. An answer also ends where the next example would begin."""
 
     def __init__(self, ability: Ability, shots: Sequence[Shot]) -> None:
         super().__init__(ability)
@@ -103,9 +103,10 @@ class FewShotAbility(AbilityWrapper):
 
 
 class ChatAbility(AbilityWrapper):
-    """Renders the prompt as one turn of the user, after worked examples as earlier turns. Thinking is switched off.
+    """Ability whose prompt is a user turn of the chat template, after worked examples as earlier turns.
 
-    The token that closes a turn ends an answer too; decoding and parsing are otherwise unchanged.
+    Thinking is switched off if the template has `enable_thinking`. Decoding and parsing are unchanged. The engine ends
+    an answer at the token that closes a turn where the model or the tokenizer declares it as an end token.
     """
 
     def __init__(self, ability: Ability, tokenizer: Tokenizer, shots: Sequence[Shot] = ()) -> None:
@@ -122,8 +123,8 @@ class ChatAbility(AbilityWrapper):
 def draw_shots(ability: Ability, source: Source, count: int, seed: int) -> tuple[Shot, ...]:
     """Draw `count` worked examples from the training split, in a seeded order; they are the same for all items.
 
-    Training rows that are test rows too, or share a cluster (passage, premise, article) with a test row, are left out,
-    whatever the limit: the splits of real data sets overlap. Rows that are not usable are left out as well.
+    Training rows that are also test rows, or share a cluster (passage, premise, article) with one, are left out: the
+    splits of real data sets overlap. All test rows count, whatever the limit. Unusable rows are left out as well.
 
     Raises:
         AuditError: the source has no training rows for this ability, or fewer usable ones than `count`.
@@ -173,7 +174,7 @@ def _render(tokenizer: Tokenizer, turns: list[dict[str, str]]) -> str:
     thinks = "enable_thinking" in tokenizer.get_chat_template()
     options = {"enable_thinking": False} if thinks else {}
     text: str = tokenizer.apply_chat_template(turns, tokenize=False, add_generation_prompt=True, **options)
-    # A template that begins the thinking itself: it ends here, so that the answer follows.
+    # Some templates open the thinking block themselves. It is closed here, so that the answer follows.
     return text + "\n</think>\n\n" if text.rstrip().endswith("<think>") else text
 
 

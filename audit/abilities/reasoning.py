@@ -14,8 +14,9 @@ from audit.errors import AuditError
 class Reasoning:
     """GSM8K without the gold rationale in the prompt; the model writes its own steps.
 
-    The answer is what `final_number` reads: the number after "####" (the data set's convention, Cobbe et al. 2021), or
-    the last number. Numbers are compared by value: "1,000", "$1000" and "1000.0" are equal, and so are "1/2" and ".5".
+    `final_number` reads the answer: the number after "####" (the data set's convention, Cobbe et al. 2021), else in the
+    last \\boxed{}, else the last number. Numbers are compared by value: "1,000", "$1000" and "1000.0" are equal, and so
+    are "1/2" and ".5".
     """
 
     name = "reasoning"

@@ -12,9 +12,9 @@ _KINDS = ("rouge1", "rouge2", "rougeL")
 
 
 class Summarization:
-    """SAMSum. F-measures of `rouge-score` with Porter stemming for each item, neither bootstrapped nor rounded.
+    """SAMSum, scored for each item by F-measures of `rouge-score` with Porter stemming, not bootstrapped or rounded.
 
-    The tokenizer of ROUGE keeps only a-z and 0-9: a text in another script scores 0 even against itself.
+    The tokenizer of `rouge-score` keeps only a-z and 0-9: a text in another script scores 0 even against itself.
     """
 
     name = "summarization"
@@ -48,9 +48,9 @@ class Summarization:
     def floor(self, items: Sequence[Item]) -> float:
         """The better of two baselines that do not summarize, on these items.
 
-        (a) The gold summary of another dialogue (of the next item): the right style without the content, like a
-        majority class. (b) A copy of the dialogue's first turn, as from a model that only repeats its prompt. Stronger
-        copies (the three longest turns) do part of the task, so they are not a floor.
+        (a) The gold summary of the next item: the right style without the content, like a majority class. (b) A copy of
+        the dialogue's first turn, as from a model that only repeats its prompt. Stronger copies (the three longest
+        turns) do part of the task, so they are not a floor.
         """
         if not items:
             return 0.0

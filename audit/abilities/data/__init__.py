@@ -1,4 +1,4 @@
-"""The rows of the abilities: what a source of rows gives, and where the rows come from."""
+"""The rows of the abilities: the protocol of a source, and the origin of its rows."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -9,7 +9,7 @@ from audit.abilities.contract import Row
 
 @dataclass(frozen=True)
 class Origin:
-    """Where an ability's rows come from, in words, and their revision: a commit, or the sha256 of the file."""
+    """Where an ability's rows come from, in words, and their revision: a commit, "sha256:" of the file, or None."""
 
     place: str
     revision: str | None = None
@@ -18,7 +18,7 @@ class Origin:
 class Source(Protocol):
     """Rows of the abilities in the columns of the real data sets, in a fixed order.
 
-    Labels are the data set's numbers or, better, its own label names, because copies differ in the order of numbers.
+    Labels are the data set's own label names or its numbers. Names are safer: copies differ in the order of numbers.
     """
 
     @property

@@ -9,7 +9,7 @@ from audit.errors import AuditError
 
 
 def text(row: Row, column: str, key: str) -> str:
-    """The column's text, stripped. An absent, empty or non-text value is an error."""
+    """The column's text, stripped. Raises `AuditError` if it is absent, empty or not a text."""
     value = _value(row, column, key)
     if not isinstance(value, str) or not value.strip():
         raise AuditError(f"row {key} has {value!r} in column {column!r}; give a text that is not empty or drop the row")
@@ -17,7 +17,7 @@ def text(row: Row, column: str, key: str) -> str:
 
 
 def texts(row: Row, column: str, key: str) -> tuple[str, ...]:
-    """The column's list of texts, each stripped. An absent or empty list, or an empty text in it, is an error."""
+    """The column's list of texts, each stripped. Raises `AuditError` if it is absent, empty or has an empty text."""
     value = _value(row, column, key)
     # The hub gives lists and a data frame gives arrays, so any iterable is accepted except a text.
     members = None if isinstance(value, str | bytes) or not hasattr(value, "__iter__") else list(value)
@@ -27,7 +27,7 @@ def texts(row: Row, column: str, key: str) -> tuple[str, ...]:
 
 
 def question(row: Row, column: str, key: str) -> str:
-    """The column's question, with exactly one question mark at its end."""
+    """The column's question, with exactly one question mark at its end. Raises `AuditError` like `text`."""
     bare = text(row, column, key).rstrip("? \t\n")
     if not bare:
         raise AuditError(f"row {key} has only question marks in column {column!r}; give a question or drop the row")
@@ -43,7 +43,8 @@ def class_name(value: Any, names: Sequence[str], column: str, key: str) -> str:
     """The class name of a label: the label itself if it is a name, otherwise `names[label]`.
 
     Numbers follow the order of the original data set. A source that knows a copy's own label names gives names instead
-    (see `with_label_names`), because copies differ in the order of numbers. -1 marks a hidden label and is an error.
+    (see `with_label_names`), because copies differ in the order of numbers. Any other value, also -1 (a hidden label),
+    raises `AuditError`.
     """
     if isinstance(value, str) and value in names:
         return value
@@ -56,7 +57,7 @@ def class_name(value: Any, names: Sequence[str], column: str, key: str) -> str:
 
 
 def passage_key(passage: str) -> str:
-    """A short cluster key: equal for items with the same passage."""
+    """A cluster key, equal for items with the same passage: 16 hex digits of the passage's sha256."""
     return hashlib.sha256(passage.encode()).hexdigest()[:16]
 
 

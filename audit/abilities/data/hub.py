@@ -23,7 +23,7 @@ from audit.store.content import Store
 
 @dataclass(frozen=True)
 class HubDataSet:
-    """One data set of the hub: the split that is evaluated, and the split that worked examples come from."""
+    """One data set of the hub: the split that is evaluated (`test`), and the split for worked examples (`training`)."""
 
     hub_id: str
     config: str | None
@@ -36,6 +36,7 @@ class HubDataSet:
         return f"{self.hub_id}{f' {self.config}' if self.config else ''}, {split}"
 
 
+# The pinned commit of nyu-mll/glue, which has both RTE and SST-2.
 GLUE = "bcdcba79d07bc864c1c254ccfcedcce55bcc9a8c"
 
 # By data name. `datasets` no longer runs loading scripts, so MuTual, SAMSum and CoNLL-2003 are Parquet or CSV copies.
@@ -61,7 +62,7 @@ HUB_DATA: dict[str, HubDataSet] = {
 class HubSource:
     """Rows of the hub's data sets, loaded with `datasets` and its cache; later loads need no connection.
 
-    `store` keeps the commits of data sets that have none in the table; without a store each run loads the newest.
+    `store` keeps the commits of data sets that have none in the table; without it, each run loads the newest commit.
     """
 
     name = "hub"

@@ -41,7 +41,7 @@ class PocketSource:
 
 @dataclass(frozen=True)
 class FolderSource:
-    """A local folder with one file for each ability, named after its data set: `gsm8k.jsonl` or `gsm8k.parquet`, ...
+    """A local folder with one file for each ability, named after its data set: `gsm8k.jsonl` or `gsm8k.parquet`.
 
     Worked examples come from `gsm8k.train.jsonl` or `gsm8k.train.parquet`.
     """
@@ -171,7 +171,8 @@ def seeded_order(count: int, label: str) -> list[int]:
 def items(ability: Ability, source: Source, limit: int | None, seed: int) -> tuple[Item, ...]:
     """The items of a seeded subset of at most `limit` rows (None: all), in `seeded_order`.
 
-    The items of a smaller limit are a prefix of those of a larger one. A chosen row that is not usable is an error.
+    The items of a smaller limit are a prefix of those of a larger one. Raises `AuditError` if `limit` is below 1, the
+    source has no rows, or a chosen row is not usable.
     """
     if limit is not None and limit < 1:
         raise AuditError(f"--limit {limit} selects no items; give at least 1")

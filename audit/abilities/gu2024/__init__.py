@@ -21,7 +21,7 @@ def with_raw_columns(item: Item, row: Row, *columns: str) -> Item:
 
 
 def contained_word(text: str, words: Sequence[str]) -> Answer:
-    """The one of `words` that occurs anywhere in the text, ignoring case; none or several are unparseable.
+    """Parse the one of `words` that occurs anywhere in the text, ignoring case; none or several are unparseable.
 
     This is containment, not equality: "untrue" contains "true". With an answer of one token it seldom matters.
     """

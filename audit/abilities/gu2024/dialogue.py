@@ -15,8 +15,8 @@ _LETTERS = "ABCD"
 class Dialogue(dialogue.Dialogue):
     """MuTual as a prompt with four lettered choices ("Chioces" is the paper's spelling).
 
-    - The model writes the letter in one token; `standard` ranks the four utterances instead. This task is harder for a
-      small model: the paper's GPT-2 XL scores 0.20, and the constant answer D scores 0.30.
+    - The model writes the letter in one token; `standard` ranks the four utterances instead. Writing a letter is harder
+      for a small model: the paper's GPT-2 XL scores 0.20, and the constant answer D scores 0.30.
     - A token is right if it contains the gold letter as a capital: " Bob" counts as B, " ABC" is right for three of
       four golds, and " a" is unparseable.
     """

@@ -12,7 +12,7 @@ class NLI(nli.NLI):
     - An answer is one token: a model that begins with other words ("I think ...") is wrong, so an edit that changes
       only the format of answers looks like a loss of inference.
     - The prompt reads oddly: the first sentence "entails the" second, both with their full stops. The paper's base
-      models score 0.52 to 0.56, about as much as a constant answer, so a loss cannot show (INCONCLUSIVE).
+      models score 0.52 to 0.56, about as much as a constant answer, so a loss cannot be shown (INCONCLUSIVE).
 
     Not repeated: the scripts use the training split; here it is the split of `--data`.
     """

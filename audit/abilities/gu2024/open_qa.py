@@ -21,7 +21,7 @@ class OpenQA(open_qa.OpenQA):
       it exact match, but it is containment and ignores all text around the gold.
     - The prompt has no "Answer:" and no question mark, so models often continue the question.
 
-    Not repeated: the scripts search for the gold in the prompt too, count a question up to three times, and never reset
+    Not repeated: the scripts search for the gold in the prompt too, count an item up to three times, and never reset
     a flag, after which only n-grams that start at the first word are compared.
     """
 

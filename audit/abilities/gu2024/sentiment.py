@@ -12,7 +12,7 @@ _INSTRUCTION = (
 
 
 class Sentiment(sentiment.Sentiment):
-    """SST-2 with the paper's prompt, in which the spaces after "text," and "'negative'." are missing.
+    """SST-2 with the paper's prompt, in which the spaces after "text," and "negative." are missing.
 
     An answer is one token, so a quotation mark before the word, or a tokenizer that splits the word, makes it wrong:
     the score falls with the format as well as with the judgment.

@@ -1,9 +1,9 @@
-"""Reading by answers: the number that a text answers with.
+"""Reading by answers: the number that a text gives as its answer.
 
     final_number("She makes $1,234.50 a day.")    "1234.50"
     only_number("1 1/2")                          "3/2", for golds
 
-Numbers come back as text that `fractions.Fraction` reads exactly: "1234.50", "-3", "3/2".
+Numbers are returned as text that `fractions.Fraction` reads exactly: "1234.50", "-3", "3/2".
 """
 
 import re
@@ -57,10 +57,11 @@ _INTRODUCES = ("is", "are", "be", "equals", "equal", "of", "to", "answer", "tota
 
 
 def final_number(text: str) -> str | None:
-    """The number that a text answers with; None if it has none.
+    """The number that a text gives as its answer, or None.
 
-    The number after the first "####" that does not begin a heading, as in GSM8K (Cobbe et al. 2021); else the last one
-    in the last \\boxed{}; else the last number of the text.
+    This is the number after the first "####" that begins no heading, as in GSM8K (Cobbe et al. 2021); the rest of its
+    line must begin with the number or contain no other. Otherwise it is the last number in the last \\boxed{} that has
+    one, or else the last number of the text.
     """
     for marked in re.split(r"(?<!#)####(?!#)", text)[1:]:
         line = marked.lstrip().partition("\n")[0]
@@ -79,7 +80,7 @@ def final_number(text: str) -> str | None:
 
 
 def only_number(text: str) -> str | None:
-    """The number that a text is, with its sign, currency and per cent sign; None if there is anything else."""
+    """The number, if the text is one number (a sign, currency, "%" or full stop may be with it); otherwise None."""
     text = _joined(text.strip())
     found = _NUMBER.match(text)
     if found is None or text[found.end() :].strip(" .%$\u20ac\u00a3\u00a5\u20b9\u00a0\u202f"):
@@ -88,7 +89,7 @@ def only_number(text: str) -> str | None:
 
 
 def _numbers(text: str) -> Iterator[tuple[int, str]]:
-    """The places and values of all readable numbers."""
+    """The start and value of every readable number."""
     for found in _NUMBER.finditer(text):
         if (value := _value(found, text)) is not None:
             yield found.start(), value

@@ -21,7 +21,7 @@ _NEGATION = (
     r"(?:wrong|incorrect|mistaken) to|(?<!no )(?<!without )(?<!without a )doubt(?:s|ed|ful)?)"
 )
 _NEGATED = re.compile(rf"\b{_NEGATION}\b(?! (?:only|just|merely)\b)(?:\W+\w+){{0,6}}\W*$|\bno\W+$", re.IGNORECASE)
-# "no" before or after these words is no answer: "no doubt about it", "there is no evidence".
+# "no" before or after these words is not an answer: "no doubt about it", "there is no evidence".
 _NO_OF = re.compile(
     r" (?:doubt|problem|question|way|evidence|proof|sign|reason|idea|such|information|mention|answer|need|one knows)\b",
     re.IGNORECASE,
@@ -32,13 +32,12 @@ _MARKER = re.compile(r"\b(?:answer|label|sentiment|verdict|conclusion)\b(?:\s+is
 
 
 def label_in(text: str, labels: tuple[str, str]) -> Answer:
-    """The one of two labels that an answer gives: the first after "Answer:" or "the answer is", else the first at all.
+    """Parse the label in an answer: the first after "Answer:" or "the answer is", else the first in the text.
 
-    Markdown and case do not matter. Labels inside of words, in questions, in "yes or no" and in "I don't know whether
-    ..." do not count, and a negated label ("not true", "far from positive") is the other one. An answer with both
-    labels side by side ("yes and no", "neither positive nor negative"), or with none, is unparseable.
-
-    A model may write its evidence before the label.
+    Text before the label is allowed; Markdown and case do not matter. Labels inside words, in questions, in "yes or no"
+    and in "I don't know whether ..." do not count, and a negated label ("not true", "far from positive") is the other
+    one. An answer with both labels side by side ("yes and no", "neither positive nor negative"), or with none, is
+    unparseable.
     """
     plain = re.sub(r"(?<![^\W_])_+|_+(?![^\W_])|[*`#>]+", " ", text.replace("\u2019", "'"))
     places = [plain[marker.end() :] for marker in _MARKER.finditer(plain)]
@@ -84,7 +83,7 @@ def majority(items: Sequence[Item]) -> float:
 
 
 class TwoLabels:
-    """What abilities with two labels share: parser, score, gold answer and floor."""
+    """Base class of abilities with two labels: parser, score, gold answer and floor."""
 
     labels: ClassVar[tuple[str, str]]
 
@@ -108,7 +107,7 @@ def squad_normalized(text: str) -> str:
 
 
 def exact_match(text: str, golds: Sequence[str]) -> float:
-    """1 if the normalized text equals a normalized gold. An empty text matches no gold."""
+    """1.0 if the normalized text equals a normalized gold, else 0.0. An empty text matches no gold."""
     answer = squad_normalized(text)
     return float(bool(answer) and any(answer == squad_normalized(gold) for gold in golds))
 
