@@ -1,4 +1,4 @@
-"""The engine: makes a model answer and score fast. An item's result does not depend on its batch (float32).
+"""The engine computes a model's answers and scores. In float32, an item's result does not depend on its batch.
 
 `Decoding` is here so that the abilities can say how they decode without importing torch.
 """
@@ -14,7 +14,7 @@ _THINKING_ENDS = re.compile(r"</(?:think|thinking|thought|reasoning)>|\[/THINK\]
 class Decoding:
     """Greedy decoding up to `max_new_tokens` or a stop string, whichever comes first.
 
-    Stop strings count from the end of a thinking block on, and line breaks from the first visible character on: an
+    Stop strings count only after a thinking block, and those of white space only after the first visible character: an
     answer that begins with an empty line is not an empty answer.
     """
 
@@ -23,7 +23,7 @@ class Decoding:
 
 
 def after_thinking(text: str) -> str | None:
-    """The answer behind a `<think> ... </think>` block, or the whole text without one; None while the block is open."""
+    """The text after the last `<think> ... </think>` block; all of it if there is no block, None if one is open."""
     closed = list(_THINKING_ENDS.finditer(text))
     if closed:
         return text[closed[-1].end() :]

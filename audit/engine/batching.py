@@ -1,4 +1,4 @@
-"""Batches of similar length under a token budget, their padding, and what happens when one exceeds the memory."""
+"""Batches of similar length under a token budget, their padding, and smaller batches when memory runs out."""
 
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
@@ -13,7 +13,7 @@ TOKEN_BUDGET = 8192
 
 
 def context_length(lm: LanguageModel) -> int | None:
-    """The longest sequence that the model was built for, in tokens, or None when its configuration sets no limit."""
+    """The longest sequence that the model was built for, in tokens, or None if its configuration sets no limit."""
     config = lm.model.config.get_text_config()
     for name in ("max_position_embeddings", "n_positions", "max_seq_len"):
         length = getattr(config, name, None)
@@ -23,9 +23,10 @@ def context_length(lm: LanguageModel) -> int | None:
 
 
 def require_room(lm: LanguageModel, ids: Sequence[int], what: str, text: str, *, new_tokens: int = 0) -> None:
-    """Raise `AuditError` when `ids` is empty, or leaves no room for `new_tokens` more in the model's context.
+    """Raise `AuditError` if `ids` is empty, or leaves no room for `new_tokens` more in the model's context.
 
-    Nothing is truncated silently: a prompt without its beginning is another prompt. `what` names the sequence.
+    Nothing is truncated silently: a prompt without its beginning is another prompt. `what` names the sequence in the
+    error, and `text` is its text.
     """
     if not ids:
         raise AuditError(
@@ -45,7 +46,7 @@ def pack(sizes: Sequence[int], token_budget: int, rows: Sequence[int] | None = N
     """Group entries of similar size into batches, largest first, so that there is little padding.
 
     Entry i takes `rows[i]` rows (default 1) of `sizes[i]` tokens each. A batch holds at most `token_budget` tokens
-    including padding, or a single entry. The order depends only on the sizes.
+    including padding, or a single entry. The order of the entries depends only on their sizes.
     """
     if token_budget < 1:
         raise AuditError(
@@ -66,9 +67,10 @@ def pack(sizes: Sequence[int], token_budget: int, rows: Sequence[int] | None = N
 
 
 def run_batches(batches: Iterable[list[int]], run: Callable[[list[int]], None]) -> None:
-    """Call `run` on every batch; when one exceeds the device's memory, halve it and all that follow.
+    """Call `run` on every batch; if one exceeds the device's memory, halve it and all that follow.
 
-    `run` must store its results by entry, so that a second attempt overwrites the first.
+    `run` must store its results by entry, so that a second attempt overwrites the first. Raises `AuditError` if a
+    single entry does not fit into the memory.
     """
     waiting = deque(batches)
     while waiting:
@@ -94,7 +96,7 @@ def _halves(batch: list[int]) -> list[list[int]]:
 
 
 def padded(rows: Sequence[Sequence[int]], side: str, device: torch.device) -> tuple[Tensor, Tensor]:
-    """Stack rows of token ids, padded on the `side` "left" or "right".
+    """Stack rows of token ids, padded on `side`, "left" or "right".
 
     Returns ids and attention mask, both (rows, longest), int64. The padding id is 0; the mask hides it, so the
     tokenizer needs no padding token.

@@ -13,7 +13,7 @@ from audit.engine.prefill import PORTION, Prefix, common_prefix, compute_prefix,
 from audit.models.language_model import LanguageModel
 from audit.progress import Progress
 
-# So many logits count as one token of the budget, because long texts over large vocabularies could fill the memory
+# This many logits count as one token of the budget, because long texts over large vocabularies could fill the memory
 # with logits (a budget of 8192 tokens allows 64 million logits, 256 MB in float32).
 LOGITS_PER_TOKEN = 8192
 
@@ -30,7 +30,7 @@ class Continuation:
 class ScoredTokens:
     """For every scored token: its log-probability (natural), whether it is the argmax, and the argmax.
 
-    Where the model's logits are not finite, these are NaN, False and -1.
+    Where the largest logit is not finite (NaN or infinite), these are NaN, False and -1.
     """
 
     log_probabilities: tuple[float, ...]
@@ -56,10 +56,10 @@ def score_continuations(
     on_batch: Callable[[Mapping[int, list[ScoredTokens]]], None] | None = None,
     forward: CausalForward | None = None,
 ) -> list[list[ScoredTokens]]:
-    """Score continuations. The tokens that a group's members share before their scored tokens are computed once.
+    """Score every continuation of every group. Tokens that a group shares before its scored tokens are computed once.
 
     `on_batch` is called after every batch with the groups that it completed, by the group's number. `forward` replaces
-    the plain call of the model.
+    the plain call of the model. `progress` counts continuations.
     """
     found: dict[tuple[int, int], ScoredTokens] = {}
     vocabulary = int(lm.model.config.get_text_config().vocab_size)

@@ -4,13 +4,13 @@
     with patch.applied(lm):
         edited = write_from_drafts(lm, prompts, {n: one.ids for n, one in enumerate(base)}, decoding)
 
-One pass over prompt and draft gives the model's own token at every position of the draft. Up to the first position
-where the two differ, decoding would have written the draft; there the model's token is taken, and decoding continues.
+One pass over prompt and draft gives the model's own token at every position of the draft. Decoding would have written
+the draft up to the first position where the two differ; there the model's token is taken, and decoding continues.
 This is the verification step of speculative decoding (Leviathan et al. 2023, arXiv 2211.17192) for greedy answers; the
 base model's answer is the draft for the edited model.
 
-A pass over many positions rounds differently from single steps. In float32 only exact ties can come out differently.
-In half precision near ties can, so drafts must not be used there to compare two models.
+A pass over many positions rounds differently from single steps. In float32 only ties up to rounding error can come out
+differently. In half precision such ties are common, so drafts must not be used there to compare two models.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -58,14 +58,11 @@ def write_from_drafts(
     progress: Progress | None = None,
     on_batch: OnBatch | None = None,
 ) -> list[GeneratedText]:
-    """The same as `write_answers`; `drafts` maps the numbers of some prompts to token ids.
+    """Return the same as `write_answers`; `drafts` maps the numbers of some prompts to token ids.
 
-    A draft may be any sequence of tokens: too long, from another model, wrong from the first token on. `lower` holds
-    the states below the first edited block; `counts` counts the work that drafts and states saved. The other arguments
-    are those of `write_answers`.
-
-    Raises:
-        AuditError: a prompt is empty or leaves no room for an answer in the context; it is named by its number.
+    A draft may be any sequence of tokens: too long, from another model, wrong from the first token on. `lower` stores
+    the states that enter the first edited block, for the pass over the drafts; `counts` counts the work that drafts and
+    states saved. The other arguments, and the errors, are those of `write_answers`.
     """
     numbers: dict[Row, list[int]] = {}
     for number, prompt in enumerate(prompts):

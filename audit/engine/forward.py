@@ -1,4 +1,4 @@
-"""One call of the model: explicit masks and positions, logits only where they are needed, and a cache with spare room.
+"""One call of the model with explicit masks and positions, logits of the last positions only, and a growing cache.
 
 forward = CausalForward(lm)
 cache = forward.new_cache()
@@ -66,8 +66,8 @@ class CausalForward:
 class GrowingLayer(DynamicLayer):  # type: ignore[no-untyped-call]
     """The keys and values of one layer, (rows, heads, columns, head_dim), as the first columns of a larger tensor.
 
-    A new token is written into the spare columns, where `DynamicLayer` copies all keys and values at every step. The
-    tensor grows by half, and by at least `SPARE` columns, when a call after the first needs more room. `keys` and
+    A new token is written into the spare columns, while `DynamicLayer` copies all keys and values at every step. When a
+    call after the first needs more room, the tensor grows by half, and by at least `SPARE` spare columns. `keys` and
     `values` are views of the columns in use, so cropping copies nothing.
     """
 
@@ -80,7 +80,7 @@ class GrowingLayer(DynamicLayer):  # type: ignore[no-untyped-call]
     def update(
         self, key_states: Tensor, value_states: Tensor, *args: object, **kwargs: object
     ) -> tuple[Tensor, Tensor]:
-        """Append columns; returns all keys and values so far."""
+        """Append columns and return all keys and values so far."""
         if self.keys is None or self.values is None:
             self.dtype, self.device = key_states.dtype, key_states.device
             self.keys, self.values, self.is_initialized = key_states, value_states, True
@@ -96,7 +96,7 @@ class GrowingLayer(DynamicLayer):  # type: ignore[no-untyped-call]
         return self.keys, self.values
 
     def take(self, keys: Sequence[Tensor], values: Sequence[Tensor]) -> None:
-        """Replace the contents by these rows, aligned at their last columns."""
+        """Replace the contents with these rows, aligned at their last columns."""
         (key_room, columns), (value_room, _) = _concatenated(keys, self.SPARE), _concatenated(values, self.SPARE)
         self._room = key_room, value_room
         self.keys, self.values = key_room[:, :, :columns], value_room[:, :, :columns]

@@ -17,13 +17,13 @@ from audit.models.language_model import LanguageModel
 from audit.models.tokens import encode
 from audit.progress import Progress
 
-BROKEN = -1  # in place of a next token where no logit is finite
-# Decoding steps between two looks at the tokens, by device type (others: `UNREAD`). Each look makes an accelerator
+BROKEN = -1  # in place of a next token if the largest logit is not finite (NaN or infinite)
+# Decoding steps between two reads of the tokens, by device type (others: `UNREAD`). Each read makes an accelerator
 # wait for the CPU; on a CPU it costs nothing.
 STEPS_UNREAD = {"cpu": 1}
 UNREAD = 4
-ROWS_AT_ONCE = 8
-MOST_ANSWERS = 8.0
+ROWS_AT_ONCE = 8  # see `_rows_to_keep`
+MOST_ANSWERS = 8.0  # see `answers_at_once`
 CACHE_BYTES = 4 << 30  # for keys and values, where the device does not report its free memory
 
 
@@ -32,7 +32,7 @@ class GeneratedText:
     """An answer: its text and its token ids.
 
     `ids` include the token that ended the answer (end of text, or the one that completed a stop string), so an equal
-    model repeats them exactly. They are empty where the model's logits were not finite.
+    model repeats them exactly. They are empty if a step was `BROKEN`.
     """
 
     text: str
@@ -68,16 +68,17 @@ def write_answers(
     """Continue every prompt greedily; return only the new text, in the order of the prompts.
 
     A text ends before the first stop string, before an end-of-text token, after `decoding.max_new_tokens`, or at the
-    end of the model's context. It is "" if the logits stop being finite on the way (the edit broke the model). A batch
-    holds prompts of at most `token_budget` tokens including padding. Identical prompts are computed once, and so is
-    the prefix that all prompts share.
+    end of the model's context. It is "" if a step is `BROKEN` (the edit broke the model). A batch holds prompts of at
+    most `token_budget` tokens including padding. Identical prompts are computed once, and so is the prefix that all
+    prompts share.
 
     Args:
         openings: by number of the prompt, the known first tokens of its answer, which do not end it.
         on_batch: called after every batch with its answers.
 
     Raises:
-        AuditError: a prompt is empty or leaves no room for an answer in the context; it is named by its number.
+        AuditError: a prompt is empty or leaves no room for an answer in the context; it is named by its number. Also
+            if `max_new_tokens` is below 1 or a stop string is empty.
     """
     if decoding.max_new_tokens < 1:
         raise AuditError(f"max_new_tokens must be at least 1, not {decoding.max_new_tokens}; an answer needs a token.")
@@ -143,7 +144,7 @@ def answers_at_once(lm: LanguageModel, token_budget: int) -> float:
 
 
 def end_tokens(lm: LanguageModel) -> frozenset[int]:
-    """The token ids that end a text, by the generation configuration, the configuration and the tokenizer."""
+    """The token ids that end a text: those of the generation configuration, the configuration and the tokenizer."""
     ends: set[int] = set()
     for owner in (lm.model.generation_config, lm.model.config, lm.tokenizer):
         named = getattr(owner, "eos_token_id", None)
@@ -180,13 +181,13 @@ class StopStrings:
         known = self._known.get(token)
         if known is None:
             text = self.decode([token])
-            # U+FFFD is part of a character. Decoding a single token may drop its leading space.
+            # U+FFFD stands for part of a character. Decoding a single token may drop its leading space.
             known = "�" in text or any(last == " " or last in text for last in self._last_characters)
             self._known[token] = known
         return known and bool(self._stops)
 
     def cut(self, text: str) -> tuple[str, bool]:
-        """The text before the earliest stop string that counts (see `Decoding`), and whether it contains one."""
+        """The text before the earliest stop string that counts (see `Decoding`), and whether there is one."""
         answer = after_thinking(text)
         if answer is None:
             return text, False
@@ -250,8 +251,7 @@ def _rows_to_keep(is_open: Sequence[bool]) -> list[int]:
     """The rows that stay in the batch: none if all are finished, all if few are, otherwise the open ones.
 
     Removing rows copies the cache, so it waits until a fifth of them can go. The rest is filled up with finished rows
-    to a multiple of `ROWS_AT_ONCE`, because the first matrix product with a new number of
-    rows is slow.
+    to a multiple of `ROWS_AT_ONCE`, because the first matrix product with a new number of rows is slow.
     """
     open_rows = [k for k, one in enumerate(is_open) if one]
     size = min(-(-len(open_rows) // ROWS_AT_ONCE) * ROWS_AT_ONCE, len(is_open))
@@ -264,7 +264,7 @@ def _rows_to_keep(is_open: Sequence[bool]) -> list[int]:
 def next_token(written: list[int], token: int, room: int, stopping: StopStrings, ends: frozenset[int]) -> str | None:
     """Append a token to an answer; return the whole text if the answer ends there, otherwise None.
 
-    If `token` is `BROKEN` (no logit was finite), the answer is "" and `written` is cleared.
+    If `token` is `BROKEN`, the answer is "" and `written` is cleared.
     """
     if token == BROKEN:
         written.clear()

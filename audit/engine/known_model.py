@@ -6,13 +6,13 @@ from audit.models.fingerprints import content_fingerprint, tokenizer_fingerprint
 from audit.models.language_model import LanguageModel
 from audit.models.patches import Patch
 
-# Raise it whenever the engine may answer the same prompt differently, so that stored answers are not reused.
+# Increase it whenever the engine may answer the same prompt differently, so that stored answers are not reused.
 ENGINE_VERSION = 4
 
 
 @dataclass(frozen=True, eq=False)
 class KnownModel:
-    """A model with the fingerprints of its weights and tokenizer. Its name is no key: an edited model keeps it."""
+    """A model with the fingerprints of its weights and tokenizer. Edited models keep the name, so it is not a key."""
 
     lm: LanguageModel
     weights: str
@@ -23,7 +23,7 @@ class KnownModel:
         return cls(lm, weights_fingerprint(lm), tokenizer_fingerprint(lm))
 
     def state(self, patch: Patch | None = None) -> str:
-        """sha256 over everything that an answer depends on besides the prompt; `patch` is the patch that is applied."""
+        """sha256 over all that an answer depends on besides the prompt; `patch` is the applied patch (None: none)."""
         return content_fingerprint(
             {
                 "engine": ENGINE_VERSION,

@@ -1,6 +1,6 @@
 """Log-likelihoods: of choices after a prompt, of targets under teacher forcing, of whole texts; and perplexity.
 
-All are natural logarithms, summed over tokens. They are NaN where the model's logits are not finite.
+All are natural logarithms, summed over tokens. They are NaN if the largest logit at a token is not finite.
 """
 
 import math
@@ -26,9 +26,9 @@ def rank(
     on_batch: Callable[[Mapping[int, list[float]]], None] | None = None,
     forward: CausalForward | None = None,
 ) -> list[list[float]]:
-    """The log-likelihood of each of a prompt's choices, not divided by its length.
+    """The log-likelihood of every choice of every prompt, not normalized by length.
 
-    Prompt and choice are tokenized jointly, with one space between them that belongs to the choice. Returns one list
+    Prompt and choice are tokenized jointly; see `audit.models.tokens.join` for the space between them. Returns one list
     for each prompt, in the order of its choices. A batch holds about `token_budget` tokens; the prefix that a prompt's
     choices share is computed once. `progress` counts choices.
 
@@ -37,7 +37,7 @@ def rank(
         forward: replaces the plain call of the model.
 
     Raises:
-        AuditError: a prompt has no choices, or prompt and choice do not fit into the context.
+        AuditError: a prompt has no choices, a choice is empty, or prompt and choice do not fit into the context.
     """
     groups = []
     for number, (prompt, options) in enumerate(zip(prompts, choices, strict=True)):
@@ -80,7 +80,7 @@ def teacher_forced(
 ) -> list[TeacherForced]:
     """Score the target of every (prompt, target) pair, tokenized jointly, in the order of the pairs.
 
-    Hits are easier than generating the target: an error does not change the tokens that follow it.
+    Teacher forcing is easier than generating the target: an error does not change the tokens that follow it.
 
     Raises:
         AuditError: a target is empty, or a pair does not fit into the context.
@@ -103,7 +103,7 @@ def negative_log_likelihood(
     number returned, not by the number of tokens. A text of one token gives (0.0, 0).
 
     Raises:
-        AuditError: a text is empty or longer than the model's context.
+        AuditError: a text has no tokens or is longer than the model's context.
     """
     groups = []
     for number, text in enumerate(texts):
@@ -124,7 +124,7 @@ def perplexity(
     """exp(sum of negative log-likelihoods / number of predicted tokens) over all texts; inf beyond 1e308.
 
     Raises:
-        AuditError: no text has two tokens, a text is empty, or a text is longer than the model's context.
+        AuditError: no text has two tokens, or a text has none or is longer than the model's context.
     """
     likelihoods = negative_log_likelihood(lm, texts, token_budget=token_budget, progress=progress)
     predicted = sum(tokens for _, tokens in likelihoods)

@@ -28,12 +28,12 @@ Row = tuple[bytes, int]  # all token ids up to a row's end (int32), and the inde
 
 
 class LowerStates:
-    """The hidden states that enter block `first_edited`, on the CPU in the model's dtype.
+    """The stored hidden states that enter block `first_edited`, on the CPU in the model's dtype.
 
     Args:
         first_edited: the lowest block in which any two of the models differ. With 0 nothing is shared; with the model's
             depth only the final norm and the head are run.
-        limit_bytes: states beyond this limit are not stored but computed again.
+        limit_bytes: the size up to which states are stored; further states are computed again.
     """
 
     def __init__(self, first_edited: int, limit_bytes: int = LIMIT_BYTES) -> None:
@@ -72,7 +72,8 @@ class LowerStates:
 class FromLowerStates(CausalForward):
     """A forward that starts at the first edited block if the states of all rows of the call are stored.
 
-    Otherwise it runs the whole model and stores the states.
+    Otherwise it runs the whole model and stores the states. If an earlier call with the same cache started at the first
+    edited block, missing states are computed row by row instead.
     """
 
     def __init__(self, lm: LanguageModel, states: LowerStates, counts: ReuseCounts | None = None) -> None:

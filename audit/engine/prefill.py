@@ -10,10 +10,10 @@ from transformers import DynamicCache
 from audit.engine.batching import padded
 from audit.engine.forward import CausalForward, filled, keeps_everything, stacked
 
-# Tokens in one call on a CPU. The activations of more tokens leave its caches, which costs up to a third of the speed.
+# Tokens in one call on a CPU. The activations of more tokens exceed its caches, which costs up to a third of the speed.
 # An accelerator takes the whole batch in one call.
 PORTION = 1024
-# Tokens that a shared prefix must save before it is computed in a call of its own.
+# Tokens that a shared prefix must save to be computed in a call of its own.
 WORTH_SHARING = 256
 
 

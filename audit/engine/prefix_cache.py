@@ -1,16 +1,16 @@
-"""Keys and values of columns that need not run again: prefixes shared by several rows, and attention to them.
+"""Keys and values of columns that need not be computed again: prefixes shared by several rows, and attention to them.
 
-Shared prefixes run once. The rows of a batch of edits begin with the same few prefix contexts, often with the same
-prompt too. Tokens attend backwards only, so the states are those of whole rows:
+Shared prefixes run once. The rows of a batch of edits begin with the same few prefix contexts, often also with the same
+prompt. Tokens attend only to earlier ones, so the states equal those of whole rows:
 
     rows = split(lm, sequences, stop=path)
     with tapped(lm, len(sequences), inputs=[path], stop=path, column=rows.rest.lookup) as taps:
         rows.run(lm)
 
-Attention to constant columns. An ordinary cache copies the earlier columns beside the new ones in every layer of every
+Attention to constant columns. An ordinary cache copies the earlier columns next to the new ones in every layer of every
 pass, and a backward pass computes gradients for them. Here they are constants:
 
-    with constant_prefix(lm, prefix) as cache:  # keys and values of the earlier columns, one pair a layer
+    with constant_prefix(lm, prefix) as cache:  # keys and values of the earlier columns, one pair per layer
         lm.model(input_ids=later, attention_mask=all_columns, past_key_values=cache, use_cache=True)
 """
 
@@ -30,7 +30,7 @@ from audit.engine.sequences import AlignedRows, EditSequence, align
 from audit.engine.taps import run_body, tapped
 from audit.models.language_model import LanguageModel
 
-KeysAndValues = list[tuple[Tensor, Tensor]]  # one pair a layer, (rows, key-value heads, columns, width) each
+KeysAndValues = list[tuple[Tensor, Tensor]]  # one pair per layer, (rows, key-value heads, columns, width) each
 Prefix = Sequence[tuple[Tensor, Tensor]]  # the same
 
 _LEAST_SAVING = 0.2  # share of the tokens that sharing must save, because it costs a second pass
@@ -61,7 +61,7 @@ class SplitRows:
     def run(self, lm: LanguageModel, keep_from: int | None = None) -> KeysAndValues:
         """Run the rest of the rows, to the end of the model or to the `stop` of the taps.
 
-        With `keep_from`, returns keys and values of the columns before the lookup for that layer and those above.
+        Returns the keys and values of the columns before the lookup for layer `keep_from` and those above; [] if None.
         """
         cache = _PrefixedCache(self, keep_from) if self.prefixes or keep_from is not None else None
         run_body(lm, self.rest.ids, self.rest.mask, self.rest.positions, cache)
@@ -142,7 +142,7 @@ def split(lm: LanguageModel, sequences: Sequence[EditSequence], stop: str) -> Sp
 
 
 def shared_lengths(beginnings: Sequence[tuple[int, ...]]) -> list[int]:
-    """The length of the shared prefix of each row that makes the total number of tokens to run smallest."""
+    """The length of each row's shared prefix, chosen so that the total number of tokens to run is smallest."""
 
     def best(group: list[tuple[int, ...]], above: int) -> tuple[int, list[int]]:
         """The most tokens saved, and the lengths, for sorted rows that can share `above` tokens at no further cost."""
@@ -183,7 +183,7 @@ _prefix: ContextVar[Prefix] = ContextVar("_prefix")
 
 @contextmanager
 def constant_prefix(lm: LanguageModel, prefix: Prefix) -> Iterator[DynamicCache]:
-    """While inside, the model attends to `prefix`, keys and values (rows, key-value heads, columns, width) by layer.
+    """Let the model attend to `prefix`: keys and values (rows, key-value heads, columns, width) by layer.
 
     Layers whose blocks do not run may share one pair, because only its length is used. Models without transformers'
     SDPA attention get an ordinary cache.

@@ -6,11 +6,11 @@ from dataclasses import asdict, dataclass
 
 @dataclass
 class ReuseCounts:
-    """How much there was to do, and how much of it was known already.
+    """The amount of work of a run, and how much of it was known already.
 
     `edits_resumed` edits come from an interrupted run, `answers_known` answers from earlier runs. A block token is one
-    token going through one block of an edited model; it is shared if its result was known. A draft is a written answer
-    of the base model; it stood if the edited model writes the same.
+    token in one block of an edited model; it is shared if its result was known. `drafts` counts the base model's
+    written answers that an edited model verified; `drafts_stood` those whose verification completed its own answer.
     """
 
     edits: int = 0

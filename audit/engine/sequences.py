@@ -1,8 +1,8 @@
 """Token sequences of an edit, and their alignment in batches.
 
-An edit reads and changes every sequence at one place: the last token of the subject (the *lookup*). Rows are aligned at
-their lookup, with padding on the left before it and on the right after it. So one column divides the batch: a change at
-the lookup cannot reach the columns before it (causality).
+An edit reads and changes every sequence at one position: the last token of the subject (the *lookup*). Rows are aligned
+at their lookup, with padding on the left and on the right, so the lookups of a batch form one column. By causality, a
+change at the lookup cannot affect the columns before it.
 
     prefix columns            lookup   suffix columns
     [pad pad The mother tongue | ord  | is Elv pad pad]
@@ -23,9 +23,9 @@ from audit.models.tokens import JoinedTokens, encode, join, subject_last
 
 @dataclass(frozen=True)
 class EditSequence:
-    """A token sequence with its lookup.
+    """A token sequence; `lookup` is the index of the subject's last token.
 
-    `labels[t]` is the token to predict at position `first_label + t` of `ids`.
+    `labels[t]` is the token that the logits at position `first_label + t` of `ids` should predict.
     """
 
     ids: tuple[int, ...]
@@ -34,7 +34,7 @@ class EditSequence:
     labels: tuple[int, ...] = ()
 
     def until_lookup(self) -> "EditSequence":
-        """The sequence cut after its lookup; keys and values depend on nothing later."""
+        """The sequence cut after its lookup, without labels; keys and values there depend on nothing later."""
         return EditSequence(self.ids[: self.lookup + 1], self.lookup)
 
 
@@ -49,7 +49,7 @@ def prompt_sequence(lm: LanguageModel, request: EditRequest, prefix: str = "") -
 
 
 def rewriting_sequence(lm: LanguageModel, request: EditRequest, prefix: str = "") -> EditSequence:
-    """The filled prompt and the new target without its last token, with the target's tokens as labels.
+    """`prefix`, the filled prompt and the new target without its last token, with the target's tokens as labels.
 
     Raises:
         AuditError: the last token of the subject cannot be found, or one token spans subject and target.
@@ -70,7 +70,7 @@ def target_tokens(lm: LanguageModel, request: EditRequest) -> JoinedTokens:
     """The filled prompt and the new target, for training on the target.
 
     Raises:
-        AuditError: the target merges with a one-token prompt, or both do not fit into the model's context.
+        AuditError: the whole prompt merges with the target into one token, or both do not fit into the context.
     """
     joined = join(lm.tokenizer, request.filled_prompt, request.target_new)
     if joined.prompt_length == 0:
@@ -83,7 +83,7 @@ def target_tokens(lm: LanguageModel, request: EditRequest) -> JoinedTokens:
 
 
 def essence_sequence(lm: LanguageModel, request: EditRequest) -> EditSequence:
-    """ "{subject} is a", the prompt of the KL divergence (ROME, section 3.1)."""
+    """The prompt "{subject} is a" of the KL divergence (ROME, section 3.1)."""
     lookup = subject_last(lm.tokenizer, "{} is a", request.subject)
     return EditSequence(tuple(encode(lm.tokenizer, f"{request.subject} is a")), lookup)
 

@@ -1,4 +1,4 @@
-"""Taps: record module inputs and outputs during a forward pass, and end the pass early, by hooks.
+"""Taps: hooks that record module inputs and outputs during a forward pass, and can end it early.
 
 with tapped(lm, len(ids), inputs=["transformer.h.2.mlp.c_proj"], stop="transformer.h.2.mlp.c_proj") as taps:
     run_body(lm, ids, mask, positions)
@@ -55,7 +55,7 @@ def tapped(
     stop: str | None = None,
     column: int | None = None,
 ) -> Iterator[Taps]:
-    """Record inputs and outputs of modules. With `stop`, the pass ends once that module is recorded.
+    """Record inputs and outputs of modules, by path. With `stop`, the pass ends once that module is recorded.
 
     Tensors are (rows, columns, width); with `column`, only that column is kept, (rows, width).
     """

@@ -5,8 +5,8 @@
     hidden[:, 0] += delta            # column 0 is the lookup
     logits = upper.logits(hidden, at_rows, at_columns)
 
-The model's own forward runs, with three changes for the time of the call: blocks below `start` return their input, the
-hidden state that enters block `start` (or the final norm) is replaced, and the head sees the requested places only. So
+The model's own forward runs, with three changes during the call: blocks below `start` return their input, the hidden
+state that enters block `start` (or the final norm) is replaced, and the head receives the requested places only. So
 masks, rotary embeddings, logit scaling and soft-capping are the model's own.
 
 Columns before the lookup do not depend on the lookup (causality). Their keys and values are kept, and only the columns
@@ -32,9 +32,10 @@ class UpperBlocks:
     """Rows prepared for the blocks from `start` on.
 
     Attributes:
+        rows: the rows without shared prefixes, aligned at the lookup; the mask covers all columns.
         start: the first block to run; if it is the depth of the model, only the final norm and the head run.
         entering: the input of block `start` from the lookup on, (rows, columns, hidden_size), without gradient.
-        prefix: keys and values of the columns before the lookup, one pair a layer; empty if there are none.
+        prefix: keys and values of the columns before the lookup, one pair per layer; empty if there are none.
         tuple_length: the number of values that a block returns, 0 for a bare tensor.
     """
 
@@ -84,16 +85,16 @@ class UpperBlocks:
         return cls(lm, rest, start, taps.inputs[entry][:, rest.lookup :], tuple(prefix), lengths[0] if lengths else 0)
 
     def entered_at(self, start: int, entering: Tensor) -> "UpperBlocks":
-        """The same rows for a `start` at least as high; `entering` is the input of that block from the lookup on.
+        """The same rows for an equal or higher `start`; `entering` is the input of that block from the lookup on.
 
-        So the one pass of `prepared` serves many starts.
+        So one call of `prepared` is enough for many starts.
         """
         last = len(self.prefix) - 1
         prefix = tuple(self.prefix[min(max(index, start), last)] for index in range(len(self.prefix)))
         return UpperBlocks(self.lm, self.rows, start, entering, prefix, self.tuple_length)
 
     def select(self, rows: Tensor) -> "UpperBlocks":
-        """The same for some rows only, given as indices."""
+        """The same for some of the rows, given as indices."""
 
         def chosen(tensor: Tensor) -> Tensor:
             return tensor[rows.to(tensor.device)]  # layers may be on different devices
@@ -106,8 +107,8 @@ class UpperBlocks:
     def logits(self, entering: Tensor, at_rows: Tensor, at_columns: Tensor, lean: bool = False) -> Tensor:
         """Logits (places, vocabulary) in float32 at (row, column counted from the lookup), for a given `entering`.
 
-        They are on `lm.device`, wherever the head is. With `lean`, the last MLP runs at these places only, so callers
-        must not tap it.
+        The result is on `lm.device`, even if the head is on another device. With `lean`, the last MLP runs at these
+        places only, so callers must not tap it.
         """
         model, anatomy = self.lm.model, self.lm.anatomy
         entry = anatomy.blocks[self.start] if self.start < anatomy.depth else anatomy.final_norm
@@ -138,9 +139,9 @@ class UpperBlocks:
 
 @contextmanager
 def only_at(module: nn.Module, rows: int, at_rows: Tensor, at_columns: Tensor) -> Iterator[None]:
-    """While inside, an MLP computes the places (at_rows, at_columns) only and returns 0 at all others.
+    """Inside the context, an MLP computes only the places (at_rows, at_columns) and returns 0 at all others.
 
-    For the last MLP, above which no module mixes tokens, where only these places are read.
+    Use it for the last MLP only, and read only these places: no module above that MLP mixes tokens.
     """
     forward = module.forward
 
