@@ -1,3 +1,1 @@
-"""Measures other than the abilities: edit success, integrity, collapse, locality, causal tracing, checkpoint
-difference.
-"""
+"""Measures besides the abilities: edit success, integrity, collapse, locality, flips, tracing, checkpoint changes."""

@@ -4,9 +4,9 @@
     run.probabilities([NOTHING, Restored("mlp", (3, 4), (7,))])
 
 Noise is added to the embeddings of the subject, then clean states are restored in one or a few layers at one position.
-The increase in the probability of the right answer is the indirect effect of these states. The output of a block is
-restored alone. MLPs and attentions each add little to the residual stream, so they are restored in a window of layers:
-10 of 48 for GPT-2 XL as in the paper, the same share for other depths.
+The indirect effect of these states is the increase in the probability of the right answer's first token. The output of
+a block is restored alone. MLPs and attentions each add little to the residual stream, so they are restored in a window
+of layers: 10 of 48 for GPT-2 XL as in the paper, the same share for other depths.
 """
 
 from collections.abc import Iterator, Sequence
@@ -104,7 +104,8 @@ class TracedRuns:
     """The clean run of one fact, and its corrupted runs with clean states restored.
 
     `noise` (samples, subject tokens, hidden_size) is added to the embeddings of the subject: one corrupted run per
-    sample.
+    sample. `first` and `last` are the positions of the subject, `length` is the number of prompt tokens, and `clean` is
+    the probability of the first answer token in the clean run.
     """
 
     def __init__(self, lm: LanguageModel, fact: KnownFact, noise: Tensor, token_budget: int = TOKEN_BUDGET) -> None:
@@ -125,7 +126,7 @@ class TracedRuns:
         self._states = taps.outputs  # by path, (1, length, hidden_size)
 
     def probabilities(self, places: Sequence[Restored]) -> Tensor:
-        """The probability of the answer with each of `places` restored, (places,): the mean over the noise samples."""
+        """The probability of the first answer token with each of `places` restored, (places,): a mean over samples."""
         samples = len(self._noise)
         rows = [(place, sample) for place in places for sample in range(samples)]
         found = torch.zeros(len(rows))
@@ -177,13 +178,13 @@ class TracedRuns:
 
 
 def recalled_facts(lm: LanguageModel, facts: Sequence[KnownFact], progress: Progress | None = None) -> list[KnownFact]:
-    """The facts whose answer the model gives greedily, token by token."""
+    """The facts whose answer the model ranks first token by token, so that it would generate it greedily."""
     scores = teacher_forced(lm, [(fact.filled_prompt, fact.answer) for fact in facts], progress=progress)
     return [fact for fact, score in zip(facts, scores, strict=True) if all(score.token_hits)]
 
 
 def trace_facts(lm: LanguageModel, facts: Sequence[KnownFact]) -> Trace:
-    """Restore the output of each block at the subject's last token and at the prompt's last, with one noise sample."""
+    """Restore the output of each block at the last token of the subject and of the prompt, with one noise sample."""
     depth = lm.anatomy.depth
     total = torch.zeros(2 + 2 * depth)
     for run in _traced(lm, facts, samples=1, seed=NOISE_SEED, token_budget=TOKEN_BUDGET):
@@ -250,10 +251,9 @@ def window_around(layer: int, window: int, depth: int) -> tuple[int, ...]:
 
 
 def role_of(position: int, first: int, last: int, length: int) -> int:
-    """The index in `ROLES` of the token at `position`, at or after the subject's `first`, in a prompt of `length`
-    tokens.
+    """The index in `ROLES` of the token at `position`, from the subject's `first` on, in a prompt of `length` tokens.
 
-    The token of a one-token subject, and a subject's last token at the end of the prompt, have the role "last subject
+    The only token of a subject, and a subject's last token at the end of the prompt, have the role "last subject
     token".
     """
     if position == last:
@@ -278,7 +278,7 @@ def _traced(
 
 @torch.no_grad()
 def embedding_spread(lm: LanguageModel) -> float:
-    """The standard deviation of the embedding module's output over all tokens (some families scale it)."""
+    """The standard deviation of the embedding module's output over the whole vocabulary (some families scale it)."""
     embeddings = module_at(lm.model, lm.anatomy.embeddings)
     rows = lm.model.get_parameter(f"{lm.anatomy.embeddings}.weight").shape[0]
     count, total, squares = 0, 0.0, 0.0

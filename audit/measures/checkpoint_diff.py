@@ -1,10 +1,10 @@
-"""The weight changes of an edited checkpoint: which tensors, how much, of which rank, and in which entries.
+"""The weight changes of an edited checkpoint: which tensors changed, by how much, in which rank and which entries.
 
     diff = compare(lm, open_checkpoint(lm, "./my-edited-checkpoint"))
     diff.changes[0].relative_norm  # ‖ΔW‖ / ‖W‖ of the tensor that changed most
 
 ΔW is the difference of the weights after rounding into their dtype. Singular values of a low-rank change are computed
-from its factors, before rounding. The model is changed one tensor at a time and left as it was.
+from its factors, before rounding. A weight patch is applied one tensor at a time, and the model is left as it was.
 """
 
 import math
@@ -36,14 +36,15 @@ KEPT_SINGULAR_VALUES = 64  # of each change, for the plot
 
 @dataclass(frozen=True)
 class TensorChange:
-    """The change ΔW of one tensor W; only matrices have singular values, not vectors (biases, norms).
+    """The change ΔW of one tensor W. The spectral fields are None or empty for vectors, and if ΔW is not finite.
 
     `layer` is None outside the blocks. `norm` is ‖ΔW‖_F, `relative_norm` is ‖ΔW‖_F / ‖W‖_F (infinite if W is zero or ΔW
     not finite). `spectral_norm` is σ₁(ΔW), `relative_spectral_norm` is σ₁(ΔW) / σ₁(W). `effective_rank` is exp(−Σ pᵢ ln
     pᵢ) with pᵢ = σᵢ / Σσ, between 1 and the smaller dimension (Roy & Vetterli 2007, eq. 1-3). `numerical_rank` counts
-    the singular values above the rounding error of the weights, σᵢ > ε/2 · ‖W + ΔW‖_F. `rounding_only` means that
-    ‖ΔW‖_F is below that error: the tensor was saved in another precision and not edited. `entry_shares` maps thresholds
-    to the share of entries with |ΔW| > threshold · |W| (Gu et al. 2024). `largest_entry` is max |ΔW|.
+    the singular values above the rounding error of the weights, σᵢ > ε/2 · ‖W + ΔW‖_F. `singular_values` are the
+    largest 64. `rounding_only` means that ‖ΔW‖_F is at most that error: the tensor was saved in another precision and
+    not edited. `entry_shares` maps thresholds to the share of entries with |ΔW| > threshold · |W| (Gu et al. 2024).
+    `largest_entry` is max |ΔW|.
     """
 
     name: str
@@ -68,11 +69,11 @@ class TensorChange:
 
 @dataclass(frozen=True)
 class CheckpointDiff:
-    """Every tensor that changed, the largest relative norm first.
+    """Every tensor that an edited checkpoint changed, the largest relative norm first.
 
     `tensors` is the number of tensors of the model (tied ones once), `depth` the number of blocks. `stored_as` is the
     coarsest dtype of the checkpoint if it is coarser than that of the base model. `attaches_modules` means that the
-    patch also contains modules.
+    patch contains modules. The two are `identical` if nothing changed and no module is attached.
     """
 
     base: str
@@ -90,7 +91,7 @@ class CheckpointDiff:
 
     @property
     def entry_shares(self) -> Mapping[float, float]:
-        """The shares over the entries of all changed tensors together."""
+        """For each threshold, the share of entries of all changed tensors together."""
         entries = sum(change.entries for change in self.changes) or 1
         return {
             threshold: sum(change.entry_shares[threshold] * change.entries for change in self.changes) / entries
@@ -102,8 +103,8 @@ def compare(lm: LanguageModel, edited: EditedCheckpoint, *, progress: Progress |
     """Measure the changes that `edited` makes to `lm`; the model is left unchanged.
 
     Args:
-        progress: called with (measured tensors, all changed tensors) after each tensor; the singular values of a large
-            matrix take seconds.
+        progress: called with (parts done, all parts). Each tensor of a weight patch is a part, any other patch is one
+            part; the singular values of a large matrix take seconds.
 
     Raises:
         AuditError: the patch does not fit `lm`.
@@ -135,9 +136,9 @@ def compare(lm: LanguageModel, edited: EditedCheckpoint, *, progress: Progress |
 
 
 def singular_values(change: Tensor, factors: LowRankDelta | None = None) -> Tensor:
-    """All singular values of a matrix, the largest first; a low-rank matrix has as many as its rank.
+    """All singular values of `change`, the largest first; from low-rank `factors`, as many as their rank.
 
-    With factors left = Q₁R₁ and rightᵀ = Q₂R₂, the small matrix R₁R₂ᵀ has the same singular values as left · right.
+    With left = Q₁R₁ and rightᵀ = Q₂R₂, the small matrix R₁R₂ᵀ has the same nonzero singular values as left · right.
     """
     device = solving_device(change.device)
     if factors is not None and factors.left.shape[1] < min(change.shape):

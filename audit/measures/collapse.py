@@ -1,23 +1,23 @@
-"""Detection of collapsed models, so that a model that no longer works is not asked every ability.
+"""Detection of collapsed models, so that the abilities are not run on a model that no longer works.
 
     signs = signs_of(integrity, vocabulary=50257)
     if signs.suspicious:                       # only then ask a few items
         signs = signs.after(answers)
     signs.collapsed, signs.sentence
 
-A false alarm would end an audit early, so the rule is strict. Weights or logits that are not finite are enough alone.
-Otherwise two different signs must agree: perplexity on plain text is worse than that of a uniform guess over the
-vocabulary, and most of the answers that were readable before are garbled. A missed collapse only costs time: the
-abilities are asked, and fail.
+A false alarm would end an audit early, so the rule is strict. Weights or logits that are not finite suffice alone.
+Otherwise both other signs are needed: perplexity on plain text is worse than that of a uniform guess over the
+vocabulary, and at least half of the answers that were readable before are garbled. A missed collapse only costs time:
+the abilities are run, and fail.
 
-Measured on the pocket models (`benchmarks/results/triage-*.json`; base perplexity 1.7, 1,728 tokens): harmful edits
-stay far below both signs. MEMIT with 100 edits, ROME with 200, MEND with 100 and KN with 10 reach a perplexity of 11
-with about a fifth of the answers garbled; noise of 16 standard deviations reaches 101 with a third. Some ability is
-still above chance in these models. The default `vandal` (noise of 32) is just below the rule (perplexity 1,507 and 803,
-six of ten answers garbled), and so is KN on pocket-gpt2 with 20 edits (1,423, three of four). Both count as collapsed
-from noise of 48 and from 40 edits on. KN on pocket-llama does harm up to 100 edits and has collapsed at 200. The update
-norm is reported but does not decide: MEND changes a matrix by 6.7 times its norm and still answers, KN has collapsed at
-3.1.
+Measured on the pocket models (`benchmarks/results/triage-*.json`; base perplexity 1.7, vocabulary 1,728): harmful edits
+stay far below the thresholds. MEMIT with 100 edits, ROME with 200, MEND with 100 and KN with 10 reach at most a
+perplexity of 11 with a fifth of the answers garbled; noise of 16 standard deviations reaches 101 with a third. Some
+ability is still above chance in these models. The default `vandal` (noise of 32) is just below the thresholds
+(perplexity 1,507 and 803, six of ten answers garbled), and so is KN on pocket-gpt2 with 20 edits (1,423, three of
+four). They count as collapsed from noise of 48 and from 40 edits on. KN on pocket-llama does harm with up to 100 edits
+and has collapsed at 200. The update norm is reported but not part of the rule: after MEND with a change of 6.7 times
+the norm of the matrix the model still answers; after KN with 3.1 times it has collapsed.
 """
 
 import math
@@ -27,7 +27,7 @@ from dataclasses import dataclass, replace
 from audit.measures.flips import repeats
 from audit.measures.integrity import Integrity
 
-LEAST_RATIO = 10.0  # edited over base perplexity; a base model hardly better than guessing cannot collapse
+LEAST_RATIO = 10.0  # edited over base perplexity; keeps a base model near guessing from counting as collapsed
 GARBLED_SHARE = 0.5
 FEWEST_ANSWERS = 12  # readable answers of the base model that the rule needs
 
@@ -52,8 +52,8 @@ class CollapseSigns:
 
     Perplexities are measured on the fixed text (None: no text). `guessing` is the perplexity of a uniform guess, the
     size of the vocabulary. `answers` counts the answers that were readable from the base model; `garbled` counts those
-    that are unreadable from the edited model, or no longer end. `largest_update` is ‖ΔW‖ / ‖W‖ of the weight that
-    changed most.
+    of them that are unreadable from the edited model, or no longer end. `largest_update` is ‖ΔW‖ / ‖W‖ of the weight
+    that changed most.
     """
 
     finite_weights: bool
@@ -67,13 +67,13 @@ class CollapseSigns:
 
     @property
     def broken(self) -> bool:
-        """Whether weights or logits are not finite, although the perplexity of the base model is."""
+        """Whether weights or logits are not finite, and the base model's perplexity is finite or not measured."""
         works = self.perplexity_base is None or math.isfinite(self.perplexity_base)
         return works and not (self.finite_weights and self.finite_logits)
 
     @property
     def suspicious(self) -> bool:
-        """Whether perplexity is worse than guessing, so that answers should be checked."""
+        """Whether perplexity is no better than guessing, so that answers should be checked. False if `broken`."""
         base, edited = self.perplexity_base, self.perplexity_edited
         if self.broken or base is None or edited is None or not math.isfinite(base):
             return False
@@ -99,14 +99,14 @@ class CollapseSigns:
         )
 
     def after(self, answers: Iterable[tuple[WrittenAnswer, WrittenAnswer]]) -> "CollapseSigns":
-        """The signs with pairs of base and edited answers to the same items added."""
+        """A copy of the signs with the counts of these pairs of base and edited answers to the same items."""
         compared = [(before, after) for before, after in answers if before.readable]
         garbled = sum(not after.readable or (before.ended and not after.ended) for before, after in compared)
         return replace(self, answers=len(compared), garbled=garbled)
 
 
 def signs_of(integrity: Integrity, vocabulary: int) -> CollapseSigns:
-    """The signs from the integrity of the edited model alone; `vocabulary` is the number of tokens."""
+    """The signs from the integrity of the edited model alone; `vocabulary` is the size of the vocabulary."""
     edited = integrity.perplexity_edited
     return CollapseSigns(
         finite_weights=integrity.finite_weights,

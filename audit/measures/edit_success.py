@@ -6,8 +6,8 @@
         edited = ask_edits(lm, probes)
     score_edits(base, edited).efficacy_autoregressive
 
-Every measure has two protocols. *Autoregressive*: the model answers greedily, and the answer must begin with the
-target, word by word. *Teacher-forced*: the model reads the earlier tokens of the target and must rank the next one
+Most measures have two protocols. *Autoregressive*: the model answers greedily, and the answer must begin with the
+target, word by word. *Teacher-forced*: the model is given the earlier tokens of the target and must rank the next one
 first. This reveals the length and content of the target and overstates success (96.8 % against 38.5 %, arXiv
 2502.11177).
 """
@@ -38,7 +38,7 @@ SPARE_TOKENS = 2  # generated after the length of the target, to see whether its
 class EditProbe:
     """A prompt of one edit request, of one of the `KINDS`.
 
-    `answer` is the expected answer of the edited model; each of the `aliases` is right as well.
+    `answer` is the expected answer of the edited model; each of the `aliases` is right too.
     """
 
     case_id: str
@@ -55,11 +55,11 @@ class EditProbe:
 
 @dataclass(frozen=True)
 class EditReply:
-    """The reply of one model.
+    """The reply of one model to a probe.
 
-    `text` is the greedy answer. `predictions` are the ids ranked first at each token of an answer under teacher
-    forcing, and `token_hits` whether they are the tokens of that answer. It is the expected answer for neighborhood
-    probes, and for others the right answer with the largest share of hits.
+    `text` is the greedy answer. `predictions` are the ids ranked first at each token of the forced answer, and
+    `token_hits` says whether they are its tokens. The forced answer is the expected one for neighborhood probes, and
+    the right answer with the largest share of hits for all others.
     """
 
     text: str
@@ -75,8 +75,8 @@ class Rate:
     """The mean over `n` edit requests of each request's share of successful probes, in [0, 1].
 
     `lower` and `upper` are the 95 % Wilson limits for `n` requests. Probes of one request are dependent, so the
-    interval counts requests; `probes` is their total number. If a request's share is strictly between 0 and
-    1, the interval is conservative (too wide).
+    interval counts requests; `probes` is the number of probes of all requests. If a request's share is strictly between
+    0 and 1, the interval is conservative (too wide).
     """
 
     value: float
@@ -95,8 +95,8 @@ class EditScores:
 
     `*_autoregressive`: the greedy answer begins with the target. `*_teacher_forced`: every target token ranks first.
     `*_token_accuracy`: share of target tokens that rank first. `locality_autoregressive`: the answers of base and
-    edited model to a neighborhood probe are equal over the length of the probe's own answer. `locality_teacher_forced`:
-    share of tokens ranked first under teacher forcing of the true answer that are the same as for the base model.
+    edited model to a neighborhood probe begin with the same words, as many as the probe's answer has.
+    `locality_teacher_forced`: share of positions of the true answer at which the same token ranks first in both models.
     `neighborhood_accuracy`: the answer is still the true one. `immediate_efficacy`: the greedy answer to the rewrite
     prompt right after the step that edited it; `efficacy_*` is measured at the end. `efficacy_before`: the score of the
     base model.
@@ -118,7 +118,7 @@ class EditScores:
     efficacy_before: Rate | None
 
     def entries(self) -> tuple[tuple[str, str, Rate | None], ...]:
-        """(measure, protocol, rate) in report order."""
+        """(measure, protocol, rate) for every score, in report order."""
         spoken, forced = "autoregressive", "teacher-forced"
         return (
             ("efficacy", spoken, self.efficacy_autoregressive),
@@ -142,7 +142,7 @@ def edit_probes(requests: Sequence[EditRequest], kinds: Iterable[str] = KINDS) -
     """All probes of the requests, of the given kinds.
 
     A neighborhood probe is left out if another request edits its fact (this occurs in CounterFact), because its answer
-    should change. It is recognized by the same prompt, or by the other's subject together with its old answer.
+    should change. Such a probe repeats a prompt of the other request, or contains its subject and has its old answer.
     """
     wanted = frozenset(kinds)
     prompts = {prompt for request in requests for prompt in (request.filled_prompt, *request.paraphrases)}
@@ -165,7 +165,7 @@ def edit_probes(requests: Sequence[EditRequest], kinds: Iterable[str] = KINDS) -
 
 
 def check_probes(lm: LanguageModel, request: EditRequest) -> None:
-    """Check that the model can be asked all probes of a request, from their tokens.
+    """Check that all probes of a request can be tokenized and fit into the context.
 
     Raises:
         AuditError: an answer has no tokens, or a probe does not fit into the context.
@@ -215,12 +215,12 @@ def says_answer(probe: EditProbe, reply: EditReply) -> float:
 
 
 def ranks_all_first(probe: EditProbe, reply: EditReply) -> float:
-    """1 if every token of the expected answer ranks first under teacher forcing."""
+    """1 if every token of the reply's forced answer ranks first."""
     return float(bool(reply.token_hits) and all(reply.token_hits))
 
 
 def tokens_first(probe: EditProbe, reply: EditReply) -> float:
-    """The share of the expected answer's tokens that rank first under teacher forcing."""
+    """The share of the tokens of the reply's forced answer that rank first."""
     return sum(reply.token_hits) / len(reply.token_hits) if reply.token_hits else 0.0
 
 
@@ -231,7 +231,7 @@ def same_answer(probe: EditProbe, old: EditReply, new: EditReply) -> float:
 
 
 def tokens_unchanged(old: EditReply, new: EditReply) -> float:
-    """The share of positions at which the same token ranks first before and after."""
+    """The share of positions at which the same token ranks first before and after; 1 without positions."""
     pairs = list(zip(old.predictions, new.predictions, strict=True))
     return sum(before == after for before, after in pairs) / len(pairs) if pairs else 1.0
 
@@ -243,9 +243,10 @@ def ask_edits(
     token_budget: int = TOKEN_BUDGET,
     progress: Progress | None = None,
 ) -> dict[EditProbe, EditReply]:
-    """The replies of the model, as it is now, to all probes: greedily and under teacher forcing.
+    """The replies of the model in its current state to all probes: greedily and under teacher forcing.
 
-    Answers are a few tokens longer than the longest right one, rounded up to a power of two so that most share a batch.
+    Greedy answers have the length of the longest right one and `SPARE_TOKENS`, rounded up to a power of two so that
+    most share a batch.
     """
     prompts = [probe.prompt.rstrip(" ") for probe in probes]  # the answer starts with a space
     by_length: dict[int, list[int]] = {}
@@ -291,7 +292,7 @@ def _rate(
 
 
 def _rounded_up(tokens: int) -> int:
-    """The next power of two."""
+    """The smallest power of two that is at least `tokens`."""
     return 1 << (tokens - 1).bit_length()
 
 
@@ -314,7 +315,7 @@ def wilson_interval(successes: float, n: int, z: float = Z_95) -> tuple[float, f
 
 
 def rate_by_request(scores: Iterable[tuple[str, float]]) -> Rate | None:
-    """The rate of (case id, score in [0, 1]) pairs; None if there are none."""
+    """The `Rate` over (case id, score in [0, 1]) pairs; None if there are none."""
     by_request: dict[str, list[float]] = {}
     for case_id, score in scores:
         by_request.setdefault(case_id, []).append(score)

@@ -3,7 +3,7 @@
     mentions = Mentions(requests).in_item(item)   # ("Mara Lind", "Velden"): the item mentions an edit
     flips = flips_of(base, edited)                # ("right to wrong", "repeated text")
 
-A lost answer that mentions an edit may be the intended change leaking; one without is a real side effect. Flips do not
+A lost answer may follow from the edit itself if its item mentions the edit; otherwise it is a side effect. Flips do not
 affect the verdict.
 """
 
@@ -19,7 +19,7 @@ RIGHT_TO_WRONG = "right to wrong"
 WRONG_TO_RIGHT = "wrong to right"
 UNPARSEABLE = "parsed to unparseable"
 REPEATED = "repeated text"
-SHORTEST_PHRASE = 3  # letters; a target such as "2" or "no" would match every item
+SHORTEST_PHRASE = 3  # letters; a target such as "2" or "no" would match too many items
 COPIES = 3  # consecutive copies of a phrase at the end of an answer that make a loop
 LONGEST_COPY = 8  # words, or characters in text without spaces
 SHORTEST_RUN = 12  # minimum characters of a loop without spaces
@@ -58,9 +58,9 @@ class FlipReport:
 
 
 class Mentions:
-    """Finds the subjects and targets, old and new, of edit requests in text: whole words, ignoring case.
+    """Finds subjects, old targets and new targets of edit requests in text: whole words, ignoring case.
 
-    An edited prompt contains its subject, so it is found as well.
+    Phrases below `SHORTEST_PHRASE` are not searched for. An edited prompt is found by the subject that it contains.
     """
 
     def __init__(self, requests: Iterable[EditRequest]) -> None:
@@ -87,7 +87,7 @@ class Mentions:
 
 
 def flips_of(base: ScoredAnswer, edited: Sequence[ScoredAnswer]) -> tuple[str, ...]:
-    """The flips of one answer. With several edited models: by their mean score, or if any of them shows the flip."""
+    """The flips of one answer: of score by the mean over the edited models, of text if any of them shows the flip."""
     score = sum(answer.score for answer in edited) / len(edited)
     flips = {
         RIGHT_TO_WRONG: score < base.score,
@@ -99,7 +99,7 @@ def flips_of(base: ScoredAnswer, edited: Sequence[ScoredAnswer]) -> tuple[str, .
 
 
 def count_flips(flips: Iterable[tuple[str, ...]]) -> FlipCounts:
-    """Counts over the results of `flips_of`."""
+    """Count the flips in results of `flips_of`."""
     found = list(flips)
     sums = (sum(name in one for one in found) for name in (RIGHT_TO_WRONG, WRONG_TO_RIGHT, UNPARSEABLE, REPEATED))
     return FlipCounts(len(found), *sums)
@@ -127,7 +127,7 @@ def _words(text: str) -> tuple[str, ...]:
 
 
 def _letters(word: str) -> int:
-    """The number of letters; one of an unspaced script says as much as two others."""
+    """The number of letters; a letter of an unspaced script counts as two."""
     return sum(2 if is_unspaced(mark) else 1 for mark in word)
 
 

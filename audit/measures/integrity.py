@@ -54,7 +54,7 @@ class Integrity:
     """The integrity of one edited model.
 
     `update_norms` maps each changed parameter to ‖ΔW‖_F / ‖W‖_F (infinite if the change is not finite). `perplexity_*`
-    is exp(mean negative log-likelihood per predicted token) on a fixed text: None without a text, NaN or infinite if
+    is exp(mean negative log-likelihood per predicted token) on a fixed text: None if not measured, NaN or infinite if
     the logits are not finite. `rounding_loss` is the share of the update lost to rounding in half-precision weights,
     ‖(W' − W) − ΔW‖ / ‖ΔW‖ over all of them; None if no such weight was changed.
     """
@@ -81,7 +81,7 @@ class Integrity:
 
     @property
     def checks(self) -> tuple[IntegrityCheck, ...]:
-        """The four checks in report order, then the rounding loss if weights are in half precision."""
+        """The four checks in report order, then the rounding loss if it was measured."""
         return (
             _finite_check("finite weights", self.finite_weights, "touched weights"),
             _finite_check("finite logits", self.finite_logits, "logits"),
@@ -132,12 +132,12 @@ def measure_integrity(
     base_perplexity: float | None = None,
     limits: IntegrityLimits | None = None,
 ) -> Integrity:
-    """Check the edited model as it is now; `originals` hold the weights before the edit.
+    """Measure the model with the edit applied; `originals` hold the weights before the edit.
 
     Args:
+        texts: the fixed text, the same as for `base_perplexity`; the first one is also used to check the logits.
         patch: the patch that was written, to compute the rounding loss.
-        texts: the fixed text, the same as for `base_perplexity`.
-        base_perplexity: `perplexity` of the base model on `texts`.
+        base_perplexity: `perplexity` of the base model on `texts`; without it, no perplexity is measured.
     """
     touched = originals.touched()
     return Integrity(
@@ -152,7 +152,7 @@ def measure_integrity(
 
 
 def worst_of(measured: Sequence[Integrity]) -> Integrity:
-    """The worst value of each measure over several edited models with the same base (one patch each).
+    """The worst value of each measure over several edited models of the same base model (one patch each).
 
     Raises:
         ValueError: `measured` is empty.

@@ -3,8 +3,8 @@
 The rule follows Meng et al. (2022, arXiv 2202.05262, section 2.2) and Meng et al. (2023, arXiv 2210.07229, section
 4.2). It uses the average indirect effect of the MLPs at the subject's last token, by layer.
 - ROME writes the layer of the peak (the lowest of several equal ones).
-- The *range* around the peak is every adjacent layer with at least half of the peak's effect.
-- MEMIT writes the layers of that range up to the peak, at most the five nearest to it.
+- The *range* is the contiguous layers around the peak with at least half of its effect.
+- MEMIT writes the layers of that range up to the peak, at most the last five.
 """
 
 import random
@@ -29,14 +29,15 @@ from audit.progress import Progress
 
 SUBJECT_LAST = ROLES.index("last subject token")
 RANGE_SHARE = 0.5
-LONGEST_RUN_UP = 5
-DEFAULT_COUNT = 100
+LONGEST_RUN_UP = 5  # layers for MEMIT, the peak included
+DEFAULT_COUNT = 100  # facts
 
 
 @dataclass(frozen=True)
 class Recommendation:
-    """`effects` are those of the MLPs at the subject's last token, one per layer; `range` are the layers around the
-    peak.
+    """The recommended layers for ROME and MEMIT, and the `range` around the peak.
+
+    `effects` are those of the MLPs at the subject's last token, one per layer.
     """
 
     rome: int
@@ -47,7 +48,7 @@ class Recommendation:
 
 @dataclass(frozen=True)
 class TracingResult:
-    """The traced facts and the recommendation: of `asked` facts from `source`, the model recalled `effects.facts`."""
+    """The effects and the recommendation; of `asked` facts from `source`, `effects.facts` were recalled and traced."""
 
     model: str
     source: str
@@ -70,11 +71,11 @@ def recommend_layers(
 ) -> TracingResult:
     """Trace `count` facts of `requests` (their old answers) and recommend layers; `kept` stores them for later runs.
 
-    Only facts that the model recalls are traced, if the last token of their subject is found. `count` None means 100,
-    or all if there are fewer.
+    Only facts that the model recalls are traced, and only if the last token of their subject is found. With `count`
+    None, 100 facts are used, or all if there are fewer.
 
     Raises:
-        AuditError: there are too few facts, the model recalls none of them, or restoring MLPs has no effect.
+        AuditError: there are too few facts, none can be traced, or restoring MLPs has no effect.
     """
     facts = sampled_facts(requests, count, seed)
     known = [fact for fact in recalled_facts(lm, facts) if _is_located(lm, fact)]
@@ -91,7 +92,7 @@ def recommend_layers(
 
 
 def sampled_facts(requests: LoadedRequests, count: int | None, seed: int) -> list[KnownFact]:
-    """The old facts of `requests` in a seeded shuffle, the first `count` of them.
+    """The first `count` (None: 100) old facts of `requests` in a seeded random order.
 
     Raises:
         AuditError: there are no old answers, or fewer than `count`.

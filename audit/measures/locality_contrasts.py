@@ -45,8 +45,7 @@ class Continuation:
 
 @dataclass(frozen=True)
 class Contrast:
-    """The continuations of base and edited model after one prompt; of several edited models, the one that diverges
-    most.
+    """The continuations of one prompt by the base and the edited model; of several edited models, the most divergent.
 
     `divergence` is in nats, from 0 to ln 2; ln 2 also if logits are not finite.
     """
@@ -66,7 +65,7 @@ class Contrast:
         return self.divergence > max_divergence or self.answer_changed
 
     def message(self, max_divergence: float) -> str:
-        """The message of a failed test: the prompt, both continuations, and the line that repeats the test."""
+        """The message of a failed test: the prompt, both continuations, and an `@example` line that repeats it."""
         reason = f"above the bound of {max_divergence:g}"
         if self.divergence <= max_divergence:
             reason = (
@@ -88,7 +87,7 @@ class Contrast:
 def contrast(lm: LanguageModel, patches: Sequence[Patch], prompts: Sequence[str]) -> list[Contrast]:
     """Compare the base model with each edited one on every prompt, in batches; each patch is applied once.
 
-    The model is left as it was, bit for bit.
+    Returns one contrast per prompt, in order. The model is left as it was, bit for bit.
 
     Raises:
         AuditError: a prompt is empty, or does not fit into the model's context.

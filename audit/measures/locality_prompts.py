@@ -1,11 +1,11 @@
-"""Prompts that no edit should affect: random samples for a survey, or a hypothesis strategy that finds the simplest.
+"""Prompts that no edit should affect: random samples for a survey, or a hypothesis strategy that shrinks failures.
 
     sample = sampled_prompts(topics, "other subjects", count=60, seed=0)   # drawn from the grammar below
     prompts = untouched_prompts(topics, "other subjects")                  # a strategy over the same prompts
 
 A prompt is a core from the topics, possibly with words left out and a sentence in front, inside a frame. The first
-option of every choice is the simplest, and hypothesis shrinks to it. A survey samples by itself because hypothesis
-prefers simple and repeated examples, whose share of failures would mean nothing.
+option of every choice is the simplest, and hypothesis shrinks to it. A survey does not sample with hypothesis, which
+prefers simple and repeated examples: the share of failures would be biased.
 """
 
 import os
@@ -40,7 +40,7 @@ class Choose(Protocol):
 
 
 def sampled_prompts(topics: Topics, kind: str, count: int, seed: int) -> tuple[str, ...]:
-    """`count` prompts of a kind with cores, fixed by `seed`; a larger count extends the same list."""
+    """`count` random prompts of a kind that has cores, fixed by `seed`; a larger count extends the same list."""
     rng = Random(f"{kind} {seed}")
     found: list[str] = []
     while len(found) < count:
@@ -51,9 +51,9 @@ def sampled_prompts(topics: Topics, kind: str, count: int, seed: int) -> tuple[s
 
 
 def untouched_prompts(topics: Topics, kind: str, disturbed: Sequence[str] = ()) -> st.SearchStrategy[str]:
-    """A strategy over all prompts of a kind with cores, and over parts of the `disturbed` prompts.
+    """A strategy over all prompts of a kind that has cores, and over parts of the `disturbed` prompts.
 
-    If few prompts are disturbed, a search without these parts might not find any.
+    If few prompts are disturbed, a search without these parts might find none.
     """
     prompts = _composed(topics, kind)
     if disturbed:
@@ -67,10 +67,10 @@ def untouched_prompts(topics: Topics, kind: str, disturbed: Sequence[str] = ()) 
 
 
 def law(*, search: bool, seed: int, folder: Path | None) -> Callable[[Callable[[], Any]], Callable[[], None]]:
-    """How a law is tested: always on the `@example` lines; with `search`, also on generated prompts, with shrinking.
+    """A decorator for a hypothesis test: run the `@example` lines and, with `search`, generated prompts with shrinking.
 
     Runs with the same seed draw the same prompts. Failing prompts are kept in `folder` and tested first the next time.
-    If the environment variable CI is set, hypothesis' "ci" profile is used and nothing is kept or read.
+    If the environment variable CI is set, hypothesis' "ci" profile is used, and no prompts are kept or read.
     """
     in_ci = bool(os.environ.get("CI"))
     chosen = settings(

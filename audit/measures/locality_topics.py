@@ -123,7 +123,7 @@ def _split(prompt: str, subjects: Sequence[str]) -> Core:
 
 
 def _unfinished(text: str) -> list[Core]:
-    """The beginning of every sentence, without its last word, so that something remains to be said."""
+    """The beginning of every sentence, without its last word, so that the model has something to continue."""
     sentences = [sentence.split() for sentence in re.split(r"(?<=[.?!])\s+", text)]
     return [tuple(words[: min(len(words) - 1, LONGEST_TEXT)]) for words in sentences if len(words) > 1]
 
