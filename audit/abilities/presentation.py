@@ -142,7 +142,7 @@ def draw_shots(ability: Ability, source: Source, count: int, seed: int) -> tuple
     if len(shots) < count:
         raise AuditError(
             f"--shots {count}: {ability.name} has only {len(shots)} usable worked examples in the training split of "
-            f"{source.name}; give at most --shots {len(shots)}"
+            f"{source.name}; {f'give at most --shots {len(shots)}' if shots else 'leave --shots out'}"
         )
     return tuple(shots)
 
