@@ -184,7 +184,11 @@ def recalled_facts(lm: LanguageModel, facts: Sequence[KnownFact], progress: Prog
 
 
 def trace_facts(lm: LanguageModel, facts: Sequence[KnownFact]) -> Trace:
-    """Restore the output of each block at the last token of the subject and of the prompt, with one noise sample."""
+    """Restore the output of each block at the last token of the subject and of the prompt, with one noise sample.
+
+    Raises:
+        ValueError: there are no facts.
+    """
     depth = lm.anatomy.depth
     total = torch.zeros(2 + 2 * depth)
     for run in _traced(lm, facts, samples=1, seed=NOISE_SEED, token_budget=TOKEN_BUDGET):
@@ -207,6 +211,9 @@ def measure_effects(
 
     Before the subject, clean and corrupted runs are the same, so the effect is zero. The effect of a role is averaged
     over its tokens within a fact, then over the facts that have such tokens.
+
+    Raises:
+        ValueError: there are no facts, or no noise samples.
     """
     depth = lm.anatomy.depth
     window = window_size(depth)
@@ -268,6 +275,10 @@ def role_of(position: int, first: int, last: int, length: int) -> int:
 def _traced(
     lm: LanguageModel, facts: Sequence[KnownFact], *, samples: int, seed: int, token_budget: int
 ) -> Iterator[TracedRuns]:
+    if not facts:
+        raise ValueError("there are no facts to trace; give at least one")
+    if samples < 1:
+        raise ValueError(f"{samples} noise samples for each fact; give at least 1")
     scale = NOISE_SCALE * embedding_spread(lm)
     generator = torch.Generator().manual_seed(seed)  # on the CPU, so that a seed gives the same noise on every device
     for fact in facts:

@@ -102,6 +102,14 @@ def test_noise_is_seeded_without_touching_the_global_generator(tiny_llama: Langu
     assert torch.equal(torch.get_rng_state(), state)
 
 
+def test_at_least_one_fact_and_one_noise_sample_are_needed(tiny_llama: LanguageModel) -> None:
+    for trace in (trace_facts, measure_effects):
+        with pytest.raises(ValueError, match=r"^there are no facts to trace; give at least one$"):
+            trace(tiny_llama, [])
+    with pytest.raises(ValueError, match=r"^0 noise samples for each fact; give at least 1$"):
+        measure_effects(tiny_llama, FACTS, samples=0)
+
+
 def test_effects_are_means_over_a_roles_tokens_and_then_over_facts(tiny_gpt2: LanguageModel) -> None:
     effects = measure_effects(tiny_gpt2, FACTS, samples=2)
     assert (effects.facts, effects.samples, effects.window) == (3, 2, 1)
