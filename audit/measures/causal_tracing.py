@@ -33,7 +33,7 @@ WINDOW_SHARE = 10 / 48
 
 Kind = Literal["block", "mlp", "attention"]
 KINDS: tuple[Kind, ...] = ("block", "mlp", "attention")
-ROLES = (
+TOKEN_ROLES = (
     "first subject token",
     "middle subject tokens",
     "last subject token",
@@ -88,7 +88,7 @@ class Effects:
 
     `clean` and `corrupted` are the mean probabilities of the first answer token. `window` is the number of layers whose
     MLPs or attentions are restored together (blocks are restored alone). `role_facts` counts the facts with a token of
-    each of `ROLES`; the effects of a role without facts are None.
+    each of `TOKEN_ROLES`; the effects of a role without facts are None.
     """
 
     facts: int
@@ -217,8 +217,8 @@ def measure_effects(
     """
     depth = lm.anatomy.depth
     window = window_size(depth)
-    sums = torch.zeros(len(KINDS), len(ROLES), depth, dtype=torch.float64)
-    role_facts = [0] * len(ROLES)
+    sums = torch.zeros(len(KINDS), len(TOKEN_ROLES), depth, dtype=torch.float64)
+    role_facts = [0] * len(TOKEN_ROLES)
     clean = corrupted = 0.0
     runs = _traced(lm, facts, samples=samples, seed=seed, token_budget=token_budget)
     for done, run in enumerate(runs, start=1):
@@ -231,7 +231,7 @@ def measure_effects(
         ]
         probabilities = run.probabilities([NOTHING, *places]).double()
         effects = (probabilities[1:] - probabilities[0]).view(len(KINDS), depth, len(positions))
-        roles = torch.tensor([role_of(position, run.first, run.last, run.length) for position in positions])
+        roles = torch.tensor([token_role(position, run.first, run.last, run.length) for position in positions])
         for role in sorted(set(roles.tolist())):
             sums[:, role] += effects[:, :, roles == role].mean(dim=2)
             role_facts[role] += 1
@@ -257,11 +257,11 @@ def window_around(layer: int, window: int, depth: int) -> tuple[int, ...]:
     return tuple(range(max(0, layer - window // 2), min(depth, layer + (window + 1) // 2)))
 
 
-def role_of(position: int, first: int, last: int, length: int) -> int:
-    """The index in `ROLES` of the token at `position`, from the subject's `first` on, in a prompt of `length` tokens.
+def token_role(position: int, first: int, last: int, length: int) -> int:
+    """The index in `TOKEN_ROLES` of the token at `position`, from the subject's `first` on.
 
-    The only token of a subject, and a subject's last token at the end of the prompt, have the role "last subject
-    token".
+    `length` is the number of prompt tokens. The only token of a subject, and a subject's last token at the end of the
+    prompt, have the role "last subject token".
     """
     if position == last:
         return 2
