@@ -177,3 +177,18 @@ def test_a_class_or_function_has_a_name_of_its_own() -> None:
     public = {name for name in callables if not name.startswith("_")} - {"Row"}  # also a local alias in the engine
     assert len(public) > 200
     assert {name: files for name, files in where.items() if name in public and len(files) > 1} == {}
+
+
+@pytest.mark.parametrize("room", ["engine", "measures"])
+def test_a_public_name_has_a_docstring(room: str) -> None:
+    missing, documented = [], 0
+    for file in sorted((ROOT / "audit" / room).rglob("*.py")):
+        tree = ast.parse(file.read_text(encoding="utf-8"))
+        classes = [node for node in tree.body if isinstance(node, ast.ClassDef) and not node.name.startswith("_")]
+        for owner in (tree, *classes):
+            for node in owner.body:
+                if isinstance(node, ast.FunctionDef | ast.ClassDef) and not node.name.startswith("_"):
+                    documented += ast.get_docstring(node) is not None
+                    missing += [] if ast.get_docstring(node) else [f"{file.name}:{node.lineno} {node.name}"]
+    assert documented > 50
+    assert missing == []

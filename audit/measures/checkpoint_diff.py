@@ -64,6 +64,7 @@ class TensorChange:
 
     @property
     def entries(self) -> int:
+        """The number of entries of the tensor."""
         return math.prod(self.shape)
 
 
@@ -87,6 +88,7 @@ class CheckpointDiff:
 
     @property
     def identical(self) -> bool:
+        """Whether the checkpoint is the base model: no tensor differs, and nothing is attached."""
         return not self.changes and not self.attaches_modules
 
     @property
