@@ -26,10 +26,11 @@ from audit.models.fingerprints import tokenizer_rules, weights_fingerprint
 from audit.models.gguf import converted_gguf, gguf_file
 from audit.models.language_model import LanguageModel
 from audit.models.loading import POCKET_WEIGHTS, hub_sentences, pocket_names
-from audit.models.model_folder import check_model_folder, check_tokenizer_files, foreign_files, refuse_empty
+from audit.models.model_folder import check_model_folder, foreign_files
 from audit.models.patch_changes import changes_nothing
 from audit.models.patches import DESCRIPTION_FILE, Patch, WeightPatch, load_patch
 from audit.models.stored_weights import PICKLES, coarsest, differences, refuse_pickles, replacements, weight_files
+from audit.models.tokenizer_files import check_tokenizer_files, foreign_tokenizer, refuse_empty
 from audit.store.content import Store
 
 CONFIG_FILE, PLAN_FILE = "config.json", "plan.json"
@@ -173,7 +174,7 @@ def check_architecture(lm: LanguageModel, folder: Path, name: str) -> None:
     Raises:
         AuditError: the config cannot be read, or a field that affects the computation differs.
     """
-    with foreign_files("config", name, "name a folder written by save_pretrained"):
+    with foreign_files("config.json", name, "name a folder written by save_pretrained"):
         config = _configs.from_pretrained(folder, trust_remote_code=False)
         theirs, ours = config.to_dict(), lm.model.config.to_dict()
     if theirs.get("model_type") != ours.get("model_type"):
@@ -205,7 +206,7 @@ def check_tokenizer(lm: LanguageModel, folder: Path, name: str) -> None:
     if not any((folder / file).is_file() for file in TOKENIZER_FILES):
         return
     check_tokenizer_files(folder, name)
-    with foreign_files("tokenizer", name, "replace it with the base model's"):
+    with foreign_tokenizer(folder, name, "replace it with the base model's"):
         tokenizer = _tokenizers.from_pretrained(folder, trust_remote_code=False)
     refuse_empty(tokenizer, name)
     theirs, ours = _parts(tokenizer_rules(tokenizer)), _parts(tokenizer_rules(lm.tokenizer))
@@ -237,7 +238,7 @@ def _tokens_apart(ours: Mapping[str, int], theirs: Mapping[str, int]) -> tuple[l
 
 
 def _is_tied(folder: Path, name: str) -> bool:
-    with foreign_files("config", name, "name a folder written by save_pretrained"):
+    with foreign_files("config.json", name, "name a folder written by save_pretrained"):
         return bool(_configs.from_pretrained(folder, trust_remote_code=False).tie_word_embeddings)
 
 

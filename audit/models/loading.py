@@ -31,7 +31,13 @@ from audit.errors import AuditError, first_line
 from audit.models.anatomy import find_anatomy
 from audit.models.gguf import converted_gguf, gguf_file
 from audit.models.language_model import LanguageModel
-from audit.models.model_folder import check_model_folder, check_tokenizer_files, foreign_files, refuse_empty
+from audit.models.model_folder import check_model_folder, foreign_files
+from audit.models.tokenizer_files import (
+    check_tokenizer_config,
+    check_tokenizer_files,
+    foreign_tokenizer,
+    refuse_empty,
+)
 from audit.store.content import Store
 
 POCKET_WEIGHTS = Path(__file__).resolve().parents[1] / "pocket" / "weights"
@@ -142,6 +148,7 @@ def _pin_commit(name: str, revision: str | None) -> str:
     with hub_sentences(name, revision):
         config = hf_hub_download(name, "config.json", revision=revision)
     check_model_folder(Path(config).parent, name, weights=False)
+    check_tokenizer_config(Path(config).parent, name)
     return Path(config).parent.name  # <cache>/models--owner--name/snapshots/<commit>/config.json
 
 
@@ -179,7 +186,7 @@ def hub_sentences(name: str, revision: str | None) -> Iterator[None]:
 
 
 def _read_tokenizer(name: str, place: _Place) -> Any:
-    with foreign_files("tokenizer", name, "put its tokenizer.json and tokenizer_config.json beside the weights"):
+    with foreign_tokenizer(place.folder, name, "put its tokenizer.json and tokenizer_config.json beside the weights"):
         return _tokenizers.from_pretrained(place.source, revision=place.commit, trust_remote_code=False)
 
 

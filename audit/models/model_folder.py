@@ -8,9 +8,8 @@ Each error names the file, the field and its value. Nothing is built whose size 
 """
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +21,7 @@ from audit.models.stored_weights import INDEX_FILE, WEIGHTS_FILE, StoredTensor, 
 from audit.store.files import read_json
 
 CONFIG_FILE, ADAPTER_CONFIG, ADAPTER_WEIGHTS = "config.json", "adapter_config.json", "adapter_model.safetensors"
-GENERATION_FILE, TOKENIZER_CONFIG = "generation_config.json", "tokenizer_config.json"
+GENERATION_FILE = "generation_config.json"
 MOST_LAYERS = 10_000
 LARGER = (
     2.0  # a network may have so many times the weights that are stored (tied ones, tables); more is no such network
@@ -34,7 +33,6 @@ _SIZES = (
     "num_key_value_heads", "intermediate_size", "n_inner", "max_position_embeddings", "n_positions", "head_dim",
 )  # fmt: skip
 _TOKEN_IDS = ("bos_token_id", "eos_token_id", "pad_token_id")
-_TOKENS = ("bos_token", "eos_token", "unk_token", "pad_token", "sep_token", "cls_token", "mask_token")
 # Tensors that only quantized checkpoints have, by the ends of their names, and dtypes in which weights are quantized.
 _QUANTIZED_ENDS = (
     ".qweight", ".qzeros", ".SCB", ".absmax", ".quant_map", ".weight_packed", ".weight_scale", ".weight_scale_inv",
@@ -69,14 +67,13 @@ def check_model_folder(folder: Path, name: str, *, weights: bool = True, shapes:
 
     Raises:
         AuditError: a file is no JSON object or has an impossible value, the weights are quantized, missing or stored
-            under other names, or the config describes a much larger network than is stored.
+            under other names, or the config describes a much larger network than is stored, or fewer layers.
     """
-    config = _object(folder / CONFIG_FILE, name)
+    config = json_object(folder / CONFIG_FILE, name)
     for part in (config, config.get("text_config")):
         if isinstance(part, Mapping):
             _check_config(part, name)
-    _check_ids(_object(folder / GENERATION_FILE, name, missing={}), GENERATION_FILE, name)
-    _check_tokenizer_config(_object(folder / TOKENIZER_CONFIG, name, missing={}), name)
+    _check_ids(json_object(folder / GENERATION_FILE, name, missing={}), GENERATION_FILE, name)
     _require_one_kind(folder, name)
     if not weights:
         _refuse_quantized(config, None, name)
@@ -86,28 +83,7 @@ def check_model_folder(folder: Path, name: str, *, weights: bool = True, shapes:
     _check_sizes(config, stored, folder, name, shapes)
 
 
-def check_tokenizer_files(folder: Path, name: str) -> None:
-    """Raise `AuditError` if the only tokenizer file needs a package that is not installed."""
-    only_model = (folder / "tokenizer.model").is_file() and not (folder / "tokenizer.json").is_file()
-    if only_model and find_spec("sentencepiece") is None:
-        raise AuditError(
-            f"{name!r} has its tokenizer only as tokenizer.model, which needs a package that is not installed: "
-            "pip install sentencepiece, or add its tokenizer.json."
-        )
-
-
-def refuse_empty(tokenizer: Any, name: str) -> None:
-    """Raise `AuditError` if a tokenizer knows no tokens: transformers makes such a one where its files are missing."""
-    with foreign_files("tokenizer", name, "copy its tokenizer files again"):
-        empty = len(tokenizer) < 2 or not tokenizer("a b c", add_special_tokens=False)["input_ids"]
-    if empty:
-        raise AuditError(
-            f"the tokenizer of {name!r} is empty ({len(tokenizer)} tokens); copy tokenizer.json or the vocabulary "
-            "files of the model into its folder."
-        )
-
-
-def _object(file: Path, name: str, missing: Mapping[str, Any] | None = None) -> Mapping[str, Any]:
+def json_object(file: Path, name: str, missing: Mapping[str, Any] | None = None) -> Mapping[str, Any]:
     """The JSON object in a file of the folder; `missing` if there is no such file."""
     if missing is not None and not file.exists():
         return missing
@@ -122,12 +98,14 @@ def _object(file: Path, name: str, missing: Mapping[str, Any] | None = None) -> 
     return content
 
 
-def _wrong(file: str, name: str, field: str, value: Any, wanted: str) -> AuditError:
+def wrong_value(file: str, name: str, field: str, value: Any, wanted: str) -> AuditError:
+    """The error for a field of `file` whose value is not what is `wanted`."""
     shown = repr(value) if len(repr(value)) < 60 else f"{repr(value)[:57]}..."
     return AuditError(f"the {file} of {name!r} has {field} {shown}; it must be {wanted}.")
 
 
-def _whole(value: Any, least: int) -> bool:
+def is_whole(value: Any, least: int) -> bool:
+    """Whether the value is a whole number of at least `least`; true and false are none."""
     return isinstance(value, int) and not isinstance(value, bool) and value >= least
 
 
@@ -135,42 +113,53 @@ def _check_config(config: Mapping[str, Any], name: str) -> None:
     for field in _SIZES:
         value = config.get(field)
         several = value if isinstance(value, list) else [value]
-        if value is not None and not all(_whole(one, 1) for one in several):
-            raise _wrong(CONFIG_FILE, name, field, value, "a whole number of at least 1")
+        if value is not None and not all(is_whole(one, 1) for one in several):
+            raise wrong_value(CONFIG_FILE, name, field, value, "a whole number of at least 1")
+        if any(is_whole(one, 2**63) for one in several):
+            raise wrong_value(CONFIG_FILE, name, field, value, "below 2^63")
     for field in _LAYERS:
-        if _whole(config.get(field), MOST_LAYERS):
-            raise _wrong(CONFIG_FILE, name, field, config[field], f"below {MOST_LAYERS}")
+        if is_whole(config.get(field), MOST_LAYERS):
+            raise wrong_value(CONFIG_FILE, name, field, config[field], f"below {MOST_LAYERS}")
     kind, quantization = config.get("model_type"), config.get("quantization_config")
     if kind is not None and not isinstance(kind, str):
-        raise _wrong(CONFIG_FILE, name, "model_type", kind, "the name of an architecture")
+        raise wrong_value(CONFIG_FILE, name, "model_type", kind, "the name of an architecture")
     if quantization is not None and not isinstance(quantization, Mapping):
-        raise _wrong(CONFIG_FILE, name, "quantization_config", quantization, "an object, or absent")
+        raise wrong_value(CONFIG_FILE, name, "quantization_config", quantization, "an object, or absent")
     for field in ("dtype", "torch_dtype"):
         value = config.get(field)
         if isinstance(value, str) and isinstance(getattr(torch, value.removeprefix("torch."), None), torch.dtype):
             continue
         if value is not None and not isinstance(value, Mapping) and value != "auto":
-            raise _wrong(CONFIG_FILE, name, field, value, "a dtype of torch, such as float32")
+            raise wrong_value(CONFIG_FILE, name, field, value, "a dtype of torch, such as float32")
+    labels = config.get("id2label")
+    if labels is not None and not (isinstance(labels, Mapping) and all(map(_is_number, labels))):
+        raise wrong_value(CONFIG_FILE, name, "id2label", labels, "an object whose keys are numbers, or absent")
+    check_auto_map(config, CONFIG_FILE, name)
     _check_ids(config, CONFIG_FILE, name)
     rows, pad = config.get("vocab_size"), config.get("pad_token_id")
-    if isinstance(rows, int) and _whole(pad, rows):
-        raise _wrong(CONFIG_FILE, name, "pad_token_id", pad, f"below its vocab_size, {rows}")
+    if isinstance(rows, int) and is_whole(pad, rows):
+        raise wrong_value(CONFIG_FILE, name, "pad_token_id", pad, f"below its vocab_size, {rows}")
 
 
 def _check_ids(content: Mapping[str, Any], file: str, name: str) -> None:
     for field in _TOKEN_IDS:
         value = content.get(field)
         several = value if isinstance(value, list) and field == "eos_token_id" else [value]
-        if value is not None and not all(_whole(one, -1) for one in several):
-            raise _wrong(file, name, field, value, "a token id, or for eos_token_id a list of them")
+        if value is not None and not all(is_whole(one, -1) for one in several):
+            raise wrong_value(file, name, field, value, "a token id, or for eos_token_id a list of them")
 
 
-def _check_tokenizer_config(content: Mapping[str, Any], name: str) -> None:
-    for field in _TOKENS:
-        value = content.get(field)
-        token = value.get("content") if isinstance(value, Mapping) else value
-        if value is not None and not isinstance(token, str):
-            raise _wrong(TOKENIZER_CONFIG, name, field, value, "a text, or an object with its content")
+def _is_number(key: str) -> bool:
+    return key.strip().lstrip("+-").isdecimal()
+
+
+def check_auto_map(content: Mapping[str, Any], file: str, name: str) -> None:
+    """Raise `AuditError` if the field `auto_map` of a config is no object with names."""
+    value = content.get("auto_map")
+    names = value.values() if isinstance(value, Mapping) else value if isinstance(value, list) else [value]
+    # A list is the old form for tokenizers. The code that it names is never run.
+    if value is not None and not all(one is None or isinstance(one, str | list) for one in names):
+        raise wrong_value(file, name, "auto_map", value, "an object whose values are names, or absent")
 
 
 def _require_one_kind(folder: Path, name: str) -> None:
@@ -219,18 +208,18 @@ def _is_quantized(tensor: StoredTensor) -> bool:
 def _check_sizes(
     config: Mapping[str, Any], stored: Sequence[StoredTensor], folder: Path, name: str, shapes: bool
 ) -> None:
-    text = config.get("text_config") if isinstance(config.get("text_config"), Mapping) else config
+    inner = config.get("text_config")
+    text = inner if isinstance(inner, Mapping) else config
     places = [int(number) for tensor in stored for number in re.findall(r"\.(\d{1,6})\.", tensor.name)]
-    field = next((field for field in _LAYERS if isinstance(text, Mapping) and field in text), None)
-    if field and places and isinstance(text, Mapping) and text[field] > max(places) + 1:
+    field = next((field for field in _LAYERS if is_whole(text.get(field), 1)), None)
+    if field and places and text[field] > max(places) + 1:
         raise AuditError(
             f"the config.json of {name!r} has {field} {text[field]}, but its weights hold {max(places) + 1} layers; "
             "copy the whole folder again."
         )
-    with foreign_files("config", name, "it must describe a causal language model that transformers knows"):
-        parsed = _configs.from_pretrained(folder, trust_remote_code=False)
-        with torch.device("meta"):  # shapes only
-            network = _models.from_config(parsed, trust_remote_code=False)
+    network = _network(text, folder, name)
+    if field:
+        _refuse_further_blocks(text, field, stored, network, name)
     needed = sum(parameter.numel() for parameter in network.parameters())
     held = sum(torch.Size(tensor.shape).numel() for tensor in stored)
     described = {place: tuple(tensor.shape) for place, tensor in network.state_dict().items()} if shapes else {}
@@ -246,3 +235,46 @@ def _check_sizes(
             f"the config.json of {name!r} describes a network of {needed:,} weights, but its files hold {held:,}; copy "
             "the whole folder again."
         )
+
+
+def _network(text: Mapping[str, Any], folder: Path, name: str) -> Any:
+    """The network that config.json describes, on the meta device: shapes only. `text` is the part for the text."""
+    with foreign_files(CONFIG_FILE, name, "it must describe a causal language model that transformers knows"):
+        parsed = _configs.from_pretrained(folder, trust_remote_code=False)
+        try:
+            with torch.device("meta"):
+                return _models.from_config(parsed, trust_remote_code=False)
+        except KeyError as error:  # a name that is looked up in a table, such as an activation function
+            field = next((field for field, value in text.items() if error.args == (value,)), None)
+            if field is None:
+                raise
+            raise wrong_value(CONFIG_FILE, name, field, text[field], "a name that transformers knows") from error
+
+
+def _refuse_further_blocks(
+    text: Mapping[str, Any], field: str, stored: Sequence[StoredTensor], network: Any, name: str
+) -> None:
+    """Raise `AuditError` for stored blocks after the last one of the network; transformers would leave them out."""
+    blocks = {path for path, number in _numbered(network.state_dict()) if number == text[field] - 1}
+    ignored = network._keys_to_ignore_on_load_unexpected or ()
+    names = [one.name for one in stored if not any(re.search(pattern, one.name) for pattern in ignored)]
+    # A file may have been saved without the outer modules of the network, or with further ones around them.
+    held = {number for path, number in _numbered(names) if any(_ends_alike(path, block) for block in blocks)}
+    further = text.get("num_nextn_predict_layers")  # blocks that predict more than the next token; not loaded
+    more = len(held) > text[field] + (further if is_whole(further, 0) else 0)
+    if more and held == set(range(len(held))):  # not a single tensor with a wrong number
+        raise AuditError(
+            f"the config.json of {name!r} has {field} {text[field]}, but its weights hold {len(held)} layers; copy the "
+            "whole folder again."
+        )
+
+
+def _numbered(names: Iterable[str]) -> Iterator[tuple[str, int]]:
+    """For each name with a number between dots, the path before its first number, and that number."""
+    for found in map(re.compile(r"(.+?)\.(\d{1,6})\.").match, names):
+        if found is not None:
+            yield found[1], int(found[2])
+
+
+def _ends_alike(one: str, other: str) -> bool:
+    return f".{one}".endswith(f".{other}") or f".{other}".endswith(f".{one}")

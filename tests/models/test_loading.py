@@ -160,7 +160,7 @@ def test_missing_weights_are_not_initialized_randomly(copy: Path) -> None:
 def test_an_invalid_config_is_refused(copy: Path) -> None:
     config = json.loads((copy / "config.json").read_text())
     (copy / "config.json").write_text(json.dumps(config | {"num_attention_heads": 5}))
-    with pytest.raises(AuditError, match=r"the config of .* cannot be read \(Class validation error"):
+    with pytest.raises(AuditError, match=r"the config\.json of .* cannot be read \(Class validation error"):
         load_language_model(str(copy), device="cpu")
 
 
@@ -185,7 +185,7 @@ def test_a_models_own_code_is_never_run(copy: Path) -> None:
     config = json.loads((copy / "config.json").read_text())
     config |= {"model_type": "surprise", "auto_map": {"AutoModelForCausalLM": "surprise.Surprise"}}
     (copy / "config.json").write_text(json.dumps(config))
-    with pytest.raises(AuditError, match=r"the config of .* cannot be read .*`surprise`"):
+    with pytest.raises(AuditError, match=r"the config\.json of .* cannot be read .*`surprise`"):
         load_language_model(str(copy), device="cpu")
     assert not ran.exists()
 

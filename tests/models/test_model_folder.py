@@ -11,11 +11,11 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from audit.errors import AuditError
-from audit.models import model_folder
+from audit.models import tokenizer_files
 from audit.models.checkpoints import open_checkpoint
 from audit.models.loading import load_language_model
 from tests.models.saved_models import COMMIT, put_in_cache, save
-from tests.tiny_models import build_tiny_llama
+from tests.tiny_models import build_tiny_gpt2, build_tiny_llama
 
 DEEP = "[" * 100_000 + "]" * 100_000
 
@@ -69,8 +69,39 @@ MALFORMED: dict[str, tuple[Callable[[Path], object], str]] = {
         fields("config.json", num_hidden_layers=40),
         "has num_hidden_layers 40, but .* 3 layers",
     ),
+    "fewer layers than stored": (
+        fields("config.json", num_hidden_layers=2),
+        r"config\.json .* has num_hidden_layers 2, but its weights hold 3 layers; copy the whole folder again",
+    ),
     "huge width": (fields("config.json", hidden_size=2**30, head_dim=8), "copy the whole folder again"),
     "huge vocabulary": (fields("config.json", vocab_size=2**40), "copy the whole folder again"),
+    "vocabulary beyond integers": (
+        fields("config.json", vocab_size=10**30),
+        r"config\.json .* has vocab_size 10+; it must be below 2\^63",
+    ),
+    "a product beyond integers": (
+        fields("config.json", vocab_size=2**62, hidden_size=2**62),
+        r"config\.json of .* cannot be read",
+    ),
+    "activation": (
+        fields("config.json", hidden_act="evil"),
+        r"config\.json .* has hidden_act 'evil'; it must be a name that transformers knows",
+    ),
+    "auto map": (fields("config.json", auto_map=7), r"config\.json .* has auto_map 7; it must be an object"),
+    "auto map name": (
+        fields("config.json", auto_map={"AutoModelForCausalLM": 7}),
+        r"config\.json .* has auto_map \{'AutoModelForCausalLM': 7\}; it must be an object",
+    ),
+    "labels list": (fields("config.json", id2label=[1]), r"config\.json .* has id2label \[1\]; it must be an object"),
+    "labels without numbers": (
+        fields("config.json", id2label={"x": "y"}),
+        r"config\.json .* has id2label \{'x': 'y'\}; it must be an object",
+    ),
+    "layers list": (fields("config.json", num_hidden_layers=[3]), r"config\.json of .* cannot be read"),
+    "further layers text": (
+        fields("config.json", num_hidden_layers=2, num_nextn_predict_layers="x"),
+        "has num_hidden_layers 2, but its weights hold 3 layers",
+    ),
     "negative size": (fields("config.json", hidden_size=-32), "has hidden_size -32"),
     "text for a size": (fields("config.json", hidden_size="32"), "has hidden_size '32'"),
     "true for a size": (fields("config.json", vocab_size=True), "has vocab_size True"),
@@ -82,7 +113,10 @@ MALFORMED: dict[str, tuple[Callable[[Path], object], str]] = {
     ),
     "pad token text": (fields("config.json", pad_token_id="x"), "has pad_token_id 'x'"),
     "model type list": (fields("config.json", model_type=["a"]), r"has model_type \['a'\]"),
-    "model type unknown": (fields("config.json", model_type="nothing"), "the config of .* cannot be read .*nothing"),
+    "model type unknown": (
+        fields("config.json", model_type="nothing"),
+        r"the config\.json of .* cannot be read .*nothing",
+    ),
     "quantization text": (fields("config.json", quantization_config="x"), "has quantization_config 'x'"),
     "generation list": (text("generation_config.json", "[]"), r"generation_config\.json .* is a list"),
     "generation nested": (fields("generation_config.json", eos_token_id=[[1]]), r"has eos_token_id \[\[1\]\]"),
@@ -90,9 +124,37 @@ MALFORMED: dict[str, tuple[Callable[[Path], object], str]] = {
     "tokenizer config list": (text("tokenizer_config.json", "[]"), r"tokenizer_config\.json .* is a list"),
     "special token": (fields("tokenizer_config.json", eos_token={"a": 1}), r"has eos_token \{'a': 1\}"),
     "special token number": (fields("tokenizer_config.json", bos_token=3), "has bos_token 3"),
-    "tokenizer length": (fields("tokenizer_config.json", model_max_length="x"), "the tokenizer of .* cannot be read"),
-    "tokenizer deep": (text("tokenizer.json", DEEP), "the tokenizer of .* cannot be read"),
-    "tokenizer list": (text("tokenizer.json", "[]"), "the tokenizer of .* cannot be read"),
+    "tokenizer length": (
+        fields("tokenizer_config.json", model_max_length="x"),
+        r"tokenizer_config\.json .* has model_max_length 'x'; it must be a number",
+    ),
+    "tokenizer class": (fields("tokenizer_config.json", tokenizer_class=7), "has tokenizer_class 7; .* the name of a"),
+    "tokenizer map": (fields("tokenizer_config.json", auto_map=7), r"tokenizer_config\.json .* has auto_map 7"),
+    "added tokens list": (
+        fields("tokenizer_config.json", added_tokens_decoder=[]),
+        r"tokenizer_config\.json .* has added_tokens_decoder \[\]; it must be an object",
+    ),
+    "tokenizer deep": (text("tokenizer.json", DEEP), r"the tokenizer\.json of .* cannot be read .*nested too deeply"),
+    "tokenizer list": (text("tokenizer.json", "[]"), r"the tokenizer\.json of .* is a list, not an object"),
+    "tokenizer empty": (text("tokenizer.json", "{}"), r"the tokenizer\.json of .* has no model; copy it again"),
+    "tokenizer model": (
+        text("tokenizer.json", '{"model": 7, "added_tokens": []}'),
+        r"the tokenizer\.json of .* has model 7; it must be an object",
+    ),
+    "tokenizer tokens": (
+        text("tokenizer.json", '{"model": {"type": "BPE", "vocab": {}, "merges": []}}'),
+        r"the tokenizer\.json of .* has no added_tokens; copy it again",
+    ),
+    "special tokens list": (text("special_tokens_map.json", "[]"), r"special_tokens_map\.json of .* is a list"),
+    "special tokens number": (
+        text("special_tokens_map.json", '{"eos_token": 7}'),
+        r"special_tokens_map\.json of .* has eos_token 7; it must be a text",
+    ),
+    "more tokens list": (text("added_tokens.json", "[]"), r"added_tokens\.json of .* is a list, not an object"),
+    "more tokens text": (
+        text("added_tokens.json", '{"a": "x"}'),
+        r"added_tokens\.json of .* has a 'x'; it must be a token id",
+    ),
     "other shape": (
         tensors(lambda held: held.update({"model.norm.weight": torch.ones(7)})),
         r"model\.norm\.weight .* has the shape \(7,\)",
@@ -115,6 +177,44 @@ def test_a_malformed_checkpoint_is_one_sentence(kind: str, folder: Path) -> None
     with pytest.raises(AuditError) as caught:
         open_checkpoint(build_tiny_llama(), str(folder))
     assert "\n" not in str(caught.value)
+
+
+def test_an_unknown_activation_of_gpt2_is_named(tmp_path: Path) -> None:
+    folder = save(build_tiny_gpt2(), tmp_path / "gpt2")
+    fields("config.json", activation_function="evil")(folder)
+    with pytest.raises(AuditError, match=r"config\.json .* has activation_function 'evil'; it must be a name"):
+        load_language_model(str(folder), device="cpu")
+
+
+@pytest.mark.parametrize("prefix", ["transformer.h.", "h."])
+def test_blocks_beyond_those_of_the_config_are_refused_whatever_their_prefix(prefix: str, tmp_path: Path) -> None:
+    folder = save(build_tiny_gpt2(), tmp_path / "gpt2")
+    depth = json.loads((folder / "config.json").read_text())["n_layer"]
+    held = load_file(folder / "model.safetensors")
+    named = {name.replace("transformer.h.", prefix): tensor for name, tensor in held.items()}
+    save_file(named, folder / "model.safetensors", metadata={"format": "pt"})
+    assert load_language_model(str(folder), device="cpu").anatomy.depth == depth
+    fields("config.json", n_layer=depth - 1)(folder)
+    with pytest.raises(AuditError, match=f"has n_layer {depth - 1}, but its weights hold {depth} layers"):
+        load_language_model(str(folder), device="cpu")
+
+
+def test_numbered_tensors_of_other_lists_are_no_blocks_too_many(folder: Path) -> None:
+    other = {"vision_model.encoder.layers.7.norm.weight": torch.ones(4), "model.experts.9.weight": torch.ones(4)}
+    tensors(lambda held: held.update(other))(folder)
+    assert load_language_model(str(folder), device="cpu").anatomy.depth == 3
+
+
+def test_blocks_that_predict_further_tokens_are_no_blocks_too_many(folder: Path) -> None:
+    def add(held: dict[str, torch.Tensor]) -> None:
+        last = {name: tensor for name, tensor in held.items() if name.startswith("model.layers.2.")}
+        held.update({name.replace(".2.", ".3.", 1): tensor.clone() for name, tensor in last.items()})
+
+    tensors(add)(folder)
+    with pytest.raises(AuditError, match="has num_hidden_layers 3, but its weights hold 4 layers"):
+        load_language_model(str(folder), device="cpu")
+    fields("config.json", num_nextn_predict_layers=1)(folder)
+    assert load_language_model(str(folder), device="cpu").anatomy.depth == 3
 
 
 def _named(config: dict[str, Any], **stored: torch.Tensor) -> Callable[[Path], object]:
@@ -210,7 +310,7 @@ def test_whole_weights_beside_an_adapter_are_not_guessed_at(adapter: bool, folde
 
 def test_a_tokenizer_that_needs_sentencepiece_is_named(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (folder / "tokenizer.json").rename(folder / "tokenizer.model")
-    monkeypatch.setattr(model_folder, "find_spec", lambda name: None)
+    monkeypatch.setattr(tokenizer_files, "find_spec", lambda name: None)
     with pytest.raises(AuditError, match="pip install sentencepiece"):
         load_language_model(str(folder), device="cpu")
 
