@@ -57,7 +57,7 @@ def check_tokenizer_files(folder: Path, name: str) -> None:
 
 
 def refuse_empty(tokenizer: Any, name: str) -> None:
-    """Raise `AuditError` if a tokenizer knows no tokens: transformers makes such a one where its files are missing."""
+    """Raise `AuditError` if a tokenizer has no tokens, as transformers builds one if its files are missing."""
     with foreign_files("tokenizer", name, "copy its tokenizer files again"):
         empty = len(tokenizer) < 2 or not tokenizer("a b c", add_special_tokens=False)["input_ids"]
     if empty:
