@@ -1,5 +1,6 @@
 """The contract of an ability, and the types that data, engine, scores and verdicts share: items, answers, scores."""
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol, runtime_checkable
@@ -43,11 +44,17 @@ class Score:
     Three counts are the true positives, false positives and misses of a corpus F1. An even number of counts is a pair
     (found, total) for each class, for recall by class. `beside` holds other numbers for the reports (token F1, the
     three ROUGE values); verdicts do not read it.
+
+    `floor` is the item's own floor, where the reading has one for each item. `odds` are the log-odds of the first of
+    two labels, for an area under the ROC curve (AUC); `positive` says whether the first label is the right one.
     """
 
     value: float
     counts: tuple[int, ...] = ()
     beside: Mapping[str, float] = field(default_factory=dict)
+    floor: float | None = None
+    odds: float | None = None
+    positive: bool = False
 
 
 class Ability(Protocol):
@@ -61,7 +68,7 @@ class Ability(Protocol):
     data_name: str
     metric: str
     protocol: str  # "standard" or "gu2024": which prompts and metrics are used
-    decoding: Decoding | None  # None: the items have choices, which are ranked
+    decoding: Decoding | None  # None: nothing is written; choices or other continuations are scored
 
     def item(self, row: Row, key: str) -> Item:
         """The item of a row. Raises `AuditError`, which names the column, if one is missing or has no usable value."""
@@ -82,6 +89,32 @@ class Ability(Protocol):
     def floor(self, items: Sequence[Item]) -> float:
         """The score on these items of a model that cannot do the task (majority class, best constant, chance, or 0)."""
         ...
+
+
+@runtime_checkable
+class ScoredAbility(Protocol):
+    """An ability as it is read from the log-probabilities of given continuations; the model writes nothing."""
+
+    def continuations(self, item: Item, prompt: str) -> tuple[tuple[str, str], ...]:
+        """The pairs of prompt and continuation to score; `prompt` is the item's, with examples and chat template."""
+        ...
+
+    def read(self, item: Item, scored: Sequence["ScoredText"]) -> tuple[Answer, Score]:
+        """The answer and its score, from the scored continuations in the order of `continuations`."""
+        ...
+
+
+@dataclass(frozen=True)
+class ScoredText:
+    """A continuation's tokens as text, and their natural log-probabilities given the prompt; NaN is possible."""
+
+    tokens: tuple[str, ...]
+    log_probabilities: tuple[float, ...]
+
+    @property
+    def total(self) -> float:
+        """The log-probability of the whole continuation."""
+        return math.fsum(self.log_probabilities) if all(map(math.isfinite, self.log_probabilities)) else math.nan
 
 
 @runtime_checkable
