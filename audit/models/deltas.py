@@ -124,7 +124,7 @@ Delta = LowRankDelta | DenseDelta | SparseDelta | Replacement
 
 
 def delta_from(parts: dict[str, Tensor]) -> Delta:
-    """The delta with these `parts`, as `parts()` returned them."""
+    """Rebuild a delta from the tensors that its `parts()` returned."""
     if "values" in parts:
         return DenseDelta(**parts)
     if "content" in parts:

@@ -12,8 +12,7 @@ from audit.models.anatomy import Anatomy
 
 
 class Attachment(Protocol):
-    """An addition to a model that changes its output without changing weights: a codebook, a side memory or
-    demonstrations.
+    """A change of a model's output without a change of weights: a codebook, a side memory or demonstrations.
 
     `kind` is its key in `audit.models.patches.ATTACHMENTS`, for saving. A model holds one attachment per `slot`: a
     later one replaces the earlier.
@@ -51,12 +50,11 @@ class Attached:
 
 @dataclass(frozen=True, eq=False)
 class LanguageModel:
-    """A loaded model. `name` is the name the user gave, `revision` the pinned commit of a hub model (None for local
-    folders).
+    """A loaded model with its tokenizer, in eval mode; no parameter requires a gradient.
 
-    The model is in eval mode and no parameter requires a gradient. Calls pass `input_ids`, `attention_mask` and
-    `position_ids` only: GPT-2 adds an embedding to every token if it gets `token_type_ids`. `attached` maps slots to
-    the attachments of the applied patches; only `Originals` writes it.
+    `name` is the name given by the user, `revision` the pinned commit of a hub model (None for local files). `attached`
+    maps slots to the attachments of the applied patches; only `Originals` writes it. Calls of `model` must not pass
+    `token_type_ids`, for which GPT-2 adds an embedding to every token.
     """
 
     name: str

@@ -1,8 +1,10 @@
 """Patches: changes of a model that can be applied, reverted bit for bit, saved and loaded.
 
-with patch.applied(lm):
-    ...  # the edited model
-# the original model again, bit for bit, also after an exception
+    with patch.applied(lm):
+        ...  # the edited model
+    # the original model again, bit for bit, also after an exception
+
+Patches are saved as safetensors and JSON, without pickle.
 """
 
 import json
@@ -53,7 +55,7 @@ class Patch(Protocol):
         ...
 
     def write(self, lm: LanguageModel, originals: Originals) -> None:
-        """Change the weights in place; the owner of `originals` undoes it."""
+        """Change weights in place or attach modules, through `originals`, whose owner reverts the change."""
         ...
 
     @property
@@ -184,7 +186,7 @@ class ModulePatch(_Stored):
 
 @dataclass(frozen=True, eq=False)
 class PatchSequence(_Written):
-    """Patches applied one after another (sequential edits); bit-identical to applying each in turn."""
+    """Patches applied one after another (sequential edits), each to the result of the one before."""
 
     patches: tuple[Patch, ...]
 
@@ -205,7 +207,7 @@ class PatchSequence(_Written):
 
 
 def without_replaced(patches: Sequence[Patch]) -> tuple[Patch, ...]:
-    """The patches of a sequence without the module patches that a later one fully replaces."""
+    """The patches of a sequence without the module patches whose slots are all taken by later ones."""
     kept: list[Patch] = []
     later: set[str] = set()
     for patch in reversed(patches):
@@ -227,7 +229,7 @@ def load_patch(path: Path, base: str | None = None) -> Patch:
 
     Args:
         path: the folder.
-        base: weights fingerprint of the model to patch; compared with the one stored in the patch, if there is one.
+        base: weights fingerprint of the model to patch, compared with the one in the patch if both are given.
 
     Raises:
         AuditError: the folder has no patch, a damaged one, or one for another model.
