@@ -53,15 +53,19 @@ class Codebook:
 
     @property
     def slot(self) -> str:
+        """The attachment slot: one codebook per layer."""
         return slot_of(self.module)
 
     def full_prompt(self, prompt: str) -> str:
+        """`prompt` unchanged."""
         return prompt
 
     def tensors(self) -> dict[str, Tensor]:
+        """Keys, values and radii, for saving."""
         return {"keys": self.keys, "values": self.values, "radii": self.radii}
 
     def settings(self) -> dict[str, Any]:
+        """Module and labels, for saving."""
         return {"module": self.module, "labels": [list(label) for label in self.labels]}
 
     def with_entry(self, key: Tensor, value: Tensor, label: Label, radius: float) -> "Codebook":
@@ -121,6 +125,7 @@ class Codebook:
         return entries
 
     def put_on(self, lm: LanguageModel) -> Callable[[], None]:
+        """Register the hook that replaces outputs of the layer; the returned function removes it."""
         values = self.values.to(lm.device)
 
         def replace(_: nn.Module, args: tuple[Tensor, ...], output: Tensor) -> Tensor | None:

@@ -35,6 +35,7 @@ class NewFact:
 
     @property
     def sentence(self) -> str:
+        """The fact as a sentence without its full stop."""
         return self.prompt + gap(self.prompt, self.answer) + self.answer
 
 
@@ -65,12 +66,15 @@ class Demonstrations:
 
     @property
     def slot(self) -> str:
+        """The attachment slot: one list of demonstrations per model."""
         return SLOT
 
     def tensors(self) -> dict[str, Tensor]:
+        """An empty mapping: demonstrations have no tensors."""
         return {}
 
     def settings(self) -> dict[str, Any]:
+        """All fields as JSON values, for saving."""
         return {
             "facts": [
                 {"question": fact.prompt, "answer": fact.answer} for fact in self.facts
@@ -83,6 +87,7 @@ class Demonstrations:
         }
 
     def put_on(self, lm: LanguageModel) -> Callable[[], None]:
+        """Keep the tokenizer of `lm`, to count tokens; no hooks are needed."""
         self._tokenizer = lm.tokenizer
         return lambda: None
 

@@ -21,7 +21,9 @@ class Attachment(Protocol):
     kind: ClassVar[str]
 
     @property
-    def slot(self) -> str: ...
+    def slot(self) -> str:
+        """The place that the attachment takes on a model."""
+        ...
 
     def put_on(self, lm: "LanguageModel") -> Callable[[], None]:
         """Register the hooks it needs; the returned function removes them."""
@@ -71,6 +73,7 @@ class LanguageModel:
 
     @property
     def dtype(self) -> torch.dtype:
+        """The floating-point dtype of the weights."""
         return self.model.dtype
 
     def full_prompt(self, prompt: str) -> str:

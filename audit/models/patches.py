@@ -76,6 +76,7 @@ class _Written:
 
     @contextmanager
     def applied(self, lm: LanguageModel) -> Iterator[None]:
+        """Inside the `with`, `lm` is the edited model; after it, the original one, bit for bit."""
         with originals_kept(lm) as originals:
             self.write(lm, originals)
             yield
@@ -162,11 +163,13 @@ class ModulePatch(_Stored):
     meta: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
 
     def write(self, lm: LanguageModel, originals: Originals) -> None:
+        """Put every attachment on `lm`."""
         for attachment in self.attachments:
             originals.attach(attachment)
 
     @property
     def slots(self) -> frozenset[str]:
+        """The slots of the attachments."""
         return frozenset(attachment.slot for attachment in self.attachments)
 
     def _description(self) -> dict[str, Any]:
@@ -191,14 +194,17 @@ class PatchSequence(_Written):
     patches: tuple[Patch, ...]
 
     def write(self, lm: LanguageModel, originals: Originals) -> None:
+        """Write every patch, in order."""
         for patch in self.patches:
             patch.write(lm, originals)
 
     @property
     def fingerprint(self) -> str:
+        """sha256 over the fingerprints of the patches, in order."""
         return content_fingerprint([FORMAT, "sequence", [patch.fingerprint for patch in self.patches]])
 
     def save(self, path: Path) -> None:
+        """Write each patch into a numbered subfolder of `path`."""
         path.mkdir(parents=True, exist_ok=True)
         for index, patch in enumerate(self.patches):
             patch.save(path / _step_folder(index))

@@ -56,15 +56,19 @@ class SideMemory:
 
     @property
     def slot(self) -> str:
+        """The attachment slot: one side memory per linear map."""
         return slot_of(self.module)
 
     def full_prompt(self, prompt: str) -> str:
+        """`prompt` unchanged."""
         return prompt
 
     def tensors(self) -> dict[str, Tensor]:
+        """Shards and activations, for saving."""
         return {"shards": self.shards, "activations": self.activations}
 
     def settings(self) -> dict[str, Any]:
+        """All other fields, for saving."""
         return {
             "module": self.module,
             "ratio": self.ratio,
@@ -106,6 +110,7 @@ class SideMemory:
         return self.ratio * float((self.activations @ self.change.T).norm(dim=-1).min())
 
     def put_on(self, lm: LanguageModel) -> Callable[[], None]:
+        """Register the hook that routes the layer's inputs; the returned function removes it."""
         if not len(self.shards) or self.threshold == 0:
             return lambda: None
         change, threshold = self.change.to(lm.device), self.threshold

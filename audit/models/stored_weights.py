@@ -84,6 +84,7 @@ class ModelTensors:
         return any(converter.rename_source_key(name)[1] is not None for converter in self._converters)
 
     def at(self, name: str) -> Tensor:
+        """The model's own tensor with this name, detached but not copied."""
         return self._tensors[name].detach()
 
     def tied(self, name: str) -> bool:

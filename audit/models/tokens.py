@@ -25,10 +25,12 @@ class JoinedTokens:
 
     @property
     def prompt_ids(self) -> tuple[int, ...]:
+        """The ids of the prompt, with BOS."""
         return self.ids[: self.prompt_length]
 
     @property
     def target_ids(self) -> tuple[int, ...]:
+        """The ids of the target."""
         return self.ids[self.prompt_length :]
 
 

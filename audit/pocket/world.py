@@ -99,6 +99,7 @@ class Relation:
 
     @property
     def paraphrases(self) -> tuple[str, ...]:
+        """The phrasings that no edit request uses as its prompt."""
         return self.phrasings[self.edit_phrasings :]
 
 
