@@ -3,9 +3,9 @@
     folder = converted_gguf(Path("SmolLM2-135M-Instruct.Q4_1.gguf"), store)
     lm = load_language_model(str(folder))
 
-A GGUF file comes from strangers. `check_gguf` reads its header before any library does: no count, length or offset in
-it may lead outside of the file. The format is described in ggml's docs/gguf.md. transformers and the `gguf` package
-then convert it: quantized weights become float32, and tokenizer and chat template come from the same file.
+GGUF files may come from untrusted sources. `check_gguf` reads the header before any library does: no count, length or
+offset in it may point outside the file. The format is described in ggml's docs/gguf.md. transformers and the `gguf`
+package then convert it: weights become float32, and tokenizer and chat template come from the same file.
 """
 
 import hashlib
@@ -29,7 +29,7 @@ from audit.errors import AuditError
 from audit.store.content import Store, flush_to_disk, usable
 
 SUFFIX = ".gguf"
-CONVERSION_VERSION = 1  # part of the key of a conversion: raise it where the converted weights change
+CONVERSION_VERSION = 1  # part of the key of a conversion; to be raised when the converted weights change
 _MAGIC, _VERSIONS = b"GGUF", (2, 3)
 _ALIGNMENT = "general.alignment"
 _SHARDS = "split.count"
@@ -41,19 +41,22 @@ _SCALARS = {0: "B", 1: "b", 2: "H", 3: "h", 4: "I", 5: "i", 6: "f", 7: "?", 10: 
 
 @dataclass(frozen=True)
 class GgufHeader:
-    """What the header of a GGUF file says: scalar and text metadata by key, and the shape of each tensor by name."""
+    """The header of a GGUF file: metadata by key (None for arrays) and the shape of each tensor by name.
+
+    Shapes are in the order of the file, the opposite of torch: the contiguous dimension is the first.
+    """
 
     metadata: dict[str, Any]
     shapes: dict[str, tuple[int, ...]]
 
     @property
     def architecture(self) -> str:
-        """The name of the architecture, such as `llama` or `gemma3`."""
+        """The name of the architecture, such as `llama` or `gemma3`; `unknown` if there is none."""
         return str(self.metadata.get("general.architecture", "unknown"))
 
 
 def gguf_file(name: str | Path) -> Path | None:
-    """The GGUF file that `name` means: the file itself, or the only one of a folder without a config.json.
+    """The GGUF file at `name`: the file itself, or the only one in a folder without a config.json; None if none exists.
 
     Raises:
         AuditError: the folder holds several GGUF files.
@@ -73,13 +76,14 @@ def gguf_file(name: str | Path) -> Path | None:
 
 
 def converted_gguf(file: Path, store: Store | None) -> Path:
-    """The folder with the converted model, tokenizer and chat template of a GGUF file; float32.
+    """The folder with the converted model (float32), tokenizer and chat template of a GGUF file.
 
-    The folder lies in `store` under the fingerprint of the file, so a file is converted once. Without a store it lies
-    in a temporary folder, which is deleted when the process ends.
+    The folder is in `store` under the fingerprint of the file, so a file is converted once. Without a store it is in a
+    temporary folder, which is deleted when the process ends.
 
     Raises:
-        AuditError: the file is broken or of an unsupported architecture, or the `gguf` package is missing.
+        AuditError: the file is broken or of an unsupported architecture, the `gguf` package is missing, or the store
+            cannot be used.
     """
     key = f"gguf-{CONVERSION_VERSION}-{_fingerprint(str(file.resolve()), file.stat().st_mtime_ns, file.stat().st_size)}"
     if store is None:
@@ -97,10 +101,11 @@ def converted_gguf(file: Path, store: Store | None) -> Path:
 
 
 def check_gguf(file: Path) -> GgufHeader:
-    """Read the header of a GGUF file, and check that all that it announces lies within the file.
+    """Read the header of a GGUF file, and check that everything it describes is within the file.
 
     Raises:
-        AuditError: it is not a GGUF file of version 2 or 3, or a count, length, type or offset in it is impossible.
+        AuditError: it is not a GGUF file of version 2 or 3, it is one part of a split file, or a count, length, type
+            or offset in it is impossible.
     """
     from gguf.constants import GGML_QUANT_SIZES, GGMLQuantizationType
 
@@ -146,12 +151,12 @@ def check_gguf(file: Path) -> GgufHeader:
 
 
 class _BrokenFileError(Exception):
-    """A reason why a file is no GGUF file, as the end of a sentence."""
+    """The reason why a file is not a valid GGUF file, worded as the end of a sentence."""
 
 
 @contextmanager
 def _sentences(file: Path) -> Iterator[None]:
-    """Turn what reading a GGUF file raises into an `AuditError`."""
+    """Turn `_BrokenFileError` and `OSError` into an `AuditError` about the file."""
     try:
         yield
     except (_BrokenFileError, OSError) as error:
@@ -159,7 +164,7 @@ def _sentences(file: Path) -> Iterator[None]:
 
 
 class _Reader:
-    """Reads little-endian values, never more than the file has."""
+    """Reads little-endian values, never beyond the end of the file."""
 
     def __init__(self, file: BinaryIO, size: int) -> None:
         self._file, self._size = file, size
@@ -178,7 +183,7 @@ class _Reader:
         return struct.unpack(layout, self.take(struct.calcsize(layout)))[0]
 
     def count(self, what: str, least: int) -> int:
-        """A number of things of at least so many bytes each."""
+        """A count of `what`, of which each takes at least `least` bytes of the rest of the file."""
         found = int(self.number("Q"))
         if found * least > self.left:
             raise _BrokenFileError(f"it announces {found} {what}, but has only {self.left} more bytes")
@@ -194,7 +199,7 @@ class _Reader:
             raise _BrokenFileError("it has a text that is not UTF-8") from None
 
     def value(self, kind: int, depth: int = 0) -> Any:
-        """A value of the metadata; arrays are passed over and None is returned for them."""
+        """A value of the metadata; an array is skipped, and None is returned for it."""
         if kind in _SCALARS:
             return self.number(_SCALARS[kind])
         if kind == _STRING:
@@ -215,10 +220,10 @@ class _Reader:
 
 
 def convert_gguf(file: Path, folder: Path) -> None:
-    """Write the converted model, tokenizer and chat template of a GGUF file into the new folder `folder`, in one step.
+    """Write the converted model, tokenizer and chat template of a GGUF file to `folder`, which is replaced in one step.
 
     Raises:
-        AuditError: as `converted_gguf`.
+        AuditError: the file is broken or of an unsupported architecture, or the `gguf` package is missing.
     """
     if find_spec("gguf") is None:
         raise AuditError(
@@ -238,7 +243,7 @@ def convert_gguf(file: Path, folder: Path) -> None:
 
 
 def _write_converted(file: Path, header: GgufHeader, folder: Path) -> None:
-    """Convert with transformers; the config written has no trace of the quantization, so it loads like any other."""
+    """Convert with transformers; the written config does not mention the quantization, so it loads like any other."""
     import torch
     from transformers import AutoModelForCausalLM, AutoTokenizer
     from transformers.utils import logging
@@ -285,7 +290,7 @@ def _sizes(folder: Path) -> dict[str, int]:
 
 
 def _complete(folder: Path) -> bool:
-    """Whether a conversion is there with the sizes that it was written with."""
+    """Whether every file of a conversion has the size with which it was written."""
     try:
         noted = json.loads((folder / "converted.json").read_text(encoding="utf-8"))
         return bool({name: size for name, size in _sizes(folder).items() if name != "converted.json"} == noted)
@@ -295,7 +300,7 @@ def _complete(folder: Path) -> bool:
 
 @cache
 def _fingerprint(path: str, changed: int, size: int) -> str:
-    """sha256 of a file; asked again only if its size or its time of change differ."""
+    """sha256 of a file; computed again only if its size or modification time differs."""
     with open(path, "rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 

@@ -14,15 +14,13 @@ _PROLONGED = "ー"  # lengthens the sound before it, as in カー
 
 @cache
 def is_unspaced(mark: str) -> bool:
-    """Whether a character is a letter of a script without spaces between words."""
+    """Whether a character is a letter, mark or numeral (but not a digit) of a script without spaces between words."""
     kind = unicodedata.category(mark)
     return kind[0] in "LMN" and kind != "Nd" and unicodedata.name(mark, "").startswith(_UNSPACED)
 
 
 def split_by_script(word: str) -> list[str]:
-    """The parts of a run of characters without spaces: each letter of an unspaced script, with its combining marks, and
-    each run of other characters.
-    """
+    """Split a word into letters of unspaced scripts (with their combining marks) and runs of other characters."""
     parts: list[str] = []
     for mark in word:
         attached = mark == _PROLONGED or unicodedata.category(mark)[0] == "M"
@@ -39,10 +37,10 @@ def words_of(text: str) -> list[str]:
 
 
 def gap(before: str, after: str) -> str:
-    """The space between a prompt and what follows it; empty where the script has none.
+    """The space between a prompt and the text after it; empty where the script has none.
 
-    There is no space after a letter or a full-width mark of an unspaced script. After other punctuation, there is none
-    if the letters on both sides are of unspaced scripts.
+    There is no space after a letter of an unspaced script or a wide (East Asian) punctuation mark or symbol. After
+    other punctuation, there is none if the letters on both sides are of unspaced scripts.
     """
     if not before or not after:
         return " "
