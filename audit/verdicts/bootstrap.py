@@ -44,9 +44,11 @@ benchmarks/verdict_error_rates.py has designs of all these kinds.
 """
 
 from collections.abc import Iterator
-from typing import NamedTuple
+from functools import lru_cache
+from typing import Any, NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
 from audit.verdicts.intervals import Codes, Floats, Limits, paired_limits, recall_by_class_of, resolution, t_quantile
 
@@ -295,12 +297,23 @@ def canonical_order(base: Floats, edited: Floats) -> Codes:
 
 def _drawn(clusters: int, resamples: int, seed: int) -> Iterator[Floats]:
     """(resamples at once, clusters) tables of how often each cluster is drawn."""
+    small = clusters * resamples <= _CELLS_AT_ONCE
+    for table in _drawn_once(clusters, resamples, seed) if small else _draws(clusters, resamples, seed):
+        yield table.astype(np.float64)
+
+
+@lru_cache(maxsize=2)  # a verdict has several intervals, all from the same draws; 8 MB each
+def _drawn_once(clusters: int, resamples: int, seed: int) -> list[NDArray[np.integer[Any]]]:
+    return [table.astype(np.uint16) for table in _draws(clusters, resamples, seed)]
+
+
+def _draws(clusters: int, resamples: int, seed: int) -> Iterator[NDArray[np.integer[Any]]]:
     generator = np.random.default_rng(seed)
     at_once = max(1, _CELLS_AT_ONCE // clusters)
     for start in range(0, resamples, at_once):
         size = min(at_once, resamples - start)
         drawn = generator.integers(0, clusters, (size, clusters)) + clusters * np.arange(size)[:, None]
-        yield np.bincount(drawn.ravel(), minlength=size * clusters).reshape(size, clusters).astype(np.float64)
+        yield np.bincount(drawn.ravel(), minlength=size * clusters).reshape(size, clusters)
 
 
 def _divided(above: Floats, below: Floats) -> Floats:
