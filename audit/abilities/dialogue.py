@@ -36,8 +36,11 @@ class Dialogue:
     def item(self, row: Row, key: str) -> Item:
         article, options = columns.text(row, "article", key), columns.texts(row, "options", key)
         letter = columns.text(row, "answers", key).upper()
-        if letter not in _LETTERS[: len(options)] or len(letter) != 1:
-            raise AuditError(f"row {key} has answer {letter!r} for {len(options)} options; use the letter of one")
+        letters = _LETTERS[: len(options)]
+        if letter not in letters or len(letter) != 1:
+            raise AuditError(
+                f"row {key} has answer {letter!r} for {len(options)} options; use one of {', '.join(letters)}"
+            )
         fields = {"article": article, "options": list(options), "answers": letter}
         gold = str(_LETTERS.index(letter))
         return Item(key, self.name, fields, (gold,), columns.passage_key(article), choices=options)

@@ -54,7 +54,7 @@ class NER:
 
     def item(self, row: Row, key: str) -> Item:
         tokens = columns.texts(row, "tokens", key)
-        tags = [columns.class_name(tag, _TAGS, "ner_tags", key) for tag in row.get("ner_tags", ())]
+        tags = list(columns.labels(row, "ner_tags", _TAGS, key))
         if len(tags) != len(tokens):
             raise AuditError(f"row {key} has {len(tokens)} tokens and {len(tags)} ner_tags; give every token one tag")
         fields = {"tokens": list(tokens), "ner_tags": tags}

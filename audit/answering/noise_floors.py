@@ -57,10 +57,16 @@ class Calibration:
             AuditError: the margin is below the floor.
         """
         points, shared = margin.at(self.base, self.chance), isinstance(margin, Retained)
-        refusal = self.held.refusal(self.ability, points, str(margin) if shared else None)
-        if refusal is not None and not (shared and points == 0):
-            raise AuditError(refusal)
-        return self.held
+        held = self.held
+        if points >= held.floor or (shared and points == 0):
+            return held
+        asked = f"{margin} ({points:.4f})" if shared else f"{points:g}"
+        raise AuditError(
+            f"{self.ability}: a margin of {asked} is under the noise floor of {held.floor:.4f}: the same weights "
+            f"changed {held.flips} of {held.n} scores against themselves ({held.moved:.4f} points; at most "
+            f"{held.floor:.4f} with {100 * (1 - held.alpha):g} % confidence); ask for at least that, or calibrate "
+            "again on more items."
+        )
 
     @classmethod
     def from_plain(cls, plain: Mapping[str, Any]) -> "Calibration":

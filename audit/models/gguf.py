@@ -25,7 +25,7 @@ from typing import Any, BinaryIO
 
 from filelock import FileLock
 
-from audit.errors import AuditError
+from audit.errors import AuditError, first_line
 from audit.store.content import Store, flush_to_disk, usable
 
 SUFFIX = ".gguf"
@@ -269,10 +269,9 @@ def _write_converted(file: Path, header: GgufHeader, folder: Path) -> None:
         clean.save_pretrained(folder)
         tokenizer.save_pretrained(folder)
     except Exception as error:
-        lines = str(error).strip().splitlines() or [type(error).__name__]
         raise AuditError(
-            f"the GGUF file {str(file)!r} (architecture {header.architecture!r}) cannot be converted ({lines[0]}); "
-            "transformers must know its architecture and its tokenizer."
+            f"the GGUF file {str(file)!r} (architecture {header.architecture!r}) cannot be converted "
+            f"({first_line(error)}); transformers must know its architecture and its tokenizer."
         ) from error
     finally:
         if shown:

@@ -21,7 +21,7 @@ import numpy as np
 
 import audit.pocket
 from audit.abilities.contract import Ability, Item
-from audit.errors import AuditError
+from audit.errors import AuditError, first_line
 from audit.settings.options import DTYPES
 from audit.store.files import read_json
 
@@ -210,8 +210,7 @@ def machine_speed(files: ModelFiles, device: str, dtype: str) -> Machine:
         if by_numpy:
             read, written = read / REACHED, written / REACHED
     except (RuntimeError, AssertionError, NotImplementedError, MemoryError) as error:
-        reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
-        raise AuditError(f"the speed of the device {device!r} cannot be measured ({reason}).") from None
+        raise AuditError(f"the speed of the device {device!r} cannot be measured ({first_line(error)}).") from None
     return Machine(read, written, parts.device, dtype)
 
 

@@ -9,7 +9,7 @@ from audit.abilities import ABILITIES, load_ability
 from audit.abilities.contract import Ability, Item, Row, items_of
 from audit.abilities.data import Origin, Source
 from audit.abilities.data.columns import with_label_names
-from audit.errors import AuditError
+from audit.errors import AuditError, first_line
 from audit.store.content import Store
 from audit.store.files import parse_json
 
@@ -92,8 +92,9 @@ class FolderSource:
             return _parquet_rows(path) if path.suffix == ".parquet" else _json_rows(path)
         except (OSError, ValueError) as cause:  # pyarrow's errors and UnicodeDecodeError are ValueErrors
             kind = "Parquet" if path.suffix == ".parquet" else "UTF-8"
-            reason = str(cause).splitlines()[0]
-            raise AuditError(f"cannot read {path} for {ability_name} ({reason}); put a {kind} file there") from cause
+            raise AuditError(
+                f"cannot read {path} for {ability_name} ({first_line(cause)}); put a {kind} file there"
+            ) from cause
 
 
 class RowCache:

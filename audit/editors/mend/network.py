@@ -21,7 +21,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from audit.errors import AuditError
+from audit.errors import AuditError, first_line
 from audit.models.deltas import LowRankDelta
 from audit.store.content import hash_tensors
 from audit.store.files import read_json
@@ -228,9 +228,8 @@ class TrainedNetwork:
         except FileNotFoundError:
             raise
         except (SafetensorError, OSError, ValueError, KeyError, TypeError, AttributeError, RuntimeError) as error:
-            reason = (str(error).splitlines() or [type(error).__name__])[0].rstrip(".")
             raise AuditError(
-                f"the editing network in {folder} cannot be read ({reason}); train it again with "
+                f"the editing network in {folder} cannot be read ({first_line(error)}); train it again with "
                 f"audit train-mend --model MODEL --out {folder}."
             ) from error
         return cls(network.requires_grad_(False), card)

@@ -21,7 +21,7 @@ from audit.editors.stages.editor_settings import EditorSettings, require, requir
 from audit.editors.stages.solve import IDENTITY, Factor, factorize, solving_device
 from audit.engine.sequences import EditSequence, align, within_budget
 from audit.engine.taps import run_body, tapped
-from audit.errors import AuditError
+from audit.errors import AuditError, first_line
 from audit.models.fingerprints import content_fingerprint, tokenizer_fingerprint, weights_fingerprint
 from audit.models.forward_overrides import activations_fused
 from audit.models.language_model import LanguageModel
@@ -121,9 +121,8 @@ def _hub_data_set(source: str) -> Corpus:
                     )
                 yield text
         except (OSError, ValueError) as error:
-            reason = (str(error).splitlines() or [type(error).__name__])[0]
             raise AuditError(
-                f"covariance={source}: the data set cannot be read ({reason.rstrip('.')}); give a local text file, "
+                f"covariance={source}: the data set cannot be read ({first_line(error)}); give a local text file, "
                 "or covariance=identity for C = I."
             ) from None
 
