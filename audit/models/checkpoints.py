@@ -89,7 +89,7 @@ def read_checkpoint(
     Args:
         source: a folder, a .safetensors or GGUF file, a pocket model or a hub id.
         revision: branch, tag or commit of a hub id; None means the default branch.
-        store: keeps the conversion of a GGUF file; without one, it is converted in every process.
+        store: keeps the conversion of a GGUF file; without one, each call converts it again.
 
     Raises:
         AuditError: the checkpoint does not exist, cannot be read, or is not an edited version of `lm`.

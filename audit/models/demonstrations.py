@@ -144,7 +144,12 @@ class Demonstrations:
 
     @cached_property
     def _latest(self) -> tuple[NewFact, ...]:
-        return tuple({fact.prompt: fact for fact in self.facts}.values())
+        """The latest fact of each prompt, in the order of their edits."""
+        latest: dict[str, NewFact] = {}
+        for fact in self.facts:
+            latest.pop(fact.prompt, None)  # a prompt that is edited again comes last
+            latest[fact.prompt] = fact
+        return tuple(latest.values())
 
     @cached_property
     def _weights(self) -> dict[str, float]:

@@ -63,7 +63,7 @@ def load_language_model(
             map; the CPU without GPUs) or any device name of torch.
         dtype: `auto` (float32 for pocket models, else the dtype of the checkpoint), `float32`, `bfloat16` or `float16`.
         allow_pickle_weights: also accept weights in the pickle format, which can run code; trust the source first.
-        store: keeps the conversion of a GGUF file; without one, it is converted in every process.
+        store: keeps the conversion of a GGUF file; without one, each call converts it again.
 
     Raises:
         AuditError: the model does not exist, its files are missing, broken or quantized, its weights are incomplete or

@@ -177,8 +177,8 @@ def replacements(lm: LanguageModel, files: Sequence[Path], name: str, *, tied: b
     places = ModelTensors(lm)
     stored = _matched(places, _without_tables(lm, places, headers(files, name)), name)
     absent = sorted(set(places.names()) - {place for place, _ in stored})
-    if tied and absent == [places.head]:
-        embedding = next(tensor for place, tensor in stored if place in places.by_token)
+    embedding = next((tensor for place, tensor in stored if place in places.by_token), None)
+    if tied and embedding is not None and absent == [places.head]:
         stored, absent = [*stored, (absent[0], embedding)], []
     if absent:
         raise AuditError(

@@ -62,10 +62,10 @@ class Store:
                 header, _, body = read_bytes(path).partition(b"\n")
             except (FileNotFoundError, NotADirectoryError):
                 return None
-        if header == _header(key, body):
-            with suppress(ValueError):
-                return parse_json(body)
-        path.unlink(missing_ok=True)
+            if header == _header(key, body):
+                with suppress(ValueError):
+                    return parse_json(body)
+            path.unlink(missing_ok=True)
         return None
 
     def put(self, key: str, value: Any) -> None:
@@ -93,19 +93,18 @@ class Store:
         path = self._path(key, ".safetensors")
         with self._usable():
             clear_way(self.root, path)
-        if not path.exists():
-            return None
-        try:
-            with safe_open(path, framework="pt") as file:
-                metadata = file.metadata() or {}
-                tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a mapping
-        except FileNotFoundError:
-            return None
-        except SafetensorError:
-            metadata, tensors = {}, {}
-        if metadata.get("key") == key and metadata.get("sha256") == hash_tensors(tensors.items()):
-            return tensors
-        path.unlink(missing_ok=True)
+            try:
+                path.open("rb").close()  # safetensors calls every file missing that it cannot open
+                with safe_open(path, framework="pt") as file:
+                    metadata = file.metadata() or {}
+                    tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a mapping
+            except (FileNotFoundError, NotADirectoryError):
+                return None
+            except SafetensorError:
+                metadata, tensors = {}, {}
+            if metadata.get("key") == key and metadata.get("sha256") == hash_tensors(tensors.items()):
+                return tensors
+            path.unlink(missing_ok=True)
         return None
 
     def put_tensors(self, key: str, tensors: "Mapping[str, Tensor]") -> None:
