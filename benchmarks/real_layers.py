@@ -73,7 +73,8 @@ def report(model: str, asked: int, recalled: int, effects: Effects, by_fact: tor
         f"# Where {model} recalls facts",
         "",
         f"{model} recalls {recalled} of {asked} CounterFact facts; {effects.facts} of them were traced, "
-        f"{effects.samples} noise samples each, {effects.window} layers restored together, {seconds:.0f} s on one core.",
+        f"{effects.samples} noise samples each, {effects.window} layers restored together, {seconds:.0f} s on a busy "
+        "machine.",
         f"Mean probability of the answer: {effects.clean:.3f}, with noise on the subject {effects.corrupted:.3f}.",
         "",
         f"Peak: layer {advice.rome}; over 2,000 resamples of the facts, 90 % of the peaks lie in layers "
@@ -91,6 +92,7 @@ def report(model: str, asked: int, recalled: int, effects: Effects, by_fact: tor
 
 
 def main() -> None:
+    """Measure, write and print."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("model", type=Path)
     parser.add_argument("facts")

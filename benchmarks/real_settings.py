@@ -3,7 +3,7 @@
     python -m benchmarks.real_settings MODEL REQUESTS TEXTS --layer 3 --layers 0-3 [--seed 0] [--rows "memit today" ...]
 
 Ten CounterFact edits: MEMIT in one batch, ROME in sequence. C comes from TEXTS. The layers "by depth" are those that
-the share of the depth gives; the "located" ones are what `benchmarks.real_layers` recommends, given on the command line.
+the share of the depth gives; the "located" ones are those that `benchmarks.real_layers` recommends.
 "Llama" stands for what EasyEdit publishes for Llama 2: 25 steps and a weight decay of 0.001. The rows are in `GRID`.
 
 The score of a row is the harmonic mean of efficacy, generalization and locality, all autoregressive and measured after
@@ -46,6 +46,7 @@ GRID: dict[str, tuple[bool, Mapping[str, str]]] = {
 
 
 def main() -> None:
+    """Edit and score for each row."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     for name in ("model", "requests", "texts"):
         parser.add_argument(name, type=Path)
