@@ -32,7 +32,7 @@ from audit.answering.run_items import RunItems, margin_for
 from audit.answering.triage import triage
 from audit.editing.changes import Changes
 from audit.editing.edit_run import EditRun
-from audit.editing.steps import EditedModel
+from audit.editing.steps import EditedModel, caveats_of
 from audit.edits.requests import EditRequest
 from audit.engine.known_model import ENGINE_VERSION, KnownModel
 from audit.engine.reuse_counts import ReuseCounts
@@ -135,9 +135,10 @@ class Audit:
     def header(self) -> RunHeader:
         """What is audited and how."""
         model = self.lm.revision, str(self.lm.device), str(self.lm.dtype).removeprefix("torch.")
-        return run_header(
+        header = run_header(
             self.settings, self.edit_run.summary(), data=self.source.name, started=self.started, loaded=model
         )
+        return replace(header, editing_caveats=caveats_of(self.edit_run.edited.or_default(())))
 
     @property
     def known(self) -> KnownModel:

@@ -79,7 +79,7 @@ def report_from_json(text: str, *, origin: str, folder: str | None = None) -> Ru
         if version == 1:
             document = _version_2(document)
         return RunReport(
-            header=RunHeader(**document["header"]),
+            header=_header(document["header"]),
             abilities=tuple(_ability_row(row) for row in document["abilities"]),
             edit_scores=tuple(EditScore(**row) for row in document["edit_scores"]),
             integrity=tuple(IntegrityRow(**row) for row in document["integrity"]),
@@ -117,6 +117,10 @@ def items_from_jsonl(text: str, *, origin: str = "items.jsonl") -> tuple[ItemRec
                 "again."
             ) from None
     return tuple(items)
+
+
+def _header(row: Mapping[str, Any]) -> RunHeader:
+    return RunHeader(**{**row, "editing_caveats": tuple(row.get("editing_caveats", ()))})
 
 
 def _item(row: dict[str, Any]) -> ItemRecord:

@@ -56,6 +56,7 @@ class RunHeader:
     edit_rows: int = 0  # rows of the file of edit requests; 0 if the requests are from no file
     usable_rows: int = 0
     missing_edits: int = 0  # by which the edits are fewer than --edit-count asked for
+    editing_caveats: tuple[str, ...] = ()  # what the editor says of its edits, once they are made
 
     @property
     def method(self) -> str:
