@@ -9,6 +9,7 @@ script. What is there and has its hash is not fetched again, so an interrupted c
 
 import argparse
 import hashlib
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -101,6 +102,8 @@ def fetch(model: RealModel) -> Path:
     _say(f"{model.folder}: converting to float32 safetensors (up to two minutes)")
     file = HERE / f"{model.folder}.gguf"
     _join(model, file)
+    for abandoned in HERE.glob(f"{model.folder}.*.tmp"):  # of a killed run
+        shutil.rmtree(abandoned)
     convert_gguf(file, folder)
     file.unlink()
     _say(f"{model.folder}: ready in {folder}")
@@ -157,6 +160,8 @@ def main() -> None:
                 fetch(model)
     except AuditError as error:
         sys.exit(f"{error}")
+    except OSError as error:
+        sys.exit(f"the models cannot be written to {HERE} ({error.strerror or error}); free some space there.")
 
 
 if __name__ == "__main__":

@@ -1,5 +1,6 @@
 """The contract of an ability, and the types that data, engine, scores and verdicts share: items, answers, scores."""
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol, runtime_checkable
@@ -43,11 +44,44 @@ class Score:
     Three counts are the true positives, false positives and misses of a corpus F1. An even number of counts is a pair
     (found, total) for each class, for recall by class. `beside` holds other numbers for the reports (token F1, the
     three ROUGE values); verdicts do not read it.
+
+    `floor` is the item's own floor, where the reading has one for each item. `odds` are the log-odds of the first of
+    two labels, for an area under the ROC curve (AUC); `positive` says whether the first label is the right one.
     """
 
     value: float
     counts: tuple[int, ...] = ()
     beside: Mapping[str, float] = field(default_factory=dict)
+    floor: float | None = None
+    odds: float | None = None
+    positive: bool = False
+
+
+@dataclass(frozen=True)
+class ScoredText:
+    """A continuation's tokens as text, and their natural log-probabilities given the prompt; NaN is possible."""
+
+    tokens: tuple[str, ...]
+    log_probabilities: tuple[float, ...]
+
+    @property
+    def total(self) -> float:
+        """The log-probability of the whole continuation."""
+        return math.fsum(self.log_probabilities) if all(map(math.isfinite, self.log_probabilities)) else math.nan
+
+
+class Scorer(Protocol):
+    """How the log-probabilities of given continuations become an answer and a score; the model writes nothing."""
+
+    measured_floor: bool  # whether the floor is the score of the same continuations behind another item's prompt
+
+    def continuations(self, item: Item, prompt: str) -> tuple[tuple[str, str], ...]:
+        """The pairs of prompt and continuation to score; `prompt` is the item's, with examples and chat template."""
+        ...
+
+    def read(self, item: Item, scored: Sequence[ScoredText]) -> tuple[Answer, Score]:
+        """The answer and its score, from the scored continuations in the order of `continuations`."""
+        ...
 
 
 class Ability(Protocol):
@@ -61,7 +95,9 @@ class Ability(Protocol):
     data_name: str
     metric: str
     protocol: str  # "standard" or "gu2024": which prompts and metrics are used
-    decoding: Decoding | None  # None: the items have choices, which are ranked
+    reading: str  # "answers", "choices", "calibrated" or "likelihood": how an item becomes a score
+    decoding: Decoding | None  # None: nothing is written, and the item's choices are ranked
+    scorer: Scorer | None  # reads other continuations than the item's choices; None for written answers and choices
 
     def item(self, row: Row, key: str) -> Item:
         """The item of a row. Raises `AuditError`, which names the column, if one is missing or has no usable value."""
@@ -85,10 +121,25 @@ class Ability(Protocol):
 
 
 @runtime_checkable
+class ManyReadings(Protocol):
+    """An ability that can be read in several ways."""
+
+    def readings(self) -> tuple[Ability, ...]:
+        """The ability as it is read in each way, in order of preference; the first is the ability itself."""
+        ...
+
+
+@runtime_checkable
 class MultiItemAbility(Protocol):
     """An ability that makes several items from one row with `items`; they share the row's cluster."""
 
     def items(self, row: Row, key: str) -> tuple[Item, ...]: ...
+
+
+def readings_of(ability: Ability) -> tuple[Ability, ...]:
+    """The readings of an ability, in order of preference; those of a protocol of its own are fixed."""
+    several = isinstance(ability, ManyReadings) and ability.protocol == "standard"
+    return ability.readings() if several and isinstance(ability, ManyReadings) else (ability,)
 
 
 def items_of(ability: Ability, row: Row, key: str) -> tuple[Item, ...]:

@@ -5,8 +5,9 @@ import re
 from collections import Counter
 from collections.abc import Sequence
 
-from audit.abilities.contract import Answer, Item, Row, Score
+from audit.abilities.contract import Ability, Answer, Item, Row, Score, Scorer
 from audit.abilities.data import columns
+from audit.abilities.readings.likelihood import TextLikelihood
 from audit.engine import Decoding
 from audit.errors import AuditError
 
@@ -43,7 +44,13 @@ class NER:
     data_name = "conll2003"
     metric = "entity-level F1"
     protocol = "standard"
+    reading = "answers"
     decoding: Decoding | None = Decoding(48)
+    scorer: Scorer | None = None
+
+    def readings(self) -> tuple[Ability, ...]:
+        """Written answers, and the likelihood of the right one."""
+        return self, TextLikelihood(self)
 
     def item(self, row: Row, key: str) -> Item:
         tokens = columns.texts(row, "tokens", key)

@@ -15,7 +15,7 @@ import os
 import shutil
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -93,11 +93,13 @@ class PlanFolder:
                 raise self._useless(f"its {PLAN_FILE} lacks a field or has a wrong one ({error})") from None
         except AuditError:
             if self._in_store:
-                (self.root / PLAN_FILE).unlink(missing_ok=True)
+                with self._usable():
+                    (self.root / PLAN_FILE).unlink(missing_ok=True)
                 return None
             raise
         if self._in_store:
-            os.utime(self.root / PLAN_FILE)  # the time of its last use
+            with suppress(OSError):  # a store that can only be read
+                os.utime(self.root / PLAN_FILE)  # the time of its last use
         return models
 
     @contextmanager

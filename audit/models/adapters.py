@@ -3,7 +3,7 @@
     patch = adapter_patch(lm, Path("./my-adapter"), "./my-adapter")
 
 The patch is the merged adapter, rounded once into the dtype of the base model. The scale s is α/r, or α/√r for
-rank-stabilised adapters (Kalajdzievski 2023, arXiv 2312.03732). Weights that peft saved whole, such as biases and an
+rank-stabilized adapters (Kalajdzievski 2023, arXiv 2312.03732). Weights that peft saved whole, such as biases and an
 untied head, replace those of the base model.
 """
 
@@ -48,9 +48,10 @@ _INITIALISATIONS = (True, False, None, "gaussian", "eva", "orthogonal")
 
 
 def adapter_patch(lm: LanguageModel, folder: Path, name: str) -> WeightPatch:
-    """The change of `lm` that merging the adapter in `folder` would make; all-zero adapters are left out.
+    """The change of `lm` that merging the adapter in `folder` would make; pairs with an all-zero factor are left out.
 
-    The base model named in the adapter's config is not checked: names and shapes must fit `lm`.
+    The base model named in the adapter's config is not checked, but names and shapes must fit `lm`. `name` is the
+    adapter's name in errors.
 
     Raises:
         AuditError: files are missing or damaged, the adapter is not plain LoRA, or it does not fit `lm`.
@@ -178,7 +179,7 @@ def _check_fit(
 def _whole(
     places: ModelTensors, tensors: Mapping[str, Tensor], adapted: Collection[str], name: str
 ) -> dict[str, Delta]:
-    """Tensors that peft saved whole: biases, modules to save, and copies of embeddings."""
+    """The changes by tensors that peft saved whole: biases, `modules_to_save`, and copies of embeddings."""
     changed: dict[str, Delta] = {}
     for key, values in tensors.items():
         plain = key.removeprefix(_BASE).replace(".base_layer.", ".")

@@ -21,7 +21,7 @@ from audit.errors import AuditError
 
 @dataclass(frozen=True)
 class Anatomy:
-    """Module paths (for `model.get_submodule`) and sizes. Tuples have one entry per block.
+    """Module paths (for `model.get_submodule`) and widths of a model. Tuples have one entry per block.
 
     `mlps` are the modules whose output is added to the residual stream; in a family that keeps the two maps of the MLP
     directly in the block (OPT), this is the down projection. `attention_projections` are the output projections of
@@ -68,8 +68,8 @@ def find_anatomy(model: PreTrainedModel) -> Anatomy:
     """Find the blocks, MLPs, attentions, down projections, final norm and embeddings of a decoder-only model.
 
     Raises:
-        AuditError: the model is an encoder-decoder, a mixture of experts or has blocks without attention, or a part is
-            missing, ambiguous or quantized.
+        AuditError: the model is an encoder-decoder or a mixture of experts, its blocks differ, or a part is missing,
+            ambiguous or quantized.
     """
     family = type(model).__name__
     if model.config.is_encoder_decoder:

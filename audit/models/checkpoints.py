@@ -4,9 +4,9 @@
     with patch.applied(lm):
         ...  # exactly the weights of that checkpoint, without a second model in memory
 
-Accepts a whole checkpoint (a folder written by save_pretrained, sharded or not, or a hub id), a LoRA adapter, a patch
-saved by this package, or one safetensors file of weight differences. Only tensors that differ are kept. The
-architecture and tokenizer of a whole checkpoint must match the base model.
+Accepts a whole checkpoint (a folder written by save_pretrained, sharded or not, a hub id or a GGUF file), a LoRA
+adapter, a patch saved by this package, or one safetensors file of weight differences. Only tensors that differ are
+kept. The architecture and tokenizer of a whole checkpoint must match the base model.
 """
 
 import warnings
@@ -44,7 +44,7 @@ OTHER_MATTERS = frozenset(
     "initializer_range label2id output_attentions output_hidden_states pad_token_id pretraining_tp problem_type "
     "return_dict sep_token_id task_specific_params tie_word_embeddings tokenizer_class torch_dtype "
     "transformers_version unsloth_version use_cache vocab_size".split()
-)  # the tensors show what is tied, and how many tokens there are
+)  # tie_word_embeddings and vocab_size are here because the tensors show both
 TRAINING_ONLY = ("dropout", "pdrop", "summary_", "gradient_checkpointing")
 MOST_NAMED = 3  # differences listed in one error message
 
@@ -61,9 +61,10 @@ class AddedTokensWarning(UserWarning):
 class EditedCheckpoint:
     """An edited checkpoint, read as a patch.
 
-    `kind` is "checkpoint", "adapter", "patch" or "differences"; `commit` pins a hub id. `stored_as` is the coarsest
-    dtype in the files of a whole checkpoint. If it is coarser than the dtype of the base model, weights that were not
-    edited differ by rounding.
+    `source` is the name given by the user. `kind` is "checkpoint", "adapter", "patch" or "differences". `commit` is
+    that of a hub id (None for local files). `stored_as` is the coarsest dtype in the files of a whole checkpoint (of a
+    GGUF file: after its conversion). If it is coarser than the dtype of the base model, unedited weights differ by
+    rounding.
     """
 
     source: str
@@ -74,7 +75,7 @@ class EditedCheckpoint:
 
     @property
     def identical(self) -> bool:
-        """Whether the checkpoint has the same weights as the base model."""
+        """Whether the patch changes no weight and attaches no module."""
         return changes_nothing(self.patch)
 
 
@@ -89,7 +90,7 @@ def read_checkpoint(
     Args:
         source: a folder, a .safetensors or GGUF file, a pocket model or a hub id.
         revision: branch, tag or commit of a hub id; None means the default branch.
-        store: keeps the conversion of a GGUF file.
+        store: keeps the conversion of a GGUF file; without one, each call converts it again.
 
     Raises:
         AuditError: the checkpoint does not exist, cannot be read, or is not an edited version of `lm`.
@@ -200,6 +201,8 @@ def check_architecture(lm: LanguageModel, folder: Path, name: str) -> None:
 def check_tokenizer(lm: LanguageModel, folder: Path, name: str) -> None:
     """Check that the tokenizer of a checkpoint, if it has one, is that of the base model.
 
+    Additional tokens only cause an `AddedTokensWarning`.
+
     Raises:
         AuditError: the tokenizer cannot be loaded or differs.
     """
@@ -243,9 +246,9 @@ def _is_tied(folder: Path, name: str) -> bool:
 
 
 def _declared_fields(kind: type[Any]) -> frozenset[str] | None:
-    """The fields that a config class declares: only those can change the network. None if that cannot be told.
+    """The fields that a config class declares; None if it has no defaults for all of them.
 
-    Other keys of a config.json are notes of the tools that wrote it.
+    Only these can change the network. Other keys of a config.json are notes of the tools that wrote it.
     """
     try:
         return frozenset(kind().to_dict())

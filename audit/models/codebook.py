@@ -26,11 +26,10 @@ _ROUNDING = 1e-3  # share of the squared norms: upper bound on the error of the 
 
 @dataclass(frozen=True, eq=False)
 class Codebook:
-    """Entries for the layer `module`: `keys` (entries, inputs), `values` (entries, outputs), `radii` (entries,),
-    float32.
+    """A codebook on the layer `module`: each entry covers the ball of its radius around its key.
 
-    An entry covers the ball of its radius around its key. Balls of different labels never overlap; where balls of the
-    same label overlap, the nearest key is used. `labels` are the token ids of the targets.
+    `keys` (entries, inputs), `values` (entries, outputs) and `radii` (entries,) are float32. `labels` are the token ids
+    of the targets. Balls of different labels never overlap; where balls of one label overlap, the nearest key is used.
     """
 
     kind: ClassVar[str] = "codebook"
@@ -54,25 +53,29 @@ class Codebook:
 
     @property
     def slot(self) -> str:
+        """The attachment slot: one codebook per layer."""
         return slot_of(self.module)
 
     def full_prompt(self, prompt: str) -> str:
+        """`prompt` unchanged."""
         return prompt
 
     def tensors(self) -> dict[str, Tensor]:
+        """Keys, values and radii, for saving."""
         return {"keys": self.keys, "values": self.values, "radii": self.radii}
 
     def settings(self) -> dict[str, Any]:
+        """Module and labels, for saving."""
         return {"module": self.module, "labels": [list(label) for label in self.labels]}
 
     def with_entry(self, key: Tensor, value: Tensor, label: Label, radius: float) -> "Codebook":
         """A codebook with one more entry; `key` is (inputs,), `value` (outputs,).
 
-        The rules are those of GRACE (algorithm 1), applied to all entries instead of only the nearest:
+        The rules are those of GRACE (algorithm 1), except that a split considers all entries, not only the nearest:
         - a key at the position of a stored key replaces it, so the latest edit of a prompt wins;
         - *split*: if the new ball touches a ball of another label, both shrink to half the distance between their keys;
         - *extend*: if the nearest key has the same label and its ball would touch the new one, its radius grows to
-          reach the new key, unless a ball of another label is in the way.
+          reach the new key, but not into a ball of another label.
         Labels are compared as token sequences. The reference code stores no new entry when it extends, and loses the
         new key if that ball is split later; here every edit has its own entry.
         """
@@ -102,9 +105,10 @@ class Codebook:
         )
 
     def nearest_entries(self, inputs: Tensor) -> Tensor:
-        """The entry whose ball contains each of `inputs` (positions, inputs), the nearest of several; -1 for none.
+        """The index (positions,) of the entry whose ball contains each of `inputs` (positions, inputs); -1 for none.
 
-        A fast product excludes most positions; the exact distance is computed for the rest only.
+        If several do, the nearest key is used. A fast product excludes most positions; the exact distance is computed
+        for the rest only.
         """
         entries = torch.full((len(inputs),), -1, device=inputs.device)
         if not len(self.labels):
@@ -121,6 +125,7 @@ class Codebook:
         return entries
 
     def put_on(self, lm: LanguageModel) -> Callable[[], None]:
+        """Register the hook that replaces outputs of the layer; the returned function removes it."""
         values = self.values.to(lm.device)
 
         def replace(_: nn.Module, args: tuple[Tensor, ...], output: Tensor) -> Tensor | None:

@@ -30,6 +30,7 @@ class LowRankDelta:
             )
 
     def parts(self) -> dict[str, Tensor]:
+        """The fields by name, for saving; `delta_from` reads them."""
         return {"left": self.left, "right": self.right}
 
     def shape(self, transposed: bool) -> tuple[int, ...]:
@@ -50,12 +51,15 @@ class DenseDelta:
     values: Tensor
 
     def parts(self) -> dict[str, Tensor]:
+        """The field by name, for saving."""
         return {"values": self.values}
 
     def shape(self, transposed: bool) -> tuple[int, ...]:
+        """The shape of the parameter, however it is stored."""
         return tuple(self.values.shape)
 
     def change(self, transposed: bool, device: torch.device) -> Tensor:
+        """The change on `device`."""
         return self.values.to(device)
 
 
@@ -85,12 +89,15 @@ class SparseDelta:
         return cls(flat[places], places, torch.tensor(change.shape))
 
     def parts(self) -> dict[str, Tensor]:
+        """The fields by name, for saving."""
         return {"entries": self.entries, "places": self.places, "size": self.size}
 
     def shape(self, transposed: bool) -> tuple[int, ...]:
+        """The shape of the parameter, however it is stored."""
         return tuple(self.size.tolist())
 
     def change(self, transposed: bool, device: torch.device) -> Tensor:
+        """The full change, in the shape of the parameter."""
         shape = self.shape(transposed)
         flat = torch.zeros(shape, dtype=self.entries.dtype, device=device).flatten()
         flat[self.places.to(device)] = self.entries.to(device)
@@ -107,9 +114,11 @@ class Replacement:
     content: Tensor
 
     def parts(self) -> dict[str, Tensor]:
+        """The field by name, for saving."""
         return {"content": self.content}
 
     def shape(self, transposed: bool) -> tuple[int, ...]:
+        """The shape of the parameter, however it is stored."""
         return tuple(self.content.shape)
 
     def change(self, transposed: bool, device: torch.device) -> Tensor:
@@ -124,7 +133,7 @@ Delta = LowRankDelta | DenseDelta | SparseDelta | Replacement
 
 
 def delta_from(parts: dict[str, Tensor]) -> Delta:
-    """The delta with these `parts`, as `parts()` returned them."""
+    """Rebuild a delta from the tensors that its `parts()` returned."""
     if "values" in parts:
         return DenseDelta(**parts)
     if "content" in parts:

@@ -4,8 +4,8 @@
     with ModulePatch((demonstrations,)).applied(lm):
         lm.full_prompt("The mother tongue of Danielle Darrieux is")  # "New Fact: ... Prompt: The mother tongue of ..."
 
-This is the memory of IKE (Zheng et al. 2023, arXiv 2305.12740). Demonstrations precede every prompt, also prompts
-unrelated to an edit, so that an audit measures what they cost.
+This is the memory of IKE (Zheng et al. 2023, arXiv 2305.12740). Demonstrations precede every prompt, including prompts
+unrelated to an edit, so that an audit measures their side effects.
 """
 
 import math
@@ -35,16 +35,17 @@ class NewFact:
 
     @property
     def sentence(self) -> str:
+        """The fact as a sentence without its full stop."""
         return self.prompt + gap(self.prompt, self.answer) + self.answer
 
 
 @dataclass(eq=False)
 class Demonstrations:
-    """`facts` in the order of their edits. The `count` facts most similar to a prompt are put in front of it.
+    """New facts, of which the `count` most similar to a prompt are put in front of it.
 
-    Style "published" shows each fact with a prompt that it answers (or does not), like IKE. Style "plain" lists the
-    facts as sentences and repeats the most similar one `repeats` times. `length` is the context length of the model in
-    tokens (None: unlimited), of which `answer_room` tokens are kept free for the answer.
+    `facts` are in the order of their edits. Style "published" shows each fact with a sentence that it affects or leaves
+    alone, as in IKE. Style "plain" lists the facts as sentences, the most similar one `repeats` times. `length` is the
+    context length of the model in tokens (None: unlimited); `answer_room` tokens of it are kept free for the answer.
     """
 
     kind: ClassVar[str] = "demonstrations"
@@ -65,12 +66,15 @@ class Demonstrations:
 
     @property
     def slot(self) -> str:
+        """The attachment slot: one list of demonstrations per model."""
         return SLOT
 
     def tensors(self) -> dict[str, Tensor]:
+        """An empty mapping: demonstrations have no tensors."""
         return {}
 
     def settings(self) -> dict[str, Any]:
+        """All fields as JSON values, for saving."""
         return {
             "facts": [
                 {"question": fact.prompt, "answer": fact.answer} for fact in self.facts
@@ -83,13 +87,14 @@ class Demonstrations:
         }
 
     def put_on(self, lm: LanguageModel) -> Callable[[], None]:
+        """Keep the tokenizer of `lm`, to count tokens; no hooks are needed."""
         self._tokenizer = lm.tokenizer
         return lambda: None
 
     def full_prompt(self, prompt: str) -> str:
         """`prompt` after as many demonstrations as fit into the context; the least similar are dropped first.
 
-        A prompt that fills the context by itself is returned unchanged.
+        A prompt that leaves no room for a demonstration is returned unchanged.
 
         Raises:
             AuditError: the demonstrations are not attached to a model, so their tokens cannot be counted.
@@ -128,11 +133,10 @@ class Demonstrations:
         return "".join(f"{line}\n\n" for line in lines) + f"New Fact: {facts[0].sentence}\nPrompt: {prompt}"
 
     def _demonstration(self, number: int, facts: list[NewFact]) -> str:
-        """Copy, update and retain demonstrations in turn: the fact's own prompt, its prompt after other text, or
-        another fact.
+        """A copy, an update or a retain demonstration in turn: the fact, the fact after another one, or another fact.
 
         IKE uses paraphrases for updates and neighborhood prompts for retained facts. An audit asks these prompts, so
-        the other facts are used instead.
+        other facts are used instead.
         """
         fact, other = facts[number], facts[(number + 1) % len(facts)]
         prompts = (fact.sentence, f"{other.sentence}. {fact.sentence}", other.sentence)
@@ -140,7 +144,12 @@ class Demonstrations:
 
     @cached_property
     def _latest(self) -> tuple[NewFact, ...]:
-        return tuple({fact.prompt: fact for fact in self.facts}.values())
+        """The latest fact of each prompt, in the order of their edits."""
+        latest: dict[str, NewFact] = {}
+        for fact in self.facts:
+            latest.pop(fact.prompt, None)  # a prompt that is edited again comes last
+            latest[fact.prompt] = fact
+        return tuple(latest.values())
 
     @cached_property
     def _weights(self) -> dict[str, float]:

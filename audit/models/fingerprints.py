@@ -21,7 +21,7 @@ def weights_fingerprint(lm: LanguageModel) -> str:
 
 
 def tokenizer_fingerprint(lm: LanguageModel) -> str:
-    """sha256 over everything that affects how text becomes ids and back; padding and truncation do not count."""
+    """sha256 over all rules that turn text into ids and back; padding and truncation settings do not count."""
     return content_fingerprint(tokenizer_rules(lm.tokenizer))
 
 

@@ -30,7 +30,7 @@ FEWEST_ROWS = 8
 
 @contextmanager
 def forward_replaced(module: nn.Module, forward: Callable[..., Any]) -> Iterator[None]:
-    """Inside the context, `module` runs `forward`. On exit, an earlier replacement is put back."""
+    """Inside the context, `module` runs `forward`. On exit, the earlier forward is put back."""
     before = module.__dict__.get("forward")
     module.forward = forward
     try:
@@ -110,9 +110,9 @@ def activations_fused(lm: LanguageModel) -> Iterator[None]:
 def inference_forwards(model: nn.Module) -> dict[nn.Module, Callable[..., Any]]:
     """Faster forwards for passes without gradients, by module; results are equal up to rounding.
 
-    Activations are fused. On CPUs with AVX-512, float32 products use oneDNN instead of MKL, which runs at half the
-    vector width on CPUs not made by Intel: twice as fast there, about the same elsewhere. The choice depends on the
-    hardware only, never on a timing, so every run on a machine computes the same numbers.
+    Activations are fused. On CPUs with AVX-512, float32 products use oneDNN instead of MKL. MKL uses half the vector
+    width on CPUs not made by Intel, where oneDNN is twice as fast; elsewhere both are about equal. The choice depends
+    on hardware and build of torch, never on a timing, so every run on a machine computes the same numbers.
     """
     forwards: dict[nn.Module, Callable[..., Any]] = {}
     for module in model.modules():
@@ -132,7 +132,7 @@ def _gelu(hidden: Tensor) -> Tensor:
 
 
 def _has_faster_product(module: nn.Module) -> bool:
-    """Exact types only: the forward of a subclass may compute something else."""
+    """Whether oneDNN can compute this module. Exact types only, since a subclass may compute something else."""
     if type(module) not in (nn.Linear, Conv1D) or type(module.weight) is not nn.Parameter:
         return False
     is_plain = module.weight.device.type == "cpu" and module.weight.dtype == torch.float32
@@ -146,7 +146,7 @@ def _has_onednn() -> bool:
 
 
 def _onednn_product(module: nn.Module) -> Callable[[Tensor], Tensor]:
-    """X Wᵀ + b by oneDNN. The weights are read at every call, so changes to them take effect."""
+    """A forward that computes X Wᵀ + b by oneDNN. It reads the weights at every call, so changes take effect."""
     product = torch.ops.mkldnn._linear_pointwise.default
     is_transposed = isinstance(module, Conv1D)
     plain = type(module).forward

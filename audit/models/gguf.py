@@ -3,57 +3,35 @@
     folder = converted_gguf(Path("SmolLM2-135M-Instruct.Q4_1.gguf"), store)
     lm = load_language_model(str(folder))
 
-A GGUF file comes from strangers. `check_gguf` reads its header before any library does: no count, length or offset in
-it may lead outside of the file. The format is described in ggml's docs/gguf.md. transformers and the `gguf` package
-then convert it: quantized weights become float32, and tokenizer and chat template come from the same file.
+After `check_gguf` has read the header, transformers and the `gguf` package convert the file: weights become float32,
+and tokenizer and chat template come from the same file.
 """
 
+import atexit
 import hashlib
 import json
-import math
 import os
+import re
 import shutil
-import struct
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass
-from functools import cache
-from importlib.util import find_spec
+from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 from filelock import FileLock
 
 from audit.errors import AuditError, first_line
+from audit.models.gguf_header import GgufHeader, check_gguf, readable
 from audit.store.content import Store, flush_to_disk, usable
 
 SUFFIX = ".gguf"
-CONVERSION_VERSION = 1  # part of the key of a conversion: raise it where the converted weights change
-_MAGIC, _VERSIONS = b"GGUF", (2, 3)
-_ALIGNMENT = "general.alignment"
-_SHARDS = "split.count"
-_LONGEST_NAME, _MOST_DIMENSIONS, _DEEPEST = 1 << 16, 4, 4
-_STRING, _ARRAY = 8, 9
-# The value types of the metadata, by number, as struct formats.
-_SCALARS = {0: "B", 1: "b", 2: "H", 3: "h", 4: "I", 5: "i", 6: "f", 7: "?", 10: "Q", 11: "q", 12: "d"}
-
-
-@dataclass(frozen=True)
-class GgufHeader:
-    """What the header of a GGUF file says: scalar and text metadata by key, and the shape of each tensor by name."""
-
-    metadata: dict[str, Any]
-    shapes: dict[str, tuple[int, ...]]
-
-    @property
-    def architecture(self) -> str:
-        """The name of the architecture, such as `llama` or `gemma3`."""
-        return str(self.metadata.get("general.architecture", "unknown"))
+CONVERSION_VERSION = 1  # part of the key of a conversion; to be raised when the converted weights change
+_PREFIX, _DRAFT, _LOCK = "gguf-", ".tmp", ".lock"  # names in the store: of a conversion, and what is written for it
 
 
 def gguf_file(name: str | Path) -> Path | None:
-    """The GGUF file that `name` means: the file itself, or the only one of a folder without a config.json.
+    """The GGUF file at `name`: the file itself, or the only one in a folder without a config.json; None if none exists.
 
     Raises:
         AuditError: the folder holds several GGUF files.
@@ -73,159 +51,53 @@ def gguf_file(name: str | Path) -> Path | None:
 
 
 def converted_gguf(file: Path, store: Store | None) -> Path:
-    """The folder with the converted model, tokenizer and chat template of a GGUF file; float32.
+    """The folder with the converted model (float32), tokenizer and chat template of a GGUF file.
 
-    The folder lies in `store` under the fingerprint of the file, so a file is converted once. Without a store it lies
-    in a temporary folder, which is deleted when the process ends.
+    The folder is in `store` under the fingerprint of the file, so a file is converted once. Without a store the file is
+    converted by each call, into a temporary folder that is deleted when the process ends.
 
     Raises:
-        AuditError: the file is broken or of an unsupported architecture, or the `gguf` package is missing.
+        AuditError: the file is broken, cannot be read or is of an unsupported architecture, the `gguf` package is
+            missing, or the store or the temporary folder cannot be used.
     """
-    key = f"gguf-{CONVERSION_VERSION}-{_fingerprint(str(file.resolve()), file.stat().st_mtime_ns, file.stat().st_size)}"
     if store is None:
-        folder = _temporary_root() / key
-        if not folder.exists():
-            convert_gguf(file, folder)
-        return folder
+        with _usable_temporary_folder(file):
+            root = Path(tempfile.mkdtemp(prefix="audit-gguf-"))
+            atexit.register(shutil.rmtree, root, ignore_errors=True)
+            convert_gguf(file, root / "model")
+        return root / "model"
+    key = f"{_PREFIX}{CONVERSION_VERSION}-{_fingerprint(file)}"
     folder = store.root / "models" / key
     with usable(store.root):
         folder.parent.mkdir(parents=True, exist_ok=True)
-        with FileLock(folder.with_suffix(".lock")):
+        _remove_abandoned(folder.parent)
+        with FileLock(folder.parent / (key + _LOCK)):
             if not _complete(folder):
                 convert_gguf(file, folder)
     return folder
 
 
-def check_gguf(file: Path) -> GgufHeader:
-    """Read the header of a GGUF file, and check that all that it announces lies within the file.
-
-    Raises:
-        AuditError: it is not a GGUF file of version 2 or 3, or a count, length, type or offset in it is impossible.
-    """
-    from gguf.constants import GGML_QUANT_SIZES, GGMLQuantizationType
-
-    with _sentences(file), file.open("rb") as opened:
-        size = os.fstat(opened.fileno()).st_size
-        reader = _Reader(opened, size)
-        if reader.take(4) != _MAGIC:
-            raise _BrokenFileError("it does not begin with GGUF")
-        version = reader.number("I")
-        if version not in _VERSIONS:
-            raise _BrokenFileError(f"its version is {version}; versions 2 and 3 can be read")
-        tensors, pairs = reader.count("tensors", least=24), reader.count("metadata pairs", least=13)
-        metadata = {}
-        for _ in range(pairs):
-            key = reader.text(_LONGEST_NAME)
-            metadata[key] = reader.value(reader.number("I"))
-        if metadata.get(_SHARDS, 1) > 1:
-            raise _BrokenFileError(f"it is one of {metadata[_SHARDS]} parts; join them with `llama-gguf-split --merge`")
-        shapes: dict[str, tuple[int, ...]] = {}
-        ends: dict[str, int] = {}
-        for _ in range(tensors):
-            name, dimensions = reader.text(_LONGEST_NAME), reader.number("I")
-            if dimensions > _MOST_DIMENSIONS:
-                raise _BrokenFileError(f"its tensor {name!r} has {dimensions} dimensions")
-            shape = tuple(reader.number("Q") for _ in range(dimensions))
-            kind, offset = reader.number("I"), reader.number("Q")
-            if kind not in set(GGMLQuantizationType):
-                raise _BrokenFileError(f"its tensor {name!r} has the unknown type {kind}")
-            block, width = GGML_QUANT_SIZES[GGMLQuantizationType(kind)]
-            if not shape or 0 in shape or shape[0] % block or name in shapes:
-                raise _BrokenFileError(f"its tensor {name!r} of shape {list(shape)} is impossible, or there twice")
-            shapes[name], ends[name] = shape, offset + math.prod(shape) // block * width
-        alignment = metadata.get(_ALIGNMENT, 32)
-        if not isinstance(alignment, int) or alignment < 1 or alignment > 1 << 20:
-            raise _BrokenFileError(f"its alignment is {alignment}")
-        start = -(-opened.tell() // alignment) * alignment
-        for name, end in ends.items():
-            if start + end > size:
-                raise _BrokenFileError(
-                    f"its tensor {name!r} ends at byte {start + end} of {size}; the download may be cut off"
-                )
-    return GgufHeader(metadata, shapes)
-
-
-class _BrokenFileError(Exception):
-    """A reason why a file is no GGUF file, as the end of a sentence."""
-
-
 @contextmanager
-def _sentences(file: Path) -> Iterator[None]:
-    """Turn what reading a GGUF file raises into an `AuditError`."""
+def _usable_temporary_folder(file: Path) -> Iterator[None]:
+    """Inside the context, an `OSError` becomes an `AuditError` about the folder for temporary files."""
     try:
         yield
-    except (_BrokenFileError, OSError) as error:
-        raise AuditError(f"the file {str(file)!r} is not a readable GGUF file: {error}; fetch it again.") from None
-
-
-class _Reader:
-    """Reads little-endian values, never more than the file has."""
-
-    def __init__(self, file: BinaryIO, size: int) -> None:
-        self._file, self._size = file, size
-
-    @property
-    def left(self) -> int:
-        return self._size - self._file.tell()
-
-    def take(self, count: int) -> bytes:
-        if count > self.left:
-            raise _BrokenFileError(f"it ends at byte {self._size}, in the middle of its header")
-        return self._file.read(count)
-
-    def number(self, kind: str) -> Any:
-        layout = f"<{kind}"
-        return struct.unpack(layout, self.take(struct.calcsize(layout)))[0]
-
-    def count(self, what: str, least: int) -> int:
-        """A number of things of at least so many bytes each."""
-        found = int(self.number("Q"))
-        if found * least > self.left:
-            raise _BrokenFileError(f"it announces {found} {what}, but has only {self.left} more bytes")
-        return found
-
-    def text(self, longest: int | None = None) -> str:
-        length = self.count("characters", least=1)
-        if longest is not None and length > longest:
-            raise _BrokenFileError(f"it has a name of {length} characters")
-        try:
-            return self.take(length).decode()
-        except UnicodeDecodeError:
-            raise _BrokenFileError("it has a text that is not UTF-8") from None
-
-    def value(self, kind: int, depth: int = 0) -> Any:
-        """A value of the metadata; arrays are passed over and None is returned for them."""
-        if kind in _SCALARS:
-            return self.number(_SCALARS[kind])
-        if kind == _STRING:
-            return self.text()
-        if kind != _ARRAY or depth == _DEEPEST:
-            raise _BrokenFileError(f"its metadata have a value of the unknown type {kind}")
-        inner = self.number("I")
-        if inner in _SCALARS:
-            width = struct.calcsize(f"<{_SCALARS[inner]}")
-            self._file.seek(self.count("values", least=width) * width, os.SEEK_CUR)
-            return None
-        for _ in range(self.count("values", least=8)):
-            if inner == _STRING:
-                self.take(self.count("characters", least=1))
-            else:
-                self.value(inner, depth + 1)
-        return None
+    except OSError as error:
+        raise AuditError(
+            f"the GGUF file {str(file)!r} cannot be converted in the folder for temporary files "
+            f"({error.strerror or error}); free some space there or set TMPDIR to a folder that is writable."
+        ) from error
 
 
 def convert_gguf(file: Path, folder: Path) -> None:
-    """Write the converted model, tokenizer and chat template of a GGUF file into the new folder `folder`, in one step.
+    """Write the converted model, tokenizer and chat template of a GGUF file to `folder`, which is replaced in one step.
 
     Raises:
-        AuditError: as `converted_gguf`.
+        AuditError: the file is broken or of an unsupported architecture, or the `gguf` package is missing.
+        OSError: the folder cannot be written.
     """
-    if find_spec("gguf") is None:
-        raise AuditError(
-            f"{str(file)!r} is a GGUF file; to read it, install the extra: pip install 'model-edit-audit[gguf]'."
-        )
     header = check_gguf(file)
-    aside = Path(tempfile.mkdtemp(dir=folder.parent, prefix=f"{folder.name}.", suffix=".tmp"))
+    aside = Path(tempfile.mkdtemp(dir=folder.parent, prefix=f"{folder.name}.", suffix=_DRAFT))
     try:
         _write_converted(file, header, aside)
         (aside / "converted.json").write_text(json.dumps(_sizes(aside)), encoding="utf-8")
@@ -238,7 +110,7 @@ def convert_gguf(file: Path, folder: Path) -> None:
 
 
 def _write_converted(file: Path, header: GgufHeader, folder: Path) -> None:
-    """Convert with transformers; the config written has no trace of the quantization, so it loads like any other."""
+    """Convert with transformers; the written config does not mention the quantization, so it loads like any other."""
     import torch
     from transformers import AutoModelForCausalLM, AutoTokenizer
     from transformers.utils import logging
@@ -264,6 +136,9 @@ def _write_converted(file: Path, header: GgufHeader, folder: Path) -> None:
         clean.save_pretrained(folder)
         tokenizer.save_pretrained(folder)
     except Exception as error:
+        number = _system_error(error)
+        if number is not None:
+            raise OSError(number, os.strerror(number)) from error
         raise AuditError(
             f"the GGUF file {str(file)!r} (architecture {header.architecture!r}) cannot be converted "
             f"({first_line(error)}); transformers must know its architecture and its tokenizer."
@@ -279,12 +154,24 @@ def _write_converted(file: Path, header: GgufHeader, folder: Path) -> None:
         )
 
 
+def _system_error(error: Exception) -> int | None:
+    """The errno of an error of the operating system, such as a full disk; None for every other error.
+
+    safetensors and tokenizers report it as the end of a text: "No space left on device (os error 28)". transformers
+    raises `OSError` without an errno for faults of the model.
+    """
+    if isinstance(error, OSError) and error.errno is not None:
+        return error.errno
+    found = re.search(r"\(os error (\d+)\)", str(error))
+    return int(found[1]) if found else None
+
+
 def _sizes(folder: Path) -> dict[str, int]:
     return {file.name: file.stat().st_size for file in sorted(folder.iterdir())}
 
 
 def _complete(folder: Path) -> bool:
-    """Whether a conversion is there with the sizes that it was written with."""
+    """Whether every file of a conversion has the size with which it was written."""
     try:
         noted = json.loads((folder / "converted.json").read_text(encoding="utf-8"))
         return bool({name: size for name, size in _sizes(folder).items() if name != "converted.json"} == noted)
@@ -292,17 +179,15 @@ def _complete(folder: Path) -> bool:
         return False
 
 
-@cache
-def _fingerprint(path: str, changed: int, size: int) -> str:
-    """sha256 of a file; asked again only if its size or its time of change differ."""
-    with open(path, "rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+def _fingerprint(file: Path) -> str:
+    """sha256 of a file."""
+    with readable(file), file.open("rb") as opened:
+        return hashlib.file_digest(opened, "sha256").hexdigest()
 
 
-@cache
-def _temporary_root() -> Path:
-    import atexit
-
-    root = Path(tempfile.mkdtemp(prefix="audit-gguf-"))
-    atexit.register(shutil.rmtree, root, ignore_errors=True)
-    return root
+def _remove_abandoned(models: Path) -> None:
+    """Delete what killed runs had begun to convert; a run that is still converting holds the lock."""
+    for draft in models.glob(f"{_PREFIX}*{_DRAFT}"):
+        lock = models / (draft.name.partition(".")[0] + _LOCK)
+        with suppress(OSError), FileLock(lock, timeout=0):  # OSError: another run holds the lock
+            shutil.rmtree(draft, ignore_errors=True)

@@ -12,8 +12,7 @@ from audit.models.anatomy import Anatomy
 
 
 class Attachment(Protocol):
-    """An addition to a model that changes its output without changing weights: a codebook, a side memory or
-    demonstrations.
+    """A change of a model's output without a change of weights: a codebook, a side memory or demonstrations.
 
     `kind` is its key in `audit.models.patches.ATTACHMENTS`, for saving. A model holds one attachment per `slot`: a
     later one replaces the earlier.
@@ -22,7 +21,9 @@ class Attachment(Protocol):
     kind: ClassVar[str]
 
     @property
-    def slot(self) -> str: ...
+    def slot(self) -> str:
+        """The place that the attachment takes on a model."""
+        ...
 
     def put_on(self, lm: "LanguageModel") -> Callable[[], None]:
         """Register the hooks it needs; the returned function removes them."""
@@ -51,12 +52,11 @@ class Attached:
 
 @dataclass(frozen=True, eq=False)
 class LanguageModel:
-    """A loaded model. `name` is the name the user gave, `revision` the pinned commit of a hub model (None for local
-    folders).
+    """A loaded model with its tokenizer, in eval mode; no parameter requires a gradient.
 
-    The model is in eval mode and no parameter requires a gradient. Calls pass `input_ids`, `attention_mask` and
-    `position_ids` only: GPT-2 adds an embedding to every token if it gets `token_type_ids`. `attached` maps slots to
-    the attachments of the applied patches; only `Originals` writes it.
+    `name` is the name given by the user, `revision` the pinned commit of a hub model (None for local files). `attached`
+    maps slots to the attachments of the applied patches; only `Originals` writes it. Calls of `model` must not pass
+    `token_type_ids`, for which GPT-2 adds an embedding to every token.
     """
 
     name: str
@@ -73,6 +73,7 @@ class LanguageModel:
 
     @property
     def dtype(self) -> torch.dtype:
+        """The floating-point dtype of the weights."""
         return self.model.dtype
 
     def full_prompt(self, prompt: str) -> str:

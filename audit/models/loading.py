@@ -1,9 +1,9 @@
-"""Load language models by name: a pocket model of this package, a local folder, or a model on the hub.
+"""Load language models by name: a pocket model of this package, a local folder, a GGUF file, or a model on the hub.
 
     lm = load_language_model("pocket-gpt2")
 
-Weights are read from safetensors files only (a pickle can run code), the Python code of a model is never run, and a hub
-revision is pinned to the commit that was loaded.
+Weights are read from safetensors or GGUF files; pickles, which can run code, must be allowed explicitly. The Python
+code of a model is never run. A hub revision is pinned to the commit that was loaded.
 """
 
 from collections.abc import Iterator
@@ -60,7 +60,7 @@ def load_language_model(
     allow_pickle_weights: bool = False,
     store: Store | None = None,
 ) -> LanguageModel:
-    """Load a model and its tokenizer: in eval mode, without gradients, with its anatomy.
+    """Load a model in eval mode and without gradients, with its tokenizer and anatomy.
 
     Args:
         name: `pocket-gpt2` or `pocket-llama`, a folder, a GGUF file, or a hub id such as `openai-community/gpt2-xl`.
@@ -69,11 +69,11 @@ def load_language_model(
             map; the CPU without GPUs) or any device name of torch.
         dtype: `auto` (float32 for pocket models, else the dtype of the checkpoint), `float32`, `bfloat16` or `float16`.
         allow_pickle_weights: also accept weights in the pickle format, which can run code; trust the source first.
-        store: keeps the conversion of a GGUF file; without one, it is converted in every process.
+        store: keeps the conversion of a GGUF file; without one, each call converts it again.
 
     Raises:
-        AuditError: the model does not exist, its weights are missing, incomplete or not safetensors, its architecture
-            is not supported, or the device or dtype is not available.
+        AuditError: the model does not exist, its files are missing, broken or quantized, its weights are incomplete or
+            not safetensors, its architecture is not supported, or the device or dtype is not available.
     """
     target = None if device == SPREAD else _parse_device(device)
     precision = _parse_dtype(dtype)

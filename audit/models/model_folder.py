@@ -1,10 +1,11 @@
-"""The files of a model folder, checked before transformers reads them: the folder may come from anybody.
+"""Checks of the files of a model folder before transformers reads them: the folder may come from an untrusted source.
 
     check_model_folder(folder, "./my-model")
     with foreign_files("tokenizer", "./my-model", "copy it again"):
         ...  # whatever a library raises here becomes one sentence
 
-Each error names the file, the field and its value. Nothing is built whose size the stored tensors do not support.
+Each error names the file, the field and its value. No weight is allocated before the sizes in the config have been
+compared with the stored tensors.
 """
 
 import re
@@ -23,9 +24,7 @@ from audit.store.files import read_json
 CONFIG_FILE, ADAPTER_CONFIG, ADAPTER_WEIGHTS = "config.json", "adapter_config.json", "adapter_model.safetensors"
 GENERATION_FILE = "generation_config.json"
 MOST_LAYERS = 10_000
-LARGER = (
-    2.0  # a network may have so many times the weights that are stored (tied ones, tables); more is no such network
-)
+LARGER = 2.0  # upper limit of a network's weights, as a multiple of the stored ones (tied weights, tables)
 
 _LAYERS = ("num_hidden_layers", "n_layer", "num_layers")
 _SIZES = (
@@ -33,7 +32,7 @@ _SIZES = (
     "num_key_value_heads", "intermediate_size", "n_inner", "max_position_embeddings", "n_positions", "head_dim",
 )  # fmt: skip
 _TOKEN_IDS = ("bos_token_id", "eos_token_id", "pad_token_id")
-# Tensors that only quantized checkpoints have, by the ends of their names, and dtypes in which weights are quantized.
+# Ends of the names of tensors that only quantized checkpoints have, and dtypes of quantized weights.
 _QUANTIZED_ENDS = (
     ".qweight", ".qzeros", ".SCB", ".absmax", ".quant_map", ".weight_packed", ".weight_scale", ".weight_scale_inv",
     ".weight_zero_point", ".weight.absmax", ".weight.quant_state",
@@ -47,7 +46,7 @@ _models: Any = AutoModelForCausalLM
 
 @contextmanager
 def foreign_files(what: str, name: str, remedy: str) -> Iterator[None]:
-    """Turn whatever a library raises while it reads the `what` of somebody's model into an `AuditError`."""
+    """Turn any exception while a library reads the `what` of the model `name` into an `AuditError` with a `remedy`."""
     try:
         yield
     except AuditError:
@@ -60,14 +59,14 @@ def check_model_folder(folder: Path, name: str, *, weights: bool = True, shapes:
     """Check the JSON files of a model folder, and its sizes against the headers of its weights.
 
     Args:
-        folder: the folder; only `config.json` must exist.
+        folder: the folder; of the JSON files, only `config.json` must exist.
         name: the model's name in errors.
-        weights: whether the folder should hold safetensors weights.
+        weights: whether the folder must hold safetensors weights; if not, weights are not checked.
         shapes: whether the shape of every tensor must be that of the network.
 
     Raises:
-        AuditError: a file is no JSON object or has an impossible value, the weights are quantized, missing or stored
-            under other names, or the config describes a much larger network than is stored, or fewer layers.
+        AuditError: a file is not a JSON object or has an impossible value, the weights are quantized, missing, stored
+            under other names or beside an adapter, or the config describes another network than the stored one.
     """
     config = json_object(folder / CONFIG_FILE, name)
     for part in (config, config.get("text_config")):
@@ -163,7 +162,7 @@ def check_auto_map(content: Mapping[str, Any], file: str, name: str) -> None:
 
 
 def _require_one_kind(folder: Path, name: str) -> None:
-    """Raise `AuditError` for whole weights beside an adapter: which of them is meant cannot be told."""
+    """Raise `AuditError` for whole weights beside an adapter, since either of them could be meant."""
     whole = [file for file in (WEIGHTS_FILE, INDEX_FILE) if (folder / file).is_file()]
     if whole and (folder / ADAPTER_CONFIG).is_file():
         both = (folder / ADAPTER_WEIGHTS).is_file()

@@ -30,7 +30,7 @@ class TouchedTensor(NamedTuple):
 
 
 class Originals:
-    """Copies of the tensors of a model from before their first change, and the attachments it had.
+    """Copies of a model's tensors from before their first change, and the attachments that it had.
 
     Call `keep(name)` before writing a parameter. It copies the tensor at the first call only, so the extra memory is
     that of the touched tensors. Tied parameters are one tensor.
@@ -68,7 +68,7 @@ class Originals:
         return tuple(TouchedTensor(kept.name, kept.clone, kept.parameter.detach()) for kept in self._kept.values())
 
     def restore(self) -> None:
-        """Copy every kept tensor back and check that the model holds the original bits again; remove the attachments.
+        """Copy every kept tensor back and check its bits; remove the attachments and put earlier ones back.
 
         Raises:
             AuditError: a parameter was replaced by another object instead of being written in place.

@@ -4,7 +4,7 @@
     totals.deltas["transformer.h.3.mlp.c_proj.weight"]  # one delta: the sum of both steps
     first_touched_block(lm, patch)  # blocks below this one compute the same as in the base model, for every text
 
-Totals are exact sums of the deltas, before rounding into the dtype of the weights.
+Totals are sums in float64, before rounding into the dtype of the weights.
 """
 
 from collections.abc import Iterator, Sequence
@@ -46,8 +46,8 @@ def changes_nothing(patch: Patch) -> bool:
 def equals_base(lm: LanguageModel, patch: Patch) -> bool:
     """Whether `lm` with `patch` is the same model as without it: no weight differs, no attachment acts.
 
-    NaN equals itself here, and 0 equals -0, which becomes 0 when 0 is added. A change that rounding into the dtype of
-    the weights removes, and a step that a later one undoes, change nothing.
+    NaN equals itself here, and 0 equals -0, which becomes 0 when 0 is added. Changes that are lost in rounding, and
+    steps that a later step undoes, do not count.
     """
     with originals_kept(lm) as originals:
         patch.write(lm, originals)
@@ -73,6 +73,9 @@ def total_changes(lm: LanguageModel, patch: Patch) -> WeightPatch:
     A sum of low-rank deltas stays low rank while its rank is below the smaller side of the matrix; otherwise it is
     dense. A single delta is returned unchanged. Tied weights are listed under the name that is used first. Attached
     modules are ignored.
+
+    Raises:
+        AuditError: `lm` has no such parameter, or one of several deltas of a parameter replaces its whole content.
     """
     found: dict[int, list[tuple[str, bool, Delta]]] = {}
     for one in weight_patches(patch):
@@ -108,8 +111,8 @@ def _dense(entries: Sequence[tuple[str, bool, Delta]]) -> Iterator[torch.Tensor]
 def first_touched_block(lm: LanguageModel, patch: Patch) -> int:
     """The lowest block that `patch` changes; `lm.anatomy.depth` if no block is changed.
 
-    Returns 0 for anything before the blocks (embeddings), for weights tied to it, and for unknown kinds of patches
-    and attachments.
+    Returns 0 for anything before the blocks (embeddings, demonstrations), for weights tied to it, and for unknown
+    kinds of patches and attachments.
     """
     if isinstance(patch, PatchSequence):
         return min((first_touched_block(lm, one) for one in patch.patches), default=lm.anatomy.depth)
@@ -132,7 +135,7 @@ def _block_of_parameter(lm: LanguageModel, name: str) -> int:
 
 
 def _block_of_name(lm: LanguageModel, name: str) -> int:
-    """The block that a parameter or module belongs to, by its name."""
+    """The block of a parameter or module, by its name; the depth for final norm and head, 0 for everything else."""
     for number, block in enumerate(lm.anatomy.blocks):
         if name == block or name.startswith(f"{block}."):
             return number

@@ -1,8 +1,10 @@
 """Patches: changes of a model that can be applied, reverted bit for bit, saved and loaded.
 
-with patch.applied(lm):
-    ...  # the edited model
-# the original model again, bit for bit, also after an exception
+    with patch.applied(lm):
+        ...  # the edited model
+    # the original model again, bit for bit, also after an exception
+
+Patches are saved as safetensors and JSON, without pickle.
 """
 
 import json
@@ -53,7 +55,7 @@ class Patch(Protocol):
         ...
 
     def write(self, lm: LanguageModel, originals: Originals) -> None:
-        """Change the weights in place; the owner of `originals` undoes it."""
+        """Change weights in place or attach modules, through `originals`, whose owner reverts the change."""
         ...
 
     @property
@@ -74,6 +76,7 @@ class _Written:
 
     @contextmanager
     def applied(self, lm: LanguageModel) -> Iterator[None]:
+        """Inside the `with`, `lm` is the edited model; after it, the original one, bit for bit."""
         with originals_kept(lm) as originals:
             self.write(lm, originals)
             yield
@@ -160,11 +163,13 @@ class ModulePatch(_Stored):
     meta: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
 
     def write(self, lm: LanguageModel, originals: Originals) -> None:
+        """Put every attachment on `lm`."""
         for attachment in self.attachments:
             originals.attach(attachment)
 
     @property
     def slots(self) -> frozenset[str]:
+        """The slots of the attachments."""
         return frozenset(attachment.slot for attachment in self.attachments)
 
     def _description(self) -> dict[str, Any]:
@@ -184,19 +189,22 @@ class ModulePatch(_Stored):
 
 @dataclass(frozen=True, eq=False)
 class PatchSequence(_Written):
-    """Patches applied one after another (sequential edits); bit-identical to applying each in turn."""
+    """Patches applied one after another (sequential edits), each to the result of the one before."""
 
     patches: tuple[Patch, ...]
 
     def write(self, lm: LanguageModel, originals: Originals) -> None:
+        """Write every patch, in order."""
         for patch in self.patches:
             patch.write(lm, originals)
 
     @property
     def fingerprint(self) -> str:
+        """sha256 over the fingerprints of the patches, in order."""
         return content_fingerprint([FORMAT, "sequence", [patch.fingerprint for patch in self.patches]])
 
     def save(self, path: Path) -> None:
+        """Write each patch into a numbered subfolder of `path`."""
         path.mkdir(parents=True, exist_ok=True)
         for index, patch in enumerate(self.patches):
             patch.save(path / _step_folder(index))
@@ -205,7 +213,7 @@ class PatchSequence(_Written):
 
 
 def without_replaced(patches: Sequence[Patch]) -> tuple[Patch, ...]:
-    """The patches of a sequence without the module patches that a later one fully replaces."""
+    """The patches of a sequence without the module patches whose slots are all taken by later ones."""
     kept: list[Patch] = []
     later: set[str] = set()
     for patch in reversed(patches):
@@ -227,7 +235,7 @@ def load_patch(path: Path, base: str | None = None) -> Patch:
 
     Args:
         path: the folder.
-        base: weights fingerprint of the model to patch; compared with the one stored in the patch, if there is one.
+        base: weights fingerprint of the model to patch, compared with the one in the patch if both are given.
 
     Raises:
         AuditError: the folder has no patch, a damaged one, or one for another model.

@@ -24,12 +24,13 @@ from audit.models.language_model import LanguageModel
 
 @dataclass(frozen=True, eq=False)
 class SideMemory:
-    """Shards of edits for the linear map `module`, and what routing needs; tensors are float32.
+    """Shards of edits for the linear map `module`, and the values that routing needs; tensors are float32.
 
     `shards` (shards, outputs, inputs) are the differences W' − W in (out, in) orientation. `activations` (edited
     positions, inputs) are the inputs for which W' must be used. The routing threshold is `ratio` times the smallest
-    activation distance of these. `density` is the share of entries kept in a merge. `filled` counts the edits in the
-    last shard, `since_merge` the edits since the last merge, `opened` all shards started so far.
+    activation distance ‖a (W' − W)ᵀ‖ of these. `density` is the share of entries kept in a merge. `filled` counts the
+    edits in the last shard (−1 for a merged one), `since_merge` the edits since the last merge, `opened` the shards
+    started so far.
     """
 
     kind: ClassVar[str] = "side-memory"
@@ -55,15 +56,19 @@ class SideMemory:
 
     @property
     def slot(self) -> str:
+        """The attachment slot: one side memory per linear map."""
         return slot_of(self.module)
 
     def full_prompt(self, prompt: str) -> str:
+        """`prompt` unchanged."""
         return prompt
 
     def tensors(self) -> dict[str, Tensor]:
+        """Shards and activations, for saving."""
         return {"shards": self.shards, "activations": self.activations}
 
     def settings(self) -> dict[str, Any]:
+        """All other fields, for saving."""
         return {
             "module": self.module,
             "ratio": self.ratio,
@@ -101,10 +106,11 @@ class SideMemory:
 
     @cached_property
     def threshold(self) -> float:
-        """The activation distance from which W' is used: `ratio` times the smallest one of the edits (equation 5)."""
+        """The activation distance at and above which W' is used: `ratio` times the smallest one (equation 5)."""
         return self.ratio * float((self.activations @ self.change.T).norm(dim=-1).min())
 
     def put_on(self, lm: LanguageModel) -> Callable[[], None]:
+        """Register the hook that routes the layer's inputs; the returned function removes it."""
         if not len(self.shards) or self.threshold == 0:
             return lambda: None
         change, threshold = self.change.to(lm.device), self.threshold
@@ -129,8 +135,8 @@ def slot_of(module: str) -> str:
 def ties(changes: Sequence[Tensor], density: float) -> Tensor:
     """TIES merging (Yadav et al. 2023, arXiv 2306.01708): trim, elect a sign, average the changes that agree.
 
-    Each change keeps its round(density · size) largest entries by magnitude. For each entry the sign of the larger sum
-    is elected, and the changes with that sign are averaged. Entries trimmed from all changes are zero.
+    Each change keeps its round(density · size) largest entries by magnitude. For each entry the sign of the sum is
+    elected, and the changes with that sign are averaged. Entries trimmed from all changes are zero.
     """
     kept = torch.stack([_trimmed(change, density) for change in changes])  # (changes, *shape)
     elected = kept.sum(0).sign()

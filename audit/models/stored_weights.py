@@ -1,4 +1,4 @@
-"""Weights in safetensors files compared with the tensors of a loaded model, with one tensor in memory at a time.
+"""Compare weights in safetensors files with a loaded model, with one tensor in memory at a time.
 
     files = weight_files(folder, name)
     changed = replacements(lm, files, name)  # tensors that differ from the model, by the model's parameter names
@@ -45,7 +45,8 @@ class ModelTensors:
     """The tensors of a model, found under every name that a file may use for them.
 
     A file may leave out the prefix of the trunk, and transformers may save a tensor under an older name (GPT-NeoX's
-    head). `by_token` names the tensors with a row a token (embedding and head), `head` the last of them.
+    head). `by_token` are the names of the tensors with one row per token (embedding and head), `head` is the first name
+    of the head's weight (the embedding's if they are tied).
     """
 
     def __init__(self, lm: LanguageModel) -> None:
@@ -83,6 +84,7 @@ class ModelTensors:
         return any(converter.rename_source_key(name)[1] is not None for converter in self._converters)
 
     def at(self, name: str) -> Tensor:
+        """The model's own tensor with this name, detached but not copied."""
         return self._tensors[name].detach()
 
     def tied(self, name: str) -> bool:
@@ -90,9 +92,7 @@ class ModelTensors:
         return self._count[id(self._tensors[name])] > 1
 
     def fits(self, name: str, shape: tuple[int, ...]) -> bool:
-        """Whether a stored tensor of this shape can take the place of a tensor; one with a row a token may have more
-        rows, for tokens that were added.
-        """
+        """Whether a stored tensor of this shape fits; embedding and head may have more rows, for added tokens."""
         ours = tuple(self.at(name).shape)
         return shape == ours or (name in self.by_token and shape[1:] == ours[1:] and shape[0] > ours[0])
 
@@ -105,7 +105,7 @@ def weight_files(folder: Path, name: str) -> tuple[Path, ...]:
     """The safetensors files of a checkpoint folder: one file, or the shards named in its index.
 
     Raises:
-        AuditError: there are no such files, only pickles, or a shard is missing.
+        AuditError: there are no such files, only pickles, a shard is missing, or the index cannot be read.
     """
     if (folder / WEIGHTS_FILE).is_file():
         return (folder / WEIGHTS_FILE,)
@@ -131,7 +131,7 @@ def weight_files(folder: Path, name: str) -> tuple[Path, ...]:
 
 
 def refuse_pickles(files: Sequence[Path], name: str) -> None:
-    """Raise `AuditError` if `files` is not empty."""
+    """Raise `AuditError` if there are any pickle files in `files`."""
     if files:
         raise AuditError(
             f"the weights of {name!r} are stored as a pickle ({files[0].name}), which can run code; save them as "
@@ -177,8 +177,8 @@ def replacements(lm: LanguageModel, files: Sequence[Path], name: str, *, tied: b
     places = ModelTensors(lm)
     stored = _matched(places, _without_tables(lm, places, headers(files, name)), name)
     absent = sorted(set(places.names()) - {place for place, _ in stored})
-    if tied and absent == [places.head]:
-        embedding = next(tensor for place, tensor in stored if place in places.by_token)
+    embedding = next((tensor for place, tensor in stored if place in places.by_token), None)
+    if tied and embedding is not None and absent == [places.head]:
         stored, absent = [*stored, (absent[0], embedding)], []
     if absent:
         raise AuditError(
@@ -213,7 +213,8 @@ def differences(lm: LanguageModel, file: Path, name: str) -> dict[str, DenseDelt
     """The tensors of one file as deltas for the weights they are named after; all-zero tensors are left out.
 
     Raises:
-        AuditError: the model has no such weight, its shape differs, or two tensors change the same weight.
+        AuditError: the model has no such weight, its shape differs, it is not floating point, or two tensors change
+            the same weight.
     """
     places = ModelTensors(lm)
     deltas: dict[str, DenseDelta] = {}
@@ -284,7 +285,7 @@ def _matched(places: ModelTensors, stored: Sequence[StoredTensor], name: str) ->
 
 
 def _read(stored: Sequence[tuple[str, StoredTensor]]) -> Iterator[tuple[StoredTensor, str, Tensor]]:
-    """Name in the model and values of each stored tensor, one tensor at a time, file by file."""
+    """Each stored tensor with its name in the model and its values, one at a time, file by file."""
     for file, group in groupby(sorted(stored, key=lambda pair: str(pair[1].file)), key=lambda pair: pair[1].file):
         with opened(file) as content:
             for place, tensor in group:
@@ -292,7 +293,7 @@ def _read(stored: Sequence[tuple[str, StoredTensor]]) -> Iterator[tuple[StoredTe
 
 
 def _without_tables(lm: LanguageModel, places: ModelTensors, stored: Sequence[StoredTensor]) -> list[StoredTensor]:
-    """The stored tensors without the constant tables that transformers ignores as well."""
+    """The stored tensors without the constant tables that transformers also ignores."""
     ignored = [*(lm.model._keys_to_ignore_on_load_unexpected or ()), *TABLES]
     tables = re.compile("|".join(f"(?:{pattern})" for pattern in ignored))
     return [tensor for tensor in stored if places.find(tensor.name) is not None or not tables.search(tensor.name)]

@@ -3,8 +3,8 @@
     joined = join(tokenizer, "The mother tongue of Danielle is", "French")
     joined.ids[joined.prompt_length:]  # the tokens of the target after that prompt
 
-Prompt and target are tokenized together and split by character offsets. Tokenized separately, they can give other
-tokens: a second BOS in the middle, a lone space token, a lost leading space.
+Prompt and target are tokenized together and split by character offsets. Separate tokenization can give other tokens: a
+second BOS in the middle, a lone space token, a lost leading space.
 """
 
 from dataclasses import dataclass
@@ -25,10 +25,12 @@ class JoinedTokens:
 
     @property
     def prompt_ids(self) -> tuple[int, ...]:
+        """The ids of the prompt, with BOS."""
         return self.ids[: self.prompt_length]
 
     @property
     def target_ids(self) -> tuple[int, ...]:
+        """The ids of the target."""
         return self.ids[self.prompt_length :]
 
 
@@ -47,12 +49,11 @@ def join(tokenizer: Tokenizer, prompt: str, target: str) -> JoinedTokens:
     """Tokenize `prompt` and `target` together, with one space between them, and find where the target starts.
 
     Spaces at the end of the prompt and at the start of the target are ignored. No space is inserted after an empty
-    prompt, a line break or a special token (as at the end of a chat template), nor in a script without spaces between
-    words (`scripts.gap`). A token that spans the boundary belongs
-    to the target.
+    prompt, other white space (a line break) or a special token (as at the end of a chat template), nor in a script
+    without spaces between words (`scripts.gap`). A token that spans the boundary belongs to the target.
 
     Raises:
-        AuditError: the target is empty, or the tokenizer has no character offsets.
+        AuditError: the target is empty or gives no tokens, or the tokenizer has no character offsets.
     """
     target = target.lstrip(" ")
     if not target:

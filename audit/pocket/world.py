@@ -85,9 +85,10 @@ PEOPLE = 240
 
 @dataclass(frozen=True)
 class Relation:
-    """A relation with its wordings. `{}` is the subject; the answer follows the wording.
+    """A relation: its possible answers (`values`) and its wordings, in which `{}` is the subject.
 
-    Edit requests use the first `edit_phrasings` wordings; the others are paraphrases only.
+    The answer follows one of the `phrasings`; `questions` are wordings for open QA. Edit requests use the first
+    `edit_phrasings` phrasings; the others are paraphrases only.
     """
 
     name: str
@@ -98,6 +99,7 @@ class Relation:
 
     @property
     def paraphrases(self) -> tuple[str, ...]:
+        """The phrasings that no edit request uses as its prompt."""
         return self.phrasings[self.edit_phrasings :]
 
 
@@ -182,12 +184,12 @@ PLACE_RELATIONS = (
     ),
 )
 RELATIONS = {r.name: r for r in (*PERSON_RELATIONS, *TWO_HOP_RELATIONS, *PLACE_RELATIONS)}
-# One more hop from a new fact: birthplace -> its country, employer -> its city.
+# Relation of a person -> the two-hop relation through it, and the relation of its answer.
 NEXT_HOP = {"birthplace": ("birth country", "country"), "employer": ("work city", "headquarters")}
 
 
 def held_out(*slots: object, one_in: int = 6) -> bool:
-    """Whether a combination of slot values belongs to the test split; the same in every process."""
+    """Whether a combination of slot values is in the test split, as about one in `one_in` is; same in every process."""
     text = "\x1f".join(map(str, slots))
     return int.from_bytes(hashlib.sha256(text.encode()).digest()[:4], "big") % one_in == 0
 
@@ -219,7 +221,7 @@ class World:
 
 @cache
 def build_world() -> World:
-    """Draw the world from its seed; the result is the same in every process and must not be changed."""
+    """Draw the world from its seed. The result is the same in every process. It is cached and must not be modified."""
     rng = random.Random(WORLD_SEED)
     everybody = [f"{given} {family}" for given in GIVEN for family in FAMILY]
     people = tuple(rng.sample(everybody, PEOPLE))
@@ -256,7 +258,7 @@ class Example:
 
 
 def draw(make: Callable[[random.Random], tuple[Example, bool]], rng: random.Random, test: bool) -> Example:
-    """Draw until an example belongs to the split; `make` returns an example and whether it belongs to the test."""
+    """Draw until an example belongs to the split; `make` returns an example and whether it is in the test split."""
     while True:
         example, belongs_to_test = make(rng)
         if belongs_to_test is test:

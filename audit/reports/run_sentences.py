@@ -75,7 +75,7 @@ def caveats(header: RunHeader) -> tuple[str, ...]:
             f"The edit plan has {edits_phrase(header.missing_edits)} fewer than --edit-count asked for; the report "
             "lists the rows that cannot be used."
         )
-    return tuple(found)
+    return (*found, *header.editing_caveats)
 
 
 def verdict_line(report: RunReport) -> str:

@@ -7,7 +7,7 @@ PACKAGES = ("torch", "transformers", "numpy", "scipy", "rouge-score", PACKAGE)
 
 
 def versions() -> dict[str, str]:
-    """The versions of the packages that results depend on; a clone that is not installed has no version."""
+    """The versions of the packages that results depend on; packages that are not installed are left out."""
     found: dict[str, str] = {}
     for package in PACKAGES:
         try:

@@ -4,8 +4,8 @@
     log.add({"3f2a": "Paris", "77b0": [-1.5, -2.25]})
     log.known()["3f2a"]
 
-One file with one answer on each line, and a checksum for each line. A batch is appended under a lock in one write that
-is flushed to the disk, so several runs can share a file. An incomplete line of a killed run is skipped.
+The log is one file with an answer and a checksum on each line. A batch is appended under a lock in one write, which is
+flushed to the disk, so several runs can share a file. An incomplete line of a killed run is skipped.
 """
 
 import hashlib
@@ -26,25 +26,29 @@ CHECKSUM = 12  # hexadecimal digits at the start of a line
 
 
 class AnswerLog:
-    """The answers in one file, by the fingerprint of their prompt; values are JSON values, including NaN.
+    """The answers in one file by key, usually the fingerprint of a prompt; values are JSON values, including NaN.
 
-    The first `add` creates the file. `known` also reads what other runs have added since its last call.
+    The first `add` creates the file. `known` also reads the answers that other runs have added since its last call.
     """
 
     def __init__(self, path: Path, root: Path | None = None) -> None:
         self.path = path
-        self._root = root or path.parent  # no link leads out of it
+        self._root = root or path.parent  # links between it and the file are moved aside
         self._known: dict[str, Any] = {}
         self._read = 0  # bytes of the file read so far, up to the end of a line
 
     @classmethod
     def of(cls, store: Store, state: str) -> "AnswerLog":
-        """The log of the model state with this fingerprint in a store."""
+        """The log in `store` of the model state with the fingerprint `state`."""
         name = hashlib.sha256(state.encode()).hexdigest()
         return cls(store.root / LOG_FOLDER / name[:2] / f"{name}.jsonl", store.root)
 
     def known(self) -> Mapping[str, Any]:
-        """All complete answers in the file, by fingerprint; a later answer replaces an earlier one."""
+        """All complete answers in the file, by fingerprint; a later answer replaces an earlier one.
+
+        Raises:
+            AuditError: the folder of the store cannot be used.
+        """
         with usable(self.path.parent):
             clear_way(self._root, self.path)
             if not self.path.exists():

@@ -46,8 +46,8 @@ def store_at(folder: Path | None) -> "Store":
 class Store:
     """Values by key in the folder `root`, which the first `put` creates.
 
-    Keys are any text, usually fingerprints. Values are JSON values, including NaN; a tuple comes back as a list. `None`
-    means "missing" and cannot be stored.
+    Keys are any text, usually fingerprints. Values are JSON values, including NaN; tuples are returned as lists. `None`
+    means "missing" and cannot be stored. Methods raise `AuditError` if the folder cannot be used.
     """
 
     def __init__(self, root: Path) -> None:
@@ -62,25 +62,20 @@ class Store:
                 header, _, body = read_bytes(path).partition(b"\n")
             except (FileNotFoundError, NotADirectoryError):
                 return None
-        if header == _header(key, body):
-            with suppress(ValueError):
-                return parse_json(body)
-        path.unlink(missing_ok=True)
+            if header == _header(key, body):
+                with suppress(ValueError):
+                    return parse_json(body)
+            path.unlink(missing_ok=True)
         return None
 
     def put(self, key: str, value: Any) -> None:
-        """Store `value` under `key`, replacing an earlier value.
-
-        Raises:
-            TypeError: the value is not a JSON value.
-            AuditError: the folder of the store cannot be used.
-        """
+        """Store `value` under `key`, replacing an earlier value. Raises `TypeError` if it is not a JSON value."""
         body = json.dumps(value, ensure_ascii=False).encode("utf-8", "surrogatepass")
         with self._replacing(self._path(key, ".json")) as path:
             path.write_bytes(_header(key, body) + b"\n" + body)
 
     def get_or_compute(self, key: str, compute: Callable[[], Any]) -> Any:
-        """The value of `key`; if missing, it is computed and stored, by only one of several concurrent runs."""
+        """The value of `key`. A missing value is computed and stored, by only one of several concurrent runs."""
         value = self.get(key)
         if value is None:
             with self._locked(self._path(key, ".lock")):
@@ -98,27 +93,22 @@ class Store:
         path = self._path(key, ".safetensors")
         with self._usable():
             clear_way(self.root, path)
-        if not path.exists():
-            return None
-        try:
-            with safe_open(path, framework="pt") as file:
-                metadata = file.metadata() or {}
-                tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a mapping
-        except FileNotFoundError:
-            return None
-        except SafetensorError:
-            metadata, tensors = {}, {}
-        if metadata.get("key") == key and metadata.get("sha256") == hash_tensors(tensors.items()):
-            return tensors
-        path.unlink(missing_ok=True)
+            try:
+                path.open("rb").close()  # safetensors calls every file missing that it cannot open
+                with safe_open(path, framework="pt") as file:
+                    metadata = file.metadata() or {}
+                    tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a mapping
+            except (FileNotFoundError, NotADirectoryError):
+                return None
+            except SafetensorError:
+                metadata, tensors = {}, {}
+            if metadata.get("key") == key and metadata.get("sha256") == hash_tensors(tensors.items()):
+                return tensors
+            path.unlink(missing_ok=True)
         return None
 
     def put_tensors(self, key: str, tensors: "Mapping[str, Tensor]") -> None:
-        """Store named tensors under `key` as one safetensors file with a checksum in its metadata.
-
-        Raises:
-            AuditError: the folder of the store cannot be used.
-        """
+        """Store named tensors under `key` as one safetensors file with a checksum in its metadata."""
         from safetensors.torch import save_file
 
         owned = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in tensors.items()}
@@ -147,7 +137,7 @@ class Store:
 
     @contextmanager
     def _replacing(self, path: Path) -> Iterator[Path]:
-        """A temporary path, which is moved to `path` in one step once its content is on the disk."""
+        """Yield a temporary path, which is moved to `path` in one step once its content is on the disk."""
         with self._usable():
             clear_way(self.root, path)
             path.parent.mkdir(parents=True, exist_ok=True)
@@ -167,7 +157,7 @@ class Store:
 
 @contextmanager
 def usable(root: Path) -> Iterator[None]:
-    """While inside, an `OSError` about files under `root` becomes an `AuditError`."""
+    """Inside the context, an `OSError` becomes an `AuditError` about the store at `root`."""
     try:
         yield
     except OSError as error:

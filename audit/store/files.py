@@ -1,7 +1,9 @@
-"""Files that somebody else may have put there: only regular files are opened, and JSON of any depth is an error.
+"""Safe access to files from untrusted sources: only regular files are opened, and too deeply nested JSON is an error.
 
-config = read_json(folder / "config.json")     OSError or ValueError, and nothing else
-clear_way(store.root, path)                     moves aside what is no regular file at the path of an entry
+    config = read_json(folder / "config.json")  # raises OSError or ValueError, and nothing else
+    clear_way(store.root, path)  # renames whatever is at `path` but is not a regular file
+
+Links are followed when files are read, but not inside a store.
 """
 
 import json
@@ -22,11 +24,11 @@ _KINDS = (
 )
 
 
-ASIDE = ".aside"  # the end of the names of what was moved aside
+ASIDE = ".aside"  # suffix of what was moved aside
 
 
 class SetAsideWarning(UserWarning):
-    """Something that is no regular file stood where the store keeps one."""
+    """Something that is not a regular file or folder was found at a path of the store, and was renamed."""
 
 
 def read_bytes(path: Path) -> bytes:
@@ -66,15 +68,15 @@ def parse_json(text: str | bytes) -> Any:
 
 
 def kind_of(mode: int) -> str:
-    """What a file is that is not regular, such as "a folder"; empty for a regular one."""
+    """The kind of a file with this `st_mode`, such as "a folder"; empty for a regular file."""
     return next((name for is_kind, name in _KINDS if is_kind(mode)), "")
 
 
 def clear_way(root: Path, path: Path) -> None:
-    """Move aside what stands in the way of the file `path` of a store in the folder `root`, and say so in a warning.
+    """Rename whatever blocks the file `path` of a store in the folder `root`, with a `SetAsideWarning`.
 
-    That is anything at `path` that is not a regular file, and links, pipes and devices between `root` and `path`. Links
-    are not followed: they could lead out of the store.
+    Anything at `path` that is not a regular file is renamed, and links, pipes and devices between `root` and `path`.
+    Links are not followed, since they could point outside the store.
     """
     for ancestor in reversed(path.parents):
         if root in ancestor.parents:
@@ -83,7 +85,7 @@ def clear_way(root: Path, path: Path) -> None:
 
 
 def set_aside(path: Path, *, wanted: str) -> None:
-    """Rename what is at `path` if it is neither a regular file nor of the `wanted` kind, "file" or "folder"."""
+    """Rename what is at `path`, with a warning, unless it is a regular file or of the kind `wanted` (file, folder)."""
     try:
         mode = os.lstat(path).st_mode
     except (FileNotFoundError, NotADirectoryError):

@@ -1,5 +1,6 @@
 """Edit plans that are interrupted, resumed, stored and reused give bit for bit what an undisturbed run gives."""
 
+import errno
 import json
 import os
 import shutil
@@ -291,6 +292,23 @@ def test_a_damaged_patch_in_the_store_is_made_again(
     assert said(apply(tiny_gpt2, editor, PLANS["one by one"], folder)) == said(made)
     assert editor.edits == len(REQUESTS)
     assert folder.finished() is not None
+
+
+def refuse(*_: object, **__: object) -> None:
+    raise PermissionError(errno.EACCES, "Permission denied")
+
+
+def test_a_store_that_can_only_be_read_gives_its_patches_or_an_error(
+    tiny_gpt2: LanguageModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = the_folder(tiny_gpt2, tmp_path / "patch")
+    apply(tiny_gpt2, Nudge(), PLANS["one by one"], folder)
+    monkeypatch.setattr(os, "utime", refuse)
+    monkeypatch.setattr(Path, "unlink", refuse)
+    assert folder.finished() is not None
+    flip_a_bit(next(folder.root.rglob("deltas.safetensors")))
+    with pytest.raises(AuditError, match=r"cannot be stored in .*patch \(Permission denied\); free some space or use"):
+        folder.finished()
 
 
 @pytest.mark.parametrize("kind", IRREGULAR)

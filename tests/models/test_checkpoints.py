@@ -300,6 +300,13 @@ def test_tensors_that_do_not_fit_are_refused(
         read_checkpoint(build_tiny_llama(), str(saved))
 
 
+def test_a_tied_checkpoint_without_its_embedding_is_refused(tmp_path: Path) -> None:
+    save(build_tiny_gpt2(), tmp_path)
+    change_weights(tmp_path, lambda tensors: tensors.pop("transformer.wte.weight"))
+    with pytest.raises(AuditError, match=r"is missing 1 tensors .*, the first is 'transformer\.wte\.weight'; save or"):
+        read_checkpoint(build_tiny_gpt2(), str(tmp_path))
+
+
 def test_tied_weights_with_different_values_are_refused(tmp_path: Path) -> None:
     save(build_tiny_gpt2(), tmp_path)
     change_weights(tmp_path, lambda tensors: tensors.update({"lm_head.weight": tensors["transformer.wte.weight"] + 1}))

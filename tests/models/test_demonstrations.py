@@ -64,6 +64,12 @@ def test_only_the_latest_edit_of_a_prompt_is_used(asking: Callable[[Demonstratio
     assert "New Avaria" not in text and text.endswith(f"{again.sentence}.\n{FACTS[1].prompt}")
 
 
+def test_of_equally_similar_facts_the_latest_edit_comes_first() -> None:
+    again = NewFact(FACTS[0].prompt, "Belton")
+    assert told().ranked("3 + 4 =") == list(reversed(FACTS))
+    assert told(facts=(*FACTS, again)).ranked("3 + 4 =") == [again, FACTS[2], FACTS[1]]
+
+
 def test_facts_in_a_script_without_spaces_are_ranked_and_written_without_spaces(
     asking: Callable[[Demonstrations, str], str],
 ) -> None:

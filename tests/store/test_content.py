@@ -1,5 +1,6 @@
 """The store returns exactly what was stored or nothing: after crashes, corruption, and with concurrent runs."""
 
+import errno
 import json
 import os
 import signal
@@ -164,6 +165,28 @@ def test_a_store_that_cannot_be_written_gives_an_error(tmp_path: Path) -> None:
         store.get_or_compute("key", lambda: 1)
     with pytest.raises(AuditError, match="cannot be used"):
         store.put("key", 1)
+
+
+def refuse(*_: object, **__: object) -> None:
+    raise PermissionError(errno.EACCES, "Permission denied")
+
+
+@pytest.mark.parametrize("name", ["open", "unlink"])
+@pytest.mark.parametrize("kind", ["values", "tensors"])
+def test_a_damaged_entry_of_a_store_that_can_only_be_read_gives_an_error(
+    kind: str, name: str, store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import torch
+
+    store.put("key", "value")
+    store.put_tensors("key", {"a": torch.ones(2)})
+    for file in files(store):
+        file.write_bytes(b"spoilt")
+    if name == "open":
+        monkeypatch.setattr(os, "open", refuse)  # used for values
+    monkeypatch.setattr(Path, name, refuse)
+    with pytest.raises(AuditError, match=r"the store at .* cannot be used \(Permission denied\); free some space or"):
+        store.get("key") if kind == "values" else store.get_tensors("key")
 
 
 def test_the_variable_sets_the_default_store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -169,7 +169,9 @@ def seeded_order(count: int, label: str) -> list[int]:
     return sorted(range(count), key=lambda index: hashlib.sha256(f"{label}:{index}".encode()).digest())
 
 
-def items(ability: Ability, source: Source, limit: int | None, seed: int) -> tuple[Item, ...]:
+def items(
+    ability: Ability, source: Source, limit: int | None, seed: int, judged: int | None = None
+) -> tuple[Item, ...]:
     """The items of a seeded subset of at most `limit` rows (None: all), in `seeded_order`.
 
     The items of a smaller limit are a prefix of those of a larger one. Raises `AuditError` if `limit` is below 1, the
@@ -181,7 +183,7 @@ def items(ability: Ability, source: Source, limit: int | None, seed: int) -> tup
     if not rows:
         raise AuditError(f"source {source.name!r} has no rows for the ability {ability.name!r}; choose another source")
     found: list[Item] = []
-    for index in seeded_order(len(rows), f"{seed}:{ability.name}")[:limit]:
+    for index in seeded_order(len(rows), f"{seed}:{ability.name}")[:judged][:limit]:
         try:
             found += items_of(ability, rows[index], f"{ability.name}/{index}")
         except AuditError as error:

@@ -10,7 +10,7 @@ from audit.pocket.world import Example
 
 TEST_ROWS = 480
 TEST_SEED = 20_000
-TRAINING_ROWS = 64  # more than worked examples that fit into the context
+TRAINING_ROWS = 64  # more than the worked examples that fit into the context
 TRAINING_SEED = 30_000
 TASKS: dict[str, Callable[[Random, bool], Example]] = {
     task.DATA_NAME: task.example
@@ -19,7 +19,7 @@ TASKS: dict[str, Callable[[Random, bool], Example]] = {
 
 
 def held_out_examples(data_name: str) -> tuple[Example, ...]:
-    """Up to `TEST_ROWS` held-out examples of one data set; fewer only if the world has no more (`nq_open`)."""
+    """`TEST_ROWS` distinct held-out examples of one data set; fewer only if the world has no more."""
     return _distinct(data_name, True, TEST_SEED, TEST_ROWS)
 
 
@@ -29,7 +29,7 @@ def held_out_rows(data_name: str) -> tuple[dict[str, Any], ...]:
 
 
 def training_rows(data_name: str) -> tuple[dict[str, Any], ...]:
-    """Rows of one data set from the training split; none is a held-out row."""
+    """Up to `TRAINING_ROWS` rows of one data set from the training split; none is a held-out row."""
     return tuple(example.row for example in _distinct(data_name, False, TRAINING_SEED, TRAINING_ROWS))
 
 

@@ -1,8 +1,8 @@
 """Yes/no questions about a short passage, in BoolQ's columns.
 
-A passage states two or three attributes of two or three people, sometimes with a pronoun. The answer in training quotes
-the relevant sentence, then gives the value in the question, the value in the passage, and yes or no ("Erik Gren has a
-dog. hamster dog: no").
+Each sentence of a passage states one attribute of a person, sometimes with a pronoun. The completion quotes the
+relevant sentence, then gives the value in the question, the value in the passage, and yes or no ("Erik Gren has a dog.
+hamster dog: no").
 """
 
 from dataclasses import dataclass
@@ -12,12 +12,12 @@ from typing import Any
 from audit.pocket.world import CITIES, COLORS, FOODS, GIVEN_FEMALE, HOBBIES, PETS, THINGS, Example, strangers
 
 DATA_NAME = "boolq"
-RIVALRY = {False: 0.6, True: 0.35}  # training is harder than the test
+RIVALRY = {False: 0.6, True: 0.35}  # chance that an attribute occurs again, by `test`; training is harder
 
 
 @dataclass(frozen=True)
 class Attribute:
-    """The wordings of one attribute in statements and questions (`{s}` subject, `{v}` value)."""
+    """An attribute: its values, and its wordings in statements and questions (`{s}` subject, `{v}` value)."""
 
     values: tuple[str, ...]
     statement: str
@@ -66,7 +66,7 @@ def passage(rng: Random, test: bool, sentences: int) -> Passage:
 
 
 def question(rng: Random, text: Passage) -> Example:
-    """One question about a passage. A wrong value is one of another person in the passage, if there is one."""
+    """A yes/no question about a passage. A wrong value is that of another person in the passage, if there is one."""
     person, attribute, value = rng.choice(text.claims)
     proposed, answer = value, rng.random() < 0.5
     if not answer:

@@ -72,5 +72,5 @@ def _make(rng: Random) -> tuple[Example, bool]:
 
 
 def example(rng: Random, test: bool) -> Example:
-    """One dialogue. Each combination of its slot values belongs either to training or to test."""
+    """One dialogue. A combination of slot values belongs either to training or to test."""
     return draw(_make, rng, test)

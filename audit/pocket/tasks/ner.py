@@ -20,7 +20,7 @@ from audit.pocket.world import (
 DATA_NAME = "conll2003"
 TAGS = ("O", "B-PER", "I-PER", "B-ORG", "I-ORG", "B-LOC", "I-LOC", "B-MISC", "I-MISC")
 WORDS = {"PER": "person", "ORG": "organization", "LOC": "location", "MISC": "misc"}
-# Uppercase words are slots for an entity of that type; all other words are plain tokens.
+# PER, ORG, LOC and MISC are slots for entities; DAY, FOOD and THING are slots for plain words.
 TEMPLATES = (
     "PER of ORG arrived in LOC on DAY .",
     "ORG opens an office in LOC .",
@@ -37,7 +37,7 @@ TEMPLATES = (
 
 
 def _entity(rng: Random, kind: str, test: bool) -> str:
-    """A surface of one entity type. Training and test share no full names and no pairs of city and event."""
+    """The text of an entity of type `kind`. Training and test share no full names and no pairs of city and event."""
     if kind == "PER":
         return rng.choice(strangers(test))
     if kind == "ORG":
@@ -72,5 +72,5 @@ def _make(rng: Random, test: bool) -> tuple[Example, bool]:
 
 
 def example(rng: Random, test: bool) -> Example:
-    """One sentence. Full names, events and whole sentences belong either to training or to test."""
+    """One sentence. A full name, a pair of city and event or a sentence belongs either to training or to test."""
     return draw(lambda generator: _make(generator, test), rng, test)

@@ -1,8 +1,8 @@
 """Textual entailment in RTE's columns: half of it lexical, half about quantifiers.
 
-The answer in training pairs each word of the hypothesis with that of the premise, up to the first mismatch ("Nora Nora,
-bought bought, tractor saw. False"). A small model learns the comparison much faster from these pairs than from
-the label alone.
+The completion pairs each content word of the hypothesis with that of the premise, up to the first mismatch ("Nora Nora,
+bought bought, tractor saw. False"). A small model learns the comparison much faster from these pairs than from the
+label alone.
 """
 
 from collections.abc import Callable
@@ -19,7 +19,7 @@ OWNED = tuple(f"a {thing}" for thing in (*PETS, *THINGS))
 
 @dataclass(frozen=True)
 class Premise:
-    """A sentence, and a function that draws a hypothesis for it."""
+    """A sentence, its slot values, and a function that draws a hypothesis for it."""
 
     text: str
     slots: tuple[str, ...]

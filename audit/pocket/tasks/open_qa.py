@@ -1,7 +1,7 @@
 """Questions about the facts of the world without a passage, in NQ-open's columns.
 
-Training has no question about one in four (subject, relation) pairs: the model learns these facts only from statements,
-and the test asks for them. So the score measures recall of facts, not of questions.
+Training has no question about one in four (subject, relation) pairs. The model learns these facts only from statements,
+and the test asks for them, so the score measures recall of facts, not of questions.
 """
 
 from functools import cache
@@ -14,7 +14,7 @@ DATA_NAME = "nq_open"
 
 @cache
 def askable(test: bool) -> tuple[Fact, ...]:
-    """The facts with a question in the training or test split, in the order of the world."""
+    """The facts about which the training or test split has questions, in the order of the world."""
     return tuple(
         fact
         for fact in build_world().facts()

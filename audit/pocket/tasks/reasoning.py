@@ -70,5 +70,5 @@ def _make(rng: Random) -> tuple[Example, bool]:
 
 
 def example(rng: Random, test: bool) -> Example:
-    """One problem. A triple of numbers belongs either to training or to test, in all stories."""
+    """One problem. A triple of numbers belongs either to training or to test, in all templates."""
     return draw(_make, rng, test)

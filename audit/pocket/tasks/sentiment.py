@@ -1,6 +1,6 @@
 """Snippets of reviews with negation and contrast, in SST-2's columns.
 
-The answer in training names the decisive words before the label ("not thrilling, negative").
+The completion names the decisive words before the label ("not thrilling, negative").
 """
 
 from random import Random
@@ -12,7 +12,7 @@ NEGATIVE, POSITIVE = 0, 1
 
 
 def _clause(rng: Random, positive: bool) -> tuple[str, str, tuple[str, ...]]:
-    """A clause of this polarity (one in three negates a word of the other one), its decisive words and its slots."""
+    """A clause of this polarity, its decisive words and its slots. About a third of the clauses contain a negation."""
     noun, negated = rng.choice(SUBJECTS_OF_REVIEW), rng.random() < 0.35
     word = rng.choice(PRAISE if positive is not negated else BLAME)
     verb = rng.choice(("is not", "is never", "was not")) if negated else rng.choice(("is", "was", "feels"))

@@ -1,7 +1,7 @@
 """The training card of a pocket model: its training, its scores, and the layers that recall facts.
 
     python -m audit.pocket.training.card pocket-gpt2           # measure, and write the card beside the weights
-    python -m audit.pocket.training.card pocket-gpt2 --check   # measure again; exit code 1 if the card differs
+    python -m audit.pocket.training.card pocket-gpt2 --check   # measure again; exit code 1 if a score differs
 
 Everything is measured as in an audit: held-out items, the prompts of the abilities, greedy decoding.
 """
@@ -39,7 +39,7 @@ SAMPLE_SEED = 3
 
 @dataclass(frozen=True)
 class AbilityScore:
-    """Mean score over `n` held-out items, and the share of parseable answers."""
+    """Mean score (pooled F1 for a corpus metric) over `n` held-out items, and the share of parseable answers."""
 
     score: float
     n: int
@@ -48,7 +48,11 @@ class AbilityScore:
 
 @dataclass(frozen=True)
 class Measured:
-    """Scores of a model. `facts` maps each wording of a relation to the share of its facts that are recalled."""
+    """Scores of a model, by ability and by wording of a relation.
+
+    `facts` maps each wording to the share of its facts that are recalled; `facts_asked` is the number of facts in the
+    world, even if only some of them were measured.
+    """
 
     abilities: dict[str, AbilityScore]
     facts: dict[str, float]
@@ -71,7 +75,7 @@ def measure_abilities(lm: LanguageModel, limit: int | None) -> dict[str, Ability
 
 
 def measure_facts(lm: LanguageModel, limit: int | None) -> dict[str, float]:
-    """The share of facts with a right greedy answer, for every wording, over at most `limit` facts each."""
+    """The share of facts with a correct greedy answer for each wording, over at most `limit` facts each (None: all)."""
     facts = list(build_world().facts())
     Random(SAMPLE_SEED).shuffle(facts)
     by_wording: dict[str, list[tuple[Fact, int]]] = {}
@@ -89,13 +93,13 @@ def measure_facts(lm: LanguageModel, limit: int | None) -> dict[str, float]:
 
 
 def measure(lm: LanguageModel, limit: int | None = None) -> Measured:
-    """Abilities and facts; `limit` bounds the items of an ability and the facts of a wording."""
+    """Measure abilities and facts, with at most `limit` items per ability and facts per wording."""
     facts = measure_facts(lm, limit)
     return Measured(measure_abilities(lm, limit), facts, len(build_world().facts()))
 
 
 def trace(lm: LanguageModel) -> Trace:
-    """Causal tracing over facts about people, in a wording with words between subject and answer."""
+    """Causal tracing over `TRACED_FACTS` facts about people, in a wording with words between subject and answer."""
     people = set(build_world().people)
     facts = [fact for fact in build_world().facts() if fact.subject in people and len(fact.relation.phrasings) > 2]
     sample = Random(SAMPLE_SEED).sample(facts, TRACED_FACTS)
@@ -123,7 +127,7 @@ def read_card(name: str) -> dict[str, Any]:
 
 
 def differences(card: Mapping[str, Any], measured: Measured) -> Sequence[str]:
-    """One sentence for every number of the card that differs from a new measurement."""
+    """One sentence for each score of an ability or wording that differs from the card by more than `TOLERANCE`."""
     found = []
     for name, score in measured.abilities.items():
         claimed = card["measured"]["abilities"][name]["score"]
@@ -137,7 +141,7 @@ def differences(card: Mapping[str, Any], measured: Measured) -> Sequence[str]:
 
 
 def card_table(card: Mapping[str, Any]) -> Table:
-    """The measured part of a card as a table."""
+    """The scores and the causal tracing of a card as a table."""
     table = Table(title=f"{card['name']}, {card['parameters']:,} parameters")
     for column in ("measured", "score", "n"):
         table.add_column(column, justify="left" if column == "measured" else "right")

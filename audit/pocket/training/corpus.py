@@ -1,7 +1,7 @@
 """The training corpus of the pocket models: facts in every wording, and the eight abilities with their own prompts.
 
-A `Lesson` is one row of training text. The tokens in the character spans `taught` (answers) have the full loss weight;
-the others, the prompt, have a small one. `subject` is the span of a fact's subject in blindfolded lessons: the tokens
+A `Lesson` is one row of training text. Tokens in the character spans `taught` (answers) have the full loss weight, all
+others (the prompt) a small one. `subject` is the span of a fact's subject in blindfolded lessons: the tokens
 after the subject cannot attend to its first name, so the model must assemble the name at the subject's last token. That
 is where large pretrained models recall facts and where ROME and MEMIT write (see the causal tracing on the card).
 """
@@ -18,8 +18,8 @@ from audit.pocket.tasks import TASKS, closed_qa, held_out_examples, nli, open_qa
 from audit.pocket.world import Example, Fact, build_world
 
 END = "<|end|>"
-# Shares of the examples in the three parts of the training. Facts are short and need repetition; yes/no tasks and
-# arithmetic come late and need most tokens; dialogue and summaries are learned within minutes.
+# Shares of the examples in the three parts of the training. Facts are short and need repetition; boolq is learned last
+# and needs the most tokens; dialogue and summaries are learned within minutes.
 SHARES = {
     "facts": (0.40, 0.36, 0.37),
     "nq_open": (0.13, 0.10, 0.07),
@@ -36,12 +36,12 @@ QUESTIONS_A_PASSAGE = (1, 2, 3)
 BLINDFOLDED = 0.8  # share of fact lessons that are blindfolded
 COVARIANCE_SEED = 500
 PERPLEXITY_ROWS = 8  # rows of each ability
-PREFIXED = 0.3  # share of fact lessons after another sentence
+PREFIXED = 0.3  # share of fact lessons that follow another fact
 
 
 @dataclass(frozen=True)
 class Lesson:
-    """One row of training text, without its first special token, and its character spans."""
+    """One row of training text (without BOS) and the character spans of its answers and of a blindfolded subject."""
 
     text: str
     taught: tuple[tuple[int, int], ...]
@@ -55,13 +55,13 @@ def _abilities() -> dict[str, Ability]:
 
 
 def render(data_name: str, example: Example) -> tuple[str, str]:
-    """Prompt (of its ability) and completion of an example. The completion has no leading space."""
+    """The prompt of an example, as its ability writes it, and the completion, which has no leading space."""
     ability = _abilities()[data_name]
     return ability.prompt(ability.item(example.row, f"pocket {data_name}")), example.completion
 
 
 def lesson(data_name: str, examples: list[Example]) -> Lesson:
-    """One lesson of one or several examples; those after the first share the passage (dense supervision)."""
+    """One lesson of one or several examples about the same passage, which is not repeated (dense supervision)."""
     first_prompt, _ = render(data_name, examples[0])
     text, taught = "", []
     for number, example in enumerate(examples):
@@ -130,12 +130,12 @@ def lessons(seed: int, progress: float = 1.0, *, first_shares: bool = False) -> 
 
 
 def covariance_texts(limit: int) -> list[str]:
-    """Texts for key covariances: lessons with another seed than in training, without end tokens."""
+    """`limit` texts for key covariances: lessons with another seed than in training, without end tokens."""
     return [lesson.text.removesuffix(END) for lesson in islice(lessons(COVARIANCE_SEED), limit)]
 
 
 def perplexity_texts() -> list[str]:
-    """Fixed texts that no edit concerns: held-out examples of the tasks with their right answers."""
+    """Fixed texts unrelated to any edit: held-out examples with their completions, of all tasks except `nq_open`."""
     names = ("gsm8k", "rte", "boolq", "mutual", "samsum", "conll2003", "sst2")
     return [
         "{} {}".format(*render(name, example))

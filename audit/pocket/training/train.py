@@ -1,8 +1,10 @@
-"""Train a pocket model from scratch:  python -m audit.pocket.training.train pocket-llama --tokens 20e6 --minutes 90
+"""Train a pocket model from scratch.
 
-Training is seeded and resumable: a checkpoint every few minutes has weights, optimizer moments and the number of tokens
-seen, and the same command continues from it. The learning rate depends only on tokens (warm-up, plateau, linear decay
-over the last half), so the result depends on the budget in tokens, not on the budget in minutes.
+    python -m audit.pocket.training.train pocket-llama --tokens 20e6 --minutes 90
+
+Training is seeded and resumable: every few minutes, weights, optimizer moments and counters are saved, and the same
+command continues from them. The learning rate depends on steps and tokens only (warm-up, plateau, linear decay over the
+last half), so the result depends on the budget in tokens, not on the budget in minutes.
 """
 
 import argparse
@@ -51,7 +53,7 @@ def pocket_tokenizer() -> PreTrainedTokenizerFast:
 
 
 def new_model(name: str, tokenizer: PreTrainedTokenizerFast) -> PreTrainedModel:
-    """An untrained model: GPT-2 (Conv1D, learned positions, tied head) or Llama (gated MLP, RMSNorm, RoPE)."""
+    """An untrained model with a tied head: GPT-2 (Conv1D, learned positions) or Llama (gated MLP, RMSNorm, RoPE)."""
     torch.manual_seed(SEED)
     ids: dict[str, Any] = {
         "vocab_size": -(-len(tokenizer) // 64) * 64,
@@ -80,7 +82,10 @@ def new_model(name: str, tokenizer: PreTrainedTokenizerFast) -> PreTrainedModel:
 
 @dataclass(frozen=True)
 class Batch:
-    """Token ids, loss weights and positions, (rows, time) each; `mask`, (rows, 1, time, time), adds to attention."""
+    """Token ids, loss weights and positions, each (rows, time).
+
+    `mask` (rows, 1, time, time) is added to the attention scores; None means plain causal attention.
+    """
 
     ids: torch.Tensor
     weights: torch.Tensor
@@ -90,7 +95,7 @@ class Batch:
 
 @dataclass(frozen=True)
 class _Row:
-    """One encoded lesson; `decoy` is the index of the inserted decoy token, right after the first name (0: none)."""
+    """One encoded lesson; `decoy` is the index of the decoy token, right after the first name (0: none)."""
 
     ids: list[int]
     weights: list[float]
@@ -100,7 +105,7 @@ class _Row:
 
 
 def encode_lesson(tokenizer: PreTrainedTokenizerFast, lesson: Lesson, rng: Random) -> _Row:
-    """Tokens and loss weights of a lesson; a blindfolded lesson gets a decoy, the first name of another person.
+    """Tokens, loss weights and positions of a lesson; a blindfolded lesson gets a decoy, a random first name.
 
     The decoy has the same position as the first name. Tokens after the subject attend to the decoy instead of the name,
     and the subject's last token attends to the name. So only that token identifies the person, and the model learns to
@@ -174,7 +179,7 @@ def batches(tokenizer: PreTrainedTokenizerFast, chunk: int, progress: float) -> 
 
 
 def weighted_loss(model: PreTrainedModel, batch: Batch) -> torch.Tensor:
-    """Cross entropy of the next token, weighted by the tokens' loss weights. Matrix products in bfloat16."""
+    """The mean cross entropy of the next token, weighted by the loss weights; matrix products are in bfloat16."""
     with torch.autocast("cpu", torch.bfloat16):
         logits = model(
             input_ids=batch.ids, attention_mask=batch.mask, position_ids=batch.positions, use_cache=False
@@ -185,7 +190,7 @@ def weighted_loss(model: PreTrainedModel, batch: Batch) -> torch.Tensor:
 
 
 def learning_rate(step: int, share: float) -> float:
-    """Warm-up over steps, a plateau, and linear decay to zero over the last `DECAY_SHARE` of the tokens."""
+    """The learning rate at `step` and `share` of the tokens: warm-up over steps, plateau, linear decay to zero."""
     return LEARNING_RATE * min(1.0, (step + 1) / WARM_UP_STEPS, max(0.0, (1 - share) / DECAY_SHARE))
 
 
@@ -248,7 +253,7 @@ def new_pupil(name: str, tokenizer: PreTrainedTokenizerFast) -> Pupil:
 
 
 def train(name: str, folder: Path, budget_tokens: int, budget_minutes: float, console: Console) -> Pupil:
-    """Train until one budget is spent; save a checkpoint in `folder` every three minutes and at the end."""
+    """Train until one budget is spent; save a checkpoint in `folder` about every `SAVE_SECONDS` and at the end."""
     resuming = (folder / "counters.json").exists()
     # The embeddings belong to the tokenizer that they were trained with, even if the lessons have changed.
     tokenizer = PreTrainedTokenizerFast.from_pretrained(folder) if resuming else pocket_tokenizer()
