@@ -23,12 +23,12 @@ from audit.abilities.data.sources import source_of_data
 from audit.abilities.presentation import require_chat_template
 from audit.answering.answers import AnswerLogs
 from audit.answering.crew import Crew
-from audit.answering.items import DrawnItems, data_revisions
+from audit.answering.items import DrawnItems, data_revisions, margin_for
 from audit.answering.locality import Locality
 from audit.answering.noise_floors import noise_floor_for
 from audit.answering.paired_answers import PairedAnswers
 from audit.answering.run_answers import AbilityRun, RunAnswers
-from audit.answering.run_items import RunItems, margin_for
+from audit.answering.run_items import RunItems
 from audit.answering.triage import triage
 from audit.editing.changes import Changes
 from audit.editing.edit_run import EditRun

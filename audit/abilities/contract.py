@@ -73,7 +73,10 @@ class ScoredText:
 class Scorer(Protocol):
     """How the log-probabilities of given continuations become an answer and a score; the model writes nothing."""
 
-    measured_floor: bool  # whether the floor is the score of the same continuations behind another item's prompt
+    @property
+    def measured_floor(self) -> bool:
+        """Whether an item's floor is the score of the same continuations behind another item's prompt."""
+        ...
 
     def continuations(self, item: Item, prompt: str) -> tuple[tuple[str, str], ...]:
         """The pairs of prompt and continuation to score; `prompt` is the item's, with examples and chat template."""

@@ -14,9 +14,10 @@ from audit.abilities.data import Source
 from audit.abilities.data.set_aside import FEWEST, SetAside, set_aside
 from audit.abilities.data.sources import items
 from audit.abilities.presentation import Presentation, Tokenizer, present_ability, read_as
-from audit.answering.pilot import Chosen
+from audit.answering.choice import Chosen
 from audit.errors import AuditError
 from audit.settings.options import DEFAULT_SHOTS, AuditSettings
+from audit.verdicts.margins import Margin, Points, SuiteMargins
 
 
 @dataclass(frozen=True, eq=False)
@@ -163,3 +164,19 @@ def data_revisions(source: Source, abilities: Iterable[str]) -> dict[str, str]:
     """The revision of each ability's data set, for those whose source knows it."""
     origins = {name: source.origin(name) for name in abilities}
     return {f"data {name}": f"{o.place}: {o.revision}" for name, o in origins.items() if o.revision is not None}
+
+
+def margin_for(ability: Ability, suite: SuiteMargins, wanted: AuditSettings) -> Margin:
+    """The margin of an ability as it is read: that of the settings, else that of its suite.
+
+    Raises:
+        AuditError: the settings have a margin in score points for a reading by likelihood.
+    """
+    name, typed = ability.name, wanted.margins.get(ability.name)
+    if ability.reading == "likelihood" and isinstance(typed, Points):
+        first = readings_of(load_ability(name, wanted.protocol))[0].reading
+        raise AuditError(
+            f"--margin {name}={typed} is in score points, but {name} is read by likelihood, whose margin is a share to "
+            f"keep; give a share such as {name}=90%, or another reading such as --reading {name}={first}."
+        )
+    return typed or suite.of(ability.reading)

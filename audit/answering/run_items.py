@@ -7,21 +7,21 @@ run_items.of("nli").ability.reading
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 
-from audit.abilities import load_ability
-from audit.abilities.contract import Ability, Item, readings_of
+from audit.abilities.contract import Ability, Item
 from audit.abilities.data import Source
 from audit.abilities.presentation import Presentation, Tokenizer
 from audit.answering.answers import AnswerLogs
+from audit.answering.choice import Chosen
 from audit.answering.crew import Crew
 from audit.answering.items import DrawnItems, choice_for, drawn_items, with_reading
-from audit.answering.pilot import Chosen, Pilot, choose_presentation
+from audit.answering.pilot import Pilot, choose_presentation
 from audit.answering.run_answers import AbilityRun
 from audit.engine.known_model import KnownModel
 from audit.errors import AuditError
 from audit.progress import Stages
 from audit.settings.declaration import Effect
 from audit.settings.options import DEFAULT_MARGIN, AuditSettings
-from audit.verdicts.margins import Margin, Points, SuiteMargins
+from audit.verdicts.margins import Margin, Points
 
 
 class RunItems:
@@ -105,19 +105,3 @@ class RunItems:
             )
 
         return choice_for(name, self._source, wanted, self._tokenizer, choose)
-
-
-def margin_for(ability: Ability, suite: SuiteMargins, wanted: AuditSettings) -> Margin:
-    """The margin of an ability as it is read: that of the settings, else that of its suite.
-
-    Raises:
-        AuditError: the settings have a margin in score points for a reading by likelihood.
-    """
-    name, typed = ability.name, wanted.margins.get(ability.name)
-    if ability.reading == "likelihood" and isinstance(typed, Points):
-        first = readings_of(load_ability(name, wanted.protocol))[0].reading
-        raise AuditError(
-            f"--margin {name}={typed} is in score points, but {name} is read by likelihood, whose margin is a share to "
-            f"keep; give a share such as {name}=90%, or another reading such as --reading {name}={first}."
-        )
-    return typed or suite.of(ability.reading)

@@ -153,3 +153,28 @@ def _summed(tokens: ScoredTokens) -> float:
     # fsum raises on inf + -inf; NaN and -inf need no exact sum.
     exact = all(math.isfinite(value) for value in tokens.log_probabilities)
     return math.fsum(tokens.log_probabilities) if exact else sum(tokens.log_probabilities)
+
+
+def token_log_likelihoods(
+    lm: LanguageModel,
+    groups: Sequence[Sequence[tuple[str, str]]],
+    *,
+    token_budget: int = TOKEN_BUDGET,
+    progress: Progress | None = None,
+    on_batch: Callable[[Mapping[int, list[tuple[float, ...]]]], None] | None = None,
+    forward: CausalForward | None = None,
+) -> list[list[tuple[float, ...]]]:
+    """The log-probabilities of the tokens of each (prompt, continuation) pair, by group."""
+    joined = [
+        [_joined(lm, prompt, text, f"Prompt {number} with continuation {i}") for i, (prompt, text) in enumerate(group)]
+        for number, group in enumerate(groups)
+    ]
+
+    def on_scores(fresh: Mapping[int, list[ScoredTokens]]) -> None:
+        if on_batch is not None:
+            on_batch({number: [one.log_probabilities for one in group] for number, group in fresh.items()})
+
+    scores = score_continuations(
+        lm, joined, token_budget=token_budget, progress=progress, on_batch=on_scores, forward=forward
+    )
+    return [[one.log_probabilities for one in group] for group in scores]

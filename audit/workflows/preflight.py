@@ -18,8 +18,7 @@ import numpy as np
 from audit.abilities.contract import Ability, Item
 from audit.abilities.data import Source
 from audit.abilities.data.sources import RowCache, source_of_data
-from audit.answering.items import drawn_items, with_reading
-from audit.answering.run_items import margin_for
+from audit.answering.items import drawn_items, margin_for, with_reading
 from audit.editing.identity import EditSummary
 from audit.edits.plan import DEFAULT_COUNT
 from audit.errors import AbilityError, AuditError
