@@ -97,7 +97,8 @@ def check_gguf(file: Path) -> GgufHeader:
             kind, offset = reader.number("I"), reader.number("Q")
             if kind not in set(GGMLQuantizationType):
                 raise _BrokenFileError(
-                    f"its tensor {name!r} has the unknown type {kind}", "install a newer gguf package, or fetch it again"
+                    f"its tensor {name!r} has the unknown type {kind}",
+                    "install a newer gguf package, or fetch it again",
                 )
             block, width = GGML_QUANT_SIZES[GGMLQuantizationType(kind)]
             if not shape or 0 in shape or shape[0] % block or name in shapes:

@@ -30,6 +30,7 @@ from transformers.utils import logging as transformers_logging
 from audit.errors import AuditError
 from audit.models.anatomy import find_anatomy
 from audit.models.gguf import converted_gguf, gguf_file
+from audit.models.gguf_header import check_gguf
 from audit.models.language_model import LanguageModel
 from audit.models.model_folder import check_model_folder, check_tokenizer_files, foreign_files, refuse_empty
 from audit.store.content import Store
@@ -92,7 +93,7 @@ def load_language_model(
     if target is not None:
         model.to(target)
     model.eval().requires_grad_(False)
-    return LanguageModel(name, place.commit, model, tokenizer, find_anatomy(model))
+    return LanguageModel(name, place.commit, model, tokenizer, find_anatomy(model), quantized_as=place.quantized_as)
 
 
 def pocket_names() -> tuple[str, ...]:
@@ -108,6 +109,7 @@ class _Place:
     folder: Path | None = None
     commit: str | None = None
     pocket: bool = False
+    quantized_as: str = ""
 
 
 def _locate(name: str, revision: str | None, store: Store | None) -> _Place:
@@ -115,8 +117,8 @@ def _locate(name: str, revision: str | None, store: Store | None) -> _Place:
     if file is not None:
         if revision is not None:
             raise AuditError(f"{name!r} is a local file and has no revision {revision!r}; leave the revision out.")
-        folder = converted_gguf(file, store)
-        return _Place(str(folder), folder=folder)
+        header, folder = check_gguf(file), converted_gguf(file, store)
+        return _Place(str(folder), folder=folder, quantized_as=header.quantized_as)
     pocket = name in pocket_names()
     folder = POCKET_WEIGHTS / name if pocket else Path(name).expanduser()
     if name.startswith(POCKET_PREFIX) and not folder.exists():
