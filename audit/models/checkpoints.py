@@ -23,7 +23,7 @@ from audit.errors import AuditError
 from audit.models.adapters import CONFIG_FILE as ADAPTER_FILE
 from audit.models.adapters import adapter_patch
 from audit.models.fingerprints import tokenizer_rules, weights_fingerprint
-from audit.models.gguf import converted_gguf, gguf_file
+from audit.models.gguf import converted_gguf, gguf_file, is_path
 from audit.models.gguf_header import check_gguf
 from audit.models.language_model import LanguageModel
 from audit.models.loading import POCKET_WEIGHTS, hub_sentences, pocket_names
@@ -135,7 +135,7 @@ def open_checkpoint(
         return EditedCheckpoint(source, "checkpoint", commit, patch, coarsest(kinds), quantized_as)
     raise AuditError(
         f"{source!r} is not a checkpoint: it has no {CONFIG_FILE} (a model), {ADAPTER_FILE} (an adapter) or "
-        f"{DESCRIPTION_FILE} (a patch); name the folder of one of these."
+        f"{DESCRIPTION_FILE} (a patch); name the folder of one of these, or a GGUF file."
     )
 
 
@@ -146,9 +146,9 @@ def _locate(source: str, revision: str | None) -> tuple[Path, str | None]:
         if revision is not None:
             raise AuditError(f"{source!r} is a local path and has no revision {revision!r}; leave the revision out.")
         return path, None
-    if path.is_absolute() or source.startswith((".", "~")) or source.count("/") > 1 or path.suffix == SAFETENSORS:
+    if is_path(source) or path.suffix == SAFETENSORS:
         raise AuditError(
-            f"there is no checkpoint {source!r}; name an existing folder, a .safetensors file or a hub id."
+            f"there is no checkpoint {source!r}; name an existing folder, .safetensors file or GGUF file, or a hub id."
         )
     with hub_sentences(source, revision):
         folder = snapshot_download(source, revision=revision, allow_patterns=list(WANTED_FILES))
@@ -172,7 +172,8 @@ def _read_differences(lm: LanguageModel, file: Path, source: str) -> WeightPatch
     refuse_pickles([file] if any(file.match(pattern) for pattern in PICKLES) else [], source)
     if file.suffix != SAFETENSORS:
         raise AuditError(
-            f"{source!r} is not a .safetensors file; name a file of weight differences, or the folder of a checkpoint."
+            f"{source!r} is neither a .safetensors nor a GGUF file; name a file of weight differences, a GGUF file or the "
+            "folder of a checkpoint."
         )
     whole = [name for name in (CONFIG_FILE, ADAPTER_FILE, DESCRIPTION_FILE) if (file.parent / name).is_file()]
     if whole:

@@ -29,7 +29,7 @@ from transformers.utils import logging as transformers_logging
 
 from audit.errors import AuditError
 from audit.models.anatomy import find_anatomy
-from audit.models.gguf import converted_gguf, gguf_file
+from audit.models.gguf import SUFFIX, converted_gguf, gguf_file, is_path
 from audit.models.gguf_header import check_gguf
 from audit.models.language_model import LanguageModel
 from audit.models.model_folder import check_model_folder, check_tokenizer_files, foreign_files, refuse_empty
@@ -129,11 +129,14 @@ def _locate(name: str, revision: str | None, store: Store | None) -> _Place:
         if revision is not None:
             raise AuditError(f"{name!r} is a local folder and has no revision {revision!r}; leave the revision out.")
         if not (folder / "config.json").is_file():
-            raise AuditError(f"the folder {name!r} has no config.json; name a folder written by save_pretrained.")
+            raise AuditError(
+                f"the folder {name!r} has no config.json; name a folder written by save_pretrained, or a GGUF file."
+            )
         return _Place(str(folder), folder=folder, pocket=pocket)
-    if folder.is_file() or folder.is_absolute() or name.startswith((".", "~")) or name.count("/") > 1:
+    if folder.is_file() or is_path(name):
         raise AuditError(
-            f"there is no model folder {name!r}; name an existing folder, a hub id or one of: "
+            f"there is no {'GGUF file' if folder.suffix == SUFFIX else 'model folder'} {name!r}; name an existing folder "
+            "or GGUF file, a hub id or one of: "
             f"{', '.join(pocket_names()) or 'no pocket models are installed'}."
         )
     return _Place(name, commit=_pin_commit(name, revision))
@@ -155,7 +158,7 @@ def hub_sentences(name: str, revision: str | None) -> Iterator[None]:
         yield
     except HFValidationError:
         raise AuditError(
-            f"{name!r} is neither a folder nor a hub id; write `owner/model`, or one of: "
+            f"{name!r} is neither a folder, a GGUF file nor a hub id; write `owner/model`, or one of: "
             f"{', '.join(pocket_names()) or 'no pocket models are installed'}."
         ) from None
     except GatedRepoError:
@@ -172,7 +175,7 @@ def hub_sentences(name: str, revision: str | None) -> Iterator[None]:
     except (LocalEntryNotFoundError, OfflineModeIsEnabled):
         raise AuditError(
             f"the model {wanted} is not in the local cache and the hub cannot be reached; "
-            "download it once with a connection (and without HF_HUB_OFFLINE), or name a local folder."
+            "download it once with a connection (and without HF_HUB_OFFLINE), or name a local folder or GGUF file."
         ) from None
     except EntryNotFoundError:
         raise AuditError(f"the hub model {wanted} has no config.json; choose a transformers model.") from None

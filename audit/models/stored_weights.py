@@ -160,7 +160,7 @@ def headers(files: Sequence[Path], name: str) -> tuple[StoredTensor, ...]:
 
 
 def coarsest(kinds: Iterable[str]) -> torch.dtype | None:
-    """The coarsest floating-point dtype among names such as F32 and BF16 (others are ignored); None if there is none."""
+    """The coarsest floating-point dtype among names such as F32 and BF16; other names are ignored, None if all are."""
     dtypes = {FLOATS[kind] for kind in kinds if kind in FLOATS}
     return max(dtypes, key=lambda dtype: torch.finfo(dtype).eps, default=None)
 
