@@ -1,4 +1,4 @@
-"""What is no regular file in the store is moved aside and made anew, links are not followed, pipes do not hang."""
+"""What is no regular file in the store is moved aside and replaced by a new one, links are not followed, pipes do not hang."""
 
 import os
 import stat
@@ -51,10 +51,10 @@ def only_file(store: Store, suffix: str) -> Path:
 
 
 @kinds
-def test_an_entry_is_made_anew(kind: str, store: Store) -> None:
+def test_an_entry_is_replaced_by_a_new_one(kind: str, store: Store) -> None:
     store.put("key", "value")
     elsewhere = replaced(only_file(store, ".json"), kind)
-    with pytest.warns(SetAsideWarning, match="not a file; it was renamed to .* and is made anew"):
+    with pytest.warns(SetAsideWarning, match="not a file; it was renamed to .*, and a new file takes its place"):
         assert store.get("key") is None
     store.put("key", "again")
     assert store.get("key") == "again" and elsewhere.read_text() == OUTSIDE
@@ -70,7 +70,7 @@ def test_an_entry_is_written_where_something_else_was(kind: str, store: Store) -
 
 
 @kinds
-def test_tensors_are_made_anew(kind: str, store: Store) -> None:
+def test_tensors_are_replaced_by_new_ones(kind: str, store: Store) -> None:
     store.put_tensors("key", {"a": torch.ones(2)})
     replaced(only_file(store, ".safetensors"), kind)
     with pytest.warns(SetAsideWarning):
@@ -94,7 +94,7 @@ def test_a_log_of_answers_is_begun_anew(kind: str, reads_first: bool, store: Sto
 
 
 @kinds
-def test_a_lock_is_made_anew(kind: str, store: Store) -> None:
+def test_a_lock_is_replaced_by_a_new_one(kind: str, store: Store) -> None:
     store.get_or_compute("key", lambda: 1)
     replaced(only_file(store, ".lock"), kind)
     only_file(store, ".json").unlink()
