@@ -172,8 +172,8 @@ def _read_differences(lm: LanguageModel, file: Path, source: str) -> WeightPatch
     refuse_pickles([file] if any(file.match(pattern) for pattern in PICKLES) else [], source)
     if file.suffix != SAFETENSORS:
         raise AuditError(
-            f"{source!r} is neither a .safetensors nor a GGUF file; name a file of weight differences, a GGUF file or the "
-            "folder of a checkpoint."
+            f"{source!r} is neither a .safetensors nor a GGUF file; name a file of weight differences, a GGUF file or "
+            "the folder of a checkpoint."
         )
     whole = [name for name in (CONFIG_FILE, ADAPTER_FILE, DESCRIPTION_FILE) if (file.parent / name).is_file()]
     if whole:

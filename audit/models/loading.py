@@ -134,9 +134,9 @@ def _locate(name: str, revision: str | None, store: Store | None) -> _Place:
             )
         return _Place(str(folder), folder=folder, pocket=pocket)
     if folder.is_file() or is_path(name):
+        kind = "GGUF file" if folder.suffix == SUFFIX else "model folder"
         raise AuditError(
-            f"there is no {'GGUF file' if folder.suffix == SUFFIX else 'model folder'} {name!r}; name an existing folder "
-            "or GGUF file, a hub id or one of: "
+            f"there is no {kind} {name!r}; name an existing folder or GGUF file, a hub id or one of: "
             f"{', '.join(pocket_names()) or 'no pocket models are installed'}."
         )
     return _Place(name, commit=_pin_commit(name, revision))
