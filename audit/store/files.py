@@ -95,7 +95,8 @@ def set_aside(path: Path, *, wanted: str) -> None:
     other = path.with_name(f"{path.name}.{uuid4().hex[:8]}{ASIDE}")
     os.rename(path, other)
     warnings.warn(
-        f"{path} is {kind_of(mode)}, not a {wanted}; it was renamed to {other.name}, and a new {wanted} takes its place.",
+        f"{path} is {kind_of(mode)}, not a {wanted}; it was renamed to {other.name}, and a new {wanted} takes its "
+        "place.",
         SetAsideWarning,
         stacklevel=3,
     )

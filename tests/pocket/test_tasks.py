@@ -54,7 +54,7 @@ def test_no_constant_answer_scores_well(data_name: str) -> None:
 
 
 def test_an_unknown_data_set_is_refused() -> None:
-    with pytest.raises(AuditError, match="^the pocket world has no data set 'mnli'; it has gsm8k, "):
+    with pytest.raises(AuditError, match=r"^the pocket world has no data set 'mnli'; it has gsm8k, "):
         held_out_examples("mnli")
 
 

@@ -1,4 +1,4 @@
-"""What is no regular file in the store is moved aside and replaced by a new one, links are not followed, pipes do not hang."""
+"""What is no regular file in the store is moved aside and replaced; links are not followed, pipes do not hang."""
 
 import os
 import stat
