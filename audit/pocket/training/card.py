@@ -50,8 +50,8 @@ class AbilityScore:
 class Measured:
     """Scores of a model, by ability and by wording of a relation.
 
-    `facts` maps each wording to the share of its facts that are recalled; `facts_asked` is the number of different facts
-    that were asked about.
+    `facts` maps each wording to the share of its facts that are recalled; `facts_asked` is the number of different
+    facts that were asked about.
     """
 
     abilities: dict[str, AbilityScore]
