@@ -10,7 +10,7 @@ import torch
 
 from audit.store.answer_log import AnswerLog
 from audit.store.content import Store
-from audit.store.files import SetAsideWarning, parse_json, read_bytes, read_json
+from audit.store.files import SetAsideWarning, parse_json, read_bytes, read_json, read_text
 
 OUTSIDE = "outside the store"
 
@@ -118,6 +118,11 @@ def test_the_root_of_a_store_may_be_a_link(tmp_path: Path) -> None:
     os.symlink(tmp_path / "disk", tmp_path / "store")
     Store(tmp_path / "store").put("key", "value")
     assert Store(tmp_path / "store").get("key") == "value"
+
+
+def test_a_text_has_line_feeds_only(tmp_path: Path) -> None:
+    (tmp_path / "a.txt").write_bytes("é\r\nb\rc\u2028d\n".encode())
+    assert read_text(tmp_path / "a.txt") == (tmp_path / "a.txt").read_text(encoding="utf-8") == "é\nb\nc\u2028d\n"
 
 
 @pytest.mark.parametrize("text", ["[" * 100_000, '{"a":' * 100_000, "[1,", "", "\ufeff{}"])
