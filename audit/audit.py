@@ -23,15 +23,16 @@ from audit.abilities.data.sources import source_of_data
 from audit.abilities.presentation import require_chat_template
 from audit.answering.answers import AnswerLogs
 from audit.answering.crew import Crew
-from audit.answering.items import data_revisions, items_of
+from audit.answering.items import DrawnItems, data_revisions
 from audit.answering.locality import Locality
 from audit.answering.noise_floors import noise_floor_for
 from audit.answering.paired_answers import PairedAnswers
 from audit.answering.run_answers import AbilityRun, RunAnswers
+from audit.answering.run_items import RunItems, margin_for
 from audit.answering.triage import triage
 from audit.editing.changes import Changes
 from audit.editing.edit_run import EditRun
-from audit.editing.steps import EditedModel
+from audit.editing.steps import EditedModel, caveats_of
 from audit.edits.requests import EditRequest
 from audit.engine.known_model import ENGINE_VERSION, KnownModel
 from audit.engine.reuse_counts import ReuseCounts
@@ -48,10 +49,10 @@ from audit.reports.markdown import markdown
 from audit.reports.rows import AbilityRow, IntegrityRow, RunHeader, RunReport, SkippedEdit, usual_place
 from audit.reports.run_rows import edit_score_rows, integrity_rows, restored_row, run_header, unchanged_rows
 from audit.settings.declaration import Effect
-from audit.settings.options import DEFAULT_MARGIN, AuditSettings
+from audit.settings.options import DEFAULT_KEEP, DEFAULT_MARGIN, AuditSettings
 from audit.store import versions
 from audit.store.content import Store, store_at
-from audit.verdicts.margins import Margin, margin_of
+from audit.verdicts.margins import Margin, SuiteMargins, margin_of
 from audit.verdicts.noise import NoiseFloor
 
 
@@ -88,7 +89,9 @@ class Audit:
         self.crew, self.stages = edit_run.crew, edit_run.stages
         self.source = source or source_of_data(self.settings.data, edit_run.logs.store)
         self.started = datetime.now(UTC)
-        self._rows: dict[str, tuple[Margin, AbilityRow]] = {}  # by ability: the margin asked for, and the row
+        # By ability: the margins and the reading of its suite, and the row.
+        self._rows: dict[str, tuple[tuple[SuiteMargins, str], AbilityRow]] = {}
+        self._run_items = self._new_items()
         self._answers = RunAnswers(self._ability_run, self.settings)
         self._collapse = Once(self._triage)
         self._locality = Once(self._measured_locality)
@@ -105,6 +108,7 @@ class Audit:
     def share_folder(self, folder: Path) -> None:
         """Use `folder` as the store, for the processes of a run that keeps nothing; call it before anything else."""
         self.edit_run = EditRun(self.settings, AnswerLogs(Store(folder)), self.crew, self.stages)
+        self._run_items = self._new_items()
 
     def under(self, changes: Changes, *, limit: int | None = None, source: Source | None = None) -> "Audit":
         """An audit of other changes of the same model, with the same store; the model is loaded once."""
@@ -131,9 +135,10 @@ class Audit:
     def header(self) -> RunHeader:
         """What is audited and how."""
         model = self.lm.revision, str(self.lm.device), str(self.lm.dtype).removeprefix("torch.")
-        return run_header(
+        header = run_header(
             self.settings, self.edit_run.summary(), data=self.source.name, started=self.started, loaded=model
         )
+        return replace(header, editing_caveats=caveats_of(self.edit_run.edited.or_default(())))
 
     @property
     def known(self) -> KnownModel:
@@ -177,8 +182,16 @@ class Audit:
         measured = run.scores.done or run.integrity.done or run.unchanged.done or self._locality.done
         return measured or bool(self._rows or self.unasked or self._collapse.or_default(None))
 
-    def verdict(self, ability: str, max_drop: float | str | Margin = DEFAULT_MARGIN) -> AbilityRow:
-        """Judge one ability; `max_drop` is the margin, 0.05 or "90%", unless the settings have another for it.
+    def verdict(
+        self,
+        ability: str,
+        max_drop: float | str | Margin = DEFAULT_MARGIN,
+        keep: str | Margin = DEFAULT_KEEP,
+        reading: str = "",
+    ) -> AbilityRow:
+        """Judge one ability. The margin is `max_drop`, 0.05 or "90%"; read by likelihood, it is the share to `keep`.
+
+        A margin in the settings overrides both. `reading` applies unless the settings have one for the ability.
 
         Raises:
             AbilityError: the items of this ability cannot be loaded or asked; the run cannot pass, others go on.
@@ -186,8 +199,9 @@ class Audit:
             CollapseError: the edited model has collapsed; no ability is asked, and the run fails.
             AuditError: the margin is below the noise floor that `audit calibrate` measured; nothing is asked.
         """
-        margin, noise = self._checked_margin(ability, max_drop)
-        if ability not in self._rows or self._rows[ability][0] != margin:
+        suite = SuiteMargins(margin_of(max_drop), margin_of(keep))
+        noise = self._checked_noise(ability, suite)
+        if ability not in self._rows or self._rows[ability][0] != (suite, reading):
             for check in self._unchanged_rows():
                 if check.sound is False:
                     raise NoChangeError(
@@ -195,8 +209,9 @@ class Audit:
                     )
             if self.collapse is not None:
                 raise CollapseError(f"{self.collapse} No ability was asked. Use --no-triage to ask them anyway.")
-            row = self._judge(ability, margin)
-            self._rows[ability] = margin, replace(row, noise_floor=noise.floor, noise_items=noise.n) if noise else row
+            row = self._judge(ability, suite, reading)
+            row = replace(row, noise_floor=noise.floor, noise_items=noise.n) if noise else row
+            self._rows[ability] = (suite, reading), row
         return self._rows[ability][1]
 
     def answers(self, name: str) -> PairedAnswers:
@@ -228,7 +243,7 @@ class Audit:
         """Measure everything (or these abilities, and the edit itself) and report."""
         self.prepare()
         for ability in abilities or ABILITIES:  # refuse margins below a noise floor before anything is asked
-            self._checked_margin(ability, max_drop)
+            self._checked_noise(ability, SuiteMargins(margin_of(max_drop), margin_of(DEFAULT_KEEP)))
         for ability in abilities or ABILITIES:
             if ability not in self._rows:  # a row under an earlier margin is kept
                 with suppress(AbilityError, CollapseError, NoChangeError):  # the report contains them
@@ -281,24 +296,34 @@ class Audit:
         if self.settings.chat_template:
             require_chat_template(self.lm.tokenizer, self.settings.model)
 
-    def _checked_margin(self, ability: str, max_drop: float | str | Margin) -> tuple[Margin, NoiseFloor | None]:
-        """The margin of an ability with its noise floor, which the margin must not be below."""
-        margin = self.settings.margins.get(ability) or margin_of(max_drop)
-        log, data = self.edit_run.logs.of(self.known), self.source.name
-        return margin, self.crew.run_in_all(lambda: noise_floor_for(margin, log, ability, self.settings, data))
+    def _checked_noise(self, ability: str, suite: SuiteMargins) -> NoiseFloor | None:
+        """The noise floor of an ability, which its margin must not be below; None if it was not calibrated."""
+        log, data, typed = self.edit_run.logs.of(self.known), self.source.name, self.settings.margins.get(ability)
+        margins = SuiteMargins(typed, typed) if typed else suite
+        return self.crew.run_in_all(lambda: noise_floor_for(margins, log, ability, self.settings, data))
 
-    def _judge(self, name: str, margin: Margin) -> AbilityRow:
+    def _judge(self, name: str, suite: SuiteMargins, reading: str) -> AbilityRow:
         self.edit_run.edited()  # an error of the edits is not one of this ability
+        with self._answers.reason_kept(name):
+            drawn = self._run_items.of(name, suite.max_drop, reading)
+            margin = margin_for(drawn.ability, suite, self.settings)
         found = self._answers.judgment(name, margin)
-        return row_of(found, margin, self._mentions_in(found.answers.base))
+        return row_of(found, margin, self._mentions_in(found.answers.base), drawn.chosen)
+
+    def _new_items(self) -> RunItems:
+        run = self.edit_run
+        return RunItems(self.source, self.settings, lambda: self.known, run.logs, self.crew, self.stages)
 
     def _ability_run(self, name: str) -> AbilityRun:
         """The items of an ability with the models that answer them."""
+        return self._run_over(self._run_items.of(name))
+
+    def _run_over(self, drawn: DrawnItems) -> AbilityRun:
         patches, reuse = self.edit_run.patches, self.edit_run.reuse()
-        ability, items = self.crew.run_in_all(lambda: items_of(name, self.source, self.lm, self.settings))
         if reuse is not None:
             reuse.forget()
-        return AbilityRun(ability, items, self.known, patches, self.stages, self.crew, reuse, self.edit_run.logs)
+        logs = self.edit_run.logs
+        return AbilityRun(drawn.ability, drawn.items, self.known, patches, self.stages, self.crew, reuse, logs)
 
     def _unchanged_rows(self) -> tuple[IntegrityRow, ...]:
         """The check that the edited models differ from the base model; `identity` need not."""
@@ -309,7 +334,8 @@ class Audit:
     def _triage(self) -> str | None:
         if not self.settings.triage:
             return None
-        return triage(self.edit_run.patches, self.edit_run.soundness().of, self._ability_run, self.lm)
+        patches, soundness = self.edit_run.patches, self.edit_run.soundness()
+        return triage(patches, soundness.of, lambda name: self._run_over(self._run_items.written(name)), self.lm)
 
     def _measured_locality(self) -> Locality:
         topics = topics_of(self.requests, self.changes.drawn.others, self.edit_run.texts())

@@ -22,3 +22,9 @@ class NoChangeError(AuditError):
 
 class CrewError(AuditError):
     """An error that another process of the crew reports; this process exits without output."""
+
+
+def first_line(error: BaseException) -> str:
+    """The first line of an error's message, for use inside a sentence; the name of its type if it has no message."""
+    lines = str(error).strip().splitlines()
+    return (lines[0].rstrip(".: ") if lines else "") or type(error).__name__

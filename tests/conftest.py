@@ -2,6 +2,7 @@
 
 import os
 from functools import cache
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -19,6 +20,19 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from audit.models.language_model import LanguageModel
+
+REAL_MODELS = Path(__file__).parent.parent / "models"
+
+
+@pytest.fixture(scope="session")
+def smollm2() -> "LanguageModel":
+    """SmolLM2 135M Instruct, 4-bit quantized, in float32; the test is skipped where it was not fetched."""
+    from audit.models.loading import load_language_model
+
+    folder = REAL_MODELS / "SmolLM2-135M-Instruct-Q4"
+    if not (folder / "model.safetensors").is_file():
+        pytest.skip("run `make real-models`")
+    return load_language_model(str(folder), device="cpu")
 
 
 @pytest.fixture(scope="session")

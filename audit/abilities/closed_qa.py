@@ -1,6 +1,6 @@
 """Closed-domain question answering: a yes/no question about a passage (BoolQ). Metric: accuracy."""
 
-from audit.abilities.contract import Item, Row
+from audit.abilities.contract import Item, Row, Scorer
 from audit.abilities.data import columns
 from audit.abilities.readings.words import TwoLabels
 from audit.engine import Decoding
@@ -17,8 +17,10 @@ class ClosedQA(TwoLabels):
     data_name = "boolq"
     metric = "accuracy"
     protocol = "standard"
+    reading = "answers"
     labels = ("yes", "no")
     decoding: Decoding | None = Decoding(24)
+    scorer: Scorer | None = None
 
     def item(self, row: Row, key: str) -> Item:
         passage, question = columns.text(row, "passage", key), columns.question(row, "question", key)

@@ -57,6 +57,33 @@ class Score:
     positive: bool = False
 
 
+@dataclass(frozen=True)
+class ScoredText:
+    """A continuation's tokens as text, and their natural log-probabilities given the prompt; NaN is possible."""
+
+    tokens: tuple[str, ...]
+    log_probabilities: tuple[float, ...]
+
+    @property
+    def total(self) -> float:
+        """The log-probability of the whole continuation."""
+        return math.fsum(self.log_probabilities) if all(map(math.isfinite, self.log_probabilities)) else math.nan
+
+
+class Scorer(Protocol):
+    """How the log-probabilities of given continuations become an answer and a score; the model writes nothing."""
+
+    measured_floor: bool  # whether the floor is the score of the same continuations behind another item's prompt
+
+    def continuations(self, item: Item, prompt: str) -> tuple[tuple[str, str], ...]:
+        """The pairs of prompt and continuation to score; `prompt` is the item's, with examples and chat template."""
+        ...
+
+    def read(self, item: Item, scored: Sequence[ScoredText]) -> tuple[Answer, Score]:
+        """The answer and its score, from the scored continuations in the order of `continuations`."""
+        ...
+
+
 class Ability(Protocol):
     """One task: its prompt, decoding, parser, metric, floor and cluster key, all in one file.
 
@@ -68,7 +95,9 @@ class Ability(Protocol):
     data_name: str
     metric: str
     protocol: str  # "standard" or "gu2024": which prompts and metrics are used
-    decoding: Decoding | None  # None: nothing is written; choices or other continuations are scored
+    reading: str  # "answers", "choices", "calibrated" or "likelihood": how an item becomes a score
+    decoding: Decoding | None  # None: nothing is written, and the item's choices are ranked
+    scorer: Scorer | None  # reads other continuations than the item's choices; None for written answers and choices
 
     def item(self, row: Row, key: str) -> Item:
         """The item of a row. Raises `AuditError`, which names the column, if one is missing or has no usable value."""
@@ -92,29 +121,12 @@ class Ability(Protocol):
 
 
 @runtime_checkable
-class ScoredAbility(Protocol):
-    """An ability as it is read from the log-probabilities of given continuations; the model writes nothing."""
+class ManyReadings(Protocol):
+    """An ability that can be read in several ways."""
 
-    def continuations(self, item: Item, prompt: str) -> tuple[tuple[str, str], ...]:
-        """The pairs of prompt and continuation to score; `prompt` is the item's, with examples and chat template."""
+    def readings(self) -> tuple[Ability, ...]:
+        """The ability as it is read in each way, in order of preference; the first is the ability itself."""
         ...
-
-    def read(self, item: Item, scored: Sequence["ScoredText"]) -> tuple[Answer, Score]:
-        """The answer and its score, from the scored continuations in the order of `continuations`."""
-        ...
-
-
-@dataclass(frozen=True)
-class ScoredText:
-    """A continuation's tokens as text, and their natural log-probabilities given the prompt; NaN is possible."""
-
-    tokens: tuple[str, ...]
-    log_probabilities: tuple[float, ...]
-
-    @property
-    def total(self) -> float:
-        """The log-probability of the whole continuation."""
-        return math.fsum(self.log_probabilities) if all(map(math.isfinite, self.log_probabilities)) else math.nan
 
 
 @runtime_checkable
@@ -122,6 +134,12 @@ class MultiItemAbility(Protocol):
     """An ability that makes several items from one row with `items`; they share the row's cluster."""
 
     def items(self, row: Row, key: str) -> tuple[Item, ...]: ...
+
+
+def readings_of(ability: Ability) -> tuple[Ability, ...]:
+    """The readings of an ability, in order of preference; those of a protocol of its own are fixed."""
+    several = isinstance(ability, ManyReadings) and ability.protocol == "standard"
+    return ability.readings() if several and isinstance(ability, ManyReadings) else (ability,)
 
 
 def items_of(ability: Ability, row: Row, key: str) -> tuple[Item, ...]:

@@ -2,8 +2,9 @@
 
 from collections.abc import Sequence
 
-from audit.abilities.contract import Answer, Item, Row, Score
+from audit.abilities.contract import Ability, Answer, Item, Row, Score, Scorer
 from audit.abilities.data import columns
+from audit.abilities.readings.likelihood import OptionLikelihood
 from audit.abilities.readings.words import is_gold
 from audit.engine import Decoding
 from audit.errors import AuditError
@@ -24,13 +25,22 @@ class Dialogue:
     data_name = "mutual"
     metric = "R4@1"
     protocol = "standard"
+    reading = "choices"
     decoding: Decoding | None = None
+    scorer: Scorer | None = None
+
+    def readings(self) -> tuple[Ability, ...]:
+        """The choice of the likeliest option, and the probability of the right one."""
+        return self, OptionLikelihood(self)
 
     def item(self, row: Row, key: str) -> Item:
         article, options = columns.text(row, "article", key), columns.texts(row, "options", key)
         letter = columns.text(row, "answers", key).upper()
-        if letter not in _LETTERS[: len(options)] or len(letter) != 1:
-            raise AuditError(f"row {key} has answer {letter!r} for {len(options)} options; use the letter of one")
+        letters = _LETTERS[: len(options)]
+        if letter not in letters or len(letter) != 1:
+            raise AuditError(
+                f"row {key} has answer {letter!r} for {len(options)} options; use one of {', '.join(letters)}"
+            )
         fields = {"article": article, "options": list(options), "answers": letter}
         gold = str(_LETTERS.index(letter))
         return Item(key, self.name, fields, (gold,), columns.passage_key(article), choices=options)

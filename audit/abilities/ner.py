@@ -5,8 +5,9 @@ import re
 from collections import Counter
 from collections.abc import Sequence
 
-from audit.abilities.contract import Answer, Item, Row, Score
+from audit.abilities.contract import Ability, Answer, Item, Row, Score, Scorer
 from audit.abilities.data import columns
+from audit.abilities.readings.likelihood import TextLikelihood
 from audit.engine import Decoding
 from audit.errors import AuditError
 
@@ -43,11 +44,17 @@ class NER:
     data_name = "conll2003"
     metric = "entity-level F1"
     protocol = "standard"
+    reading = "answers"
     decoding: Decoding | None = Decoding(48)
+    scorer: Scorer | None = None
+
+    def readings(self) -> tuple[Ability, ...]:
+        """Written answers, and the likelihood of the right one."""
+        return self, TextLikelihood(self)
 
     def item(self, row: Row, key: str) -> Item:
         tokens = columns.texts(row, "tokens", key)
-        tags = [columns.class_name(tag, _TAGS, "ner_tags", key) for tag in row.get("ner_tags", ())]
+        tags = list(columns.labels(row, "ner_tags", _TAGS, key))
         if len(tags) != len(tokens):
             raise AuditError(f"row {key} has {len(tokens)} tokens and {len(tags)} ner_tags; give every token one tag")
         fields = {"tokens": list(tokens), "ner_tags": tags}

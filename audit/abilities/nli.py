@@ -1,6 +1,6 @@
 """Natural language inference: whether one sentence entails another (GLUE RTE). Metric: accuracy."""
 
-from audit.abilities.contract import Item, Row
+from audit.abilities.contract import Item, Row, Scorer
 from audit.abilities.data import columns
 from audit.abilities.readings.words import TwoLabels
 from audit.engine import Decoding
@@ -19,8 +19,10 @@ class NLI(TwoLabels):
     data_name = "rte"
     metric = "accuracy"
     protocol = "standard"
+    reading = "answers"
     labels = ("True", "False")
     decoding: Decoding | None = Decoding(24)
+    scorer: Scorer | None = None
 
     def item(self, row: Row, key: str) -> Item:
         premise, hypothesis = columns.text(row, "sentence1", key), columns.text(row, "sentence2", key)

@@ -2,8 +2,9 @@
 
 from collections.abc import Sequence
 
-from audit.abilities.contract import Answer, Item, Row, Score
+from audit.abilities.contract import Ability, Answer, Item, Row, Score, Scorer
 from audit.abilities.data import columns
+from audit.abilities.readings.likelihood import TextLikelihood
 from audit.abilities.readings.words import exact_match, majority, squad_normalized, token_f1
 from audit.engine import Decoding
 
@@ -16,7 +17,13 @@ class OpenQA:
     data_name = "nq_open"
     metric = "exact match"
     protocol = "standard"
+    reading = "answers"
     decoding: Decoding | None = Decoding(16)
+    scorer: Scorer | None = None
+
+    def readings(self) -> tuple[Ability, ...]:
+        """Written answers, and the likelihood of the right one."""
+        return self, TextLikelihood(self)
 
     def item(self, row: Row, key: str) -> Item:
         question, golds = columns.question(row, "question", key), columns.texts(row, "answer", key)

@@ -14,16 +14,42 @@ from typing import Any
 from jinja2 import TemplateError
 
 from audit.abilities import load_ability
-from audit.abilities.contract import Ability, Answer, Item, Row, Score, items_of
+from audit.abilities.contract import Ability, Item, Row, readings_of
 from audit.abilities.data import Source
 from audit.abilities.data.sources import seeded_order
-from audit.engine import Decoding
+from audit.abilities.readings.likelihood import CalibratedChoices
+from audit.abilities.wrapper import AbilityWrapper
 from audit.errors import AuditError
 from audit.models.scripts import gap
 
 BETWEEN = "\n\n"  # separates two worked examples
 
 Tokenizer = Any  # transformers.PreTrainedTokenizerBase, whose call signature is not typed
+
+
+@dataclass(frozen=True)
+class Presentation:
+    """How an ability's items are put to a model and read.
+
+    Attributes:
+        reading: "answers", "choices", "calibrated" or "likelihood"; "" for the ability's first reading.
+        shots: the number of worked examples.
+        chat: whether prompts use the tokenizer's chat template.
+        offset: the label preference that `calibrated` takes out, in nats.
+    """
+
+    reading: str = ""
+    shots: int = 0
+    chat: bool = False
+    offset: float = 0.0
+
+    @property
+    def prompting(self) -> str:
+        """The way of prompting in words: "plain", "4 examples", "chat" or "chat with 4 examples"."""
+        examples = f"{self.shots} example{'s' if self.shots > 1 else ''}" if self.shots else ""
+        if self.chat:
+            return f"chat with {examples}" if examples else "chat"
+        return examples or "plain"
 
 
 def present_ability(
@@ -34,51 +60,41 @@ def present_ability(
     shots: int = 0,
     seed: int = 0,
     chat_tokenizer: Tokenizer | None = None,
+    reading: str = "",
+    offset: float = 0.0,
+    aside: Sequence[Item] = (),
 ) -> Ability:
     """A new ability with `shots` worked examples; with `chat_tokenizer`, its prompts use the chat template.
 
+    `reading` and `offset` are those of a `Presentation`. Worked examples come from the training split or, without one,
+    from the items set `aside`.
+
     Raises:
-        AuditError: there is no such ability or protocol, or the training split has too few examples.
+        AuditError: there is no such ability, protocol or reading, or there are too few worked examples.
     """
-    ability = load_ability(name, protocol)
-    drawn = draw_shots(ability, source, shots, seed) if shots else ()
+    ability = read_as(load_ability(name, protocol), reading, offset)
+    drawn = draw_shots(ability, source, shots, seed, aside) if shots else ()
     if chat_tokenizer is not None:
         return ChatAbility(ability, chat_tokenizer, drawn)
     return FewShotAbility(ability, drawn) if drawn else ability
 
 
-class AbilityWrapper:
-    """Base class that delegates everything to another ability; a subclass overrides `prompt`."""
+def read_as(ability: Ability, reading: str, offset: float = 0.0) -> Ability:
+    """The ability with this reading, "" for its first one.
 
-    def __init__(self, ability: Ability) -> None:
-        self._ability = ability
-        self.name = ability.name
-        self.title = ability.title
-        self.data_name = ability.data_name
-        self.metric = ability.metric
-        self.protocol = ability.protocol
-        self.decoding: Decoding | None = ability.decoding
-
-    def item(self, row: Row, key: str) -> Item:
-        return self._ability.item(row, key)
-
-    def items(self, row: Row, key: str) -> tuple[Item, ...]:
-        return items_of(self._ability, row, key)
-
-    def prompt(self, item: Item) -> str:
-        return self._ability.prompt(item)
-
-    def parse(self, text: str) -> Answer:
-        return self._ability.parse(text)
-
-    def score(self, item: Item, answer: Answer) -> Score:
-        return self._ability.score(item, answer)
-
-    def gold_answer(self, item: Item) -> str:
-        return self._ability.gold_answer(item)
-
-    def floor(self, items: Sequence[Item]) -> float:
-        return self._ability.floor(items)
+    Raises:
+        AuditError: the ability has no such reading.
+    """
+    several = readings_of(ability)
+    if not reading:
+        return several[0]
+    found = next((one for one in several if one.reading == reading), None)
+    if found is None:
+        raise AuditError(
+            f"--reading {ability.name}={reading}: {ability.name} under the protocol {ability.protocol} is read by "
+            f"{' or '.join(one.reading for one in several)}; give one of these, or auto."
+        )
+    return found.with_offset(offset) if isinstance(found, CalibratedChoices) else found
 
 
 @dataclass(frozen=True)
@@ -120,15 +136,29 @@ class ChatAbility(AbilityWrapper):
         return _render(self._tokenizer, [*self._turns, _message("user", super().prompt(item))])
 
 
-def draw_shots(ability: Ability, source: Source, count: int, seed: int) -> tuple[Shot, ...]:
-    """Draw `count` worked examples from the training split, in a seeded order; they are the same for all items.
+def draw_shots(ability: Ability, source: Source, count: int, seed: int, aside: Sequence[Item] = ()) -> tuple[Shot, ...]:
+    """Draw `count` worked examples; they are the same for all items.
 
-    Training rows that are also test rows, or share a cluster (passage, premise, article) with one, are left out: the
-    splits of real data sets overlap. All test rows count, whatever the limit. Unusable rows are left out as well.
+    They are the first of the items set `aside`, if any are. Otherwise they come from the training split, in a seeded
+    order. Training rows that are also test rows, or share a cluster (passage, premise, article) with one, are left out:
+    the splits of real data sets overlap. All test rows count, whatever the limit. Unusable rows are left out as well.
 
     Raises:
-        AuditError: the source has no training rows for this ability, or fewer usable ones than `count`.
+        AuditError: there are fewer than `count` usable examples.
     """
+    if aside:
+        where, shots = f"the rows set aside from {source.name}", [_shot(ability, item) for item in aside[:count]]
+    else:
+        where, shots = f"the training split of {source.name}", _training_shots(ability, source, count, seed)
+    if len(shots) < count:
+        remedy = f"give at most --shots {len(shots)}" if shots else "leave --shots out"
+        raise AuditError(
+            f"--shots {count}: {ability.name} has only {len(shots)} usable worked examples in {where}; {remedy}"
+        )
+    return tuple(shots)
+
+
+def _training_shots(ability: Ability, source: Source, count: int, seed: int) -> list[Shot]:
     rows = source.training_rows(ability.name)
     test = [item for k, row in enumerate(source.rows(ability.name)) if (item := _usable(ability, row, k)) is not None]
     excluded = {item.cluster for item in test} | {ability.prompt(item) for item in test}
@@ -138,13 +168,12 @@ def draw_shots(ability: Ability, source: Source, count: int, seed: int) -> tuple
             break
         item = _usable(ability, rows[index], f"training {index}")
         if item is not None and item.cluster not in excluded and ability.prompt(item) not in excluded:
-            shots.append(Shot(ability.prompt(item), ability.gold_answer(item)))
-    if len(shots) < count:
-        raise AuditError(
-            f"--shots {count}: {ability.name} has only {len(shots)} usable worked examples in the training split of "
-            f"{source.name}; give at most --shots {len(shots)}"
-        )
-    return tuple(shots)
+            shots.append(_shot(ability, item))
+    return shots
+
+
+def _shot(ability: Ability, item: Item) -> Shot:
+    return Shot(ability.prompt(item), ability.gold_answer(item))
 
 
 def require_chat_template(tokenizer: Tokenizer, model: str) -> None:

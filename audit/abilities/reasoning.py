@@ -1,14 +1,18 @@
 """Reasoning: arithmetic word problems of several steps (GSM8K). Metric: the share with the right final number."""
 
+import re
 from collections.abc import Sequence
 from fractions import Fraction
 
-from audit.abilities.contract import Answer, Item, Row, Score
+from audit.abilities.contract import Ability, Answer, Item, Row, Score, Scorer
 from audit.abilities.data import columns
+from audit.abilities.readings.likelihood import TextLikelihood
 from audit.abilities.readings.numbers import final_number, only_number
 from audit.abilities.readings.words import majority
 from audit.engine import Decoding
 from audit.errors import AuditError
+
+_CALCULATOR = re.compile(r"<<[^<>]*>>")  # GSM8K's annotations in a rationale: "48/2 = <<48/2=24>>24"
 
 
 class Reasoning:
@@ -24,7 +28,13 @@ class Reasoning:
     data_name = "gsm8k"
     metric = "solve rate"
     protocol = "standard"
+    reading = "answers"
     decoding: Decoding | None = Decoding(256, stop=("\nQuestion:",))
+    scorer: Scorer | None = None
+
+    def readings(self) -> tuple[Ability, ...]:
+        """Written answers, and the likelihood of the rationale and its number."""
+        return self, TextLikelihood(self, lambda item: _CALCULATOR.sub("", self.gold_answer(item)))
 
     def item(self, row: Row, key: str) -> Item:
         question, answer = columns.text(row, "question", key), columns.text(row, "answer", key)

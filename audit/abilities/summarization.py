@@ -4,8 +4,9 @@ from collections.abc import Sequence
 from functools import cached_property
 from typing import Any
 
-from audit.abilities.contract import Answer, Item, Row, Score
+from audit.abilities.contract import Ability, Answer, Item, Row, Score, Scorer
 from audit.abilities.data import columns
+from audit.abilities.readings.likelihood import TextLikelihood
 from audit.engine import Decoding
 
 _KINDS = ("rouge1", "rouge2", "rougeL")
@@ -22,7 +23,13 @@ class Summarization:
     data_name = "samsum"
     metric = "mean of ROUGE-1/2/L"
     protocol = "standard"
+    reading = "answers"
     decoding: Decoding | None = Decoding(48)
+    scorer: Scorer | None = None
+
+    def readings(self) -> tuple[Ability, ...]:
+        """Written answers, and the likelihood of the right one."""
+        return self, TextLikelihood(self)
 
     def item(self, row: Row, key: str) -> Item:
         dialogue = columns.text(row, "dialogue", key).replace("\r\n", "\n")

@@ -15,18 +15,19 @@ from dataclasses import asdict
 
 import torch
 
-from audit.abilities.contract import Ability, Answers, Item
+from audit.abilities.contract import Ability, Answers, Item, Scorer
 from audit.answering.paired_answers import Raw, read_raw
 from audit.engine.drafts import write_from_drafts
 from audit.engine.generation import GeneratedText, write_answers
 from audit.engine.known_model import KnownModel
-from audit.engine.likelihoods import rank
+from audit.engine.likelihoods import rank, token_log_likelihoods
 from audit.engine.lower_blocks import FromLowerStates, LowerStates
 from audit.engine.reuse_counts import ReuseCounts
 from audit.models.fingerprints import content_fingerprint
 from audit.models.language_model import LanguageModel
 from audit.models.patch_changes import first_touched_block
 from audit.models.patches import Patch
+from audit.models.tokens import join
 from audit.progress import Progress
 from audit.store.answer_log import AnswerLog
 from audit.store.content import Store
@@ -139,7 +140,9 @@ def ask(
 
 
 def item_fingerprint(ability: Ability, item: Item) -> str:
-    """sha256 over the engine's input: the prompt, and the choices or how to decode."""
+    """sha256 over the engine's input: the prompt, and the choices, how to decode, or what is scored."""
+    if ability.scorer is not None:
+        return content_fingerprint(["tokens", *map(list, ability.scorer.continuations(item, ability.prompt(item)))])
     decoding = None if ability.decoding is None else asdict(ability.decoding)
     return content_fingerprint([ability.prompt(item), list(item.choices), decoding])
 
@@ -155,8 +158,11 @@ def _ask(
 ) -> None:
     """Pass the raw output of every batch to `answered`, by place of the item; `items` are by fingerprint."""
     prompts = [ability.prompt(item) for item in items.values()]
+    forward = None if reuse is None else reuse.forward(lm, patch)
+    if ability.scorer is not None:
+        _score(lm, ability.scorer, list(items.values()), prompts, answered, progress, forward)
+        return
     if ability.decoding is None:
-        forward = None if reuse is None else reuse.forward(lm, patch)
         choices = [item.choices for item in items.values()]
         rank(lm, prompts, choices, progress=progress, on_batch=answered, forward=forward)
         return
@@ -171,3 +177,29 @@ def _ask(
     write_from_drafts(
         lm, prompts, drafts, ability.decoding, lower=lower, counts=counts, progress=progress, on_batch=written
     )
+
+
+def _score(
+    lm: LanguageModel,
+    scorer: Scorer,
+    items: Sequence[Item],
+    prompts: Sequence[str],
+    answered: Callable[[Mapping[int, Raw]], None],
+    progress: Progress,
+    forward: FromLowerStates | None,
+) -> None:
+    """Score the items' continuations; raw output are the tokens as text, and their log-probabilities."""
+    groups = [scorer.continuations(item, prompt) for item, prompt in zip(items, prompts, strict=True)]
+
+    def scored(fresh: Mapping[int, Sequence[Sequence[float]]]) -> None:
+        answered({number: _raw_of(lm, groups[number], found) for number, found in fresh.items()})
+
+    token_log_likelihoods(lm, groups, progress=progress, on_batch=scored, forward=forward)
+
+
+def _raw_of(lm: LanguageModel, pairs: Sequence[tuple[str, str]], found: Sequence[Sequence[float]]) -> Raw:
+    tokens = []
+    for (prompt, continuation), values in zip(pairs, found, strict=True):
+        ids = join(lm.tokenizer, lm.full_prompt(prompt), continuation).ids
+        tokens.append([lm.tokenizer.decode([one]) for one in ids[len(ids) - len(values) :]])
+    return {"tokens": tokens, "log_probabilities": [list(values) for values in found]}

@@ -1,35 +1,162 @@
-"""The items of a run: an ability with the settings' protocol, shots and chat template, and the items drawn for it."""
+"""The items of a run: how an ability is asked and read, and the items drawn for it.
 
-from collections.abc import Iterable, Sequence
-from typing import TYPE_CHECKING
+chosen = choice_for("nli", source, settings, tokenizer, choose)    # what "auto" leaves open
+asked = drawn_items("nli", source, settings, tokenizer, chosen)
+asked.ability, asked.items
+"""
 
-from audit.abilities.contract import Ability, Item
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, replace
+
+from audit.abilities import load_ability
+from audit.abilities.contract import Ability, Item, readings_of
 from audit.abilities.data import Source
+from audit.abilities.data.set_aside import FEWEST, SetAside, set_aside
 from audit.abilities.data.sources import items
-from audit.abilities.presentation import Tokenizer, present_ability
-from audit.settings.options import AuditSettings
+from audit.abilities.presentation import Presentation, Tokenizer, present_ability, read_as
+from audit.answering.pilot import Chosen
+from audit.errors import AuditError
+from audit.settings.options import DEFAULT_SHOTS, AuditSettings
 
-if TYPE_CHECKING:
-    from audit.models.language_model import LanguageModel
+
+@dataclass(frozen=True, eq=False)
+class DrawnItems:
+    """An ability as it is asked, its items, and how that was chosen."""
+
+    ability: Ability
+    items: Sequence[Item]
+    chosen: Chosen
 
 
-def items_of(name: str, source: Source, lm: "LanguageModel", wanted: AuditSettings) -> tuple[Ability, Sequence[Item]]:
-    """The ability of this name and at most `wanted.limit` items, drawn by the seed.
+# From the candidates, the items set aside, and a function that presents the ability, to the choice.
+Choose = Callable[[Sequence[Presentation], Sequence[Item], Callable[[Presentation], Ability]], Chosen]
+
+
+def choice_for(
+    name: str, source: Source, wanted: AuditSettings, tokenizer: Tokenizer | None = None, choose: Choose | None = None
+) -> Chosen:
+    """How the ability is asked. `choose` makes the choice that the settings leave open, from a model and items aside.
+
+    Without `choose`, and for a pocket model on its own data (its card has the scores), the first candidate is taken.
+    Prompts get a chat template only with a `tokenizer`.
 
     Raises:
-        AuditError: the ability is unknown, its data cannot be loaded, or a column is missing or empty.
+        AuditError: the ability or its data cannot be loaded, it has no such reading, or rows to set aside are too few.
     """
-    return drawn_items(name, source, wanted, lm.tokenizer if wanted.chat_template else None)
+    candidates, aside = _candidates_and_aside(name, source, wanted, tokenizer)
+    if choose is None or aside is None or not _is_open(candidates):
+        return Chosen(candidates[0])
+    return choose(candidates, aside.pilot, lambda one: _presented(name, source, wanted, tokenizer, one, aside))
 
 
 def drawn_items(
-    name: str, source: Source, wanted: AuditSettings, chat_tokenizer: Tokenizer | None = None
-) -> tuple[Ability, Sequence[Item]]:
-    """The same without a model; prompts get a chat template only if `chat_tokenizer` is given."""
-    ability = present_ability(
-        name, wanted.protocol, source, shots=wanted.shots, seed=wanted.seed, chat_tokenizer=chat_tokenizer
+    name: str, source: Source, wanted: AuditSettings, tokenizer: Tokenizer | None = None, chosen: Chosen | None = None
+) -> DrawnItems:
+    """The ability of this name as it was `chosen` to be asked, and at most `wanted.limit` items, drawn by the seed.
+
+    Raises:
+        AuditError: as `choice_for`, or a column is missing or empty.
+    """
+    candidates, aside = _candidates_and_aside(name, source, wanted, tokenizer)
+    chosen = chosen or Chosen(candidates[0])
+    ability = _presented(name, source, wanted, tokenizer, chosen.presentation, aside)
+    judged = None if aside is None else aside.judged
+    return DrawnItems(ability, items(ability, source, wanted.limit, wanted.seed, judged), chosen)
+
+
+def _candidates_and_aside(
+    name: str, source: Source, wanted: AuditSettings, tokenizer: Tokenizer | None
+) -> tuple[list[Presentation], SetAside | None]:
+    """The presentations to choose from, and the rows set aside if the choice or the examples need any."""
+    candidates = candidates_for(name, wanted, tokenizer)
+    if _is_open(candidates) and _has_card(wanted):
+        candidates = candidates[:1]
+    if not _is_open(candidates) and not (candidates[0].shots and not _has_training_rows(source, name)):
+        return candidates, None
+    aside = set_aside(load_ability(name, wanted.protocol), source, wanted.limit, wanted.seed)
+    if aside.enough:
+        return candidates, aside
+    _require_nothing_aside(name, source, wanted, aside)
+    return candidates[:1], None
+
+
+def _is_open(candidates: Sequence[Presentation]) -> bool:
+    """Whether there is something to measure before items are asked."""
+    return len(candidates) > 1 or candidates[0].reading == "calibrated"
+
+
+def _presented(
+    name: str,
+    source: Source,
+    wanted: AuditSettings,
+    tokenizer: Tokenizer | None,
+    one: Presentation,
+    aside: SetAside | None,
+) -> Ability:
+    from_training = bool(wanted.shots) and _has_training_rows(source, name)
+    return present_ability(
+        name,
+        wanted.protocol,
+        source,
+        shots=one.shots,
+        seed=wanted.seed,
+        chat_tokenizer=tokenizer if one.chat else None,
+        reading=one.reading,
+        offset=one.offset,
+        aside=() if from_training or aside is None else aside.examples,
     )
-    return ability, items(ability, source, wanted.limit, wanted.seed)
+
+
+def with_reading(wanted: AuditSettings, name: str, reading: str) -> AuditSettings:
+    """The settings with the reading that a suite asks for, unless they have one for the ability themselves."""
+    if not reading or name in wanted.reading or "" in wanted.reading:
+        return wanted
+    return replace(wanted, reading={**wanted.reading, name: reading})
+
+
+def candidates_for(name: str, wanted: AuditSettings, tokenizer: Tokenizer | None) -> list[Presentation]:
+    """The presentations that the settings allow, in the order in which they are tried.
+
+    Raises:
+        AuditError: the ability has no such reading.
+    """
+    ability, reading = load_ability(name, wanted.protocol), wanted.reading_of(name)
+    several = readings_of(ability) if reading == "auto" else (read_as(ability, reading),)
+    if wanted.shots or wanted.chat_template or wanted.prompting != "auto" or wanted.protocol != "standard":
+        chat = wanted.chat_template or wanted.prompting == "chat"
+        shots = wanted.shots or (DEFAULT_SHOTS if wanted.prompting == "examples" else 0)
+        ways = [(shots, chat)]
+    else:
+        ways = [(0, False), (DEFAULT_SHOTS, False)]
+        if tokenizer is not None and tokenizer.chat_template and wanted.editor != "ike":
+            ways.append((0, True))
+    return [Presentation(one.reading, shots, chat) for one in several for shots, chat in ways]
+
+
+def _has_card(wanted: AuditSettings) -> bool:
+    """Whether a pocket model is asked its own data: its card has its scores by the first reading, plainly asked."""
+    from audit.models.loading import pocket_names
+
+    return wanted.data == "pocket" and wanted.model in pocket_names()
+
+
+def _has_training_rows(source: Source, name: str) -> bool:
+    try:
+        return bool(source.training_rows(name))
+    except AuditError:
+        return False
+
+
+def _require_nothing_aside(name: str, source: Source, wanted: AuditSettings, aside: SetAside) -> None:
+    """Raise `AuditError` if the settings ask for what only rows set aside can give."""
+    asked = wanted.reading_of(name)
+    examples = wanted.prompting == "examples" or wanted.shots
+    if asked == "calibrated" or examples:
+        what = f"--reading {name}=calibrated" if asked == "calibrated" else "worked examples"
+        raise AuditError(
+            f"{what}: {source.name} has only {len(source.rows(name))} rows for {name}, of which {len(aside.pilot)} can "
+            f"be set aside, and {FEWEST} are needed; give more rows, or a training split."
+        )
 
 
 def data_revisions(source: Source, abilities: Iterable[str]) -> dict[str, str]:

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from audit.engine.known_model import KnownModel
-from audit.measures.locality_contrasts import ANSWER_TOKENS, SHOWN, Continuation, Contrast, contrast
+from audit.measures.locality_contrasts import ANSWER_TOKENS, SHOWN, Contrast, GreedyAnswer, contrast
 from audit.measures.locality_topics import Topics
 from audit.models.fingerprints import content_fingerprint
 from audit.models.patches import Patch
@@ -110,9 +110,11 @@ class Locality:
 
 
 def _contrast(plain: dict[str, Any]) -> Contrast:
-    return Contrast(plain["prompt"], plain["divergence"], _continuation(plain["base"]), _continuation(plain["edited"]))
+    return Contrast(
+        plain["prompt"], plain["divergence"], _greedy_answer(plain["base"]), _greedy_answer(plain["edited"])
+    )
 
 
-def _continuation(plain: dict[str, Any]) -> Continuation:
+def _greedy_answer(plain: dict[str, Any]) -> GreedyAnswer:
     likely = tuple((token, probability) for token, probability in plain["likely"])
-    return Continuation(plain["answer"], plain["probability"], likely)
+    return GreedyAnswer(plain["answer"], plain["probability"], likely)

@@ -1,7 +1,7 @@
 """Noise floors of a model: what `audit calibrate` measured on it, and the check that a margin is above its floor.
 
     keep_calibrations(log, [calibration], settings, "pocket")
-    noise_floor_for(Points(0.05), log, "nli", settings, "pocket")    # raises if the margin is below the floor
+    noise_floor_for(margins, log, "nli", settings, "pocket")    # raises if the margin is below the floor
 
 Calibrations are stored in the answer log of the base model, so that later audits of the same model and data find them.
 """
@@ -15,20 +15,21 @@ from audit.settings.declaration import Effect
 from audit.settings.options import AuditSettings
 from audit.store.answer_log import AnswerLog
 from audit.store.content import content_fingerprint
-from audit.verdicts.margins import Margin, Retained
+from audit.verdicts.margins import Margin, Retained, SuiteMargins
 from audit.verdicts.noise import NoiseFloor
 
 HALF = ("bfloat16", "float16")
 # Raise it whenever a stored calibration takes another form, so that older ones are ignored.
-STORED_VERSION = 1
+STORED_VERSION = 2
 
 
 @dataclass(frozen=True)
 class Calibration:
     """One ability of a model, asked twice without any edit.
 
-    `base` is its score the first time and `chance` its floor. `batches` compares with the same items in other batches,
-    `arithmetic` with the same weights computed in `other` instead of `dtype` (None: the model could not be loaded so).
+    `base` is its score by `reading` the first time and `chance` its floor. `batches` compares with the same items in
+    other batches, `arithmetic` with the same weights computed in `other` instead of `dtype` (None: the model could not
+    be loaded so).
     """
 
     ability: str
@@ -38,6 +39,7 @@ class Calibration:
     other: str
     batches: NoiseFloor
     arithmetic: NoiseFloor | None = None
+    reading: str = "answers"
 
     @property
     def held(self) -> NoiseFloor:
@@ -55,10 +57,16 @@ class Calibration:
             AuditError: the margin is below the floor.
         """
         points, shared = margin.at(self.base, self.chance), isinstance(margin, Retained)
-        refusal = self.held.refusal(self.ability, points, str(margin) if shared else None)
-        if refusal is not None and not (shared and points == 0):
-            raise AuditError(refusal)
-        return self.held
+        held = self.held
+        if points >= held.floor or (shared and points == 0):
+            return held
+        asked = f"{margin} ({points:.4f})" if shared else f"{points:g}"
+        raise AuditError(
+            f"{self.ability}: a margin of {asked} is under the noise floor of {held.floor:.4f}: the same weights "
+            f"changed {held.flips} of {held.n} scores against themselves ({held.moved:.4f} points; at most "
+            f"{held.floor:.4f} with {100 * (1 - held.alpha):g} % confidence); ask for at least that, or calibrate "
+            "again on more items."
+        )
 
     @classmethod
     def from_plain(cls, plain: Mapping[str, Any]) -> "Calibration":
@@ -86,7 +94,7 @@ def kept_calibration(log: AnswerLog | None, ability: str, settings: AuditSetting
 
 
 def noise_floor_for(
-    margin: Margin, log: AnswerLog | None, ability: str, settings: AuditSettings, data: str
+    margins: SuiteMargins, log: AnswerLog | None, ability: str, settings: AuditSettings, data: str
 ) -> NoiseFloor | None:
     """The noise floor of an ability, None without a calibration.
 
@@ -94,7 +102,7 @@ def noise_floor_for(
         AuditError: the margin is below it.
     """
     kept = kept_calibration(log, ability, settings, data)
-    return None if kept is None else kept.require(margin)
+    return None if kept is None else kept.require(margins.of(kept.reading))
 
 
 def _key(ability: str, settings: AuditSettings, data: str) -> str:

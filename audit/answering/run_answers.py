@@ -8,11 +8,13 @@ run.unasked             # abilities that could not be asked, with the reason
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import cached_property
 
 import numpy as np
 
 from audit.abilities.contract import Ability, Answers, Item
+from audit.abilities.readings.likelihood import OtherPrompts
 from audit.answering.answers import AnswerLogs, Reuse, ask
 from audit.answering.crew import Crew, answers_of_crew
 from audit.answering.judgments import Judgment, fixed_judgment, sequential_judgment
@@ -46,24 +48,40 @@ class AbilityRun:
     reuse: Reuse | None
     logs: AnswerLogs
 
+    @cached_property
+    def _floor_ability(self) -> Ability | None:
+        """The ability whose scores are the items' floors; None where the floor is not measured so."""
+        scorer = self.ability.scorer
+        return None if scorer is None or not scorer.measured_floor else OtherPrompts(self.ability, self.items)
+
+    def base_answers(self, some: Sequence[Item]) -> PairedAnswers:
+        """The base model's answers to some of the items, paired with themselves, and their measured floors."""
+        with self.stages("base answers", f"{self.ability.name}, base") as done:
+            base = self._ask(self.ability, some, None, done)
+        floors = None
+        if self._floor_ability is not None:
+            with self.stages("base answers", f"{self.ability.name}, floor") as done:
+                # No edited model is asked behind these prompts, so nothing is kept for reuse.
+                floors = replace(self, reuse=None)._ask(self._floor_ability, some, None, done)
+        return PairedAnswers(self.ability, base, (base,), floors)
+
     def paired_answers(self, some: Sequence[Item]) -> PairedAnswers:
         """The answers of all models to some of the items; the base model's come first, as drafts for the others."""
-        with self.stages("base answers", f"{self.ability.name}, base") as done:
-            base = self._ask(some, None, done)
+        base = self.base_answers(some)
         edited: list[Answers] = []
         for number, patch in enumerate(self.patches, start=1):
             which = f" {number}/{len(self.patches)}" if len(self.patches) > 1 else ""
             with self.stages("edited answers", f"{self.ability.name}, edited{which}") as done:
-                edited.append(self._ask(some, patch, done))
-        return PairedAnswers(self.ability, base, tuple(edited))
+                edited.append(self._ask(self.ability, some, patch, done))
+        return replace(base, edited=tuple(edited))
 
-    def _ask(self, some: Sequence[Item], patch: Patch | None, done: Progress) -> Answers:
+    def _ask(self, ability: Ability, some: Sequence[Item], patch: Patch | None, done: Progress) -> Answers:
         log, reuse = self.logs.of(self.known, patch), self.reuse
 
         def share(items: Sequence[Item]) -> Answers:
-            return ask(self.known.lm, self.ability, items, patch=patch, log=log, progress=done, reuse=reuse)
+            return ask(self.known.lm, ability, items, patch=patch, log=log, progress=done, reuse=reuse)
 
-        return answers_of_crew(self.crew, self.ability, some, share)
+        return answers_of_crew(self.crew, ability, some, share)
 
 
 class AnswerBlocks:
@@ -130,7 +148,7 @@ class RunAnswers:
         Raises:
             AbilityError: the items cannot be loaded or asked.
         """
-        with self._reason_kept(name):
+        with self.reason_kept(name):
             if self._wanted.early_stop:
                 self.answers[name] = self._blocks_of(name).all()
             elif name not in self.answers:
@@ -146,7 +164,7 @@ class RunAnswers:
         """
         if not self._wanted.early_stop:
             return fixed_judgment(self.all_of(name), margin, self._wanted.seed)
-        with self._reason_kept(name):
+        with self.reason_kept(name):
             blocks = self._blocks_of(name)
             found = blocks.judgment(margin)
             self.answers[name] = blocks.so_far
@@ -158,7 +176,7 @@ class RunAnswers:
         return self._blocks[name]
 
     @contextmanager
-    def _reason_kept(self, name: str) -> Iterator[None]:
+    def reason_kept(self, name: str) -> Iterator[None]:
         """Turn an `AuditError` into an `AbilityError`, and keep its reason in `unasked`."""
         try:
             yield

@@ -33,7 +33,7 @@ def triage(
 ) -> str | None:
     """The sentence that says why every edited model has collapsed; None as soon as one has not.
 
-    `integrity_of` and `ability_run_of` (by the name of an ability) keep their results.
+    `integrity_of` and `ability_run_of` (by the name of an ability, asked for written answers) keep their results.
     """
     vocabulary = int(lm.model.config.get_text_config().vocab_size)
     found: list[CollapseSigns] = []

@@ -30,6 +30,17 @@ class EditedModel:
     resumed: int = 0
 
 
+def caveats_of(models: Sequence[EditedModel]) -> tuple[str, ...]:
+    """What editors say of their own edits: the meta of the patches under names that end in ".caveat", each once."""
+    found: dict[str, None] = {}
+    for model in models:
+        parts = model.patch.patches if isinstance(model.patch, PatchSequence) else (model.patch,)
+        for part in parts:
+            if isinstance(part, WeightPatch | ModulePatch):
+                found.update((text, None) for name, text in part.meta.items() if name.endswith(".caveat"))
+    return tuple(found)
+
+
 @dataclass(frozen=True, eq=False)
 class RestrainedEditor:
     """An editor for one model, with an optional restraint on its patches.

@@ -173,6 +173,7 @@ class StopStrings:
         self._known: dict[int, bool] = {}
 
     def decode(self, ids: Sequence[int]) -> str:
+        """The text of an answer's token ids, without special tokens."""
         text = self._tokenizer.decode(list(ids), skip_special_tokens=True, clean_up_tokenization_spaces=False)
         return str(text)
 

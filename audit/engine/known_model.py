@@ -20,6 +20,7 @@ class KnownModel:
 
     @classmethod
     def of(cls, lm: LanguageModel) -> "KnownModel":
+        """The model with the fingerprints of its current weights and of its tokenizer; it reads every weight once."""
         return cls(lm, weights_fingerprint(lm), tokenizer_fingerprint(lm))
 
     def state(self, patch: Patch | None = None) -> str:

@@ -86,6 +86,7 @@ class FromLowerStates(CausalForward):
         self._entry = lm.model.get_submodule(anatomy.blocks[start] if start < anatomy.depth else anatomy.final_norm)
 
     def new_cache(self) -> DynamicCache:
+        """An empty cache, which also holds the token ids of its rows if blocks below are left out."""
         cache = super().new_cache()
         return _RowCache(cache) if self._lower else cache
 

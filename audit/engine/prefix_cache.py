@@ -30,8 +30,7 @@ from audit.engine.sequences import AlignedRows, EditSequence, align
 from audit.engine.taps import run_body, tapped
 from audit.models.language_model import LanguageModel
 
-KeysAndValues = list[tuple[Tensor, Tensor]]  # one pair per layer, (rows, key-value heads, columns, width) each
-Prefix = Sequence[tuple[Tensor, Tensor]]  # the same
+KeysAndValues = Sequence[tuple[Tensor, Tensor]]  # one pair per layer, (rows, key-value heads, columns, width) each
 
 _LEAST_SAVING = 0.2  # share of the tokens that sharing must save, because it costs a second pass
 _ATTENTION = "constant-prefix"
@@ -74,7 +73,7 @@ class _PrefixedCache(DynamicCache):
     def __init__(self, rows: SplitRows, keep_from: int | None) -> None:
         super().__init__()
         self._rows, self._keep_from = rows, keep_from
-        self.before_lookup: KeysAndValues = []
+        self.before_lookup: list[tuple[Tensor, Tensor]] = []
         for layer, (keys, values) in enumerate(rows.prefixes):  # for masks and positions, which use the length only
             super().update(keys[:1, :1, :, :1], values[:1, :1, :, :1], layer)
 
@@ -178,11 +177,11 @@ def _window(lm: LanguageModel) -> float:
     return float(window) if window else float("inf")
 
 
-_prefix: ContextVar[Prefix] = ContextVar("_prefix")
+_prefix: ContextVar[KeysAndValues] = ContextVar("_prefix")
 
 
 @contextmanager
-def constant_prefix(lm: LanguageModel, prefix: Prefix) -> Iterator[DynamicCache]:
+def constant_prefix(lm: LanguageModel, prefix: KeysAndValues) -> Iterator[DynamicCache]:
     """Let the model attend to `prefix`: keys and values (rows, key-value heads, columns, width) by layer.
 
     Layers whose blocks do not run may share one pair, because only its length is used. Models without transformers'
@@ -209,7 +208,7 @@ class _LengthCache(DynamicCache):
     """Has the length of the prefix, for masks and positions, and returns the new keys and values only."""
 
     @classmethod
-    def of(cls, prefix: Prefix) -> "_LengthCache":
+    def of(cls, prefix: KeysAndValues) -> "_LengthCache":
         cache = cls()
         keys, values = (part[:1, :1, :, :1] for part in prefix[0])  # all layers have the same length
         for layer in range(len(prefix)):

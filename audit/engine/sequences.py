@@ -98,6 +98,7 @@ class AlignedRows:
     lookup: int  # the column of every row's lookup
 
     def select(self, rows: Tensor) -> "AlignedRows":
+        """The rows with the indices `rows`, (selected,), in that order; the columns stay the same."""
         return AlignedRows(self.ids[rows], self.mask[rows], self.positions[rows], self.lookup)
 
 

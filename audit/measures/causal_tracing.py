@@ -33,7 +33,7 @@ WINDOW_SHARE = 10 / 48
 
 Kind = Literal["block", "mlp", "attention"]
 KINDS: tuple[Kind, ...] = ("block", "mlp", "attention")
-ROLES = (
+TOKEN_ROLES = (
     "first subject token",
     "middle subject tokens",
     "last subject token",
@@ -88,7 +88,7 @@ class Effects:
 
     `clean` and `corrupted` are the mean probabilities of the first answer token. `window` is the number of layers whose
     MLPs or attentions are restored together (blocks are restored alone). `role_facts` counts the facts with a token of
-    each of `ROLES`; the effects of a role without facts are None.
+    each of `TOKEN_ROLES`; the effects of a role without facts are None.
     """
 
     facts: int
@@ -184,7 +184,11 @@ def recalled_facts(lm: LanguageModel, facts: Sequence[KnownFact], progress: Prog
 
 
 def trace_facts(lm: LanguageModel, facts: Sequence[KnownFact]) -> Trace:
-    """Restore the output of each block at the last token of the subject and of the prompt, with one noise sample."""
+    """Restore the output of each block at the last token of the subject and of the prompt, with one noise sample.
+
+    Raises:
+        ValueError: there are no facts.
+    """
     depth = lm.anatomy.depth
     total = torch.zeros(2 + 2 * depth)
     for run in _traced(lm, facts, samples=1, seed=NOISE_SEED, token_budget=TOKEN_BUDGET):
@@ -207,11 +211,14 @@ def measure_effects(
 
     Before the subject, clean and corrupted runs are the same, so the effect is zero. The effect of a role is averaged
     over its tokens within a fact, then over the facts that have such tokens.
+
+    Raises:
+        ValueError: there are no facts, or no noise samples.
     """
     depth = lm.anatomy.depth
     window = window_size(depth)
-    sums = torch.zeros(len(KINDS), len(ROLES), depth, dtype=torch.float64)
-    role_facts = [0] * len(ROLES)
+    sums = torch.zeros(len(KINDS), len(TOKEN_ROLES), depth, dtype=torch.float64)
+    role_facts = [0] * len(TOKEN_ROLES)
     clean = corrupted = 0.0
     runs = _traced(lm, facts, samples=samples, seed=seed, token_budget=token_budget)
     for done, run in enumerate(runs, start=1):
@@ -224,7 +231,7 @@ def measure_effects(
         ]
         probabilities = run.probabilities([NOTHING, *places]).double()
         effects = (probabilities[1:] - probabilities[0]).view(len(KINDS), depth, len(positions))
-        roles = torch.tensor([role_of(position, run.first, run.last, run.length) for position in positions])
+        roles = torch.tensor([token_role(position, run.first, run.last, run.length) for position in positions])
         for role in sorted(set(roles.tolist())):
             sums[:, role] += effects[:, :, roles == role].mean(dim=2)
             role_facts[role] += 1
@@ -250,11 +257,11 @@ def window_around(layer: int, window: int, depth: int) -> tuple[int, ...]:
     return tuple(range(max(0, layer - window // 2), min(depth, layer + (window + 1) // 2)))
 
 
-def role_of(position: int, first: int, last: int, length: int) -> int:
-    """The index in `ROLES` of the token at `position`, from the subject's `first` on, in a prompt of `length` tokens.
+def token_role(position: int, first: int, last: int, length: int) -> int:
+    """The index in `TOKEN_ROLES` of the token at `position`, from the subject's `first` on.
 
-    The only token of a subject, and a subject's last token at the end of the prompt, have the role "last subject
-    token".
+    `length` is the number of prompt tokens. The only token of a subject, and a subject's last token at the end of the
+    prompt, have the role "last subject token".
     """
     if position == last:
         return 2
@@ -268,6 +275,10 @@ def role_of(position: int, first: int, last: int, length: int) -> int:
 def _traced(
     lm: LanguageModel, facts: Sequence[KnownFact], *, samples: int, seed: int, token_budget: int
 ) -> Iterator[TracedRuns]:
+    if not facts:
+        raise ValueError("there are no facts to trace; give at least one")
+    if samples < 1:
+        raise ValueError(f"{samples} noise samples for each fact; give at least 1")
     scale = NOISE_SCALE * embedding_spread(lm)
     generator = torch.Generator().manual_seed(seed)  # on the CPU, so that a seed gives the same noise on every device
     for fact in facts:

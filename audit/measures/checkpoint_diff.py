@@ -27,7 +27,7 @@ from audit.models.patch_changes import attaches_modules, total_changes
 from audit.models.patches import Patch, WeightPatch
 from audit.progress import Progress
 
-ROLES = ("attention", "MLP", "norm", "embedding", "head", "other")
+PARAMETER_ROLES = ("attention", "MLP", "norm", "embedding", "head", "other")
 # Larger matrices use the eigenvalues of ΔW ΔWᵀ in float64. They are accurate to about 1e-8 of the largest, better than
 # an SVD of ΔW in float32, and faster (2,048 x 8,192 on two cores: 4 s instead of 35 s).
 EXACT_ENTRIES = 4_000_000
@@ -64,6 +64,7 @@ class TensorChange:
 
     @property
     def entries(self) -> int:
+        """The number of entries of the tensor."""
         return math.prod(self.shape)
 
 
@@ -91,6 +92,7 @@ class CheckpointDiff:
 
     @property
     def identical(self) -> bool:
+        """Whether the checkpoint is the base model: no tensor differs, and nothing is attached."""
         return not self.changes and not self.attaches_modules
 
     @property
@@ -171,8 +173,8 @@ def effective_rank(values: Tensor) -> float:
     return float(entropy.exp())
 
 
-def role_of(lm: LanguageModel, name: str) -> tuple[int | None, str]:
-    """The block of a parameter (None: outside the blocks), and its role (one of `ROLES`)."""
+def block_and_role(lm: LanguageModel, name: str) -> tuple[int | None, str]:
+    """The block of a parameter (None: outside the blocks), and its role (one of `PARAMETER_ROLES`)."""
     anatomy, module = lm.anatomy, lm.model.get_submodule(name.rpartition(".")[0])
     layer = next((i for i, block in enumerate(anatomy.blocks) if name.startswith(f"{block}.")), None)
     if layer is not None:
@@ -207,7 +209,7 @@ def _measured(
 ) -> TensorChange:
     wide = torch.promote_types(original.dtype, torch.float32)
     change = current.to(wide) - original.to(wide)  # as stored: a transpose would not change any of these measures
-    layer, role = role_of(lm, name)
+    layer, role = block_and_role(lm, name)
     # Rounding changes the norm, and σ₁, by at most ε/2 · ‖W + ΔW‖ in the coarsest dtype involved.
     precision = max(torch.finfo(dtype).eps for dtype in (original.dtype, stored_as) if dtype is not None)
     rounding = precision / 2 * float(torch.linalg.vector_norm(current, dtype=torch.float64))

@@ -201,7 +201,7 @@ def score_edits(base: Replies, edited: Replies, immediate: Replies | None = None
         portability_autoregressive=_rate(asked[PORTABILITY], says_answer),
         portability_teacher_forced=_rate(asked[PORTABILITY], ranks_all_first),
         portability_token_accuracy=_rate(asked[PORTABILITY], tokens_first),
-        locality_autoregressive=rate_by_request((q.case_id, same_answer(q, old, new)) for q, old, new in near),
+        locality_autoregressive=rate_by_request((q.case_id, answer_unchanged(q, old, new)) for q, old, new in near),
         locality_teacher_forced=rate_by_request((q.case_id, tokens_unchanged(old, new)) for q, old, new in near),
         neighborhood_accuracy=_rate(asked[NEIGHBORHOOD], says_answer),
         immediate_efficacy=_rate(after_step, says_answer),
@@ -224,7 +224,7 @@ def tokens_first(probe: EditProbe, reply: EditReply) -> float:
     return sum(reply.token_hits) / len(reply.token_hits) if reply.token_hits else 0.0
 
 
-def same_answer(probe: EditProbe, old: EditReply, new: EditReply) -> float:
+def answer_unchanged(probe: EditProbe, old: EditReply, new: EditReply) -> float:
     """1 if both greedy answers begin with the same words, as many as the probe's own answer has."""
     words = len(without_article(answer_words(probe.answer)))
     return float(same_opening(old.text, new.text, words))

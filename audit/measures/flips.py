@@ -87,7 +87,13 @@ class Mentions:
 
 
 def flips_of(base: ScoredAnswer, edited: Sequence[ScoredAnswer]) -> tuple[str, ...]:
-    """The flips of one answer: of score by the mean over the edited models, of text if any of them shows the flip."""
+    """The flips of one answer: of score by the mean over the edited models, of text if any of them shows the flip.
+
+    Raises:
+        ValueError: there is no edited answer.
+    """
+    if not edited:
+        raise ValueError("there is no edited answer; give that of at least one edited model")
     score = sum(answer.score for answer in edited) / len(edited)
     flips = {
         RIGHT_TO_WRONG: score < base.score,

@@ -97,6 +97,7 @@ class Integrity:
 
     @property
     def sound(self) -> bool:
+        """Whether no check failed; a check that could not be made does not count."""
         return not self.problems
 
     def _update_check(self) -> IntegrityCheck:

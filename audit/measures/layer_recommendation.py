@@ -17,7 +17,7 @@ from audit.engine.batching import TOKEN_BUDGET
 from audit.errors import AuditError
 from audit.measures.causal_tracing import (
     NOISE_SAMPLES,
-    ROLES,
+    TOKEN_ROLES,
     Effects,
     KnownFact,
     measure_effects,
@@ -27,7 +27,7 @@ from audit.models.language_model import LanguageModel
 from audit.models.tokens import subject_span
 from audit.progress import Progress
 
-SUBJECT_LAST = ROLES.index("last subject token")
+SUBJECT_LAST = TOKEN_ROLES.index("last subject token")
 RANGE_SHARE = 0.5
 LONGEST_RUN_UP = 5  # layers for MEMIT, the peak included
 DEFAULT_COUNT = 100  # facts

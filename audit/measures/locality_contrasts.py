@@ -30,12 +30,12 @@ MOST_DIVERGENT = math.log(2)
 
 
 @dataclass(frozen=True)
-class Continuation:
-    """One model's continuation of a prompt.
+class GreedyAnswer:
+    """One model's greedy answer to a prompt, and the next tokens that it finds likely.
 
-    `answer` is greedy, up to `ANSWER_TOKENS` tokens or an end of text. `probability` is p(answer | prompt), the product
-    over its tokens, end of text included. `likely` are the most likely next tokens as text, with their probabilities.
-    Probabilities are NaN if logits are not finite.
+    `answer` has up to `ANSWER_TOKENS` tokens, or ends at an end of text. `probability` is p(answer | prompt), the
+    product over its tokens, end of text included. `likely` are the most likely next tokens as text, with their
+    probabilities. Probabilities are NaN if logits are not finite.
     """
 
     answer: str
@@ -45,15 +45,15 @@ class Continuation:
 
 @dataclass(frozen=True)
 class Contrast:
-    """The continuations of one prompt by the base and the edited model; of several edited models, the most divergent.
+    """The answers to one prompt of the base and the edited model; of several edited models, the most divergent.
 
     `divergence` is in nats, from 0 to ln 2; ln 2 also if logits are not finite.
     """
 
     prompt: str
     divergence: float
-    base: Continuation
-    edited: Continuation
+    base: GreedyAnswer
+    edited: GreedyAnswer
 
     @property
     def answer_changed(self) -> bool:
@@ -65,7 +65,7 @@ class Contrast:
         return self.divergence > max_divergence or self.answer_changed
 
     def message(self, max_divergence: float) -> str:
-        """The message of a failed test: the prompt, both continuations, and an `@example` line that repeats it."""
+        """The message of a failed test: the prompt, both answers, and an `@example` line that repeats it."""
         reason = f"above the bound of {max_divergence:g}"
         if self.divergence <= max_divergence:
             reason = (
@@ -99,7 +99,7 @@ def contrast(lm: LanguageModel, patches: Sequence[Patch], prompts: Sequence[str]
         with patch.applied(lm):
             edited = _outputs(lm, asked)
         found = [
-            Contrast(prompt, jensen_shannon(before.log_probs, after.log_probs), before.continuation, after.continuation)
+            Contrast(prompt, jensen_shannon(before.log_probs, after.log_probs), before.answer, after.answer)
             for prompt, before, after in zip(prompts, base, edited, strict=True)
         ]
         pairs = zip(furthest, found, strict=True) if furthest else ((one, one) for one in found)
@@ -123,11 +123,11 @@ def jensen_shannon(log_p: Tensor, log_q: Tensor) -> float:
 @dataclass(frozen=True, eq=False)
 class _Output:
     log_probs: Tensor  # (vocabulary,), float64, on the CPU
-    continuation: Continuation
+    answer: GreedyAnswer
 
 
 def _outputs(lm: LanguageModel, prompts: Sequence[str]) -> list[_Output]:
-    """The next-token distribution and continuation of the current model after every prompt."""
+    """The next-token distribution and greedy answer of the current model after every prompt."""
     rows = [prompt_ids(lm, prompt, f"Prompt {number}") for number, prompt in enumerate(prompts)]
     outputs: dict[int, _Output] = {}
     forward = CausalForward(lm)
@@ -156,17 +156,17 @@ def _batch_outputs(forward: CausalForward, rows: Sequence[tuple[int, ...]]) -> l
     log_probs = torch.stack(scores, dim=1).tolist()  # (rows, ANSWER_TOKENS)
     top = first.exp().topk(SHOWN, dim=-1)  # (rows, SHOWN) twice
     most_likely = [list(zip(*row, strict=True)) for row in zip(top.indices.tolist(), top.values.tolist(), strict=True)]
-    continuations = zip(answers, log_probs, most_likely, strict=True)
-    return [_Output(row, _continuation(forward.lm, *one)) for row, one in zip(first.cpu(), continuations, strict=True)]
+    found = zip(answers, log_probs, most_likely, strict=True)
+    return [_Output(row, _greedy_answer(forward.lm, *one)) for row, one in zip(first.cpu(), found, strict=True)]
 
 
-def _continuation(
+def _greedy_answer(
     lm: LanguageModel, ids: list[int], scores: list[float], most_likely: list[tuple[int, float]]
-) -> Continuation:
+) -> GreedyAnswer:
     ends = end_tokens(lm)
     length = next((place for place, token in enumerate(ids) if token in ends), len(ids))
     probability = math.exp(sum(scores[: length + 1]))
-    return Continuation(
+    return GreedyAnswer(
         _text(lm, ids[:length]), probability, tuple((_text(lm, [token]), p) for token, p in most_likely)
     )
 
@@ -175,6 +175,6 @@ def _text(lm: LanguageModel, ids: list[int]) -> str:
     return str(lm.tokenizer.decode(ids))
 
 
-def _shown(found: Continuation) -> str:
+def _shown(found: GreedyAnswer) -> str:
     likely = ", ".join(f"{token!r} {probability:.2f}" for token, probability in found.likely)
     return f"answer {found.answer!r}; next tokens {likely}"

@@ -21,7 +21,7 @@ from typing import Any
 
 from filelock import FileLock
 
-from audit.errors import AuditError
+from audit.errors import AuditError, first_line
 from audit.models.gguf_header import GgufHeader, check_gguf, readable
 from audit.store.content import Store, flush_to_disk, usable
 
@@ -145,10 +145,9 @@ def _write_converted(file: Path, header: GgufHeader, folder: Path) -> None:
         number = _system_error(error)
         if number is not None:
             raise OSError(number, os.strerror(number)) from error
-        lines = str(error).strip().splitlines() or [type(error).__name__]
         raise AuditError(
-            f"the GGUF file {str(file)!r} (architecture {header.architecture!r}) cannot be converted ({lines[0]}); "
-            "transformers must know its architecture and its tokenizer."
+            f"the GGUF file {str(file)!r} (architecture {header.architecture!r}) cannot be converted "
+            f"({first_line(error)}); transformers must know its architecture and its tokenizer."
         ) from error
     finally:
         if shown:

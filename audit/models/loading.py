@@ -27,7 +27,7 @@ from huggingface_hub.errors import (
 from transformers import AutoModelForCausalLM, AutoTokenizer
 from transformers.utils import logging as transformers_logging
 
-from audit.errors import AuditError
+from audit.errors import AuditError, first_line
 from audit.models.anatomy import find_anatomy
 from audit.models.gguf import SUFFIX, converted_gguf, gguf_file, is_path
 from audit.models.gguf_header import check_gguf
@@ -180,8 +180,7 @@ def hub_sentences(name: str, revision: str | None) -> Iterator[None]:
     except EntryNotFoundError:
         raise AuditError(f"the hub model {wanted} has no config.json; choose a transformers model.") from None
     except HfHubHTTPError as error:
-        reason = str(error).splitlines()[0]
-        raise AuditError(f"the hub refused the model {wanted} ({reason}); try again later.") from error
+        raise AuditError(f"the hub refused the model {wanted} ({first_line(error)}); try again later.") from error
 
 
 def _read_tokenizer(name: str, place: _Place) -> Any:
@@ -249,9 +248,3 @@ def _parse_dtype(dtype: str) -> torch.dtype | str:
     if dtype not in DTYPES:
         raise AuditError(f"the dtype {dtype!r} is unknown; choose auto, {', '.join(DTYPES)}.")
     return DTYPES[dtype]
-
-
-def first_line(error: BaseException) -> str:
-    """The first line of an error message, for use inside a sentence."""
-    lines = str(error).strip().splitlines()
-    return lines[0].rstrip(".:") if lines else type(error).__name__

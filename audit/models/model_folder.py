@@ -18,7 +18,7 @@ from typing import Any
 import torch
 from transformers import AutoConfig, AutoModelForCausalLM
 
-from audit.errors import AuditError
+from audit.errors import AuditError, first_line
 from audit.models.stored_weights import INDEX_FILE, WEIGHTS_FILE, StoredTensor, headers, weight_files
 from audit.store.files import read_json
 
@@ -54,9 +54,7 @@ def foreign_files(what: str, name: str, remedy: str) -> Iterator[None]:
     except AuditError:
         raise
     except Exception as error:
-        lines = str(error).strip().splitlines()
-        reason = lines[0].rstrip(".:")[:300] if lines else type(error).__name__
-        raise AuditError(f"the {what} of {name!r} cannot be read ({reason}); {remedy}.") from error
+        raise AuditError(f"the {what} of {name!r} cannot be read ({first_line(error)[:300]}); {remedy}.") from error
 
 
 def check_model_folder(folder: Path, name: str, *, weights: bool = True, shapes: bool = True) -> None:

@@ -50,9 +50,12 @@ class Degradation:
     test: str
     record: Callable[[str, object], None]
 
-    def __call__(self, ability: str, max_drop: float | str) -> "Outcome":
-        """The outcome for the ability. `max_drop` is the margin, in score points (0.05) or as the share to keep
-        ("90%"); `--margin ner=0.03` overrides it.
+    def __call__(self, ability: str, max_drop: float | str, keep: str = "90%", reading: str = "") -> "Outcome":
+        """The outcome for the ability.
+
+        `max_drop` is the margin in score points (0.05) or as the share to keep ("90%"). Where the ability is read by
+        likelihood, the margin is the share to `keep`. `--margin ner=0.03` overrides both. `reading` is "answers",
+        "choices", "calibrated" or "likelihood"; `--reading` overrides it, and "" chooses one on the base model.
 
         INCONCLUSIVE skips the test under `--inconclusive skip`.
         """
@@ -60,7 +63,7 @@ class Degradation:
 
         with self.state.clean_exit():
             try:
-                row = self.audit.verdict(ability, max_drop=max_drop)
+                row = self.audit.verdict(ability, max_drop=max_drop, keep=keep, reading=reading)
             except (AbilityError, CollapseError, NoChangeError) as error:
                 self.state.unasked.add(self.test)
                 if isinstance(error, CollapseError):
@@ -71,6 +74,7 @@ class Degradation:
         for name in ("base", "edited", "drop", "lower", "upper", "margin", "n", "outcome", "protocol"):
             value = row.protocol if name == "protocol" else getattr(row.verdict, name)
             self.record(f"{ability}.{name}", str(value) if name == "outcome" else value)
+        self.record(f"{ability}.reading", row.how)
         outcome = row.outcome
         if outcome is Outcome.INCONCLUSIVE and self.state.settings.inconclusive == "skip":
             pytest.skip(row.sentence)

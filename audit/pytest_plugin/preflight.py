@@ -42,14 +42,14 @@ class PreflightMode:
             self._preflight.check()
 
     @pytest.fixture
-    def degradation(self, record_property: Callable[[str, object], None]) -> Callable[[str, float | str], NoReturn]:
+    def degradation(self, record_property: Callable[[str, object], None]) -> Callable[..., NoReturn]:
         """A function that assesses the margin of an ability, and skips the test with the result."""
 
-        def assess(ability: str, max_drop: float | str) -> NoReturn:
+        def assess(ability: str, max_drop: float | str, keep: str = "90%", reading: str = "") -> NoReturn:
             assert self._preflight is not None, "will_audit looks for this fixture"
             with self._state.clean_exit():
                 try:
-                    row = self._preflight.assess(ability, max_drop)
+                    row = self._preflight.assess(ability, max_drop, keep, reading)
                 except AbilityError as error:
                     self._fresh[UNASKED] = {ability: self._preflight.unasked[ability]}
                     pytest.skip(f"preflight only: {error}")

@@ -1,12 +1,13 @@
 """Rows of one ability from its paired answers: the verdict's row, and a record of every item."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 
 from audit.abilities.contract import Answers, Item
 from audit.answering.judgments import Judgment
-from audit.answering.paired_answers import PairedAnswers, items_fingerprint
+from audit.answering.paired_answers import PairedAnswers, items_fingerprint, scored_texts
+from audit.answering.pilot import Chosen
 from audit.engine import after_thinking
 from audit.measures.flips import FlipReport, ScoredAnswer, count_flips, flips_of
 from audit.reports.rows import AbilityRow, AnswerRecord, Example, ItemRecord
@@ -16,8 +17,10 @@ from audit.verdicts.margins import Margin, margin_of
 SHOWN_EXAMPLES = 2
 
 
-def row_of(found: Judgment, margin: float | Margin, mentions: Sequence[tuple[str, ...]] = ()) -> AbilityRow:
-    """The row of a verdict. `margin` is the one that was asked for.
+def row_of(
+    found: Judgment, margin: float | Margin, mentions: Sequence[tuple[str, ...]] = (), chosen: Chosen | None = None
+) -> AbilityRow:
+    """The row of a verdict. `margin` is the one that was asked for, `chosen` says how the ability was asked.
 
     `mentions` are the edited subjects and targets that each item of the judgment mentions, none if left out.
     """
@@ -48,6 +51,10 @@ def row_of(found: Judgment, margin: float | Margin, mentions: Sequence[tuple[str
         flips=_flip_report(paired, mentions),
         empty=_written_like(paired, lambda text: not text.strip()),
         unended_thinking=_written_like(paired, lambda text: after_thinking(text) is None),
+        reading=ability.reading,
+        prompting=chosen.presentation.prompting if chosen else "",
+        offset=chosen.presentation.offset if chosen else 0.0,
+        trials=tuple(trial.sentence for trial in chosen.trials) if chosen else (),
     )
 
 
@@ -67,6 +74,7 @@ def records(paired: PairedAnswers, mentions: Sequence[tuple[str, ...]] = ()) -> 
             fields=item.fields,
             mentions=mentions[k] if mentions else (),
             flips=flips[k],
+            floor=None if paired.floors is None else _record(paired.floors, k),
         )
         for k, item in enumerate(base.items)
     )
@@ -88,7 +96,9 @@ def _flips(paired: PairedAnswers) -> list[tuple[str, ...]]:
 
     def said(asked: Answers, k: int) -> ScoredAnswer:
         text = "" if ability.decoding is None else asked.answers[k].text
-        return ScoredAnswer(asked.scores[k].value, asked.answers[k].parseable, text)
+        value = asked.scores[k].value
+        # Every likelihood moves a little; changes below a hundredth are no flips.
+        return ScoredAnswer(value if ability.scorer is None else round(value, 2), asked.answers[k].parseable, text)
 
     return [flips_of(said(base, k), [said(asked, k) for asked in paired.edited]) for k in range(len(base.items))]
 
@@ -150,5 +160,15 @@ def _written_like(paired: PairedAnswers, kind: Callable[[str], bool]) -> tuple[i
 
 def _record(asked: Answers, k: int) -> AnswerRecord:
     answer, score = asked.answers[k], asked.scores[k]
-    ranked = tuple(asked.raw[k]) if asked.raw and asked.items[k].choices else None
-    return AnswerRecord(answer.text, answer.value, answer.parseable, score.value, dict(score.beside), ranked)
+    raw = asked.raw[k] if asked.raw else None
+    scored = scored_texts(raw) if isinstance(raw, Mapping) and "tokens" in raw else None
+    return AnswerRecord(
+        answer.text,
+        answer.value,
+        answer.parseable,
+        score.value,
+        dict(score.beside),
+        log_likelihoods=tuple(raw) if isinstance(raw, Sequence) else None,
+        tokens=None if scored is None else tuple(one.tokens for one in scored),
+        log_probabilities=None if scored is None else tuple(one.log_probabilities for one in scored),
+    )

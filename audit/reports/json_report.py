@@ -79,7 +79,7 @@ def report_from_json(text: str, *, origin: str, folder: str | None = None) -> Ru
         if version == 1:
             document = _version_2(document)
         return RunReport(
-            header=RunHeader(**document["header"]),
+            header=_header(document["header"]),
             abilities=tuple(_ability_row(row) for row in document["abilities"]),
             edit_scores=tuple(EditScore(**row) for row in document["edit_scores"]),
             integrity=tuple(IntegrityRow(**row) for row in document["integrity"]),
@@ -119,9 +119,14 @@ def items_from_jsonl(text: str, *, origin: str = "items.jsonl") -> tuple[ItemRec
     return tuple(items)
 
 
+def _header(row: Mapping[str, Any]) -> RunHeader:
+    return RunHeader(**{**row, "editing_caveats": tuple(row.get("editing_caveats", ()))})
+
+
 def _item(row: dict[str, Any]) -> ItemRecord:
     row["choices"], row["gold"] = tuple(row["choices"]), tuple(row["gold"])
     row["mentions"], row["flips"] = tuple(row.get("mentions", ())), tuple(row.get("flips", ()))
+    row["floor"] = _answer(row["floor"]) if row.get("floor") else None
     row["base"] = _answer(row["base"])
     row["edited"] = tuple(map(_answer, row["edited"]))
     return ItemRecord(**row)
@@ -129,8 +134,15 @@ def _item(row: dict[str, Any]) -> ItemRecord:
 
 def _answer(row: dict[str, Any]) -> AnswerRecord:
     if row.get("log_likelihoods") is not None:  # null is a number that was not finite
-        row["log_likelihoods"] = tuple(math.nan if one is None else float(one) for one in row["log_likelihoods"])
+        row["log_likelihoods"] = _numbers(row["log_likelihoods"])
+    if row.get("log_probabilities") is not None:
+        row["log_probabilities"] = tuple(map(_numbers, row["log_probabilities"]))
+        row["tokens"] = tuple(map(tuple, row["tokens"]))
     return AnswerRecord(**row)
+
+
+def _numbers(values: Iterable[float | None]) -> tuple[float, ...]:
+    return tuple(math.nan if one is None else float(one) for one in values)
 
 
 def _version_2(document: Mapping[str, Any]) -> dict[str, Any]:
@@ -171,6 +183,7 @@ def _ability_row(row: dict[str, Any]) -> AbilityRow:
         "examples": tuple(Example(**one) for one in row["examples"]),
         "stopping_rule": rule and StoppingRule(tuple(rule["clusters_by_size"]), rule["block"]),
         "empty": tuple(row.get("empty", (0, 0))),
+        "trials": tuple(row.get("trials", ())),
         "unended_thinking": tuple(row.get("unended_thinking", (0, 0))),
         "flips": flips and FlipReport(**{**flips, **{name: FlipCounts(**flips[name]) for name in SIDES}}),
     }

@@ -12,7 +12,7 @@ from audit.reports.run_sentences import (
     silence_sentences,
     verdict_line,
 )
-from audit.reports.verdict_sentences import GROUNDS, interval_column, margin, points
+from audit.reports.verdict_sentences import GROUNDS, interval_column, kept_share, margin, points
 from audit.verdicts import FAIL
 
 SHOWN_SKIPPED = 10
@@ -29,6 +29,7 @@ def markdown(report: RunReport) -> str:
         *([f"**{report.unchanged.sentence}**"] if report.unchanged is not None else []),
         *([f"**{report.collapse}** No ability was asked."] if report.collapse else []),
         *_abilities(report.abilities),
+        *_listed("How the abilities were asked", _trials(report.abilities)),
         *_listed("What this run supports", claims(report)),
         *_listed("Not asked", [f"**{ability}**: {_code(reason)}" for ability, reason in report.unasked.items()]),
         *_edit(report),
@@ -50,16 +51,22 @@ def _abilities(rows: Sequence[AbilityRow]) -> Iterable[str]:
     heading, intervals = interval_column(row.verdict for row in rows)
     yield "## Abilities"
     yield _table(
-        ["ability", "metric", "protocol", "base", "edited", "drop", heading, "margin", "n", "lost", "won", "verdict"],
+        [
+            *("ability", "reading", "metric", "protocol", "base", "edited", "floor", "drop", heading, "kept", "margin"),
+            *("n", "lost", "won", "verdict"),
+        ],
         [
             [
                 row.ability,
+                row.how,
                 row.metric,
                 row.protocol,
                 f"{row.verdict.base:.3f}",
                 f"{row.verdict.edited:.3f}",
+                f"{row.verdict.floor:.3f}",
                 points(row.verdict.drop),
                 interval,
+                kept_share(row.verdict),
                 margin(row.verdict, row.asked_margin),
                 row.item_count,
                 str(row.verdict.right_to_wrong),
@@ -79,6 +86,15 @@ def _abilities(rows: Sequence[AbilityRow]) -> Iterable[str]:
     yield "\n".join(f"- **{row.label}**: {row.sentence}{_beside(row)}{_noise(row)}" for row in rows)
     if silent := silence_sentences(rows):
         yield "\n".join(f"- {sentence}" for sentence in silent)
+
+
+def _trials(rows: Sequence[AbilityRow]) -> list[str]:
+    """What was tried on the base model before an ability was asked."""
+    return [
+        f"**{row.label}** by {row.how}; tried on items set aside: {'; '.join(map(_code, row.trials))}"
+        for row in rows
+        if row.trials
+    ]
 
 
 def _one_sided(rows: Sequence[AbilityRow]) -> str:

@@ -56,6 +56,7 @@ class RunHeader:
     edit_rows: int = 0  # rows of the file of edit requests; 0 if the requests are from no file
     usable_rows: int = 0
     missing_edits: int = 0  # by which the edits are fewer than --edit-count asked for
+    editing_caveats: tuple[str, ...] = ()  # what the editor says of its edits, once they are made
 
     @property
     def method(self) -> str:
@@ -72,7 +73,10 @@ class AnswerRecord:
     parseable: bool
     score: float
     beside: Mapping[str, float] = field(default_factory=dict)  # further metrics, which no verdict uses
-    log_likelihoods: tuple[float, ...] | None = None  # of the item's choices, if it has some
+    log_likelihoods: tuple[float, ...] | None = None  # of the item's choices, if they were ranked
+    # Of each continuation that was scored: its tokens as text, and their log-probabilities.
+    tokens: tuple[tuple[str, ...], ...] | None = None
+    log_probabilities: tuple[tuple[float, ...], ...] | None = None
 
 
 @dataclass(frozen=True)
@@ -80,7 +84,8 @@ class ItemRecord:
     """One item with its answers: that of the base model, and one of each edited model.
 
     `fields` is the row of the data set that the item was made from (None in reports of older versions), `mentions` the
-    edited subjects and targets in the item, `flips` the kinds of change of the answer.
+    edited subjects and targets in the item, `flips` the kinds of change of the answer. `floor` is the base model's
+    answer behind another item's prompt, where the floor is measured so.
     """
 
     ability: str
@@ -94,6 +99,7 @@ class ItemRecord:
     fields: Mapping[str, Any] | None = None
     mentions: tuple[str, ...] = ()
     flips: tuple[str, ...] = ()
+    floor: AnswerRecord | None = None
 
     @property
     def edited_score(self) -> float:
@@ -124,6 +130,9 @@ class AbilityRow:
     harm_p            p-value of "the edited model is no worse"; None if that was not tested
     noise_floor       drop of the unedited model against itself, over `noise_items` items; None if not calibrated
     flips             None in reports of older versions
+    reading           "answers", "choices", "calibrated" or "likelihood"; "" in reports of older versions
+    prompting         "plain", "4 examples", "chat"; `trials` are sentences about all ways that were tried
+    offset            the label preference that the reading "calibrated" takes out, in nats
     empty             written answers without a visible character, of the base model and of all edited ones; such an
                       answer counts as wrong, as does one whose thinking did not end (`unended_thinking`)
     """
@@ -149,6 +158,10 @@ class AbilityRow:
     flips: FlipReport | None = None
     empty: tuple[int, int] = (0, 0)
     unended_thinking: tuple[int, int] = (0, 0)
+    reading: str = ""
+    prompting: str = ""
+    offset: float = 0.0
+    trials: tuple[str, ...] = ()
 
     @property
     def outcome(self) -> Outcome:
@@ -165,6 +178,11 @@ class AbilityRow:
     def label(self) -> str:
         """The ability, with its protocol unless that is the standard one."""
         return self.ability if self.protocol == "standard" else f"{self.ability} ({self.protocol})"
+
+    @property
+    def how(self) -> str:
+        """The reading and the prompting: "answers", or "likelihood, 4 examples" if prompts are not plain."""
+        return self.reading if self.prompting in ("", "plain") else f"{self.reading}, {self.prompting}"
 
     @property
     def planned(self) -> int | None:

@@ -75,7 +75,7 @@ def caveats(header: RunHeader) -> tuple[str, ...]:
             f"The edit plan has {edits_phrase(header.missing_edits)} fewer than --edit-count asked for; the report "
             "lists the rows that cannot be used."
         )
-    return tuple(found)
+    return (*found, *header.editing_caveats)
 
 
 def verdict_line(report: RunReport) -> str:
@@ -196,7 +196,8 @@ def reuse_sentences(counts: ReuseCounts) -> tuple[str, ...]:
         sentences.append(f"answers: {counts.answers_known} of {counts.answers} come from earlier runs")
     reused = []
     if counts.drafts_stood:
-        reused.append(f"{counts.drafts_stood} of {counts.drafts} edited answers equal the base model's")
+        checked = f"{counts.drafts_stood} of {counts.drafts} base answers checked as drafts"
+        reused.append(f"{checked} gave the whole edited answer in one pass")
     if counts.block_tokens_shared:
         share = counts.block_tokens_shared / counts.block_tokens
         reused.append(f"{share:.0%} of the edited models' block computations were reused")

@@ -24,7 +24,7 @@ from audit.reports.run_sentences import (
     silence_sentences,
     verdict_line,
 )
-from audit.reports.verdict_sentences import interval_column, margin, points
+from audit.reports.verdict_sentences import interval_column, kept_share, margin, points
 
 # The edit scores that are always shown; -v and report.md show all.
 HEADLINES = ("efficacy", "immediate efficacy", "generalization", "locality", "portability")
@@ -109,10 +109,12 @@ def _ability_columns(report: RunReport, verbosity: int) -> list[Column]:
     rows, verdicts = report.abilities, [row.verdict for row in report.abilities]
     columns = [
         Column("ability", [row.label for row in rows], 100, right=False),
+        *([Column("reading", [row.how for row in rows], 35, right=False)] if any(row.how for row in rows) else []),
         Column("base", [f"{verdict.base:.3f}" for verdict in verdicts], 60),
         Column("edited", [f"{verdict.edited:.3f}" for verdict in verdicts], 70),
         Column("drop", [points(verdict.drop) for verdict in verdicts], 90),
         Column(*interval_column(verdicts), 40),
+        *([Column("kept", list(map(kept_share, verdicts)), 45)] if any(map(kept_share, verdicts)) else []),
         Column("margin", [margin(row.verdict, row.asked_margin) for row in rows], 30),
         Column("n", [row.item_count for row in rows], 50),
     ]

@@ -62,8 +62,24 @@ def verdict_sentence(verdict: Verdict, asked: str, planned: int | None = None) -
     if verdict.method == "betting":
         side = "is within" if verdict.outcome == PASS else "is beyond"
         return f"{after} the drop of {drop} {side} the margin of {named} {sure}, valid at every look."
-    sentence = _of_all_items(verdict, drop, named, sure)
+    sentence = _of_all_items(verdict, drop, named, sure) + _kept(verdict)
     return f"{after}: {sentence}" if stopped else sentence
+
+
+def kept_share(verdict: Verdict) -> str:
+    """The share kept of what lies above the floor: "98.2 %"; "" where it was not computed."""
+    return "" if verdict.kept is None else f"{100 * verdict.kept:.1f} %"
+
+
+def _kept(verdict: Verdict) -> str:
+    """The share kept with its limits, as a sentence; "" where it was not computed."""
+    if verdict.kept is None or verdict.kept_lower is None or verdict.kept_upper is None or not verdict.assessable:
+        return ""
+    lower, upper = math.floor(1000 * verdict.kept_lower) / 10, math.ceil(1000 * verdict.kept_upper) / 10
+    return (
+        f" It keeps {kept_share(verdict)} of what lies above the floor: at least {lower:.1f} % and at most "
+        f"{upper:.1f} % ({_sure(verdict)} each)."
+    )
 
 
 def _of_all_items(verdict: Verdict, drop: str, named: str, sure: str) -> str:

@@ -19,12 +19,15 @@ from audit.errors import AuditError
 from audit.settings.declaration import Effect, Option, option
 from audit.settings.values import (
     DEVICES,
+    PROMPTINGS,
+    READINGS,
     Choice,
     Device,
     EditorConfig,
     Folder,
     Margins,
     Name,
+    Readings,
     RestraintText,
     Switch,
     Text,
@@ -36,6 +39,8 @@ from audit.verdicts.margins import Margin
 DTYPES = ("auto", "float32", "bfloat16", "float16")
 INCONCLUSIVE_POLICIES = ("fail", "skip")
 DEFAULT_MARGIN = 0.05  # score points, for suites and commands that set no margin
+DEFAULT_KEEP = "90%"  # the share to keep where an ability is read by likelihood, if the suite sets none
+DEFAULT_SHOTS = 4  # worked examples under --prompting examples without --shots
 
 
 @dataclass(frozen=True)
@@ -144,6 +149,20 @@ class AuditSettings:
     chat_template: bool = option(
         Effect.ANSWERS, Switch(), "", "ask through the tokenizer's chat template", default=False
     )
+    reading: Mapping[str, str] = option(
+        Effect.ANSWERS,
+        Readings(),
+        "READING",
+        f"how answers become scores: {', '.join(READINGS)}, for all abilities or as ABILITY=READING; auto takes the "
+        "first that the base model is clearly above the floor of; repeatable",
+    )
+    prompting: str = option(
+        Effect.ANSWERS,
+        Choice(PROMPTINGS),
+        "NAME",
+        f"how items are put to the model: {', '.join(PROMPTINGS)}; auto chooses on the base model, from rows set aside",
+        default="auto",
+    )
     limit: int = option(Effect.ITEMS, Whole(1), "N", "maximum number of items asked per ability", default=200)
     seed: int = option(Effect.ITEMS, Whole(0), "N", "random seed, for example of edit requests and items", default=0)
     device: str = option(
@@ -224,6 +243,18 @@ class AuditSettings:
             raise AuditError(f"--shots {self.shots}: {self.protocol} asks without examples; leave one of the two out.")
         if self.chat_template and self.protocol != "standard":
             raise AuditError(f"--chat-template: {self.protocol} has prompts of its own; leave one of the two out.")
+        fixed = "--shots" if self.shots else "--chat-template" if self.chat_template else ""
+        if fixed and self.prompting in ("plain", "examples" if self.chat_template else "chat"):
+            raise AuditError(f"{fixed} contradicts --prompting {self.prompting}; give one of the two.")
+        if self.protocol != "standard" and self.prompting not in ("auto", "plain"):
+            raise AuditError(
+                f"--prompting {self.prompting}: {self.protocol} has prompts of its own; leave one of the two out."
+            )
+        if self.prompting == "chat" and self.editor == "ike" and self.edited is None:
+            raise AuditError(
+                "--prompting chat: ike puts its demonstrations before the prompt, outside of any chat turn; "
+                "leave one of the two out."
+            )
         if self.chat_template and self.editor == "ike" and self.edited is None:
             raise AuditError(
                 "--chat-template: ike puts its demonstrations before the prompt, outside of any chat turn; "
@@ -235,6 +266,10 @@ class AuditSettings:
                     f"{declared.flag} says how to edit, but --edited {self.edited} is already edited: "
                     "leave one of the two out."
                 )
+
+    def reading_of(self, ability: str) -> str:
+        """The reading asked for: "auto", "answers", "choices", "calibrated" or "likelihood"."""
+        return self.reading.get(ability) or self.reading.get("") or "auto"
 
     def plain(self) -> dict[str, Any]:
         """The settings as JSON can hold them, with margins and folders as a user would type them."""

@@ -39,11 +39,18 @@ def with_project_defaults(typed: Mapping[str, Any], folder: Path | None) -> dict
     given = {name: value for name, value in typed.items() if value is not None and value != []}
     replaced = {name for option in OPTIONS if option.name in given for name in option.replaces}
     found = {name: value for name, value in found.items() if name not in replaced}
-    if "margin" in given and "margin" in found:
-        typed_for = {text.partition("=")[0].strip() for text in given["margin"]}
-        kept = [text for text in found["margin"] if text.partition("=")[0] not in typed_for]
-        given["margin"] = [*kept, *given["margin"]]
+    for option in OPTIONS:
+        if option.kind.by_ability and option.name in given and option.name in found:
+            typed_for = {_ability_of(text) for text in given[option.name]}
+            kept = [text for text in found[option.name] if _ability_of(text) not in typed_for]
+            given[option.name] = [*kept, *given[option.name]]
     return {name: given.get(name, found.get(name)) for name in typed}
+
+
+def _ability_of(text: str) -> str:
+    """The ability that `ABILITY=VALUE` names; "" for a value alone."""
+    name, equals, _ = text.partition("=")
+    return name.strip() if equals else ""
 
 
 def project_defaults(folder: Path) -> dict[str, Any]:
@@ -72,6 +79,8 @@ def _typed(option: Option, value: Any, key: str, path: Path) -> Any:
             return value or None
         raise AuditError(f"{path}, {TABLE}: {key} = {value!r} is neither true nor false; use one of the two.")
     if option.kind.repeatable:
+        if isinstance(value, str) and option.kind.takes_one:
+            return [value]
         if isinstance(value, dict) and all(_plain(one) for one in value.values()):
             return [f"{name}={one}" for name, one in value.items()]
         raise AuditError(

@@ -14,6 +14,8 @@ from audit.editors.restraints.choice import parse_restraint
 from audit.errors import AuditError
 from audit.verdicts.margins import Margin, margin_of, parse_margin
 
+READINGS = ("auto", "answers", "choices", "calibrated", "likelihood")
+PROMPTINGS = ("auto", "plain", "examples", "chat")
 DEVICES = ("auto", "cpu", "cuda", "cuda:N", "mps", "map")
 
 
@@ -22,6 +24,8 @@ class Text:
 
     repeatable: ClassVar[bool] = False  # the option may be given several times, and a project sets it as a table
     switch: ClassVar[bool] = False  # the option takes no value
+    by_ability: ClassVar[bool] = False  # a repeatable option whose values are for single abilities
+    takes_one: ClassVar[bool] = False  # a repeatable option that a project may also set to one value
 
     def parse(self, flag: str, typed: Any) -> Any:
         """The value of what was typed: a string, or a list of strings if `repeatable`."""
@@ -114,13 +118,25 @@ class RestraintText(Text):
 class Margins(Text):
     """Margins by ability."""
 
-    repeatable = True
+    repeatable = by_ability = True
 
     def parse(self, flag: str, typed: Any) -> Any:
         return parse_margins(typed)
 
     def check(self, flag: str, value: Any) -> Any:
         return {name: _margin(name, margin, f"{name}={margin}") for name, margin in value.items()}
+
+
+class Readings(Text):
+    """Readings by ability; under "" that of all other abilities."""
+
+    repeatable = by_ability = takes_one = True
+
+    def parse(self, flag: str, typed: Any) -> Any:
+        return parse_readings(flag, typed)
+
+    def check(self, flag: str, value: Any) -> Any:
+        return parse_readings(flag, [f"{name}={one}" if name else one for name, one in value.items()])
 
 
 class EditorConfig(Text):
@@ -156,6 +172,25 @@ def parse_margins(texts: Iterable[str]) -> dict[str, Margin]:
             raise AuditError(f"--margin {text!r}: {ability} already has a margin ({margins[ability]}); give one.")
         margins[ability] = _margin(ability, margin, text)
     return margins
+
+
+def parse_readings(flag: str, texts: Iterable[str]) -> dict[str, str]:
+    """`READING` and `ABILITY=READING` strings as readings by ability; "" is every other ability."""
+    from audit.abilities import ABILITIES  # a table of names; no ability is loaded
+
+    found: dict[str, str] = {}
+    for text in texts:
+        name, equals, reading = (part.strip() for part in text.partition("="))
+        ability = name if equals else ""
+        if equals and ability not in ABILITIES:
+            raise AuditError(
+                f"{flag} {text!r}: there is no ability {ability!r}; give one of {', '.join(ABILITIES)}"
+                f"{suggestion(ability, ABILITIES)}."
+            )
+        if ability in found:
+            raise AuditError(f"{flag} {text!r}: {ability or 'every ability'} already has a reading; give one.")
+        found[ability] = parse_choice(flag, reading if equals else name, READINGS)
+    return found
 
 
 def _margin(ability: str, margin: float | str | Margin, text: str) -> Margin:

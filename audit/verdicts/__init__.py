@@ -25,7 +25,8 @@ class Verdict:
 
     drop             base - edited, on the same items; negative when the edited model is better
     lower, upper     the one-sided limits of the drop, each at `confidence` (95 % each: a 90 % interval)
-    floor            the score of a model that cannot do the task; `base_lower` must exceed it
+    floor            the score of a model that cannot do the task; `base_lower` must exceed it. The mean, where every
+                     item has its own
     clusters         number of groups of items that share a source; equal to `n` where none is shared
     method           "tango", "clustered tango" or "studentized bootstrap"; of a run that stopped early, "betting"
     right_to_wrong   items whose score fell (for 0/1 scores: right before, wrong after); `wrong_to_right`: rose
@@ -33,6 +34,10 @@ class Verdict:
     more_items       about how many further items would settle an INCONCLUSIVE verdict; None if no number would
     confidence       of each one-sided limit: 0.95, or more in a run that may stop early
     harm_lower       one-sided lower limit of the drop itself; None where it is `lower`
+    kept             the share of (base - floor) that is left, (edited - floor) / (base - floor), of a reading with
+                     floors of its items or with odds; None for others, and where the base is not assessable
+    kept_lower       its one-sided lower limit, at `confidence`; `kept_upper`: the upper one. None in a run that
+                     stopped early on bets
     """
 
     outcome: Outcome
@@ -52,6 +57,9 @@ class Verdict:
     more_items: int | None = None
     confidence: float = 0.95
     harm_lower: float | None = None
+    kept: float | None = None
+    kept_lower: float | None = None
+    kept_upper: float | None = None
 
     @property
     def assessable(self) -> bool:

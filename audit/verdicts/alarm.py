@@ -16,6 +16,7 @@ from numpy.typing import ArrayLike
 
 from audit.verdicts.bootstrap import as_means, as_ratios
 from audit.verdicts.intervals import Floats, binomial_upper_tail, cluster_codes, cluster_sums, recall_by_class_of
+from audit.verdicts.placements import as_pairs, odds_of, placements
 
 FLIPS = 19_999  # so the smallest p-value, 1 / 20,000, survives Holm's factor for 8 abilities at 100 checkpoints
 _EXACT_UP_TO = 14  # changed clusters; all of their 2^14 swaps are counted
@@ -39,6 +40,10 @@ def harm_p_value(
     clusters: Sequence[str] | None = None,
     base_counts: ArrayLike | None = None,
     edited_counts: ArrayLike | None = None,
+    floors: Sequence[float] | Floats | None = None,
+    base_odds: ArrayLike | None = None,
+    edited_odds: ArrayLike | None = None,
+    positives: ArrayLike | None = None,
     seed: int = 0,
 ) -> float:
     """One-sided p-value of "the edited model is worse", arrays as `audit.verdicts.verdict.judge` takes them.
@@ -46,11 +51,20 @@ def harm_p_value(
     Without an effect of the edit the two answers of each cluster are exchangeable. The p-value is the share of swaps
     that give a drop at least as large: McNemar's exact (binomial) test for 0/1 scores without shared sources; else all
     swaps of the changed clusters, or `FLIPS` random ones. It is exact for every n and every metric. Items that share a
-    source are swapped together.
+    source are swapped together. `floors` change nothing: they are those of the base model for both.
+
+    With odds the items' shares of the AUC (`audit.verdicts.placements`) are swapped, not the odds themselves, whose
+    swaps would change the placements of all other items. That p-value is approximate: it is exact to the first order.
+    With items of one class only it is 1.
     """
     before, after = np.asarray(base, dtype=np.float64), np.asarray(edited, dtype=np.float64)
     codes = cluster_codes(clusters, len(before))
-    if base_counts is not None and edited_counts is not None:
+    if (tables := odds_of(base_odds, edited_odds, positives, len(before))) is not None:
+        truth = tables[2]
+        if truth.all() or not truth.any():
+            return 1.0
+        first, second = (as_pairs(placements(odds, truth), truth) for odds in tables[:2])
+    elif base_counts is not None and edited_counts is not None:
         first, second = (as_ratios(np.asarray(table, dtype=np.float64)) for table in (base_counts, edited_counts))
     elif codes.max() + 1 == len(before) and np.isin([before, after], (0, 1)).all():
         lost, gained = int((after < before).sum()), int((after > before).sum())

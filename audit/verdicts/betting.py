@@ -92,18 +92,22 @@ class Counted:
     clusters: int
 
     @classmethod
-    def of(cls, clusters_by_size: Sequence[int], least: float, highest: float = 1.0) -> "Counted":
-        """The best cap against "the mean is at least `least`", for numbers up to `highest` that are `highest` - 1.
+    def of(
+        cls, clusters_by_size: Sequence[int], least: float, highest: float = 1.0, unchanged: float | None = None
+    ) -> "Counted":
+        """The best cap against "the mean is at least `least`", for numbers up to `highest` that are `unchanged`.
 
-        `clusters_by_size` are the numbers of clusters of one item, of two, and so on.
+        `clusters_by_size` are the numbers of clusters of one item, of two, and so on. `unchanged`: by default
+        `highest` - 1.
         """
+        number = highest - 1 if unchanged is None else unchanged
         sizes = np.arange(1, len(clusters_by_size) + 1)
         numbers = np.asarray(clusters_by_size)
         items, clusters = int(sizes @ numbers), int(numbers.sum())
 
         def growth(counts: Counted) -> float:
             line = counts.line(least, highest)
-            gain = _BOLDEST * (line - (highest - 1)) / max(highest - line, _NARROWEST)
+            gain = _BOLDEST * (line - number) / max(highest - line, _NARROWEST)
             return float(numbers @ np.log1p(np.maximum(gain, 0.0) * np.minimum(sizes, counts.cap) / counts.cap))
 
         caps = sizes[::-1][numbers[::-1] > 0].tolist()

@@ -34,13 +34,21 @@ on their mean size:
 So the upper limit, which decides PASS, keeps its error whatever unseen answers lose, as long as those that break are
 not picked for their high base scores. Scores near 1 pay for it: with h = 1 the upper limit is as far as for 0/1 scores.
 The lower limit, which decides FAIL, does not allow for large gains of a share below r.
+
+For likelihood readings, whose items have measured floors f, and for the AUC of log-odds, the assumption is another one:
+an answer that an edit breaks falls to its floor. So the mean height above the floor, weighted by that height, takes the
+place of 1 and of h there: sum (b - f)^2 / sum (b - f) over the positive parts, and 2 (A - 1/2) for an AUC. An answer
+that falls far below its floor, in a share of the items below r, is not covered (`audit.verdicts.heights`).
+
 benchmarks/verdict_error_rates.py has designs of all these kinds.
 """
 
 from collections.abc import Iterator
-from typing import NamedTuple
+from functools import lru_cache
+from typing import Any, NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
 from audit.verdicts.intervals import Codes, Floats, Limits, paired_limits, recall_by_class_of, resolution, t_quantile
 
@@ -189,7 +197,7 @@ def studentized(contrast: Contrast, alpha: float, seed: int = 0, carriers: int |
     error = float(standard_error(contrast))
     if not 0 < error < np.inf:
         return Limits(error, error), error
-    low, high = pivot_quantiles(contrast, alpha, seed)
+    low, high = pivot_quantiles(contrast, alpha, seed, RESAMPLES)
     student = t_quantile(1 - alpha, (len(contrast.numerators) if carriers is None else carriers) - 1)
     return Limits(error * max(float(high), student), error * max(-float(low), student)), error
 
@@ -220,20 +228,21 @@ def changes_of(base: Floats, edited: Floats) -> Changes:
     return Changes(int(changed.sum()), len(base) * float(np.abs(shares_of_drop(base, edited)[changed]).max()), height)
 
 
-def bounded_by_coins(base: Floats, edited: Floats, alpha: float) -> Limits:
+def bounded_by_coins(base: Floats, edited: Floats, alpha: float, span: float = 1.0) -> Limits:
     """The limits if all that changed had changed by as much as one cluster can: distances (below, above) of the drop.
 
     No variable in [0, b] of a given mean varies more than one that is 0 or b. So each cluster's share of the drop is
     counted as that fraction of a pair lost or gained, in units of the largest share b that a cluster can have, and
     the score interval of 0/1 scores bounds it. Needed where so few clusters changed that resamples hold none of them.
+    `span`: of what an item can add to a ratio of 1 in the denominator; 1 for scores in [0, 1].
     """
-    unit, clusters = float(reach_of_clusters(base, edited).max()), len(base)
+    unit, clusters = span * float(reach_of_clusters(base, edited).max()), len(base)
     if clusters < 2 or not unit:
-        return Limits(2.0, 2.0)  # farther than any score
+        return Limits(2 * span, 2 * span)  # farther than any score
     shares = shares_of_drop(base, edited)
     lost, gained = float(shares[shares > 0].sum()) / unit, -float(shares[shares < 0].sum()) / unit
     if lost + gained > clusters:
-        return Limits(2.0, 2.0)
+        return Limits(2 * span, 2 * span)
     limits = paired_limits(lost, gained, clusters, alpha)
     middle = (lost - gained) / clusters
     return Limits((middle - limits.lower) * clusters * unit, (limits.upper - middle) * clusters * unit)
@@ -250,7 +259,7 @@ def paired_bootstrap(
     No limit is nearer to its estimate than `Changes.unseen` allows, and none is farther than `bounded_by_coins` says.
     The lower limit of the base score is never nearer than `resolution(clusters)`.
     """
-    order = _canonical_order(base, edited)
+    order = canonical_order(base, edited)
     base, edited = base[order], edited[order]
     contrast = contrast_of(base, edited, kept)
     estimate = kept * float(recall_by_class_of(base.sum(axis=0))) - float(recall_by_class_of(edited.sum(axis=0)))
@@ -279,7 +288,8 @@ def paired_bootstrap(
     return PairedLimits(limits, base_lower, error)
 
 
-def _canonical_order(base: Floats, edited: Floats) -> Codes:
+def canonical_order(base: Floats, edited: Floats) -> Codes:
+    """An order of the rows of two tables that depends neither on theirs nor on which of the tables comes first."""
     there, back = np.hstack([base, edited]), np.hstack([edited, base])
     order, other = np.lexsort(there.T[::-1]), np.lexsort(back.T[::-1])
     return other if there[order].tolist() > back[other].tolist() else order
@@ -287,12 +297,23 @@ def _canonical_order(base: Floats, edited: Floats) -> Codes:
 
 def _drawn(clusters: int, resamples: int, seed: int) -> Iterator[Floats]:
     """(resamples at once, clusters) tables of how often each cluster is drawn."""
+    small = clusters * resamples <= _CELLS_AT_ONCE
+    for table in _drawn_once(clusters, resamples, seed) if small else _draws(clusters, resamples, seed):
+        yield table.astype(np.float64)
+
+
+@lru_cache(maxsize=2)  # a verdict has several intervals, all from the same draws; 8 MB each
+def _drawn_once(clusters: int, resamples: int, seed: int) -> list[NDArray[np.integer[Any]]]:
+    return [table.astype(np.uint16) for table in _draws(clusters, resamples, seed)]
+
+
+def _draws(clusters: int, resamples: int, seed: int) -> Iterator[NDArray[np.integer[Any]]]:
     generator = np.random.default_rng(seed)
     at_once = max(1, _CELLS_AT_ONCE // clusters)
     for start in range(0, resamples, at_once):
         size = min(at_once, resamples - start)
         drawn = generator.integers(0, clusters, (size, clusters)) + clusters * np.arange(size)[:, None]
-        yield np.bincount(drawn.ravel(), minlength=size * clusters).reshape(size, clusters).astype(np.float64)
+        yield np.bincount(drawn.ravel(), minlength=size * clusters).reshape(size, clusters)
 
 
 def _divided(above: Floats, below: Floats) -> Floats:

@@ -71,6 +71,18 @@ class Retained:
 Margin = Points | Retained
 
 
+@dataclass(frozen=True)
+class SuiteMargins:
+    """The margins that a suite sets: for readings in score points, and the share to keep for likelihood."""
+
+    max_drop: Margin
+    keep: Margin
+
+    def of(self, reading: str) -> Margin:
+        """The margin of a reading."""
+        return self.keep if reading == "likelihood" else self.max_drop
+
+
 def margin_of(margin: float | str | Margin) -> Margin:
     """A number is points; text is read by `parse_margin`."""
     if isinstance(margin, str):

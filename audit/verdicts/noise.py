@@ -38,20 +38,6 @@ class NoiseFloor:
     floor: float
     alpha: float = 0.05
 
-    def refusal(self, ability: str, margin: float, asked: str | None = None) -> str | None:
-        """The sentence that refuses a margin under the floor, or None for one that may be asked for.
-
-        `margin` is in score points; `asked` is how it was written, where that is something else.
-        """
-        if margin >= self.floor:
-            return None
-        sure, points = f"{100 * (1 - self.alpha):g} %", f"{margin:g}" if asked is None else f"{asked} ({margin:.4f})"
-        return (
-            f"{ability}: a margin of {points} is under the noise floor of {self.floor:.4f}: the same weights changed "
-            f"{self.flips} of {self.n} scores against themselves ({self.moved:.4f} points; at most {self.floor:.4f} "
-            f"with {sure} confidence); ask for at least that, or calibrate again on more items."
-        )
-
 
 def noise_floor(
     once: Sequence[float] | Floats,

@@ -14,42 +14,20 @@ Passing all abilities needs no correction for their number (intersection-union);
 """
 
 import math
-from collections.abc import Callable, Sequence
-from typing import NamedTuple
+from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import ArrayLike
 
 from audit.errors import AuditError
 from audit.verdicts import Outcome, Verdict
-from audit.verdicts.bootstrap import as_means, as_ratios, changes_of, paired_bootstrap
-from audit.verdicts.intervals import (
-    Codes,
-    Floats,
-    Limits,
-    cluster_codes,
-    cluster_sums,
-    clustered_limits,
-    clustered_wilson_lower,
-    paired_limits,
-    recall_by_class_of,
-    resolution,
-    wilson_lower,
-)
+from audit.verdicts.bootstrap import as_means, as_ratios
+from audit.verdicts.evidence import Evidence, binary_evidence, bootstrap_evidence, floored_evidence, odds_evidence
+from audit.verdicts.intervals import Codes, Floats, Limits, cluster_codes
 from audit.verdicts.margins import Margin, Retained, margin_of
+from audit.verdicts.placements import CHANCE, odds_of
 
 _MANY = 1_000_000  # further items; a larger number is not suggested
-
-
-class _Evidence(NamedTuple):
-    base: float
-    edited: float
-    drop: float
-    limits: Limits  # of the drop; for a retained share, of the drop against the estimated margin
-    base_lower: float
-    method: str
-    limits_at: Callable[[float], Limits]  # the limits to expect from so many times the items, at the same rates
-    harm: float  # the lower limit of the drop itself
 
 
 def judge(
@@ -61,6 +39,10 @@ def judge(
     clusters: Sequence[str] | None = None,
     base_counts: ArrayLike | None = None,
     edited_counts: ArrayLike | None = None,
+    floors: Sequence[float] | Floats | None = None,
+    base_odds: ArrayLike | None = None,
+    edited_odds: ArrayLike | None = None,
+    positives: ArrayLike | None = None,
     alpha: float = 0.05,
     seed: int = 0,
 ) -> Verdict:
@@ -72,31 +54,43 @@ def judge(
     recall over the classes. `alpha` is one-sided. `margin` is a number of score points, or what
     `audit.verdicts.margins.parse_margin` gives: a retained share is judged by the limits of share * base - edited.
 
+    `floors`: the (n,) floors of the items, for scores that are likelihoods. The verdict's floor is their mean, `floor`
+    is not used, and a retained share is judged by the limits of share * base + (1 - share) * floors - edited. The base
+    is assessable if the lower limit of the mean of base - floors is above 0.
+
+    With `base_odds` (n,), `edited_odds` (n,) or (n, models) and `positives`, (n,) truth values, the score is the AUC of
+    the odds, averaged over the models, its floor is 1/2, and the (n,) scores only show which items changed. Odds may be
+    infinite; NaN is as wrong as possible. With items of one class only the verdict is INCONCLUSIVE.
+
     0/1 scores without shared sources: Tango's interval (Wilson's for the base). 0/1 scores with shared sources: the
-    same with the design effect of the clusters, never narrower than on the items. All others, and retained shares:
-    studentized paired bootstrap over clusters.
+    same with the design effect of the clusters, never narrower than on the items. All others, retained shares, and
+    scores with floors: studentized paired bootstrap over clusters.
     """
     before, after = _scores(base, "base"), _scores(edited, "edited")
     if before.shape != after.shape:
         raise ValueError(f"{len(before)} base scores and {len(after)} edited scores; judge the same items in both")
     asked = margin_of(margin)
     codes = cluster_codes(clusters, len(before))
+    counts, odds = (base_counts, edited_counts), (base_odds, edited_odds, positives)
+    if sum(any(part is not None for part in given) for given in (counts, odds, (floors,))) > 1:
+        raise ValueError("more than one of counts, odds and floors; a score is of one kind")
 
-    if base_counts is not None and edited_counts is not None:
-        tables = _counts(base_counts, len(before)), _counts(edited_counts, len(before))
-        if tables[0].shape != tables[1].shape:
-            raise ValueError(f"counts of shapes {tables[0].shape} and {tables[1].shape}; count the same in both models")
-        evidence = _bootstrapped(as_ratios(tables[0]), as_ratios(tables[1]), codes, alpha, seed, asked)
-    elif base_counts is not None or edited_counts is not None:
-        raise ValueError("counts of only one model; give base_counts and edited_counts, or neither")
-    elif not isinstance(asked, Retained) and np.isin([before, after], (0, 1)).all():
-        evidence = _binary(before, after, codes, alpha)
+    if floors is not None:
+        beneath = _scores(floors, "floor")
+        if beneath.shape != before.shape:
+            raise ValueError(f"{len(beneath)} floors for {len(before)} items; give one for every item")
+        floor = math.fsum(beneath) / len(beneath)
+        evidence = floored_evidence(before, after, beneath, codes, alpha, seed, asked)
+    elif (tables := odds_of(*odds, len(before))) is not None:
+        floor = CHANCE
+        evidence = odds_evidence(*tables, codes, alpha, seed, asked)
     else:
-        evidence = _bootstrapped(as_means(before), as_means(after), codes, alpha, seed, asked)
+        evidence = _evidence(before, after, counts, codes, alpha, seed, asked)
 
     points = asked.at(evidence.base, floor)
     able = evidence.base_lower > floor
     outcome = _outcome(evidence.drop, evidence.limits, evidence.harm, points) if able else Outcome.INCONCLUSIVE
+    kept = evidence.kept
     return Verdict(
         outcome=outcome,
         base=evidence.base,
@@ -115,58 +109,32 @@ def judge(
         more_items=_more_items(evidence, points, len(before)) if able and outcome is Outcome.INCONCLUSIVE else None,
         confidence=1 - alpha,
         harm_lower=evidence.harm if isinstance(asked, Retained) else None,
+        kept=None if kept is None else kept.share,
+        kept_lower=None if kept is None else kept.lower,
+        kept_upper=None if kept is None else kept.upper,
     )
 
 
-def _binary(before: Floats, after: Floats, codes: Codes, alpha: float) -> _Evidence:
-    n = len(before)
-    lost, gained, right = after < before, after > before, before > 0
-    base, edited, drop = int(right.sum()) / n, int(after.sum()) / n, (int(lost.sum()) - int(gained.sum())) / n
-    if int(codes.max()) + 1 == n:
-        losses, gains = int(lost.sum()), int(gained.sum())
-        limits, base_lower = paired_limits(losses, gains, n, alpha), wilson_lower(int(right.sum()), n, alpha)
-
-        def limits_at(times: float) -> Limits:
-            return paired_limits(losses * times, gains * times, n * times, alpha)
-
-        return _Evidence(base, edited, drop, limits, base_lower, "tango", limits_at, limits.lower)
-    table = np.stack([lost, gained, right, np.ones(n)], axis=1).astype(np.float64)
-    lost, gained, rights, sizes = cluster_sums(table, codes).T
-    limits, base_lower = clustered_limits(lost, gained, sizes, alpha), clustered_wilson_lower(rights, sizes, alpha)
-
-    def wider_at(times: float) -> Limits:
-        least = resolution(len(sizes) * times, alpha)
-        return _shrunk(drop, limits, times, Limits(least, least))
-
-    return _Evidence(base, edited, drop, limits, base_lower, "clustered tango", wider_at, limits.lower)
-
-
-def _bootstrapped(before: Floats, after: Floats, codes: Codes, alpha: float, seed: int, asked: Margin) -> _Evidence:
-    """`before` and `after`: (n, 2 ratios), the numerators and denominators that each item adds."""
-    first, second = cluster_sums(before, codes), cluster_sums(after, codes)  # (clusters, 2 ratios)
-    # fsum rounds once, so the order of the items cannot show in the last digit.
-    base, edited = (float(recall_by_class_of(np.array(list(map(math.fsum, table.T))))) for table in (before, after))
-    drop = base - edited
-    limits, base_lower, _ = paired_bootstrap(first, second, alpha, seed)
-    changes = changes_of(first, second)
-    harm = limits.lower
-    if isinstance(asked, Retained):
-        kept = paired_bootstrap(first, second, alpha, seed, kept=asked.share).limits
-        # share * base - edited + (1 - share) floor, moved by the estimated margin so that it reads as a drop
-        limits = Limits(*(limit + (1 - asked.share) * base for limit in kept))
-
-    def limits_at(times: float) -> Limits:
-        more = changes._replace(changed=changes.changed * times)
-        return _shrunk(drop, limits, times, more.unseen(len(first) * times, alpha))
-
-    return _Evidence(base, edited, drop, limits, base_lower, "studentized bootstrap", limits_at, harm)
-
-
-def _shrunk(drop: float, limits: Limits, times: float, least: Limits) -> Limits:
-    shrink = math.sqrt(times)
-    below = max((drop - limits.lower) / shrink, least.lower)
-    above = max((limits.upper - drop) / shrink, least.upper)
-    return Limits(drop - below, drop + above)
+def _evidence(
+    before: Floats,
+    after: Floats,
+    counts: tuple[ArrayLike | None, ArrayLike | None],
+    codes: Codes,
+    alpha: float,
+    seed: int,
+    asked: Margin,
+) -> Evidence:
+    """The evidence of scores whose floor is one number."""
+    if counts[0] is not None and counts[1] is not None:
+        tables = _counts(counts[0], len(before)), _counts(counts[1], len(before))
+        if tables[0].shape != tables[1].shape:
+            raise ValueError(f"counts of shapes {tables[0].shape} and {tables[1].shape}; count the same in both models")
+        return bootstrap_evidence(as_ratios(tables[0]), as_ratios(tables[1]), codes, alpha, seed, asked)
+    if counts[0] is not None or counts[1] is not None:
+        raise ValueError("counts of only one model; give base_counts and edited_counts, or neither")
+    if not isinstance(asked, Retained) and np.isin([before, after], (0, 1)).all():
+        return binary_evidence(before, after, codes, alpha)
+    return bootstrap_evidence(as_means(before), as_means(after), codes, alpha, seed, asked)
 
 
 def _outcome(drop: float, limits: Limits, harm: float, margin: float) -> Outcome:
@@ -175,7 +143,7 @@ def _outcome(drop: float, limits: Limits, harm: float, margin: float) -> Outcome
     return Outcome.FAIL if limits.lower > margin or (drop > margin and harm > 0) else Outcome.INCONCLUSIVE
 
 
-def _more_items(evidence: _Evidence, margin: float, n: int) -> int | None:
+def _more_items(evidence: Evidence, margin: float, n: int) -> int | None:
     """Further items until PASS or FAIL if all rates stay as they are; None if a million would not be enough."""
 
     def settled(times: float) -> bool:

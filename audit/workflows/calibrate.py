@@ -17,10 +17,12 @@ from audit.abilities.contract import Ability, Answers, Item
 from audit.abilities.data import Source
 from audit.abilities.data.sources import seeded_order, source_of_data
 from audit.abilities.presentation import require_chat_template
-from audit.answering.answers import ask
-from audit.answering.items import items_of
+from audit.answering.answers import AnswerLogs, ask
+from audit.answering.crew import Crew
 from audit.answering.noise_floors import Calibration, keep_calibrations
 from audit.answering.paired_answers import PairedAnswers, Raw, read_raw
+from audit.answering.run_answers import AbilityRun
+from audit.answering.run_items import RunItems
 from audit.engine.known_model import KnownModel
 from audit.errors import AuditError
 from audit.models.language_model import LanguageModel
@@ -43,7 +45,7 @@ class _Twice:
     """The answers of one ability in the batches of an audit and in other batches."""
 
     ability: Ability
-    once: Answers
+    once: PairedAnswers  # with themselves, and with the measured floors
     batches: Answers
 
 
@@ -76,7 +78,7 @@ def calibrate(settings: AuditSettings, abilities: Sequence[str], watcher: Watche
     again, without = _ask_in(other, settings, first, stages)
     found: list[Calibration] = []
     for name, twice in first.asked.items():
-        batches = PairedAnswers(twice.ability, twice.once, (twice.batches,))
+        batches = replace(twice.once, edited=(twice.batches,))
         verdict = batches.verdict(margin=0.0, seed=settings.seed)
         found.append(
             Calibration(
@@ -87,6 +89,7 @@ def calibrate(settings: AuditSettings, abilities: Sequence[str], watcher: Watche
                 other=_named(other),
                 batches=_floor(batches),
                 arithmetic=_floor(replace(batches, edited=(again[name],))) if name in again else None,
+                reading=twice.ability.reading,
             )
         )
     keep_calibrations(first.log, found, settings, source.name)
@@ -117,13 +120,15 @@ def _ask_twice(
     if settings.chat_template:
         require_chat_template(lm.tokenizer, settings.model)
     log = AnswerLog.of(store, known.state())
+    run_items = RunItems(source, settings, lambda: known, AnswerLogs(store), Crew(), stages)
     asked: dict[str, _Twice] = {}
     unasked: dict[str, str] = {}
     for name in abilities:
         try:
-            ability, items = items_of(name, source, lm, settings)
-            with stages("base answers", f"{name}, base") as done:
-                once = ask(lm, ability, items, log=log, progress=done)
+            drawn = run_items.of(name)
+            ability, items = drawn.ability, drawn.items
+            run = AbilityRun(ability, items, known, (), stages, Crew(), None, AnswerLogs(store))
+            once = run.base_answers(items)
             with stages("other batches", f"{name}, other batches") as done:
                 asked[name] = _Twice(ability, once, asked_in_other_batches(lm, ability, items, settings.seed, done))
         except AuditError as error:  # of this ability; the others go on
@@ -148,7 +153,7 @@ def _ask_in(
             _rounded(lm, first.dtypes)
         for name, twice in first.asked.items():
             with stages("other arithmetic", f"{name}, {_named(dtype)}") as done:
-                asked[name] = ask(lm, twice.ability, twice.once.items, progress=done)
+                asked[name] = ask(lm, twice.ability, twice.once.base.items, progress=done)
     except torch.OutOfMemoryError:
         return {}, f"the model does not fit into the memory of the device in {_named(dtype)}."
     except AuditError as error:

@@ -21,7 +21,7 @@ import numpy as np
 
 import audit.pocket
 from audit.abilities.contract import Ability, Item
-from audit.errors import AuditError
+from audit.errors import AuditError, first_line
 from audit.settings.options import DTYPES
 from audit.store.files import read_json
 
@@ -63,6 +63,12 @@ def work_of(ability: Ability, items: Sequence[Item], tokens_of: Callable[[str], 
     shared = commonprefix(prompts) if len(prompts) > 1 else ""  # noqa: RUF071 - of letters, not of paths
     times = len(items) / len(sample)
     read = times * sum(tokens_of(prompt[len(shared) :]) for prompt in prompts) + tokens_of(shared)
+    if ability.scorer is not None:
+        pairs = [ability.scorer.continuations(item, prompt) for item, prompt in zip(sample, prompts, strict=True)]
+        beside = [{one for one, _ in some} - {prompt} for some, prompt in zip(pairs, prompts, strict=True)]
+        others = sum(tokens_of(one) for some in beside for one in some)
+        scored = sum(tokens_of(continuation) for some in pairs for _, continuation in some)
+        return Work(len(items), read + times * (others + scored), 0.0, 0.0)
     if ability.decoding is None:
         choices = times * sum(tokens_of(choice) for item in sample for choice in item.choices)
         return Work(len(items), read + choices, 0.0, 0.0)
@@ -204,8 +210,7 @@ def machine_speed(files: ModelFiles, device: str, dtype: str) -> Machine:
         if by_numpy:
             read, written = read / REACHED, written / REACHED
     except (RuntimeError, AssertionError, NotImplementedError, MemoryError) as error:
-        reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
-        raise AuditError(f"the speed of the device {device!r} cannot be measured ({reason}).") from None
+        raise AuditError(f"the speed of the device {device!r} cannot be measured ({first_line(error)}).") from None
     return Machine(read, written, parts.device, dtype)
 
 

@@ -18,17 +18,18 @@ import numpy as np
 from audit.abilities.contract import Ability, Item
 from audit.abilities.data import Source
 from audit.abilities.data.sources import RowCache, source_of_data
-from audit.answering.items import drawn_items
+from audit.answering.items import drawn_items, with_reading
+from audit.answering.run_items import margin_for
 from audit.editing.identity import EditSummary
 from audit.edits.plan import DEFAULT_COUNT
 from audit.errors import AbilityError, AuditError
 from audit.reports.rows import RunHeader, usual_place
 from audit.reports.run_rows import run_header
 from audit.reports.workflows.preflight import POWER, TOO_SMALL, AbilityPreflight, PreflightReport, in_minutes
-from audit.settings.options import DEFAULT_MARGIN, AuditSettings
+from audit.settings.options import DEFAULT_KEEP, DEFAULT_MARGIN, AuditSettings
 from audit.store.content import store_at
 from audit.verdicts.intervals import Floats
-from audit.verdicts.margins import Margin, Points, Retained, margin_of
+from audit.verdicts.margins import Margin, Points, Retained, SuiteMargins, margin_of
 from audit.verdicts.power import Power, power_of
 from audit.verdicts.rehearsal import Design, rehearse
 from audit.verdicts.sequential import EARLY_SHARE
@@ -39,6 +40,7 @@ ALPHA = 0.05  # one-sided, of every verdict
 ASSUMED_CHANGES = 0.10  # share of answers that change, without a past run
 ASSUMED_CHANGE = 0.3  # score points by which a changed graded score moves (root mean square)
 ASSUMED_CHANGE_OF_ENTITIES = 0.5  # the same for the F1 of a sentence
+ASSUMED_CHANGE_OF_LIKELIHOOD = 0.02  # the same for a likelihood, which moves at every item
 GRADED = ("summarization",)  # abilities with scores between 0 and 1; asking the metric itself would import it
 MANY = 50_000  # items; a larger --limit is not suggested
 REHEARSED = 1_000  # simulated runs for each number of items
@@ -71,7 +73,8 @@ class Sample:
     @property
     def whole(self) -> bool:
         """Whether each item is right or wrong and the score is their mean."""
-        return self.weights is None and self.ability.name not in GRADED
+        graded = self.ability.reading == "likelihood" or (self.ability.name in GRADED and self.ability.scorer is None)
+        return self.weights is None and not graded
 
     def repeated(self, n: int) -> tuple[tuple[str, ...] | None, tuple[float, ...] | None]:
         """Clusters and weights of `n` items like these; the pattern repeats beyond the items of the sample."""
@@ -102,6 +105,10 @@ class Expectation:
     def of(cls, sample: Sample, past: PastVerdict | None, margin: Margin, alpha: float) -> "Expectation":
         """The expectation from a past verdict, or from assumed values if `past` is None or changed too little."""
         changes = ASSUMED_CHANGES if past is None else past.changes
+        if sample.ability.reading == "likelihood":  # every likelihood moves a little
+            moves = () if past is None else past.moves
+            sizes = moves if len(moves) >= ENOUGH_MOVES else ASSUMED_CHANGE_OF_LIKELIHOOD
+            return cls(sample, 1.0 if past is None else changes, sizes, False, alpha, SMALLEST_LOSS)
         if sample.whole and isinstance(margin, Retained):
             # share * base - edited varies with the base answers as well, by (1 - share)^2 base (1 - base).
             varies = 0.25 if past is None else past.row.verdict.base * (1 - past.row.verdict.base)
@@ -158,15 +165,23 @@ class Preflight:
         """Raise `AuditError` if the data of no ability can be read."""
         self.source.check()
 
-    def assess(self, ability: str, max_drop: float | str | Margin = DEFAULT_MARGIN) -> AbilityPreflight:
-        """What the items of an ability could certify of a margin; a margin in the settings overrides `max_drop`.
+    def assess(
+        self,
+        ability: str,
+        max_drop: float | str | Margin = DEFAULT_MARGIN,
+        keep: str | Margin = DEFAULT_KEEP,
+        reading: str = "",
+    ) -> AbilityPreflight:
+        """What the items of an ability could certify of a margin; arguments as for `Audit.verdict`.
+
+        Where the reading is chosen on the model, it is that of the newest past run, else the ability's first.
 
         Raises:
             AbilityError: the items of this ability cannot be read or asked.
         """
-        margin = self.settings.margins.get(ability) or margin_of(max_drop)
         try:
-            found, drawn = drawn_items(ability, self.source, self.settings)
+            found, drawn = self._drawn(ability, reading)
+            margin = margin_for(found, SuiteMargins(margin_of(max_drop), margin_of(keep)), self.settings)
             self._require_room(found, drawn)
             row = self._row(Sample.of(found, drawn), margin)
         except AuditError as error:
@@ -292,9 +307,17 @@ class Preflight:
     def _units_of(self, ability: str) -> float:
         """The work of one item of an ability, on average."""
         if ability not in self._works:
-            found, drawn = drawn_items(ability, self.source, self.settings)
-            self._works[ability] = work_of(found, drawn, self._tokens_of)
+            self._works[ability] = work_of(*self._drawn(ability, ""), self._tokens_of)
         return self._works[ability].units / self._works[ability].items
+
+    def _drawn(self, ability: str, reading: str) -> tuple[Ability, Sequence[Item]]:
+        """The ability as it would be asked, and its items."""
+        wanted = with_reading(self.settings, ability, reading)
+        past = self._past.verdict(ability) if wanted.reading_of(ability) == "auto" else None
+        if past is not None and past.row.reading:
+            wanted = replace(wanted, reading={**wanted.reading, ability: past.row.reading})
+        asked = drawn_items(ability, self.source, wanted)
+        return asked.ability, asked.items
 
     @property
     def _models(self) -> int:

@@ -13,7 +13,8 @@ from datetime import UTC, datetime
 
 from audit.abilities import load_ability
 from audit.abilities.contract import Ability, Item
-from audit.abilities.presentation import AbilityWrapper
+from audit.abilities.presentation import read_as
+from audit.abilities.wrapper import AbilityWrapper
 from audit.answering.judgments import Judgment, fixed_judgment, saved_judgment
 from audit.answering.paired_answers import PairedAnswers, Raw, read_raw
 from audit.errors import AuditError
@@ -22,6 +23,9 @@ from audit.reports.rows import AbilityRow, AnswerRecord, ItemRecord, RunReport
 from audit.settings.values import written
 from audit.store import PACKAGE, versions
 from audit.verdicts.margins import Margin, margin_of
+
+# Fields of a row that scoring again does not change.
+AS_ASKED = ("noise_floor", "noise_items", "prompting", "offset", "trials")
 
 
 class AsSaved(AbilityWrapper):
@@ -58,7 +62,8 @@ def rescored(run: RunReport, margins: Mapping[str, Margin]) -> RunReport:
         found = _judged(paired, old, margin, run.header.seed)
         mentions = [saved[item.key] for item in paired.base.items]
         row = row_of(found, margin, mentions[: found.verdict.n])
-        rows.append(replace(row, noise_floor=old.noise_floor, noise_items=old.noise_items))
+        asked = {name: getattr(old, name) for name in AS_ASKED}
+        rows.append(replace(row, **asked))
         items += records(paired, mentions)
     return replace(
         run,
@@ -101,14 +106,17 @@ def saved_answers(run: RunReport, old: AbilityRow) -> PairedAnswers:
             f"{file} holds {len(kept)} of the {old.verdict.n} items of {old.ability}, or not all of their answers; it "
             "is not whole, so run the audit again."
         )
-    ability = AsSaved(load_ability(old.ability, old.protocol), {record.key: record.prompt for record in kept})
+    as_read = read_as(load_ability(old.ability, old.protocol), old.reading, old.offset)
+    ability = AsSaved(as_read, {record.key: record.prompt for record in kept})
     items = [_item(record, file) for record in kept]
     base = [_raw(ability, record, record.base, file) for record in kept]
     edited = [[_raw(ability, record, record.edited[k], file) for record in kept] for k in range(models.pop())]
+    floors = [_raw(ability, record, record.floor, file) for record in kept if record.floor is not None]
     return PairedAnswers(
         ability,
         read_raw(ability, items, base, len(items) if old.base_from_store else 0),
         tuple(read_raw(ability, items, answers) for answers in edited),
+        read_raw(ability, items, floors) if floors else None,
     )
 
 
@@ -121,6 +129,10 @@ def _item(record: ItemRecord, file: str) -> Item:
 def _raw(ability: Ability, record: ItemRecord, answer: AnswerRecord, file: str) -> Raw:
     if ability.decoding is not None:
         return {"text": answer.text}
+    if ability.scorer is not None:
+        if answer.log_probabilities is None or answer.tokens is None:
+            raise _older(record, file)
+        return {"tokens": answer.tokens, "log_probabilities": answer.log_probabilities}
     if answer.log_likelihoods is None or len(answer.log_likelihoods) != len(record.choices):
         raise _older(record, file)
     return answer.log_likelihoods

@@ -54,6 +54,13 @@ def test_shuffling_the_options_does_not_change_the_score(log_likelihoods, order)
     assert value(log_likelihoods, "C") == value(moved, "ABCD"[order.index(2)])
 
 
+@pytest.mark.parametrize(("count", "letters"), [(3, "A, B, C"), (4, "A, B, C, D"), (5, "A, B, C, D")])
+def test_the_letters_that_an_answer_may_be_are_listed(count, letters):
+    row = {**ROW, "options": [f"m : {number}" for number in range(count)], "answers": "E"}
+    with pytest.raises(AuditError, match=f"row dialogue/0 has answer 'E' for {count} options; use one of {letters}$"):
+        ABILITY.item(row, "dialogue/0")
+
+
 @pytest.mark.parametrize("letter", [" ", "", "E", "AB", "3"])
 def test_a_blank_or_unknown_answer_is_refused(letter):
     # MuTual's test split has blank answers.

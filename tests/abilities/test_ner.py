@@ -108,6 +108,17 @@ def test_every_token_needs_a_tag():
         item(tags=[9] * 9)
 
 
+@pytest.mark.parametrize("tags", [None, 3, "O", b"O", {"a": 1}])
+def test_tags_that_are_no_list_are_refused(tags):
+    with pytest.raises(AuditError, match=r"row ner/0 has .* in column 'ner_tags'; give a list of labels"):
+        item(tags=tags)
+
+
+def test_a_missing_column_of_tags_is_named():
+    with pytest.raises(AuditError, match=r"row ner/0 has no column 'ner_tags' \(it has tokens\)"):
+        ABILITY.item({"tokens": TOKENS}, "ner/0")
+
+
 def test_tag_names_and_their_numbers_agree():
     names = ["B-PER", "I-PER", "O", "B-ORG", "O", "B-PER", "I-PER", "O", "B-LOC"]
     assert item(tags=names) == item()

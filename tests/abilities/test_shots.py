@@ -49,10 +49,9 @@ def test_shots_are_distinct_training_rows_and_never_test_rows(
     ability, source = load_ability("sentiment"), Splits(test, training)
     free = set(training) - set(test)
     if len(free) < count:
-        with pytest.raises(
-            AuditError,
-            match=f"sentiment has only {len(free)} usable worked examples in the training split of splits; give",
-        ):
+        remedy = f"give at most --shots {len(free)}" if free else "leave --shots out"
+        found = f"sentiment has only {len(free)} usable worked examples in the training split of splits; {remedy}$"
+        with pytest.raises(AuditError, match=found):
             draw_shots(ability, source, count, seed)
         return
     shots = draw_shots(ability, source, count, seed)
@@ -62,6 +61,11 @@ def test_shots_are_distinct_training_rows_and_never_test_rows(
     assert [shot.answer for shot in shots] == [("negative", "positive")[number % 2] for number in drawn]
     assert shots == draw_shots(ability, source, count, seed)
     assert shots[:-1] == draw_shots(ability, source, count - 1, seed)
+
+
+def test_without_a_usable_example_the_option_is_to_be_left_out() -> None:
+    with pytest.raises(AuditError, match=r"has only 0 usable worked examples .* of splits; leave --shots out$"):
+        draw_shots(load_ability("sentiment"), Splits([1], [1]), 2, 0)
 
 
 def test_another_seed_gives_other_shots() -> None:

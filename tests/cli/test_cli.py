@@ -156,7 +156,7 @@ def test_locate_traces_a_model_and_writes_its_folder(tmp_path: Path, monkeypatch
         "locate.json",
         "table.md",
     ]
-    assert causal_tracing.ROLES[2] in (folder / "table.md").read_text(encoding="utf-8")
+    assert causal_tracing.TOKEN_ROLES[2] in (folder / "table.md").read_text(encoding="utf-8")
     assert list((tmp_path / "kept").rglob("*.json"))
 
 

@@ -9,14 +9,14 @@ from torch import Tensor
 from audit.measures.causal_tracing import (
     KINDS,
     NOTHING,
-    ROLES,
+    TOKEN_ROLES,
     KnownFact,
     Restored,
     TracedRuns,
     embedding_spread,
     measure_effects,
     recalled_facts,
-    role_of,
+    token_role,
     trace_facts,
     window_around,
     window_size,
@@ -102,13 +102,22 @@ def test_noise_is_seeded_without_touching_the_global_generator(tiny_llama: Langu
     assert torch.equal(torch.get_rng_state(), state)
 
 
+def test_at_least_one_fact_and_one_noise_sample_are_needed(tiny_llama: LanguageModel) -> None:
+    for trace in (trace_facts, measure_effects):
+        with pytest.raises(ValueError, match=r"^there are no facts to trace; give at least one$"):
+            trace(tiny_llama, [])
+    with pytest.raises(ValueError, match=r"^0 noise samples for each fact; give at least 1$"):
+        measure_effects(tiny_llama, FACTS, samples=0)
+
+
 def test_effects_are_means_over_a_roles_tokens_and_then_over_facts(tiny_gpt2: LanguageModel) -> None:
     effects = measure_effects(tiny_gpt2, FACTS, samples=2)
     assert (effects.facts, effects.samples, effects.window) == (3, 2, 1)
-    assert effects.role_facts[ROLES.index("last subject token")] == 3
-    assert effects.role_facts[ROLES.index("last prompt token")] == 2  # the third fact's prompt ends with its subject
+    assert effects.role_facts[TOKEN_ROLES.index("last subject token")] == 3
+    # The third fact's prompt ends with its subject.
+    assert effects.role_facts[TOKEN_ROLES.index("last prompt token")] == 2
     alone = measure_effects(tiny_gpt2, [FACT], samples=2)
-    role = ROLES.index("middle subject tokens")
+    role = TOKEN_ROLES.index("middle subject tokens")
     run = traced_like(tiny_gpt2, FACT)
     middle = [Restored("mlp", (1,), (position,)) for position in range(run.first + 1, run.last)]
     corrupted, *restored = run.probabilities([NOTHING, *middle]).tolist()
@@ -126,7 +135,7 @@ def traced_like(lm: LanguageModel, fact: KnownFact) -> TracedRuns:
 
 def test_the_cards_trace_is_the_effect_of_single_blocks(tiny_llama: LanguageModel) -> None:
     trace, effects = trace_facts(tiny_llama, FACTS[:2]), measure_effects(tiny_llama, FACTS[:2], samples=1)
-    row = effects.by_kind["block"][ROLES.index("last subject token")]
+    row = effects.by_kind["block"][TOKEN_ROLES.index("last subject token")]
     assert row is not None
     assert [p - trace.corrupted for p in trace.subject_last] == pytest.approx(list(row), abs=1e-6)
     assert (trace.clean, trace.corrupted) == pytest.approx((effects.clean, effects.corrupted), abs=1e-6)
@@ -160,7 +169,7 @@ def test_the_window_is_the_papers_share_of_the_depth(depth: int, window: int) ->
 
 
 def test_every_token_has_one_role() -> None:
-    names = [ROLES[role_of(position, 2, 5, 9)] for position in range(2, 9)]
+    names = [TOKEN_ROLES[token_role(position, 2, 5, 9)] for position in range(2, 9)]
     assert names == [
         "first subject token",
         "middle subject tokens",
@@ -170,8 +179,11 @@ def test_every_token_has_one_role() -> None:
         "further tokens",
         "last prompt token",
     ]
-    assert [ROLES[role_of(position, 1, 1, 3)] for position in (1, 2)] == ["last subject token", "last prompt token"]
-    assert ROLES[role_of(4, 3, 4, 5)] == "last subject token"
+    assert [TOKEN_ROLES[token_role(position, 1, 1, 3)] for position in (1, 2)] == [
+        "last subject token",
+        "last prompt token",
+    ]
+    assert TOKEN_ROLES[token_role(4, 3, 4, 5)] == "last subject token"
 
 
 def test_no_hook_is_left_behind(lm: LanguageModel) -> None:

@@ -13,11 +13,11 @@ from torch import Tensor
 
 from audit.measures import checkpoint_diff
 from audit.measures.checkpoint_diff import (
-    ROLES,
+    PARAMETER_ROLES,
     CheckpointDiff,
+    block_and_role,
     compare,
     effective_rank,
-    role_of,
     singular_values,
 )
 from audit.models.checkpoints import EditedCheckpoint, open_checkpoint
@@ -160,8 +160,8 @@ def test_progress_counts_tensors(tiny_gpt2: LanguageModel) -> None:
 @pytest.mark.parametrize("family", FAMILIES)
 def test_every_parameter_of_every_family_has_its_place(family: str) -> None:
     lm = build_family(family)
-    places = {name: role_of(lm, name) for name, _ in lm.model.named_parameters()}
-    assert {role for _, role in places.values()} <= set(ROLES) - {"other"}
+    places = {name: block_and_role(lm, name) for name, _ in lm.model.named_parameters()}
+    assert {role for _, role in places.values()} <= set(PARAMETER_ROLES) - {"other"}
     for layer in range(lm.anatomy.depth):
         assert places[lm.anatomy.weight_name(layer)] == (layer, "MLP")
         assert places[f"{lm.anatomy.attention_projections[layer]}.weight"] == (layer, "attention")

@@ -78,6 +78,11 @@ def test_any_short_phrase_three_times_in_a_row_is_a_loop(phrase: list[str], copi
     assert repeats(" ".join(["Well:", *phrase * copies]))
 
 
+def test_a_flip_needs_an_edited_answer() -> None:
+    with pytest.raises(ValueError, match=r"^there is no edited answer; give that of at least one edited model$"):
+        flips_of(ScoredAnswer(1.0, True, "yes"), [])
+
+
 def test_an_answer_flips_as_the_mean_over_the_edited_models_does() -> None:
     right, wrong, lost = (
         ScoredAnswer(1.0, True, "yes"),

@@ -15,7 +15,7 @@ from audit.editors.stages.editor_settings import Layers, LocatedLayers
 from audit.editors.stages.keys import Contexts
 from audit.edits.sources import LoadedRequests
 from audit.errors import AuditError
-from audit.measures.causal_tracing import ROLES, Effects
+from audit.measures.causal_tracing import TOKEN_ROLES, Effects
 from audit.measures.layer_recommendation import SUBJECT_LAST, recommend, recommend_layers, sampled_facts
 from audit.models.language_model import LanguageModel
 from audit.models.patches import WeightPatch
@@ -30,9 +30,9 @@ QUICK = {"steps": "2", "covariance": "identity"}
 def effects_of(curve: list[float]) -> Effects:
     """Effects whose MLPs restore `curve` at the subject's last token, and much more elsewhere."""
     other = tuple(10.0 for _ in curve)
-    mlp = tuple(tuple(curve) if role == SUBJECT_LAST else other for role in range(len(ROLES)))
-    everywhere = tuple(other for _ in ROLES)
-    counts = tuple(5 for _ in ROLES)
+    mlp = tuple(tuple(curve) if role == SUBJECT_LAST else other for role in range(len(TOKEN_ROLES)))
+    everywhere = tuple(other for _ in TOKEN_ROLES)
+    counts = tuple(5 for _ in TOKEN_ROLES)
     return Effects(5, 0.9, 0.1, 2, 1, counts, {"block": everywhere, "mlp": mlp, "attention": everywhere})
 
 

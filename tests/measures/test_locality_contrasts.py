@@ -11,7 +11,7 @@ from scipy.spatial.distance import jensenshannon
 
 from audit.editors.methods.controls import Vandal
 from audit.engine.generation import Decoding, generate
-from audit.measures.locality_contrasts import ANSWER_TOKENS, Continuation, Contrast, contrast, jensen_shannon
+from audit.measures.locality_contrasts import ANSWER_TOKENS, Contrast, GreedyAnswer, contrast, jensen_shannon
 from audit.models.fingerprints import weights_fingerprint
 from audit.models.language_model import LanguageModel
 from audit.models.patches import DenseDelta, WeightPatch
@@ -87,8 +87,8 @@ def test_a_model_with_nan_logits_has_the_largest_divergence(tiny_gpt2: LanguageM
     assert found.disturbed(0.5)
 
 
-def said(answer: str, probability: float = 0.9) -> Continuation:
-    return Continuation(answer, probability, ((answer, probability),))
+def said(answer: str, probability: float = 0.9) -> GreedyAnswer:
+    return GreedyAnswer(answer, probability, ((answer, probability),))
 
 
 def test_a_prompt_is_disturbed_by_divergence_or_by_a_changed_sure_answer() -> None:

@@ -10,6 +10,7 @@ from typer.testing import CliRunner
 
 from audit import Audit
 from audit.cli import app
+from audit.reports.json_report import report_from_json, verdict_json
 from audit.reports.markdown import markdown
 from audit.reports.rows import RunReport, SkippedEdit
 from audit.reports.run_sentences import caveats, header_lines
@@ -37,6 +38,7 @@ def limited(**header: Any) -> RunReport:
         ({"edit_count": 8, "missing_edits": 2}, (FEW_EDITS,)),
         ({"edit_rows": 1000, "usable_rows": 26, "edit_count": 8, "missing_edits": 2}, (FEW_ROWS, FEW_EDITS)),
         ({"edit_rows": 1000, "usable_rows": 500}, ()),
+        ({"edit_count": 8, "missing_edits": 2, "editing_caveats": ("Few texts.",)}, (FEW_EDITS, "Few texts.")),
         ({}, ()),
     ],
 )
@@ -55,6 +57,31 @@ def test_a_caveat_is_in_the_first_lines_of_the_report_and_in_the_header() -> Non
     report = limited(edit_rows=1000, usable_rows=26)
     assert f"- {FEW_ROWS}" in markdown(report).splitlines()[:6]
     assert header_lines(report.header)[0] == f"audit: {FEW_ROWS}"
+
+
+def test_what_an_editor_says_survives_the_report_file() -> None:
+    report = limited(editing_caveats=("Few texts.", "No texts."))
+    again = report_from_json(verdict_json(report), origin="verdict.json")
+    assert again.header == report.header
+    older = json.loads(verdict_json(report))
+    del older["header"]["editing_caveats"]
+    assert report_from_json(json.dumps(older), origin="verdict.json").header.editing_caveats == ()
+
+
+def test_an_audit_without_a_corpus_names_the_one_it_took(tmp_path: Path) -> None:
+    small = build(tmp_path, "llama")
+    config = {"steps": "2", "layer": "1", "contexts_per_length": "0", "covariance_tokens": "300"}
+    options = small.options(editor="rome", editor_config=config, edit_count=2, device="cpu", triage=False)
+    for _ in range(2):  # the second time, the patch is read from the store
+        audit = Audit(**options, store=tmp_path / "store")
+        assert audit.header.editing_caveats == ()  # nothing is edited yet
+        report = audit.run(["nli"])
+        (caveat,) = report.header.editing_caveats
+        assert caveat.startswith("The covariance of the editor was measured on the shipped pocket corpus")
+        assert summary(report, width=2000, verbosity=-1).splitlines()[-1] == caveat
+        assert f"- {caveat}" in markdown(report).splitlines()
+    named = Audit(**options | {"editor_config": config | {"covariance": "pocket"}}, use_store=False).run(["nli"])
+    assert named.header.editing_caveats == ()
 
 
 def test_a_skipped_row_is_named_by_row_and_line() -> None:

@@ -17,11 +17,11 @@ def test_each_kind_has_its_sentence() -> None:
     assert reuse_sentences(ReuseCounts(10, 4, 1600, 800, 300, 100, 800, 790)) == (
         "edits: 4 of 10 come from an interrupted run",
         "answers: 800 of 1600 come from earlier runs",
-        "reuse: 790 of 800 edited answers equal the base model's; "
+        "reuse: 790 of 800 base answers checked as drafts gave the whole edited answer in one pass; "
         "33% of the edited models' block computations were reused",
     )
     assert reuse_sentences(ReuseCounts(drafts=8, drafts_stood=1)) == (
-        "reuse: 1 of 8 edited answers equal the base model's",
+        "reuse: 1 of 8 base answers checked as drafts gave the whole edited answer in one pass",
     )
 
 

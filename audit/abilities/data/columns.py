@@ -19,8 +19,7 @@ def text(row: Row, column: str, key: str) -> str:
 def texts(row: Row, column: str, key: str) -> tuple[str, ...]:
     """The column's list of texts, each stripped. Raises `AuditError` if it is absent, empty or has an empty text."""
     value = _value(row, column, key)
-    # The hub gives lists and a data frame gives arrays, so any iterable is accepted except a text.
-    members = None if isinstance(value, str | bytes) or not hasattr(value, "__iter__") else list(value)
+    members = _members(value)
     if not members or not all(isinstance(member, str) and member.strip() for member in members):
         raise AuditError(f"row {key} has {value!r} in column {column!r}; give a list of texts, none of them empty")
     return tuple(member.strip() for member in members)
@@ -37,6 +36,15 @@ def question(row: Row, column: str, key: str) -> str:
 def label(row: Row, column: str, names: Sequence[str], key: str) -> str:
     """The class name in a label column; see `class_name`."""
     return class_name(_value(row, column, key), names, column, key)
+
+
+def labels(row: Row, column: str, names: Sequence[str], key: str) -> tuple[str, ...]:
+    """The class names in a column with a list of labels; see `class_name`. Raises `AuditError` also for no list."""
+    value = _value(row, column, key)
+    members = _members(value)
+    if members is None:
+        raise AuditError(f"row {key} has {value!r} in column {column!r}; give a list of labels or drop the row")
+    return tuple(class_name(member, names, column, key) for member in members)
 
 
 def class_name(value: Any, names: Sequence[str], column: str, key: str) -> str:
@@ -74,6 +82,13 @@ def _value(row: Row, column: str, key: str) -> Any:
     if column not in row:
         raise AuditError(f"row {key} has no column {column!r} (it has {', '.join(sorted(row))}); add it or rename one")
     return row[column]
+
+
+def _members(value: Any) -> list[Any] | None:
+    """The members of a list; None for anything else."""
+    # The hub gives lists and a data frame gives arrays, so any iterable is accepted except a text and an object.
+    none = isinstance(value, str | bytes | Mapping) or not hasattr(value, "__iter__")
+    return None if none else list(value)
 
 
 def _class_names(feature: Any) -> Sequence[str]:

@@ -17,7 +17,7 @@ from audit.abilities import load_ability
 from audit.abilities.contract import Row
 from audit.abilities.data import Origin
 from audit.abilities.data.columns import with_label_names
-from audit.errors import AuditError
+from audit.errors import AuditError, first_line
 from audit.store.content import Store
 
 
@@ -159,10 +159,9 @@ def _loaded(data_set: HubDataSet, split: str, commit: str | None) -> Any:
             keep_in_memory=False,  # the folder in the cache gives the commit; see `_commit_of`
         )
     except (OSError, ValueError, datasets.exceptions.DatasetsError) as error:
-        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
         raise AuditError(
-            f"{data_set.place(split)} cannot be loaded ({reason}); load it once with a connection, or give a folder "
-            "with --data."
+            f"{data_set.place(split)} cannot be loaded ({first_line(error)}); load it once with a connection, or "
+            "give a folder with --data."
         ) from error
 
 

@@ -9,7 +9,7 @@ from audit.abilities import ABILITIES, load_ability
 from audit.abilities.contract import Ability, Item, Row, items_of
 from audit.abilities.data import Origin, Source
 from audit.abilities.data.columns import with_label_names
-from audit.errors import AuditError
+from audit.errors import AuditError, first_line
 from audit.store.content import Store
 from audit.store.files import parse_json
 
@@ -92,8 +92,9 @@ class FolderSource:
             return _parquet_rows(path) if path.suffix == ".parquet" else _json_rows(path)
         except (OSError, ValueError) as cause:  # pyarrow's errors and UnicodeDecodeError are ValueErrors
             kind = "Parquet" if path.suffix == ".parquet" else "UTF-8"
-            reason = str(cause).splitlines()[0]
-            raise AuditError(f"cannot read {path} for {ability_name} ({reason}); put a {kind} file there") from cause
+            raise AuditError(
+                f"cannot read {path} for {ability_name} ({first_line(cause)}); put a {kind} file there"
+            ) from cause
 
 
 class RowCache:
@@ -168,7 +169,9 @@ def seeded_order(count: int, label: str) -> list[int]:
     return sorted(range(count), key=lambda index: hashlib.sha256(f"{label}:{index}".encode()).digest())
 
 
-def items(ability: Ability, source: Source, limit: int | None, seed: int) -> tuple[Item, ...]:
+def items(
+    ability: Ability, source: Source, limit: int | None, seed: int, judged: int | None = None
+) -> tuple[Item, ...]:
     """The items of a seeded subset of at most `limit` rows (None: all), in `seeded_order`.
 
     The items of a smaller limit are a prefix of those of a larger one. Raises `AuditError` if `limit` is below 1, the
@@ -180,7 +183,7 @@ def items(ability: Ability, source: Source, limit: int | None, seed: int) -> tup
     if not rows:
         raise AuditError(f"source {source.name!r} has no rows for the ability {ability.name!r}; choose another source")
     found: list[Item] = []
-    for index in seeded_order(len(rows), f"{seed}:{ability.name}")[:limit]:
+    for index in seeded_order(len(rows), f"{seed}:{ability.name}")[:judged][:limit]:
         try:
             found += items_of(ability, rows[index], f"{ability.name}/{index}")
         except AuditError as error:

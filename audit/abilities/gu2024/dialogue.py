@@ -23,6 +23,7 @@ class Dialogue(dialogue.Dialogue):
 
     metric = "accuracy of the letter"
     protocol = "gu2024"
+    reading = "answers"
     decoding: Decoding | None = Decoding(1, stop=())
 
     def item(self, row: Row, key: str) -> Item:

@@ -6,6 +6,7 @@ from dataclasses import replace
 from audit.abilities import ner
 from audit.abilities.contract import Answer, Item, Row, Score
 from audit.engine import Decoding
+from audit.errors import AuditError
 
 _TYPE_NAMES = {"person": "Person", "location": "Location", "organization": "Organization", "misc": "Miscellaneous"}
 
@@ -36,18 +37,16 @@ class NER(ner.NER):
 
     def prompt(self, item: Item) -> str:
         text = _joined(item.fields["tokens"])
-        return f"Please identify {_TYPE_NAMES[item.fields['kind']]} Entity from the given text. Text: {text} Entity:"
+        return f"Please identify {_TYPE_NAMES[_kind(item)]} Entity from the given text. Text: {text} Entity:"
 
     def parse(self, text: str) -> Answer:
         answer = text.strip()
         return Answer(text, answer, True) if answer else Answer(text, None, False)
 
     def score(self, item: Item, answer: Answer) -> Score:
-        total = len(item.gold)
+        asked, total = _kind(item), len(item.gold)
         found = sum(gold in answer.value for gold in item.gold) if answer.parseable else 0
-        counts = [
-            number for kind in _TYPE_NAMES for number in ((found, total) if kind == item.fields["kind"] else (0, 0))
-        ]
+        counts = [number for kind in _TYPE_NAMES for number in ((found, total) if kind == asked else (0, 0))]
         return Score(found / total if total else 1.0, tuple(counts))
 
     def floor(self, items: Sequence[Item]) -> float:
@@ -59,6 +58,16 @@ class NER(ner.NER):
         found = ner.entities(sentence.fields["tokens"], sentence.fields["ner_tags"])
         gold = tuple(_joined(surface.split(" ")) for one, surface in found if one == kind)
         return replace(sentence, key=f"{sentence.key}/{kind}", fields=fields, gold=gold)
+
+
+def _kind(item: Item) -> str:
+    """The entity type that an item of `NER.items` asks for. Raises `AuditError` for a whole sentence."""
+    if "kind" not in item.fields:
+        raise AuditError(
+            f"item {item.key} has no entity type; use the four items that items() makes from a row in the protocol "
+            "gu2024, and leave worked examples (shots) out"
+        )
+    return str(item.fields["kind"])
 
 
 def _joined(tokens: Sequence[str]) -> str:

@@ -21,7 +21,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from audit.errors import AuditError
+from audit.errors import AuditError, first_line
 from audit.models.deltas import LowRankDelta
 from audit.store.content import hash_tensors
 from audit.store.files import read_json, require_file
@@ -229,8 +229,7 @@ class TrainedNetwork:
         except FileNotFoundError:
             raise
         except (SafetensorError, OSError, ValueError, KeyError, TypeError, AttributeError, RuntimeError) as error:
-            text = str(getattr(error, "strerror", None) or error)
-            reason = (text.splitlines() or [type(error).__name__])[0].rstrip(".")
+            reason = getattr(error, "strerror", None) or first_line(error)
             raise AuditError(
                 f"the editing network in {folder} cannot be read ({reason}); train it again with "
                 f"audit train-mend --model MODEL --out {folder}."

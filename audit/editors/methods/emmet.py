@@ -14,7 +14,7 @@ from typing import Any, ClassVar
 from torch import Tensor
 
 from audit.editors.methods.memit import BatchEditor, BatchSettings
-from audit.editors.methods.rome import LAYER_SHARES
+from audit.editors.methods.rome import LAYER_SHARES, TRACED
 from audit.editors.stages.editor_settings import (
     Published,
     Shapes,
@@ -47,6 +47,7 @@ class EmmetSettings(BatchSettings):
     """
 
     published: ClassVar[Published] = _PUBLISHED
+    traced: ClassVar[Published] = TRACED
 
     layer: int = 0
     relaxation: float = 0.1

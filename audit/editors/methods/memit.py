@@ -46,6 +46,8 @@ _PUBLISHED: Published = {
     Shapes.MISTRAL_7B: _LLAMA,
     Shapes.QWEN_2_7B: _LLAMA,
 }
+# The layers up to the peak of `audit locate` over CounterFact facts; benchmarks/results/locate-*.md.
+_TRACED: Published = {Shapes.SMOLLM2_135M: {"layers": (0, 1, 2, 3)}, Shapes.GEMMA_3_270M: {"layers": (2, 3)}}
 _LAST_LAYER_SHARES = {"gpt2": 0.36, "other": 0.26}  # the published last layers as a share of the depth
 
 
@@ -62,6 +64,7 @@ class BatchSettings(KeyValueSettings):
 class LayersSettings(BatchSettings):
     """Settings of the editors that write several `layers`, which must rise."""
 
+    traced: ClassVar[Published] = _TRACED
     measured_for: ClassVar[tuple[str, ...]] = ("memit",)
 
     layers: tuple[int, ...] = (0,)

@@ -46,6 +46,8 @@ _PUBLISHED: Published = {
     Shapes.MISTRAL_7B: _LLAMA,
     Shapes.QWEN_2_7B: _LLAMA,
 }
+# The peak of `audit locate` over CounterFact facts; benchmarks/results/locate-*.md.
+TRACED: Published = {Shapes.SMOLLM2_135M: {"layer": 3}, Shapes.GEMMA_3_270M: {"layer": 3}}
 LAYER_SHARES = {"gpt2": 0.36, "other": 0.17}  # the published layers as a share of the depth
 
 
@@ -59,6 +61,7 @@ class RomeSettings(KeyValueSettings):
     """
 
     published: ClassVar[Published] = _PUBLISHED
+    traced: ClassVar[Published] = TRACED
     measured_for: ClassVar[tuple[str, ...]] = ("rome",)
 
     layer: int = 0

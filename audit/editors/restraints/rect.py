@@ -53,7 +53,7 @@ class Rect(_ShareRestraint):
     """Keeps the entries of largest change relative to the current weight."""
 
     def _places(self, weight: Tensor, change: Tensor, count: int, draw_key: str) -> Tensor:
-        return largest(relative_change(change, weight).flatten(), count)
+        return largest(relative_entry_changes(change, weight).flatten(), count)
 
 
 class RandomShare(_ShareRestraint):
@@ -76,7 +76,7 @@ def kept_count(share: float, entries: int) -> int:
     return min(entries, max(1, round(share * entries)))
 
 
-def relative_change(change: Tensor, weight: Tensor) -> Tensor:
+def relative_entry_changes(change: Tensor, weight: Tensor) -> Tensor:
     """δ = |ΔW / W|, entry by entry, in at least float32.
 
     A change of a zero weight is infinite, and zero if the weight does not change. A NaN change counts as infinite, so

@@ -8,15 +8,22 @@ deepest. Ten to twenty tokens for each key dimension are enough (arXiv 2506.0422
 read 44 million, which takes days. How far C has converged is measured in the same pass and reported.
 """
 
-import hashlib
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 from weakref import WeakKeyDictionary
 
 import torch
 from torch import Tensor
 
+from audit.editors.stages.corpora import (
+    POCKET,
+    WIKIPEDIA,
+    Corpus,
+    CorpusUnavailableError,
+    check_source,
+    fallback_corpus,
+    open_corpus,
+)
 from audit.editors.stages.editor_settings import EditorSettings, require, require_not_negative
 from audit.editors.stages.solve import IDENTITY, Factor, factorize, solving_device
 from audit.engine.sequences import EditSequence, align, within_budget
@@ -29,10 +36,10 @@ from audit.models.loading import pocket_names
 from audit.models.tokens import encode
 from audit.store.content import Store
 
-WIKIPEDIA = "wikimedia/wikipedia:20231101.en@train"  # the references' corpus, in a copy that can still be loaded
+AUTO, NO_COVARIANCE = "auto", "identity"
 LONGEST_TEXT = 1024  # tokens; longer texts are cut
 TOKENS_PER_DIMENSION = 20
-_TOKENS_PER_POCKET_TEXT = 16  # below the mean of the pocket corpus, so that its texts suffice
+ENOUGH_PER_DIMENSION = 10  # tokens; a text file with fewer gets a caveat
 _TOKENS_PER_BATCH = 4096  # the keys of every layer are held for one batch
 _PROBES = 16
 _KEPT_SHARE = 0.6  # factors are kept if they take at most this share of the memory of the weights
@@ -43,91 +50,24 @@ class CovarianceSettings(EditorSettings):
     """Settings of C.
 
     Attributes:
-        covariance: the source of C: "auto" (the pocket corpus for pocket models, else Wikipedia from the hub),
-            "identity" (C = I), "pocket", the path of a text file, or a hub data set as name[:config][@split].
+        covariance: the source of C: "auto" (the pocket corpus for pocket models, else Wikipedia from the hub, else the
+            pocket corpus with a caveat in the report), "identity" (C = I), "pocket", "wikitext" (WikiText-2 from the
+            local cache or the hub), the path of a text file, or a hub data set as name[:config][@split].
         covariance_tokens: tokens to read; 0 means 20 for each key dimension.
         covariance_ridge: added to the diagonal of C, as a share of its mean. Small models have neurons that hardly ever
             fire; without a ridge they dominate C⁻¹k.
     """
 
-    covariance: str = "auto"
+    covariance: str = AUTO
     covariance_tokens: int = 0
     covariance_ridge: float = 0.0
 
     def check(self, depth: int) -> None:
         super().check(depth)
+        if self.covariance not in (AUTO, NO_COVARIANCE):
+            check_source(self.covariance)
         require(self.covariance_tokens >= 0, "covariance_tokens", self.covariance_tokens, "at least 0")
         require_not_negative(self, "covariance_ridge")
-
-
-@dataclass(frozen=True)
-class Corpus:
-    """Texts to measure C on; `texts()` starts again from the first text at each call."""
-
-    origin: str
-    fingerprint: str
-    texts: Callable[[], Iterator[str]]
-
-
-def open_corpus(source: str, tokens: int) -> Corpus:
-    """The corpus of the setting `covariance`: "pocket", the path of a text file, or a hub data set.
-
-    Args:
-        source: the value of the setting.
-        tokens: the tokens that will be read; the pocket corpus is generated to that length.
-
-    Raises:
-        AuditError: the file does not exist or is not text. A hub data set that cannot be loaded raises when its first
-            text is read.
-    """
-    if source == "pocket":
-        from audit.pocket.training.corpus import covariance_texts
-
-        texts = tuple(covariance_texts(max(1, tokens // _TOKENS_PER_POCKET_TEXT)))
-        return Corpus("pocket corpus", content_fingerprint(list(texts)), lambda: iter(texts))
-    path = Path(source).expanduser()
-    if path.is_file():
-        return _text_file(path)
-    if path.suffix in {".txt", ".md", ".json", ".jsonl"} or source.startswith((".", "/", "~")):
-        raise AuditError(f"covariance={source}: there is no such file; give a text file that exists.")
-    return _hub_data_set(source)
-
-
-def _text_file(path: Path) -> Corpus:
-    """Each paragraph (separated by empty lines) is one text."""
-    try:
-        content = path.read_text(encoding="utf-8")
-    except UnicodeDecodeError:
-        raise AuditError(f"covariance={path}: the file is not UTF-8 text; give a plain text file.") from None
-    paragraphs = [paragraph.strip() for paragraph in content.split("\n\n") if paragraph.strip()]
-    return Corpus(path.name, hashlib.sha256(content.encode()).hexdigest(), lambda: iter(paragraphs))
-
-
-def _hub_data_set(source: str) -> Corpus:
-    name, _, split = source.partition("@")
-    name, _, config = name.partition(":")
-
-    def texts() -> Iterator[str]:
-        from datasets import load_dataset
-
-        try:
-            rows = load_dataset(name, config or None, split=split or "train", streaming=True)
-            for row in rows:
-                text = row.get("text")
-                if not isinstance(text, str):
-                    raise AuditError(
-                        f"covariance={source}: the data set has no column 'text' (it has {', '.join(row)}); "
-                        "give a local text file or another data set."
-                    )
-                yield text
-        except (OSError, ValueError) as error:
-            reason = (str(error).splitlines() or [type(error).__name__])[0]
-            raise AuditError(
-                f"covariance={source}: the data set cannot be read ({reason.rstrip('.')}); give a local text file, "
-                "or covariance=identity for C = I."
-            ) from None
-
-    return Corpus(source, content_fingerprint(["hub", name, config, split or "train"]), texts)
 
 
 @dataclass(frozen=True, eq=False)
@@ -210,7 +150,8 @@ def _relative_change(half: Tensor, full: Tensor, probes: Tensor, ridge: float) -
 class CovarianceReport:
     """The origin of an editor's covariance, for the patch's meta data.
 
-    `ridge` is the largest ridge of its layers. `convergence` is as in `Moments`, None if nothing was measured.
+    `ridge` is the largest ridge of its layers. `convergence` is as in `Moments`, None if nothing was measured. `caveat`
+    is a sentence for the report of a run, empty if there is nothing to say.
     """
 
     origin: str
@@ -218,6 +159,7 @@ class CovarianceReport:
     texts: int
     convergence: float | None
     ridge: float
+    caveat: str = ""
 
 
 class _Factors(dict[int, Factor]):
@@ -293,14 +235,29 @@ class KeyCovariance:
         if self._given is not None:
             self.report = CovarianceReport("given", 0, 0, None, 0.0)
             return self._given
-        if settings.covariance == "identity":
+        if settings.covariance == NO_COVARIANCE:
             self.report = CovarianceReport("identity", 0, 0, None, 0.0)
             return None
-        source = settings.covariance
-        if source == "auto":
-            source = "pocket" if lm.name in pocket_names() else WIKIPEDIA
         tokens = settings.covariance_tokens or TOKENS_PER_DIMENSION * lm.anatomy.inner_size
+        source = settings.covariance
+        if source == AUTO:
+            source = POCKET if lm.name in pocket_names() else WIKIPEDIA
         corpus = open_corpus(source, tokens)
+        try:
+            moments = self._measured(lm, layers, settings, corpus, tokens)
+        except CorpusUnavailableError as error:
+            if settings.covariance != AUTO:
+                raise
+            corpus = fallback_corpus(tokens, error.reason)
+            moments = self._measured(lm, layers, settings, corpus, tokens)
+        caveat = corpus.caveat or _length_caveat(corpus, moments.tokens, tokens, lm.anatomy.inner_size)
+        self.report = CovarianceReport(corpus.origin, moments.tokens, moments.texts, moments.convergence, 0.0, caveat)
+        return moments.by_layer
+
+    def _measured(
+        self, lm: LanguageModel, layers: Sequence[int], settings: CovarianceSettings, corpus: Corpus, tokens: int
+    ) -> Moments:
+        """The moments on `tokens` tokens of the corpus, from the store or measured and stored."""
         fingerprint = content_fingerprint(
             {
                 "weights": weights_fingerprint(lm),
@@ -314,15 +271,30 @@ class KeyCovariance:
         )
 
         def measure() -> Moments:
-            return measure_moments(lm, corpus.texts(), layers, tokens, settings.covariance_ridge)
+            moments = measure_moments(lm, corpus.texts(), layers, tokens, settings.covariance_ridge)
+            inner = lm.anatomy.inner_size
+            if corpus.file and moments.tokens < min(tokens, inner):
+                raise AuditError(
+                    f"covariance={corpus.origin}: the text has only {moments.tokens} tokens, fewer than the {inner} "
+                    f"key dimensions of {lm.name}; give one of at least {ENOUGH_PER_DIMENSION * inner:,} tokens."
+                )
+            return moments
 
-        moments = _stored(self._store, fingerprint, measure)
-        self.report = CovarianceReport(corpus.origin, moments.tokens, moments.texts, moments.convergence, 0.0)
-        return moments.by_layer
+        return _stored(self._store, fingerprint, measure)
 
     def _note_ridge(self, ridge: float) -> None:
         if self.report is not None:
             self.report = replace(self.report, ridge=max(ridge, self.report.ridge))
+
+
+def _length_caveat(corpus: Corpus, found: int, wanted: int, inner: int) -> str:
+    """A sentence if a user's text ran out before there were ten tokens a key dimension; else empty."""
+    if not corpus.file or found >= min(wanted, ENOUGH_PER_DIMENSION * inner):
+        return ""
+    return (
+        f"The covariance of the editor was measured on {corpus.origin}, which has only {found:,} tokens, "
+        f"{found / inner:.1f} for each key dimension; give a text of at least {ENOUGH_PER_DIMENSION * inner:,} tokens."
+    )
 
 
 def _stored(store: Store | None, fingerprint: str, measure: Callable[[], Moments]) -> Moments:

@@ -7,7 +7,8 @@ The sources of a value, in order of precedence:
 2. `edit_hyperparameters.json` beside the model's weights: settings measured for that model;
 3. the published settings for a model of that shape;
 4. for the layers of editors that write where facts are recalled: what `audit locate` recommended for these weights;
-5. the model's depth, for layers; the default of the settings class, for everything else.
+5. what this project measured on a model of that shape (`traced`);
+6. the model's depth, for layers; the default of the settings class, for everything else.
 """
 
 import math
@@ -51,6 +52,8 @@ class Shapes:
     LLAMA_3_3B = Shape("llama", 28, 3072, 8192)
     MISTRAL_7B = Shape("mistral", 32, 4096, 14336)
     QWEN_2_7B = Shape("qwen2", 28, 3584, 18944)  # Qwen 2 and 2.5
+    SMOLLM2_135M = Shape("llama", 30, 576, 1536)
+    GEMMA_3_270M = Shape("gemma3_text", 18, 640, 2048)
 
 
 Published = Mapping[Shape, Mapping[str, Any]]  # settings by the shape of the model that they were published for
@@ -67,12 +70,15 @@ class EditorSettings:
 
     Attributes:
         published: settings by the shape of the model that they were published for.
+        traced: settings, usually layers, that this project measured on a model of a shape without published ones;
+            docs/editors.md has the figures. Only fields that `for_depth` gives, too.
         measured_for: editors whose measured settings are used, for the fields that both have, where a model has no
             measured settings for this editor.
         writes_where_recalled: whether `layer` or `layers` may come from causal tracing (`audit locate`).
     """
 
     published: ClassVar[Published] = MappingProxyType({})
+    traced: ClassVar[Published] = MappingProxyType({})
     measured_for: ClassVar[tuple[str, ...]] = ()
     writes_where_recalled: ClassVar[bool] = False
 
@@ -221,7 +227,7 @@ def layers_from(
     overrides: Mapping[str, Any],
     located: LocatedLayers | None = None,
 ) -> str:
-    """The source of an editor's layers: "override", "measured", "published", "located", "depth" or "default".
+    """The source of an editor's layers: "override", "measured", "published", "located", "traced", "depth" or "default".
 
     "default" means that the settings class has its own default layers, or no layers.
     """
@@ -245,6 +251,7 @@ def _sources(
     )
     by_depth = kind.for_depth(shape.model_type, shape.depth)
     sources = {key: (value, "depth") for key, value in by_depth.items()}
+    sources |= {key: (value, "traced") for key, value in kind.traced.get(shape, {}).items()}
     open_fields = [key for key in _LAYER_FIELDS if key in by_depth and not any(key in values for _, values in given)]
     if kind.writes_where_recalled and open_fields and located is not None:
         layers = located.of(lm)  # only here, because it hashes all weights

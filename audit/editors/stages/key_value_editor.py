@@ -133,5 +133,5 @@ class KeyValueEditor(BaseEditor[S]):
         return {
             **self._meta(settings, requests, losses=losses, updates=updates),
             "layers.from": source,
-            **{f"covariance.{name}": str(value) for name, value in report.items()},
+            **{f"covariance.{name}": str(value) for name, value in report.items() if value != ""},
         }

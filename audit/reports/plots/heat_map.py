@@ -9,7 +9,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
-from audit.measures.causal_tracing import ROLES, Kind
+from audit.measures.causal_tracing import TOKEN_ROLES, Kind
 from audit.measures.layer_recommendation import SUBJECT_LAST, TracingResult
 from audit.reports.plots import write_figure
 from audit.settings.values import short_name
@@ -29,8 +29,8 @@ def heat_maps(result: TracingResult) -> Figure:
     figure, panels = plt.subplots(1, len(COLORS), figsize=(17, 4.6), sharey=True)
     for axes, kind in zip(panels, COLORS, strict=True):
         _panel(figure, axes, kind, result)
-    roles = [f"{role}\n({n} facts)" for role, n in zip(ROLES, effects.role_facts, strict=True)]
-    panels[0].set_yticks(range(len(ROLES)), roles)
+    roles = [f"{role}\n({n} facts)" for role, n in zip(TOKEN_ROLES, effects.role_facts, strict=True)]
+    panels[0].set_yticks(range(len(TOKEN_ROLES)), roles)
     figure.suptitle(
         f"Where {short_name(result.model)} recalls facts: {effects.facts} of {result.asked} facts recalled, "
         f"{effects.samples} noise samples each\n"

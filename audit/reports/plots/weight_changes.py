@@ -9,13 +9,15 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, MaxNLocator, NullFormatter
 
-from audit.measures.checkpoint_diff import KEPT_SINGULAR_VALUES, ROLES, CheckpointDiff, TensorChange
+from audit.measures.checkpoint_diff import KEPT_SINGULAR_VALUES, PARAMETER_ROLES, CheckpointDiff, TensorChange
 from audit.measures.integrity import THRESHOLDS
 from audit.reports.plots import write_figure
 from audit.settings.values import short_name
 
-COLORS = dict(zip(ROLES, ("tab:red", "tab:green", "tab:blue", "tab:orange", "tab:purple", "tab:gray"), strict=True))
-MARKERS = dict(zip(ROLES, "svodPX", strict=True))
+COLORS = dict(
+    zip(PARAMETER_ROLES, ("tab:red", "tab:green", "tab:blue", "tab:orange", "tab:purple", "tab:gray"), strict=True)
+)
+MARKERS = dict(zip(PARAMETER_ROLES, "svodPX", strict=True))
 MOST_SPECTRA = 6  # with more, lines hide each other
 
 
@@ -118,7 +120,7 @@ def _shares(axes: Axes, diff: CheckpointDiff) -> None:
 
 
 def _roles(changes: Sequence[TensorChange]) -> list[str]:
-    return [role for role in ROLES if any(change.role == role for change in changes)]
+    return [role for role in PARAMETER_ROLES if any(change.role == role for change in changes)]
 
 
 def _place(change: TensorChange, depth: int) -> int:

@@ -8,7 +8,7 @@ from pathlib import Path
 from rich import box
 from rich.table import Table
 
-from audit.measures.causal_tracing import KINDS, ROLES, Kind
+from audit.measures.causal_tracing import KINDS, TOKEN_ROLES, Kind
 from audit.measures.layer_recommendation import TracingResult
 from audit.reports.folder import write_texts, written_into
 from audit.reports.markdown import table_lines
@@ -41,8 +41,8 @@ def located_json(result: TracingResult) -> str:
         "corrupted": effects.corrupted,
         "noise_samples": effects.samples,
         "window": effects.window,
-        "facts_by_role": dict(zip(ROLES, effects.role_facts, strict=True)),
-        "average_indirect_effect": {kind: dict(zip(ROLES, effects.by_kind[kind], strict=True)) for kind in KINDS},
+        "facts_by_role": dict(zip(TOKEN_ROLES, effects.role_facts, strict=True)),
+        "average_indirect_effect": {kind: dict(zip(TOKEN_ROLES, effects.by_kind[kind], strict=True)) for kind in KINDS},
         "recommendation": asdict(result.recommendation),
     }
     return json.dumps(content, indent=1) + "\n"
@@ -84,7 +84,7 @@ def sentences(result: TracingResult) -> tuple[str, ...]:
 
 
 def _cells(result: TracingResult, kind: Kind) -> Iterator[list[str]]:
-    for role, n, row in zip(ROLES, result.effects.role_facts, result.effects.by_kind[kind], strict=True):
+    for role, n, row in zip(TOKEN_ROLES, result.effects.role_facts, result.effects.by_kind[kind], strict=True):
         values = ["–"] * len(result.recommendation.effects) if row is None else [points(value) for value in row]
         yield [role, str(n), *values]
 

@@ -11,7 +11,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
-from audit.errors import AuditError
+from audit.errors import AuditError, first_line
 from audit.reports.workflows.grid import Cell, CellResult, cell_from_json, cell_json
 from audit.workflows.grid.cells import FailedCell, GridSettings, kept_signature, measure_cell
 
@@ -69,9 +69,8 @@ def connected(address: str, workers: int = 1) -> Iterator[Any]:
         _require_answer(address)
         ray.init(**how)
     except (OSError, ValueError, RuntimeError) as error:
-        reason = str(error).strip().splitlines()[0].rstrip(".") if str(error).strip() else type(error).__name__
         raise AuditError(
-            f"--ray {address}: no usable Ray cluster ({reason}); give auto, local or HOST:PORT."
+            f"--ray {address}: no usable Ray cluster ({first_line(error)}); give auto, local or HOST:PORT."
         ) from error
     try:
         yield ray
@@ -107,7 +106,7 @@ def _received(ray: Any, task: Any, cell: Cell) -> CellResult | FailedCell | None
     except RayTaskError:
         raise  # an error in this package, with its traceback
     except RayError as error:  # its machine or process was lost more often than Ray retries
-        return FailedCell(cell, f"Ray lost it ({str(error).strip().splitlines()[0]}); run the grid again.")
+        return FailedCell(cell, f"Ray lost it ({first_line(error)}); run the grid again.")
     if outcome == FAILED:
         return FailedCell(cell, text)
     return None if outcome == KEPT else cell_from_json(text, origin="a cell from Ray")

@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 
 from audit.abilities import ABILITIES, PROTOCOLS, load_ability
 from audit.abilities.contract import Row, items_of
-from audit.abilities.data.sources import FolderSource, items
-from audit.abilities.presentation import AbilityWrapper
+from audit.abilities.data.sources import FolderSource, PocketSource, items
+from audit.abilities.presentation import AbilityWrapper, present_ability
 from audit.errors import AbilityError, AuditError
 from tests.abilities.data.test_real_slices import REAL
 from tests.abilities.gu2024.test_rules import ROWS, SENTENCE
@@ -61,6 +61,21 @@ def test_a_wrapper_gives_all_items_of_a_row() -> None:
     ability = load_ability("ner", "gu2024")
     assert items_of(AbilityWrapper(ability), SENTENCE, "k") == items_of(ability, SENTENCE, "k")
     assert items_of(AbilityWrapper(load_ability("ner")), SENTENCE, "k") == (load_ability("ner").item(SENTENCE, "k"),)
+
+
+def test_worked_examples_of_ner_are_refused_in_one_sentence() -> None:
+    with pytest.raises(AuditError, match=r"^item ner/\d+ has no entity type; .* leave worked examples \(shots\) out$"):
+        present_ability("ner", "gu2024", PocketSource(), shots=2)
+
+
+def test_a_sentence_of_ner_without_its_type_is_refused() -> None:
+    ability = load_ability("ner", "gu2024")
+    whole = ability.item(SENTENCE, "ner/0")
+    for use in (ability.prompt, lambda item: ability.score(item, ability.parse("Mara"))):
+        with pytest.raises(
+            AuditError, match=r"^item ner/0 has no entity type; use the four items that items\(\) makes"
+        ):
+            use(whole)
 
 
 def test_a_limit_counts_rows_not_prompts(tmp_path: Path) -> None:

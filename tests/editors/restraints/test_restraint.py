@@ -11,7 +11,7 @@ from torch import Tensor
 from audit.editors.restraints import load_restraint
 from audit.editors.restraints.choice import RestraintChoice, parse_restraint
 from audit.editors.restraints.prune import Prune, largest_singular_value, pruned_delta, reduced_singular_values
-from audit.editors.restraints.rect import RandomShare, Rect, kept_count, largest, relative_change
+from audit.editors.restraints.rect import RandomShare, Rect, kept_count, largest, relative_entry_changes
 from audit.errors import AuditError
 from audit.models.codebook import Codebook
 from audit.models.fingerprints import weights_fingerprint
@@ -115,7 +115,7 @@ def test_invalid_restraints_are_refused(text: str, complaint: str) -> None:
 def test_the_largest_relative_changes_stay_and_of_equal_ones_the_first(pair: tuple[Tensor, Tensor], count: int) -> None:
     weight, change = pair
     count = min(count, weight.numel())
-    scores = relative_change(change, weight).flatten()
+    scores = relative_entry_changes(change, weight).flatten()
     ranked = sorted(range(len(scores)), key=lambda place: (-float(scores[place]), place))  # stable, in plain Python
     assert largest(scores, count).tolist() == sorted(ranked[:count])
 
@@ -123,7 +123,7 @@ def test_the_largest_relative_changes_stay_and_of_equal_ones_the_first(pair: tup
 @given(matrices())
 def test_a_changed_zero_scores_highest_and_an_unchanged_one_lowest(pair: tuple[Tensor, Tensor]) -> None:
     weight, change = pair
-    scores = relative_change(change, weight)
+    scores = relative_entry_changes(change, weight)
     assert bool((scores >= 0).all())
     assert bool(scores[(weight == 0) & (change != 0)].isinf().all())
     assert bool((scores[change == 0] == 0).all())
@@ -131,7 +131,7 @@ def test_a_changed_zero_scores_highest_and_an_unchanged_one_lowest(pair: tuple[T
 
 def test_nan_changes_are_kept() -> None:
     change = torch.tensor([1.0, math.nan, 3.0])
-    assert largest(relative_change(change, torch.ones(3)), 1).tolist() == [1]
+    assert largest(relative_entry_changes(change, torch.ones(3)), 1).tolist() == [1]
 
 
 @given(st.floats(0, 1, exclude_min=True), st.integers(1, 10**6))
@@ -171,7 +171,7 @@ def test_a_share_of_1_keeps_the_patch(text: str, tiny_gpt2: LanguageModel) -> No
     # The rule itself, at a share of all, gives the same bits.
     name = tiny_gpt2.anatomy.weight_name(1)
     change = patch.deltas[name].change(True, torch.device("cpu"))
-    places = largest(relative_change(change, tiny_gpt2.model.get_parameter(name)).flatten(), change.numel())
+    places = largest(relative_entry_changes(change, tiny_gpt2.model.get_parameter(name)).flatten(), change.numel())
     all_kept = SparseDelta(change.flatten()[places], places, torch.tensor(change.shape))
     assert written(tiny_gpt2, WeightPatch({name: all_kept})) == written(tiny_gpt2, patch)
 

@@ -1,11 +1,11 @@
-"""Second moments of keys: one pass, the right tokens, stored by fingerprint; and the corpora they are measured on."""
+"""Second moments of keys: one pass, the right tokens, stored by fingerprint, and the corpus where none is given."""
 
 from pathlib import Path
 
 import pytest
 import torch
 
-from audit.editors.stages.covariance import CovarianceSettings, KeyCovariance, measure_moments, open_corpus
+from audit.editors.stages.covariance import CovarianceSettings, KeyCovariance, measure_moments
 from audit.editors.stages.solve import Factor, factorize
 from audit.errors import AuditError
 from audit.models.language_model import LanguageModel
@@ -169,71 +169,65 @@ def test_the_report_has_the_ridge(tiny_gpt2: LanguageModel) -> None:
     assert covariance.report is not None and covariance.report.ridge > 0
 
 
-def test_a_text_file_is_read_by_paragraphs(tmp_path: Path) -> None:
-    path = tmp_path / "mine.txt"
-    path.write_text("One line.\nStill the first.\n\n\nThe second.\n", encoding="utf-8")
-    corpus = open_corpus(str(path), 100)
-    assert list(corpus.texts()) == ["One line.\nStill the first.", "The second."]
-    assert list(corpus.texts()) == list(corpus.texts())
-    assert corpus.origin == "mine.txt"
+def test_a_text_with_fewer_tokens_than_key_dimensions_is_refused(tiny_llama: LanguageModel, tmp_path: Path) -> None:
+    path = tmp_path / "short.txt"
+    path.write_text(CORPUS[0], encoding="utf-8")
+    count = len(encode(tiny_llama.tokenizer, CORPUS[0]))
+    store = Store(tmp_path / "store")
+    with pytest.raises(AuditError, match=rf"short\.txt: the text has only {count} tokens, fewer than the 80 key dim"):
+        KeyCovariance(store).factors(tiny_llama, (1,), CovarianceSettings(covariance=str(path)))
+    assert not list((tmp_path / "store").rglob("*.safetensors"))
 
 
-def test_the_fingerprint_follows_the_content(tmp_path: Path) -> None:
-    one, same, other = (tmp_path / name for name in ("a.txt", "b.txt", "c.txt"))
-    one.write_text("Text.", encoding="utf-8")
-    same.write_text("Text.", encoding="utf-8")
-    other.write_text("Test.", encoding="utf-8")
-    prints = [open_corpus(str(path), 100).fingerprint for path in (one, same, other)]
-    assert prints[0] == prints[1] != prints[2]
+def test_a_text_with_few_tokens_gets_a_caveat(tiny_llama: LanguageModel, tmp_path: Path) -> None:
+    path = tmp_path / "few.txt"
+    caveats = []
+    for times in (1, 6):
+        path.write_text("\n\n".join(CORPUS * times), encoding="utf-8")
+        covariance = KeyCovariance(None)
+        covariance.factors(tiny_llama, (1,), CovarianceSettings(covariance=str(path)))
+        assert covariance.report is not None
+        caveats.append(covariance.report.caveat)
+    assert "few.txt, which has only" in caveats[0] and "at least 800 tokens" in caveats[0]
+    assert caveats[1] == ""
 
 
-def test_a_missing_file_is_named(tmp_path: Path) -> None:
-    with pytest.raises(AuditError, match=r"nothing\.txt: there is no such file"):
-        open_corpus(str(tmp_path / "nothing.txt"), 100)
-
-
-def test_a_file_that_is_not_text_is_refused(tmp_path: Path) -> None:
-    path = tmp_path / "binary.txt"
-    path.write_bytes(b"\xff\xfe\x00")
-    with pytest.raises(AuditError, match="not UTF-8"):
-        open_corpus(str(path), 100)
-
-
-def test_a_hub_data_set_is_named_by_config_and_split(monkeypatch: pytest.MonkeyPatch) -> None:
-    asked: list[tuple[object, ...]] = []
-
-    def load(name: str, config: str | None, split: str, streaming: bool) -> list[dict[str, str]]:
-        asked.append((name, config, split, streaming))
-        return [{"text": "One."}, {"text": "Two."}]
-
-    monkeypatch.setattr("datasets.load_dataset", load)
-    corpus = open_corpus("owner/name:en@test", 100)
-    assert asked == []  # nothing is loaded before the first text
-    assert list(corpus.texts()) == ["One.", "Two."]
-    list(open_corpus("owner/name", 100).texts())
-    assert asked == [("owner/name", "en", "test", True), ("owner/name", None, "train", True)]
-    assert corpus.fingerprint != open_corpus("owner/name", 100).fingerprint
-
-
-@pytest.mark.parametrize(
-    ("trouble", "sentence"),
-    [(ConnectionError("offline."), r"cannot be read \(offline\); give a local"), (None, "no column 'text'")],
-)
-def test_a_hub_data_set_that_cannot_be_loaded(
-    trouble: Exception | None, sentence: str, monkeypatch: pytest.MonkeyPatch
+def test_without_a_corpus_a_real_model_is_measured_on_the_shipped_one(
+    tiny_llama: LanguageModel, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def load(*_: object, **__: object) -> list[dict[str, int]]:
-        if trouble is not None:
-            raise trouble
-        return [{"label": 1}]
+    def offline(*_: object, **__: object) -> None:
+        raise ConnectionError("Couldn't reach the Hub.")
 
-    monkeypatch.setattr("datasets.load_dataset", load)
-    with pytest.raises(AuditError, match=sentence):
-        list(open_corpus("owner/name", 100).texts())
+    monkeypatch.setattr("datasets.load_dataset", offline)
+    covariance = KeyCovariance(None)
+    settings = CovarianceSettings(covariance_tokens=600)
+    lower = covariance.factors(tiny_llama, (1,), settings)[1].lower
+    report = covariance.report
+    assert report is not None and report.origin == "pocket corpus" and report.tokens == 600
+    assert (
+        "covariance=texts.txt, or covariance=wikitext" in report.caveat and "(Couldn't reach the Hub)" in report.caveat
+    )
+    given = KeyCovariance(None)
+    pocket = CovarianceSettings(covariance="pocket", covariance_tokens=600)
+    assert torch.equal(given.factors(tiny_llama, (1,), pocket)[1].lower, lower)
+    assert given.report is not None and given.report.caveat == ""
 
 
-def test_the_pocket_corpus_has_the_length_that_is_needed() -> None:
-    corpus = open_corpus("pocket", 200)
-    texts = list(corpus.texts())
-    assert texts and all(texts)
-    assert corpus.fingerprint == open_corpus("pocket", 200).fingerprint
+def test_a_data_set_that_is_asked_for_is_not_replaced(
+    tiny_llama: LanguageModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def offline(*_: object, **__: object) -> None:
+        raise ConnectionError("offline")
+
+    monkeypatch.setattr("datasets.load_dataset", offline)
+    for source in ("wikitext", "owner/name"):
+        with pytest.raises(AuditError, match="cannot be loaded"):
+            KeyCovariance(None).factors(tiny_llama, (1,), CovarianceSettings(covariance=source))
+
+
+def test_wikipedia_is_read_where_it_can_be(tiny_llama: LanguageModel, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("datasets.load_dataset", lambda *_, **__: [{"text": text} for text in CORPUS * 9])
+    covariance = KeyCovariance(None)
+    covariance.factors(tiny_llama, (1,), CovarianceSettings(covariance_tokens=500))
+    assert covariance.report is not None
+    assert covariance.report.origin.startswith("wikimedia/wikipedia") and covariance.report.caveat == ""

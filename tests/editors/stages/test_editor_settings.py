@@ -2,19 +2,34 @@
 
 import errno
 import json
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from types import SimpleNamespace
+from typing import ClassVar
 
 import pytest
 
+from audit.editors.methods.alphaedit import AlphaEditSettings
 from audit.editors.methods.controls import VandalSettings
+from audit.editors.methods.emmet import EmmetSettings
 from audit.editors.methods.memit import MemitSettings
-from audit.editors.methods.rome import RomeSettings
-from audit.editors.stages.editor_settings import MEASURED_FILE, EditorSettings, parse_overrides, resolve
+from audit.editors.methods.pmet import PmetSettings
+from audit.editors.methods.rome import RomeSettings, RRomeSettings
+from audit.editors.stages.editor_settings import (
+    MEASURED_FILE,
+    EditorSettings,
+    Layers,
+    LocatedLayers,
+    Published,
+    Shape,
+    layers_from,
+    parse_overrides,
+    resolve,
+)
 from audit.errors import AuditError
 from audit.models.anatomy import Anatomy
 from audit.models.language_model import LanguageModel
+from audit.store.content import Store
 
 
 def stand_in(model_type: str, depth: int, hidden: int, inner: int, folder: str = "") -> LanguageModel:
@@ -47,6 +62,46 @@ def test_published_memit() -> None:
     assert (three.learning_rate, three.weight_decay, three.clamp_norm_factor) == (0.1, 0.5, 0.75)
     assert two.layers == three.layers == (4, 5, 6, 7, 8)
     assert two.covariance_weight == three.covariance_weight == 15000.0
+
+
+SMALL_MODELS = {
+    "smollm2": (stand_in("llama", 30, 576, 1536), 3, (0, 1, 2, 3)),
+    "gemma": (stand_in("gemma3_text", 18, 640, 2048), 3, (2, 3)),
+}
+
+
+@pytest.mark.parametrize("name", SMALL_MODELS)
+def test_traced_layers_of_small_models(name: str, tmp_path: Path) -> None:
+    lm, layer, layers = SMALL_MODELS[name]
+    for kind in (RomeSettings, RRomeSettings, EmmetSettings):
+        assert resolve(kind, "x", lm, {}).layer == layer  # type: ignore[attr-defined]
+        assert layers_from(kind, "x", lm, {}) == "traced"
+    for several in (MemitSettings, PmetSettings, AlphaEditSettings):
+        assert resolve(several, "x", lm, {}).layers == layers  # type: ignore[attr-defined]
+    assert layers_from(RomeSettings, "rome", lm, {"layer": 1}) == "override"
+
+
+def test_a_neighbor_of_a_known_shape_takes_the_share_of_its_depth() -> None:
+    wider = stand_in("llama", 30, 640, 1536)
+    assert resolve(RomeSettings, "rome", wider, {}).layer == 5
+    assert resolve(MemitSettings, "memit", wider, {}).layers == (3, 4, 5, 6, 7)
+    assert layers_from(MemitSettings, "memit", wider, {}) == "depth"
+
+
+def test_what_locate_found_on_these_weights_beats_the_traced_layers(tmp_path: Path, tiny_llama: LanguageModel) -> None:
+    anatomy = tiny_llama.anatomy
+    shape = Shape("llama", anatomy.depth, anatomy.hidden_size, anatomy.inner_size)
+
+    @dataclass(frozen=True)
+    class Traced(RomeSettings):
+        traced: ClassVar[Published] = {shape: {"layer": 2}}
+
+    located = LocatedLayers(Store(tmp_path))
+    assert resolve(Traced, "rome", tiny_llama, {}, located).layer == 2
+    assert layers_from(Traced, "rome", tiny_llama, {}, located) == "traced"
+    located.keep(tiny_llama, Layers(rome=1, memit=(0, 1)))
+    assert resolve(Traced, "rome", tiny_llama, {}, located).layer == 1
+    assert layers_from(Traced, "rome", tiny_llama, {}, located) == "located"
 
 
 @pytest.mark.parametrize("depth", [1, 2, 3, 6, 12, 80])

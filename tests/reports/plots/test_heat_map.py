@@ -8,7 +8,7 @@ from matplotlib import pyplot as plt
 from matplotlib.patches import Rectangle
 
 from audit.errors import AuditError
-from audit.measures.causal_tracing import KINDS, ROLES, Effects
+from audit.measures.causal_tracing import KINDS, TOKEN_ROLES, Effects
 from audit.measures.layer_recommendation import SUBJECT_LAST, TracingResult, recommend
 from audit.reports.plots.heat_map import draw_heat_maps, heat_maps, panel_title
 from audit.reports.workflows.locate import located_json, located_markdown, located_table, sentences, write_located
@@ -17,8 +17,10 @@ from audit.reports.workflows.locate import located_json, located_markdown, locat
 def located_with(depth: int = 6, window: int = 1) -> TracingResult:
     """A hill in the middle at the subject's last token; no fact has middle subject tokens."""
     hill = tuple(0.3 - 0.1 * abs(layer - depth // 2) for layer in range(depth))
-    rows = tuple(None if role == 1 else hill if role == SUBJECT_LAST else (0.01,) * depth for role in range(len(ROLES)))
-    counts = tuple(0 if role == 1 else 40 for role in range(len(ROLES)))
+    rows = tuple(
+        None if role == 1 else hill if role == SUBJECT_LAST else (0.01,) * depth for role in range(len(TOKEN_ROLES))
+    )
+    counts = tuple(0 if role == 1 else 40 for role in range(len(TOKEN_ROLES)))
     effects = Effects(40, 0.95, 0.08, 5, window, counts, dict.fromkeys(KINDS, rows))
     return TracingResult("./models/tiny", "facts.jsonl", 50, 0, effects, recommend(effects))
 
@@ -30,7 +32,7 @@ def test_the_figure_says_what_it_shows(depth: int, window: int) -> None:
         panels = figure.axes[:3]
         assert [axes.get_title() for axes in panels] == [panel_title(kind, window) for kind in KINDS]
         roles = [label.get_text() for label in panels[0].get_yticklabels()]
-        assert [role.split("\n")[0] for role in roles] == list(ROLES)
+        assert [role.split("\n")[0] for role in roles] == list(TOKEN_ROLES)
         assert roles[1].endswith("(0 facts)")
         assert "tiny" in figure.get_suptitle() and "40 of 50 facts recalled" in figure.get_suptitle()
         bars = figure.axes[3:]
@@ -84,7 +86,7 @@ def test_the_tables_show_what_was_not_there_as_a_dash() -> None:
     assert "| middle subject tokens | 0 | – | – | – | – | – | – |" in text
     assert "MLP output restored: average indirect effect (probability), by layer" in text
     assert "MLP output restored in 10 layers around" in located_markdown(located_with(48, 10))
-    assert located_table(located).row_count == len(ROLES)
+    assert located_table(located).row_count == len(TOKEN_ROLES)
     assert json.loads(located_json(located))["schema_version"] == 1
 
 

@@ -1,0 +1,161 @@
+"""The pilot: how an ability is asked and read, chosen on the base model alone, from items that are never judged.
+
+    chosen = choose_presentation(pilot, log)       # of the base model; stored in its log
+    chosen.presentation.reading                    # "answers", "choices", "calibrated" or "likelihood"
+    chosen.trials                                  # what was tried, with its figures
+
+The readings are tried in the ability's order of preference, each with plain prompts, with worked examples and, where
+the model has one, in its chat template. The first is taken whose base score is clearly above its floor: the lower
+limit (95 %) exceeds the floor by more than the margin, so that a model that lost everything could not pass. For a
+margin that is a share, the lower limit must be above the floor. If none is, the likelihood that is farthest above its
+floor is judged, and its verdict says whether the judged items are enough. The edited model has no influence on this.
+"""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from audit.abilities.contract import Ability, Item
+from audit.abilities.presentation import Presentation
+from audit.answering.paired_answers import PairedAnswers
+from audit.answering.run_answers import AbilityRun
+from audit.errors import AuditError
+from audit.models.fingerprints import content_fingerprint
+from audit.store.answer_log import AnswerLog
+from audit.verdicts.margins import Points, Retained
+
+SCREEN = 12  # items: a written answer whose base score is not above its floor on these is not tried further
+STORED_VERSION = 1
+
+
+@dataclass(frozen=True)
+class Trial:
+    """One presentation on the pilot's items: its base score, its lower limit and the floor; or why it was not tried."""
+
+    presentation: Presentation
+    n: int = 0
+    base: float = 0.0
+    base_lower: float = 0.0
+    floor: float = 0.0
+    needed: float = 0.0  # the lower limit must be above this
+    reason: str = ""
+
+    @property
+    def clear(self) -> bool:
+        """Whether the base model is clearly above what is needed."""
+        return not self.reason and self.base_lower > self.needed
+
+    @property
+    def distance(self) -> float:
+        """How far the base score is above the floor, in units of the distance to its lower limit."""
+        return (self.base - self.floor) / max(self.base - self.base_lower, 1e-9)
+
+    @property
+    def sentence(self) -> str:
+        """The trial in words."""
+        how = f"{self.presentation.reading}, {self.presentation.prompting}"
+        if self.reason:
+            return f"{how}: {self.reason}"
+        said = f"base {self.base:.3f}, at least {self.base_lower:.3f}, on {self.n} items"
+        needed = f"floor {self.floor:.3f}" + (f", needed {self.needed:.3f}" if self.needed > self.floor else "")
+        return f"{how}: {said} ({needed}){'' if self.clear else ', not clear'}"
+
+
+@dataclass(frozen=True)
+class Chosen:
+    """The presentation of an ability, and the trials that led to it; none where the settings fix it."""
+
+    presentation: Presentation
+    trials: tuple[Trial, ...] = ()
+
+    @property
+    def clear(self) -> bool:
+        """Whether the choice was fixed or clearly above its floor."""
+        return not self.trials or any(one.clear for one in self.trials)
+
+    @classmethod
+    def from_plain(cls, plain: Mapping[str, Any]) -> "Chosen":
+        """The choice from its fields as JSON data (`asdict`)."""
+        trials = [{**one, "presentation": Presentation(**one["presentation"])} for one in plain["trials"]]
+        return cls(Presentation(**plain["presentation"]), tuple(Trial(**one) for one in trials))
+
+
+@dataclass(frozen=True)
+class Pilot:
+    """What a choice is made from.
+
+    Attributes:
+        candidates: the presentations to try, in order.
+        items: the items set aside for the choice.
+        run_of: the base model's run over these items in a presentation.
+        points: the margin in score points, for readings whose margin is one.
+        key: what the choice depends on besides the candidates, the items and the model.
+    """
+
+    candidates: Sequence[Presentation]
+    items: Sequence[Item]
+    run_of: Callable[[Presentation], AbilityRun]
+    points: float
+    key: tuple[Any, ...]
+
+    @property
+    def fingerprint(self) -> str:
+        """The key under which the choice is stored in the log of the base model."""
+        items = [[item.key, *map(str, item.gold)] for item in self.items]
+        candidates = [asdict(one) for one in self.candidates]
+        return content_fingerprint(["choice", STORED_VERSION, candidates, items, self.points, *self.key])
+
+
+def choose_presentation(pilot: Pilot, log: AnswerLog | None) -> Chosen:
+    """The first presentation that is clearly above its floor, or the likelihood that is farthest above it."""
+    key = pilot.fingerprint
+    if log is not None and (kept := log.known().get(key)) is not None:
+        return Chosen.from_plain(kept)
+    trials: list[Trial] = []
+    for trial in _trials(pilot):
+        trials.append(trial)
+        if trial.clear:
+            break
+    else:
+        tried = [one for one in trials if not one.reason] or trials
+        best = [one for one in tried if one.presentation.reading == tried[-1].presentation.reading]
+        trial = max(best, key=lambda one: one.distance)
+    chosen = Chosen(trial.presentation, tuple(trials))
+    if log is not None:
+        log.add({key: asdict(chosen)})
+    return chosen
+
+
+def _trials(pilot: Pilot) -> Iterator[Trial]:
+    offsets: dict[tuple[int, bool], float] = {}
+    for candidate in pilot.candidates:
+        try:
+            yield _trial(pilot, candidate, offsets)
+        except AuditError as error:  # of this presentation: an example too long, a template that fails
+            yield Trial(candidate, reason=str(error))
+
+
+def _trial(pilot: Pilot, candidate: Presentation, offsets: dict[tuple[int, bool], float]) -> Trial:
+    items = list(pilot.items)
+    run = pilot.run_of(candidate)
+    if candidate.reading == "calibrated":
+        candidate = Presentation(candidate.reading, candidate.shots, candidate.chat, _mean_odds(run, items))
+        run = pilot.run_of(candidate)
+    if run.ability.decoding is not None:
+        screened = _measured(pilot, candidate, run.ability, run.base_answers(items[:SCREEN]))
+        if screened.base <= screened.needed:
+            return screened
+    return _measured(pilot, candidate, run.ability, run.base_answers(items))
+
+
+def _measured(pilot: Pilot, candidate: Presentation, ability: Ability, base: PairedAnswers) -> Trial:
+    by_share = candidate.reading == "likelihood"
+    found = base.verdict(margin=Retained(0.9) if by_share else Points(pilot.points), seed=0)
+    needed = found.floor if by_share else found.floor + pilot.points
+    return Trial(candidate, found.n, found.base, found.base_lower or 0.0, found.floor, needed)
+
+
+def _mean_odds(run: AbilityRun, items: Sequence[Item]) -> float:
+    """The base model's mean log-odds of the first label: its preference for that label."""
+    values = [answer.value for answer in run.base_answers(items).base.answers if answer.parseable]
+    return round(sum(values) / len(values), 6) if values else 0.0

@@ -1,0 +1,123 @@
+"""The items of a run, by ability: how each ability is asked is chosen once, on the base model.
+
+run_items = RunItems(source, settings, lambda: known, logs, crew, stages)
+run_items.of("nli").ability.reading
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+
+from audit.abilities import load_ability
+from audit.abilities.contract import Ability, Item, readings_of
+from audit.abilities.data import Source
+from audit.abilities.presentation import Presentation, Tokenizer
+from audit.answering.answers import AnswerLogs
+from audit.answering.crew import Crew
+from audit.answering.items import DrawnItems, choice_for, drawn_items, with_reading
+from audit.answering.pilot import Chosen, Pilot, choose_presentation
+from audit.answering.run_answers import AbilityRun
+from audit.engine.known_model import KnownModel
+from audit.errors import AuditError
+from audit.progress import Stages
+from audit.settings.declaration import Effect
+from audit.settings.options import DEFAULT_MARGIN, AuditSettings
+from audit.verdicts.margins import Margin, Points, SuiteMargins
+
+
+class RunItems:
+    """The items of each ability with the ability as it is asked.
+
+    Args:
+        known: gives the base model; it is loaded when the first items are needed.
+        crew: the processes of the run; the first one chooses.
+    """
+
+    def __init__(
+        self,
+        source: Source,
+        wanted: AuditSettings,
+        known: Callable[[], KnownModel],
+        logs: AnswerLogs,
+        crew: Crew,
+        stages: Stages,
+    ) -> None:
+        self._source = source
+        self._wanted = wanted
+        self._known = known
+        self._logs = logs
+        self._crew = crew
+        self._stages = stages
+        self._drawn: dict[str, DrawnItems] = {}
+
+    def of(self, name: str, margin: Margin | None = None, reading: str = "") -> DrawnItems:
+        """The items of an ability. `margin` and `reading` are those of its suite; the settings override the reading.
+
+        Raises:
+            AuditError: as `choice_for` and `drawn_items`, or the ability was asked in another reading before.
+        """
+        wanted = with_reading(self._wanted, name, reading)
+        if name not in self._drawn:
+            chosen = self._crew.run_in_first(lambda: self._choice(name, wanted, margin))
+            self._drawn[name] = self._crew.run_in_all(
+                lambda: drawn_items(name, self._source, wanted, self._tokenizer, chosen)
+            )
+        drawn, asked = self._drawn[name], wanted.reading_of(name)
+        if asked not in ("auto", drawn.ability.reading):
+            raise AuditError(
+                f"{name} was asked by {drawn.ability.reading} before in this run, and now by {asked}; use one reading."
+            )
+        return drawn
+
+    def written(self, name: str) -> DrawnItems:
+        """The items of an ability as they are asked for written answers, for a look at what the model writes.
+
+        Raises:
+            AuditError: the ability has no written answers, or its data cannot be loaded.
+        """
+        drawn = self._drawn.get(name)
+        if drawn is not None and drawn.ability.decoding is not None:
+            return drawn
+        wanted = replace(self._wanted, reading={name: "answers"})
+        return self._crew.run_in_all(lambda: drawn_items(name, self._source, wanted, self._tokenizer))
+
+    @property
+    def drawn(self) -> dict[str, DrawnItems]:
+        """The abilities drawn so far, by name."""
+        return dict(self._drawn)
+
+    @property
+    def _tokenizer(self) -> Tokenizer:
+        return self._known().lm.tokenizer
+
+    def _choice(self, name: str, wanted: AuditSettings, margin: Margin | None) -> Chosen:
+        points = (margin or Points(DEFAULT_MARGIN)).points if isinstance(margin, Points | None) else 0.0
+        known, log = self._known(), self._logs.of(self._known())
+
+        def choose(
+            candidates: Sequence[Presentation], items: Sequence[Item], present: Callable[[Presentation], Ability]
+        ) -> Chosen:
+            def run_of(one: Presentation) -> AbilityRun:
+                return AbilityRun(present(one), items, known, (), self._stages, Crew(), None, self._logs)
+
+            how = wanted.by_effect(Effect.ANSWERS).values()
+            return choose_presentation(
+                Pilot(candidates, items, run_of, points, (name, self._source.name, *map(str, how))), log
+            )
+
+        return choice_for(name, self._source, wanted, self._tokenizer, choose)
+
+
+def margin_for(ability: Ability, suite: SuiteMargins, wanted: AuditSettings) -> Margin:
+    """The margin of an ability as it is read: that of the settings, else that of its suite.
+
+    Raises:
+        AuditError: the settings have a margin in score points for a reading by likelihood.
+    """
+    name, typed = ability.name, wanted.margins.get(ability.name)
+    if ability.reading == "likelihood" and isinstance(typed, Points):
+        first = readings_of(load_ability(name, wanted.protocol))[0].reading
+        raise AuditError(
+            f"--margin {name}={typed} is in score points, but {name} is read by likelihood, whose margin is a share to "
+            f"keep; give a share such as {name}=90%, or another reading such as --reading {name}={first}."
+        )
+    return typed or suite.of(ability.reading)

@@ -1,0 +1,26 @@
+"""Without a corpus and a connection, every editor with a covariance edits a tiny Llama, and says what it took."""
+
+import pytest
+
+from audit.editors import load_editor
+from audit.models.language_model import LanguageModel
+from audit.models.patches import WeightPatch
+from tests.editors.plain import REQUESTS
+
+QUICK = {"steps": "2", "contexts_per_length": "1", "context_lengths": "2", "covariance_tokens": "400"}
+MORE = {"alphaedit": {"null_space_share": "0.5"}}
+
+
+@pytest.mark.parametrize("name", ["rome", "r-rome", "memit", "memit-seq", "emmet", "pmet", "alphaedit"])
+def test_it_works_out_of_the_box(name: str, tiny_llama: LanguageModel) -> None:
+    patch = load_editor(name, QUICK | MORE.get(name, {})).edit(tiny_llama, REQUESTS[:1])
+    assert isinstance(patch, WeightPatch)
+    assert all(bool(delta.left.isfinite().all()) for delta in patch.deltas.values())  # type: ignore[union-attr]
+    assert patch.meta["covariance.origin"] == "pocket corpus"
+    assert patch.meta["covariance.caveat"].startswith("The covariance of the editor was measured on the shipped pocket")
+
+
+def test_a_corpus_that_is_named_needs_no_caveat(tiny_llama: LanguageModel) -> None:
+    patch = load_editor("rome", QUICK | {"covariance": "pocket"}).edit(tiny_llama, REQUESTS[:1])
+    assert isinstance(patch, WeightPatch)
+    assert "covariance.caveat" not in patch.meta
