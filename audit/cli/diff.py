@@ -15,9 +15,12 @@ from audit.settings.values import parse_folder, short_name
 @takes(("revision", "device", "dtype"), project=False)
 def diff(
     settings: AuditSettings,
-    base: Annotated[str, typer.Argument(help="base model: a pocket model, a local folder or a Hub id")],
+    base: Annotated[str, typer.Argument(help="base model: a pocket model, a local folder, a GGUF file or a Hub id")],
     edited: Annotated[
-        str, typer.Argument(help="edited model: a checkpoint, a LoRA adapter, a saved patch or weight differences")
+        str,
+        typer.Argument(
+            help="edited model: a checkpoint, a GGUF file, a LoRA adapter, a saved patch or weight differences"
+        ),
     ],
     edited_revision: Annotated[str | None, typer.Option(help="branch, tag or commit of EDITED on the Hub")] = None,
     out: Annotated[Path | None, typer.Option(help="folder for the results (default: reports/diff-<edited>)")] = None,
@@ -26,7 +29,7 @@ def diff(
 
     EDITED is read tensor by tensor, so the two models need not fit into memory together.
     """
-    name = short_name(edited).removesuffix(".safetensors")
+    name = short_name(edited).removesuffix(".safetensors").removesuffix(".gguf")
     folder = parse_folder("--out", str(Path("reports") / f"diff-{name}" if out is None else out))
 
     from rich.console import Console

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from audit.errors import AuditError
+from audit.store.files import read_bytes
 
 LAYOUT_REMEDY = "write one complete JSON object on each line, or one JSON array of objects"
 _JSON_SPACE = " \t\r\n"
@@ -164,14 +165,15 @@ def read_rows(path: Path) -> tuple[Row, ...]:
 
 
 def _read_text(path: Path) -> str:
-    if path.is_dir():
-        raise AuditError(f"{path}: is a folder; give one file of edit requests inside it.")
-    if not path.is_file():
-        raise AuditError(f"{path}: no such file; check the path given to --edits.")
     try:
-        text = path.read_bytes().decode("utf-8-sig")
+        if path.is_dir():
+            raise AuditError(f"{path}: is a folder; give one file of edit requests inside it.")
+        text = read_bytes(path).decode("utf-8-sig")
+    except (FileNotFoundError, NotADirectoryError):
+        raise AuditError(f"{path}: no such file; check the path given to --edits.") from None
     except OSError as problem:
-        raise AuditError(f"{path}: cannot be read ({problem.strerror}); check its permissions.") from problem
+        reason = problem.strerror or problem
+        raise AuditError(f"{path}: cannot be read ({reason}); give a file with read permission.") from problem
     except UnicodeDecodeError as problem:
         raise AuditError(
             f"{path}: is not UTF-8 text (byte {problem.start}); save it as plain UTF-8 JSON, unpacked."

@@ -11,6 +11,7 @@ import hashlib
 import json
 import random
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -256,8 +257,9 @@ def requests_fingerprint(requests: Sequence[EditRequest]) -> str:
 
 
 def _load_file(path: Path) -> LoadedRequests:
-    if not path.exists():
-        raise _unknown(str(path))
+    with suppress(OSError):  # a folder that may not be read; `read_rows` says so
+        if not path.exists():
+            raise _unknown(str(path))
     rows = read_rows(path)
     file_format = _format_of(rows[0])
     cases: list[tuple[Row, tuple[EditRequest, ...]]] = []

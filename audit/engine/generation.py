@@ -166,7 +166,7 @@ class StopStrings:
 
     def __init__(self, tokenizer: PreTrainedTokenizerBase, stops: Sequence[str]) -> None:
         if "" in stops:
-            raise AuditError("A stop string must not be empty; leave it out of Decoding.stop instead.")
+            raise AuditError("a stop string must not be empty; leave it out of Decoding.stop instead.")
         self._tokenizer = tokenizer
         self._stops = tuple(stops)
         self._last_characters = {stop[-1] for stop in stops}

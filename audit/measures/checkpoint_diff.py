@@ -73,8 +73,10 @@ class CheckpointDiff:
     """Every tensor that an edited checkpoint changed, the largest relative norm first.
 
     `tensors` is the number of tensors of the model (tied ones once), `depth` the number of blocks. `stored_as` is the
-    coarsest dtype of the checkpoint if it is coarser than that of the base model. `attaches_modules` means that the
-    patch contains modules. The two are `identical` if nothing changed and no module is attached.
+    coarsest dtype of the checkpoint if it is coarser than that of the base model. `quantized_as` and
+    `base_quantized_as` are the types of the quantized tensors of GGUF files (else empty): unless both are quantized in
+    the same way, tensors that were not edited differ too. `attaches_modules` means that the patch contains modules. The
+    two are `identical` if nothing changed and no module is attached.
     """
 
     base: str
@@ -84,6 +86,8 @@ class CheckpointDiff:
     depth: int
     changes: tuple[TensorChange, ...]
     stored_as: str | None = None
+    quantized_as: str = ""
+    base_quantized_as: str = ""
     attaches_modules: bool = False
 
     @property
@@ -133,6 +137,8 @@ def compare(lm: LanguageModel, edited: EditedCheckpoint, *, progress: Progress |
         depth=lm.anatomy.depth,
         changes=tuple(sorted(changes, key=lambda change: (-change.relative_norm, change.name))),
         stored_as=str(edited.stored_as).removeprefix("torch.") if coarse else None,
+        quantized_as=edited.quantized_as,
+        base_quantized_as=lm.quantized_as,
         attaches_modules=attaches_modules(edited.patch),
     )
 

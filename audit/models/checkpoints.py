@@ -23,13 +23,22 @@ from audit.errors import AuditError
 from audit.models.adapters import CONFIG_FILE as ADAPTER_FILE
 from audit.models.adapters import adapter_patch
 from audit.models.fingerprints import tokenizer_rules, weights_fingerprint
-from audit.models.gguf import converted_gguf, gguf_file
+from audit.models.gguf import converted_gguf, gguf_file, is_path
+from audit.models.gguf_header import check_gguf
 from audit.models.language_model import LanguageModel
 from audit.models.loading import POCKET_WEIGHTS, hub_sentences, pocket_names
 from audit.models.model_folder import check_model_folder, foreign_files
 from audit.models.patch_changes import changes_nothing
 from audit.models.patches import DESCRIPTION_FILE, Patch, WeightPatch, load_patch
-from audit.models.stored_weights import PICKLES, coarsest, differences, refuse_pickles, replacements, weight_files
+from audit.models.stored_weights import (
+    PICKLES,
+    coarsest,
+    differences,
+    headers,
+    refuse_pickles,
+    replacements,
+    weight_files,
+)
 from audit.models.tokenizer_files import check_tokenizer_files, foreign_tokenizer, refuse_empty
 from audit.store.content import Store
 
@@ -62,9 +71,9 @@ class EditedCheckpoint:
     """An edited checkpoint, read as a patch.
 
     `source` is the name given by the user. `kind` is "checkpoint", "adapter", "patch" or "differences". `commit` is
-    that of a hub id (None for local files). `stored_as` is the coarsest dtype in the files of a whole checkpoint (of a
-    GGUF file: after its conversion). If it is coarser than the dtype of the base model, unedited weights differ by
-    rounding.
+    that of a hub id (None for local files). `stored_as` is the coarsest dtype in the files of a whole checkpoint. If it
+    is coarser than the dtype of the base model, unedited weights differ by rounding. `quantized_as` are the types of
+    the quantized tensors of a GGUF file, such as "Q4_K, Q6_K" (else empty); `stored_as` is then that of its other ones.
     """
 
     source: str
@@ -72,6 +81,7 @@ class EditedCheckpoint:
     commit: str | None
     patch: Patch
     stored_as: torch.dtype | None = None
+    quantized_as: str = ""
 
     @property
     def identical(self) -> bool:
@@ -101,11 +111,12 @@ def read_checkpoint(
 def open_checkpoint(
     lm: LanguageModel, source: str, *, revision: str | None = None, store: Store | None = None
 ) -> EditedCheckpoint:
-    """Like `read_checkpoint`, and also returns the kind, commit and dtype of the checkpoint."""
+    """Like `read_checkpoint`, and also returns the kind, commit, dtype and quantization of the checkpoint."""
     place, commit = _locate(source, revision)
     file = gguf_file(place)
+    header = None
     if file is not None:
-        place = converted_gguf(file, store)
+        header, place = check_gguf(file), converted_gguf(file, store)
     if place.is_file():
         return EditedCheckpoint(source, "differences", commit, _read_differences(lm, place, source))
     if (place / DESCRIPTION_FILE).is_file() or (place / PLAN_FILE).is_file():
@@ -120,10 +131,12 @@ def open_checkpoint(
         check_tokenizer(lm, place, source)
         files = weight_files(place, source)
         patch = WeightPatch(replacements(lm, files, source, tied=_is_tied(place, source)))
-        return EditedCheckpoint(source, "checkpoint", commit, patch, coarsest(files, source))
+        kinds = header.types.values() if header else (tensor.dtype for tensor in headers(files, source))
+        quantized_as = header.quantized_as if header else ""
+        return EditedCheckpoint(source, "checkpoint", commit, patch, coarsest(kinds), quantized_as)
     raise AuditError(
         f"{source!r} is not a checkpoint: it has no {CONFIG_FILE} (a model), {ADAPTER_FILE} (an adapter) or "
-        f"{DESCRIPTION_FILE} (a patch); name the folder of one of these."
+        f"{DESCRIPTION_FILE} (a patch); name the folder of one of these, or a GGUF file."
     )
 
 
@@ -134,9 +147,9 @@ def _locate(source: str, revision: str | None) -> tuple[Path, str | None]:
         if revision is not None:
             raise AuditError(f"{source!r} is a local path and has no revision {revision!r}; leave the revision out.")
         return path, None
-    if path.is_absolute() or source.startswith((".", "~")) or source.count("/") > 1 or path.suffix == SAFETENSORS:
+    if is_path(source) or path.suffix == SAFETENSORS:
         raise AuditError(
-            f"there is no checkpoint {source!r}; name an existing folder, a .safetensors file or a hub id."
+            f"there is no checkpoint {source!r}; name an existing folder, .safetensors file or GGUF file, or a hub id."
         )
     with hub_sentences(source, revision):
         folder = snapshot_download(source, revision=revision, allow_patterns=list(WANTED_FILES))
@@ -160,7 +173,8 @@ def _read_differences(lm: LanguageModel, file: Path, source: str) -> WeightPatch
     refuse_pickles([file] if any(file.match(pattern) for pattern in PICKLES) else [], source)
     if file.suffix != SAFETENSORS:
         raise AuditError(
-            f"{source!r} is not a .safetensors file; name a file of weight differences, or the folder of a checkpoint."
+            f"{source!r} is neither a .safetensors nor a GGUF file; name a file of weight differences, a GGUF file or "
+            "the folder of a checkpoint."
         )
     whole = [name for name in (CONFIG_FILE, ADAPTER_FILE, DESCRIPTION_FILE) if (file.parent / name).is_file()]
     if whole:

@@ -50,6 +50,12 @@ def gguf_file(name: str | Path) -> Path | None:
     return found[0] if found else None
 
 
+def is_path(name: str) -> bool:
+    """Whether a model name that does not exist here can only be a path: it is no hub id, or ends like a GGUF file."""
+    path = Path(name).expanduser()
+    return path.is_absolute() or name.startswith((".", "~")) or name.count("/") > 1 or path.suffix == SUFFIX
+
+
 def converted_gguf(file: Path, store: Store | None) -> Path:
     """The folder with the converted model (float32), tokenizer and chat template of a GGUF file.
 

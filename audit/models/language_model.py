@@ -54,7 +54,8 @@ class Attached:
 class LanguageModel:
     """A loaded model with its tokenizer, in eval mode; no parameter requires a gradient.
 
-    `name` is the name given by the user, `revision` the pinned commit of a hub model (None for local files). `attached`
+    `name` is the name given by the user, `revision` the pinned commit of a hub model (None for local files).
+    `quantized_as` are the types of the quantized tensors of a GGUF file, such as "Q4_K, Q6_K" (else empty). `attached`
     maps slots to the attachments of the applied patches; only `Originals` writes it. Calls of `model` must not pass
     `token_type_ids`, for which GPT-2 adds an embedding to every token.
     """
@@ -65,6 +66,7 @@ class LanguageModel:
     tokenizer: PreTrainedTokenizerBase
     anatomy: Anatomy
     attached: dict[str, Attached] = field(default_factory=dict)
+    quantized_as: str = ""
 
     @property
     def device(self) -> torch.device:

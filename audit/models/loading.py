@@ -29,7 +29,8 @@ from transformers.utils import logging as transformers_logging
 
 from audit.errors import AuditError, first_line
 from audit.models.anatomy import find_anatomy
-from audit.models.gguf import converted_gguf, gguf_file
+from audit.models.gguf import SUFFIX, converted_gguf, gguf_file, is_path
+from audit.models.gguf_header import check_gguf
 from audit.models.language_model import LanguageModel
 from audit.models.model_folder import check_model_folder, foreign_files
 from audit.models.tokenizer_files import (
@@ -98,7 +99,7 @@ def load_language_model(
     if target is not None:
         model.to(target)
     model.eval().requires_grad_(False)
-    return LanguageModel(name, place.commit, model, tokenizer, find_anatomy(model))
+    return LanguageModel(name, place.commit, model, tokenizer, find_anatomy(model), quantized_as=place.quantized_as)
 
 
 def pocket_names() -> tuple[str, ...]:
@@ -114,6 +115,7 @@ class _Place:
     folder: Path | None = None
     commit: str | None = None
     pocket: bool = False
+    quantized_as: str = ""
 
 
 def _locate(name: str, revision: str | None, store: Store | None) -> _Place:
@@ -121,8 +123,8 @@ def _locate(name: str, revision: str | None, store: Store | None) -> _Place:
     if file is not None:
         if revision is not None:
             raise AuditError(f"{name!r} is a local file and has no revision {revision!r}; leave the revision out.")
-        folder = converted_gguf(file, store)
-        return _Place(str(folder), folder=folder)
+        header, folder = check_gguf(file), converted_gguf(file, store)
+        return _Place(str(folder), folder=folder, quantized_as=header.quantized_as)
     pocket = name in pocket_names()
     folder = POCKET_WEIGHTS / name if pocket else Path(name).expanduser()
     if name.startswith(POCKET_PREFIX) and not folder.exists():
@@ -133,11 +135,14 @@ def _locate(name: str, revision: str | None, store: Store | None) -> _Place:
         if revision is not None:
             raise AuditError(f"{name!r} is a local folder and has no revision {revision!r}; leave the revision out.")
         if not (folder / "config.json").is_file():
-            raise AuditError(f"the folder {name!r} has no config.json; name a folder written by save_pretrained.")
+            raise AuditError(
+                f"the folder {name!r} has no config.json; name a folder written by save_pretrained, or a GGUF file."
+            )
         return _Place(str(folder), folder=folder, pocket=pocket)
-    if folder.is_file() or folder.is_absolute() or name.startswith((".", "~")) or name.count("/") > 1:
+    if folder.is_file() or is_path(name):
+        kind = "GGUF file" if folder.suffix == SUFFIX else "model folder"
         raise AuditError(
-            f"there is no model folder {name!r}; name an existing folder, a hub id or one of: "
+            f"there is no {kind} {name!r}; name an existing folder or GGUF file, a hub id or one of: "
             f"{', '.join(pocket_names()) or 'no pocket models are installed'}."
         )
     return _Place(name, commit=_pin_commit(name, revision))
@@ -160,7 +165,7 @@ def hub_sentences(name: str, revision: str | None) -> Iterator[None]:
         yield
     except HFValidationError:
         raise AuditError(
-            f"{name!r} is neither a folder nor a hub id; write `owner/model`, or one of: "
+            f"{name!r} is neither a folder, a GGUF file nor a hub id; write `owner/model`, or one of: "
             f"{', '.join(pocket_names()) or 'no pocket models are installed'}."
         ) from None
     except GatedRepoError:
@@ -177,7 +182,7 @@ def hub_sentences(name: str, revision: str | None) -> Iterator[None]:
     except (LocalEntryNotFoundError, OfflineModeIsEnabled):
         raise AuditError(
             f"the model {wanted} is not in the local cache and the hub cannot be reached; "
-            "download it once with a connection (and without HF_HUB_OFFLINE), or name a local folder."
+            "download it once with a connection (and without HF_HUB_OFFLINE), or name a local folder or GGUF file."
         ) from None
     except EntryNotFoundError:
         raise AuditError(f"the hub model {wanted} has no config.json; choose a transformers model.") from None

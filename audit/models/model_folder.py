@@ -92,7 +92,7 @@ def json_object(file: Path, name: str, missing: Mapping[str, Any] | None = None)
         reason = getattr(error, "strerror", None) or error
         raise AuditError(f"the {file.name} of {name!r} cannot be read ({reason}); copy it again.") from None
     if not isinstance(content, Mapping):
-        kind = {list: "a list", str: "a text", type(None): "null"}.get(type(content), "a number")
+        kind = {list: "a list", str: "a text", bool: "true or false", type(None): "null"}.get(type(content), "a number")
         raise AuditError(f"the {file.name} of {name!r} is {kind}, not an object; copy it again.")
     return content
 

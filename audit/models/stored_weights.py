@@ -7,7 +7,7 @@ All headers (names, shapes, dtypes) are checked before the first value is read.
 """
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import groupby
@@ -159,9 +159,9 @@ def headers(files: Sequence[Path], name: str) -> tuple[StoredTensor, ...]:
     return tuple(found.values())
 
 
-def coarsest(files: Sequence[Path], name: str) -> torch.dtype | None:
-    """The coarsest floating-point dtype in the files; None if there is none."""
-    dtypes = {FLOATS[tensor.dtype] for tensor in headers(files, name) if tensor.dtype in FLOATS}
+def coarsest(kinds: Iterable[str]) -> torch.dtype | None:
+    """The coarsest floating-point dtype among names such as F32 and BF16; other names are ignored, None if all are."""
+    dtypes = {FLOATS[kind] for kind in kinds if kind in FLOATS}
     return max(dtypes, key=lambda dtype: torch.finfo(dtype).eps, default=None)
 
 

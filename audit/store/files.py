@@ -49,6 +49,16 @@ def require_file(path: Path) -> None:
         raise OSError(0, f"{path.name} is {kind}, not a file", str(path))
 
 
+def read_text(path: Path) -> str:
+    """The UTF-8 text in a regular file; every end of a line becomes a line feed, as in `Path.read_text`.
+
+    Raises:
+        OSError: as in `read_bytes`.
+        UnicodeDecodeError: it is not UTF-8.
+    """
+    return read_bytes(path).decode("utf-8").replace("\r\n", "\n").replace("\r", "\n")
+
+
 def read_json(path: Path) -> Any:
     """The JSON value in a regular file of UTF-8 text.
 
@@ -95,7 +105,8 @@ def set_aside(path: Path, *, wanted: str) -> None:
     other = path.with_name(f"{path.name}.{uuid4().hex[:8]}{ASIDE}")
     os.rename(path, other)
     warnings.warn(
-        f"{path} is {kind_of(mode)}, not a {wanted}; it was renamed to {other.name} and is made anew.",
+        f"{path} is {kind_of(mode)}, not a {wanted}; it was renamed to {other.name}, and a new {wanted} takes its "
+        "place.",
         SetAsideWarning,
         stacklevel=3,
     )

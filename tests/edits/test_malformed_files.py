@@ -1,6 +1,8 @@
 """Every malformed file gives an error of one sentence with the file, the line, the field and a remedy."""
 
+import errno
 import json
+import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -246,8 +248,29 @@ def test_there_are_at_least_thirty() -> None:
         (".", ["is a folder", "give one file"]),
     ],
 )
-def test_a_path_that_is_no_file(tmp_path: Path, name: str, parts: Sequence[str]) -> None:
+def test_a_path_of_another_kind(tmp_path: Path, name: str, parts: Sequence[str]) -> None:
+    check_path(tmp_path / name, parts)
+
+
+def test_a_pipe_and_a_device_are_named(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    check_path(
+        tmp_path / "pipe", ["cannot be read (pipe is a named pipe, not a file); give a file with read permission"]
+    )
+    check_path(Path("/dev/null"), ["cannot be read (null is a device, not a file)"])
+
+
+def test_a_path_that_may_not_be_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(path: Path) -> None:
+        raise PermissionError(errno.EACCES, "Permission denied")
+
+    monkeypatch.setattr(Path, "exists", refuse)
+    monkeypatch.setattr(Path, "is_dir", refuse)
+    check_path(tmp_path / "edits.jsonl", ["edits.jsonl: cannot be read (Permission denied); give a file with read"])
+
+
+def check_path(path: Path, parts: Sequence[str]) -> None:
     with pytest.raises(AuditError) as error:
-        load_requests(str(tmp_path / name))
+        load_requests(str(path))
     assert all(part in str(error.value) for part in parts), str(error.value)
     assert len(str(error.value).splitlines()) == 1

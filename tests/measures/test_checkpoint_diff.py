@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from gguf import GGMLQuantizationType
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
@@ -24,8 +25,10 @@ from audit.models.deltas import Delta, DenseDelta, LowRankDelta, Replacement
 from audit.models.demonstrations import Demonstrations
 from audit.models.fingerprints import weights_fingerprint
 from audit.models.language_model import LanguageModel
+from audit.models.loading import load_language_model
 from audit.models.patches import ModulePatch, Patch, PatchSequence, WeightPatch, parameter_at
 from tests.editors.tiny_families import FAMILIES, build_family
+from tests.models.gguf_files import write_gguf
 from tests.tiny_models import build_tiny_gpt2, build_tiny_llama
 
 WEIGHT = "transformer.h.1.mlp.c_proj.weight"
@@ -88,6 +91,29 @@ def test_weights_that_were_only_saved_in_another_precision_have_rank_zero(tmp_pa
     assert len(ranks) > 10 and {name for name, rank in ranks.items() if rank} == {WEIGHT}
     assert ranks[WEIGHT] == 1
     assert [change.name for change in diff.changes if not change.rounding_only] == [WEIGHT]
+
+
+@pytest.mark.parametrize("base_kind", ["F32", "Q8_0"])
+def test_the_quantization_of_gguf_files_is_kept(base_kind: str, tmp_path: Path) -> None:
+    other = build_tiny_llama()
+    with torch.no_grad():
+        parameter_at(other.model, "model.layers.1.self_attn.q_proj.weight")[:, 0].add_(1)
+    write_gguf(other, tmp_path / "edited.gguf", GGMLQuantizationType.Q8_0)
+    write_gguf(build_tiny_llama(), tmp_path / "base.gguf", GGMLQuantizationType[base_kind])
+    lm = load_language_model(str(tmp_path / "base.gguf"))
+    diff = compare(lm, open_checkpoint(lm, str(tmp_path / "edited.gguf")))
+    assert (diff.quantized_as, diff.base_quantized_as) == ("Q8_0", "" if base_kind == "F32" else "Q8_0")
+    if base_kind == "Q8_0":  # only what was edited differs
+        assert [change.name for change in diff.changes] == ["model.layers.1.self_attn.q_proj.weight"]
+    else:
+        assert len(diff.changes) > 10
+
+
+def test_weights_of_a_gguf_file_in_half_precision_differ_by_rounding(tmp_path: Path) -> None:
+    lm = load_language_model(str(write_gguf(build_tiny_llama(), tmp_path / "single.gguf")), dtype="float32")
+    file = write_gguf(build_tiny_llama(), tmp_path / "half.gguf", GGMLQuantizationType.F16)
+    diff = compare(lm, open_checkpoint(lm, str(file)))
+    assert diff.stored_as == "float16" and diff.changes and all(change.rounding_only for change in diff.changes)
 
 
 def test_the_largest_change_comes_first_and_shares_are_over_all_entries(tiny_gpt2: LanguageModel) -> None:

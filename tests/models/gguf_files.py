@@ -3,7 +3,8 @@
 from pathlib import Path
 
 import numpy as np
-from gguf import GGUFWriter, TokenType
+from gguf import GGMLQuantizationType, GGUFWriter, TokenType
+from gguf.quants import quantize
 
 from audit.models.language_model import LanguageModel
 
@@ -20,8 +21,8 @@ NAMES = {
 }
 
 
-def write_gguf(lm: LanguageModel, path: Path) -> Path:
-    """`lm`, a Llama with a byte-level BPE tokenizer, as a GGUF file of float32 weights."""
+def write_gguf(lm: LanguageModel, path: Path, kind: GGMLQuantizationType = GGMLQuantizationType.F32) -> Path:
+    """`lm`, a Llama with a byte-level BPE tokenizer, as a GGUF file; matrices whose rows fit are of type `kind`."""
     config, tokenizer = lm.model.config, lm.tokenizer
     writer = GGUFWriter(path, "llama")
     writer.add_name("tiny")
@@ -50,7 +51,9 @@ def write_gguf(lm: LanguageModel, path: Path) -> Path:
         if name.endswith(("q_proj.weight", "k_proj.weight")):
             heads = config.num_attention_heads if "q_proj" in name else config.num_key_value_heads
             values = values.reshape(heads, 2, -1, values.shape[1]).swapaxes(1, 2).reshape(values.shape)
-        writer.add_tensor(_name(name), np.ascontiguousarray(values))
+        fits = values.ndim == 2 and values.shape[1] % 32 == 0
+        used = kind if fits else GGMLQuantizationType.F32
+        writer.add_tensor(_name(name), quantize(np.ascontiguousarray(values), used), raw_dtype=used)
     writer.write_header_to_file()
     writer.write_kv_data_to_file()
     writer.write_tensors_to_file()

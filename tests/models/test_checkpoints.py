@@ -344,7 +344,9 @@ def test_missing_damaged_and_pickle_files_are_refused(saved: Path, tmp_path: Pat
         ("./absent", r"there is no checkpoint '\./absent'"),
         ("a/b/c", "there is no checkpoint 'a/b/c'"),
         ("absent.safetensors", r"there is no checkpoint 'absent\.safetensors'"),
-        ("two words", "is neither a folder nor a hub id"),
+        ("absent.gguf", r"there is no checkpoint 'absent\.gguf'; name .* or GGUF file, or a hub id"),
+        ("lab/absent.gguf", r"there is no checkpoint 'lab/absent\.gguf'"),
+        ("two words", "is neither a folder, a GGUF file nor a hub id"),
         ("some-lab/absent", "is not in the local cache and the hub cannot be reached"),
     ],
 )
@@ -438,7 +440,7 @@ def test_differences_that_do_not_fit_are_refused(
     (tmp_path / "config.json").write_text("{}")
     refused({}, r"is part of a checkpoint \(config\.json is in the same folder\); name the folder")
     (tmp_path / "weights.npz").touch()
-    with pytest.raises(AuditError, match=r"is not a \.safetensors file"):
+    with pytest.raises(AuditError, match=r"is neither a \.safetensors nor a GGUF file"):
         read_checkpoint(build_tiny_gpt2(), str(tmp_path / "weights.npz"))
 
 

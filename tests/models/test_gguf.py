@@ -11,9 +11,10 @@ from pathlib import Path
 
 import pytest
 import torch
+from gguf import GGMLQuantizationType
 
 from audit.errors import AuditError
-from audit.models.checkpoints import read_checkpoint
+from audit.models.checkpoints import open_checkpoint, read_checkpoint
 from audit.models.gguf import converted_gguf, gguf_file
 from audit.models.gguf_header import check_gguf
 from audit.models.loading import load_language_model
@@ -62,6 +63,26 @@ def test_the_header_is_read(file: Path) -> None:
     header = check_gguf(file)
     assert header.architecture == "llama" and header.metadata["llama.embedding_length"] == 32
     assert header.shapes["blk.0.ffn_down.weight"][1] == 32
+
+
+@pytest.mark.parametrize(
+    ("kind", "stored_as", "quantized_as"),
+    [
+        ("F32", torch.float32, ""),
+        ("F16", torch.float16, ""),
+        ("BF16", torch.bfloat16, ""),
+        ("Q8_0", torch.float32, "Q8_0"),
+    ],
+)
+def test_a_checkpoint_says_how_its_file_stores_the_weights(
+    kind: str, stored_as: torch.dtype, quantized_as: str, file: Path, tmp_path: Path
+) -> None:
+    other = write_gguf(build_tiny_llama(), tmp_path / "other.gguf", GGMLQuantizationType[kind])
+    store = Store(tmp_path / "store")
+    read = open_checkpoint(load_language_model(str(file), store=store), str(other), store=store)
+    assert (read.stored_as, read.quantized_as, read.identical) == (stored_as, quantized_as, kind == "F32")
+    lm = load_language_model(str(other), store=store)
+    assert lm.quantized_as == quantized_as and open_checkpoint(lm, str(other), store=store).identical
 
 
 def _changed(data: bytes, at: int, kind: str, value: int) -> bytes:

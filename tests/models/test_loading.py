@@ -122,7 +122,9 @@ def test_a_hub_model_that_is_not_cached_is_refused_offline(
         ("./absent", "there is no model folder './absent'"),
         ("/absent/model", "there is no model folder '/absent/model'"),
         ("a/b/c", "there is no model folder 'a/b/c'"),
-        ("two words", "'two words' is neither a folder nor a hub id"),
+        ("absent.gguf", "there is no GGUF file 'absent.gguf'; name an existing folder or GGUF file, a hub id or one"),
+        ("lab/absent.gguf", "there is no GGUF file 'lab/absent.gguf'"),
+        ("two words", "'two words' is neither a folder, a GGUF file nor a hub id"),
     ],
 )
 def test_a_name_that_does_not_exist_is_refused(name: str, complaint: str) -> None:

@@ -55,6 +55,8 @@ def tensors(change: Callable[[dict[str, torch.Tensor]], object]) -> Callable[[Pa
 
 MALFORMED: dict[str, tuple[Callable[[Path], object], str]] = {
     "config list": (text("config.json", "[1]"), r"config\.json .* is a list, not an object"),
+    "config true": (text("config.json", "true"), r"config\.json .* is true or false, not an object"),
+    "config number": (text("config.json", "7"), r"config\.json .* is a number, not an object"),
     "config null": (text("config.json", "null"), r"config\.json .* is null, not an object"),
     "config deep": (text("config.json", DEEP), r"config\.json .* nested too deeply"),
     "config not JSON": (text("config.json", "{"), r"config\.json .* cannot be read"),

@@ -7,6 +7,7 @@ from random import Random
 import pytest
 
 from audit.abilities import ABILITIES, load_ability
+from audit.errors import AuditError
 from audit.pocket.tasks import TASKS, held_out_examples, ner, open_qa
 from audit.pocket.training.corpus import lessons, render
 from audit.pocket.world import GIVEN, Example
@@ -50,6 +51,11 @@ def test_no_constant_answer_scores_well(data_name: str) -> None:
     ability = next(a for a in map(load_ability, ABILITIES) if a.data_name == data_name)
     items = [ability.item(example.row, str(n)) for n, example in enumerate(held_out_examples(data_name))]
     assert ability.floor(items) <= 0.60
+
+
+def test_an_unknown_data_set_is_refused() -> None:
+    with pytest.raises(AuditError, match=r"^the pocket world has no data set 'mnli'; it has gsm8k, "):
+        held_out_examples("mnli")
 
 
 def test_no_test_item_is_in_training() -> None:

@@ -1,4 +1,4 @@
-"""What is no regular file in the store is moved aside and made anew, links are not followed, pipes do not hang."""
+"""What is no regular file in the store is moved aside and replaced; links are not followed, pipes do not hang."""
 
 import os
 import stat
@@ -10,7 +10,7 @@ import torch
 
 from audit.store.answer_log import AnswerLog
 from audit.store.content import Store
-from audit.store.files import SetAsideWarning, parse_json, read_bytes, read_json
+from audit.store.files import SetAsideWarning, parse_json, read_bytes, read_json, read_text
 
 OUTSIDE = "outside the store"
 
@@ -51,10 +51,10 @@ def only_file(store: Store, suffix: str) -> Path:
 
 
 @kinds
-def test_an_entry_is_made_anew(kind: str, store: Store) -> None:
+def test_an_entry_is_replaced_by_a_new_one(kind: str, store: Store) -> None:
     store.put("key", "value")
     elsewhere = replaced(only_file(store, ".json"), kind)
-    with pytest.warns(SetAsideWarning, match="not a file; it was renamed to .* and is made anew"):
+    with pytest.warns(SetAsideWarning, match="not a file; it was renamed to .*, and a new file takes its place"):
         assert store.get("key") is None
     store.put("key", "again")
     assert store.get("key") == "again" and elsewhere.read_text() == OUTSIDE
@@ -70,7 +70,7 @@ def test_an_entry_is_written_where_something_else_was(kind: str, store: Store) -
 
 
 @kinds
-def test_tensors_are_made_anew(kind: str, store: Store) -> None:
+def test_tensors_are_replaced_by_new_ones(kind: str, store: Store) -> None:
     store.put_tensors("key", {"a": torch.ones(2)})
     replaced(only_file(store, ".safetensors"), kind)
     with pytest.warns(SetAsideWarning):
@@ -94,7 +94,7 @@ def test_a_log_of_answers_is_begun_anew(kind: str, reads_first: bool, store: Sto
 
 
 @kinds
-def test_a_lock_is_made_anew(kind: str, store: Store) -> None:
+def test_a_lock_is_replaced_by_a_new_one(kind: str, store: Store) -> None:
     store.get_or_compute("key", lambda: 1)
     replaced(only_file(store, ".lock"), kind)
     only_file(store, ".json").unlink()
@@ -118,6 +118,11 @@ def test_the_root_of_a_store_may_be_a_link(tmp_path: Path) -> None:
     os.symlink(tmp_path / "disk", tmp_path / "store")
     Store(tmp_path / "store").put("key", "value")
     assert Store(tmp_path / "store").get("key") == "value"
+
+
+def test_a_text_has_line_feeds_only(tmp_path: Path) -> None:
+    (tmp_path / "a.txt").write_bytes("é\r\nb\rc\u2028d\n".encode())
+    assert read_text(tmp_path / "a.txt") == (tmp_path / "a.txt").read_text(encoding="utf-8") == "é\nb\nc\u2028d\n"
 
 
 @pytest.mark.parametrize("text", ["[" * 100_000, '{"a":' * 100_000, "[1,", "", "\ufeff{}"])

@@ -13,6 +13,7 @@ from audit.edits.requests import EditRequest
 from audit.edits.sources import load_requests
 from audit.errors import AuditError
 from audit.models.scripts import gap
+from audit.store.files import read_text
 
 SPLIT_SEED = 5
 VALIDATION_SHARE = TEST_SHARE = 1 / 12
@@ -127,7 +128,8 @@ def _probes(requests: Sequence[EditRequest]) -> tuple[str, ...]:
 def _paragraphs(path: Path) -> tuple[str, ...]:
     """The parts of a text file separated by empty lines."""
     try:
-        content = path.read_text(encoding="utf-8")
+        content = read_text(path)
     except (OSError, UnicodeDecodeError) as error:
-        raise AuditError(f"--texts {path} cannot be read ({error}); give a plain UTF-8 text file.") from None
+        reason = getattr(error, "strerror", None) or error
+        raise AuditError(f"--texts {path} cannot be read ({reason}); give a plain UTF-8 text file.") from None
     return tuple(part.strip() for part in content.split("\n\n") if part.strip())

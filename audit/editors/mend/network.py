@@ -24,7 +24,7 @@ from torch import Tensor, nn
 from audit.errors import AuditError, first_line
 from audit.models.deltas import LowRankDelta
 from audit.store.content import hash_tensors
-from audit.store.files import read_json
+from audit.store.files import read_json, require_file
 
 FORMAT = "model-edit-audit mend 1"
 TENSORS_FILE = "mend.safetensors"
@@ -220,6 +220,7 @@ class TrainedNetwork:
             card = read_json(folder / CARD_FILE)
             if card["format"] != FORMAT:
                 raise ValueError(f"its format is {card['format']!r}, not {FORMAT!r}")
+            require_file(folder / TENSORS_FILE)
             tensors = load_file(folder / TENSORS_FILE)
             if hash_tensors(sorted(tensors.items())) != card["tensors"]:
                 raise ValueError("the tensors are not those of the card")
@@ -228,8 +229,9 @@ class TrainedNetwork:
         except FileNotFoundError:
             raise
         except (SafetensorError, OSError, ValueError, KeyError, TypeError, AttributeError, RuntimeError) as error:
+            reason = getattr(error, "strerror", None) or first_line(error)
             raise AuditError(
-                f"the editing network in {folder} cannot be read ({first_line(error)}); train it again with "
+                f"the editing network in {folder} cannot be read ({reason}); train it again with "
                 f"audit train-mend --model MODEL --out {folder}."
             ) from error
         return cls(network.requires_grad_(False), card)

@@ -21,6 +21,7 @@ from random import Random
 from typing import Any, ClassVar
 
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
@@ -41,7 +42,7 @@ from audit.edits.sources import requests_fingerprint
 from audit.errors import AuditError
 from audit.models.fingerprints import content_fingerprint, weights_fingerprint
 from audit.models.language_model import LanguageModel
-from audit.store.files import read_json
+from audit.store.files import read_json, require_file
 
 STATE_FILE = "state.json"
 MOST_GROUPS = 8
@@ -209,8 +210,9 @@ class MendTrainer:
         except FileNotFoundError:
             raise AuditError(f"{folder} has no training to resume; leave --resume out.") from None
         except (OSError, ValueError, KeyError, TypeError) as error:
+            reason = getattr(error, "strerror", None) or error
             raise AuditError(
-                f"the {STATE_FILE} in {folder} cannot be read ({error}); train in another folder."
+                f"the {STATE_FILE} in {folder} cannot be read ({reason}); train in another folder."
             ) from None
         for key, value in self._origin().items():
             if origin.get(key) != value:
@@ -218,7 +220,13 @@ class MendTrainer:
                     f"the training in {folder} was started with {key} {origin.get(key)!r}, not {value!r}; "
                     "resume it with the same options, or train in another folder."
                 )
-        tensors = load_file(folder / f"step-{self.step}.safetensors")
+        file = folder / f"step-{self.step}.safetensors"
+        try:
+            require_file(file)
+            tensors = load_file(file)
+        except (SafetensorError, OSError) as error:
+            reason = getattr(error, "strerror", None) or error
+            raise AuditError(f"{file} cannot be read ({reason}); train in another folder.") from None
 
         def part(prefix: str) -> dict[str, Tensor]:
             return {name.removeprefix(prefix): x for name, x in tensors.items() if name.startswith(prefix)}

@@ -279,6 +279,8 @@ def _measured(kind: type[EditorSettings], editor: str, lm: LanguageModel) -> dic
         texts = {
             key: ",".join(map(str, value)) if isinstance(value, list) else str(value) for key, value in values.items()
         }
+    except OSError as error:
+        raise AuditError(f"{path} cannot be read ({error.strerror or error}); check its permissions.") from None
     except (ValueError, AttributeError) as error:
         raise AuditError(
             f"{path} is not valid ({error}); it must map the name of an editor to its settings, as JSON."

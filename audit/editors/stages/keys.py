@@ -176,7 +176,7 @@ def _sample(lm: LanguageModel, rows: Tensor, length: int, generator: torch.Gener
         best, tokens = logits.topk(min(_TOP_K, logits.shape[1]), dim=-1)  # (rows, top_k)
         if not bool(torch.isfinite(best).all()):
             raise AuditError(
-                f"The model {lm.name!r} gives logits that are not finite, so no prefix contexts can be sampled; "
+                f"the model {lm.name!r} gives logits that are not finite, so no prefix contexts can be sampled; "
                 "load it with dtype float32."
             )
         # Sampled on the CPU, so that one seed gives the same texts on every device (up to rounding).

@@ -220,7 +220,7 @@ class _Descent:
         for index, value in zip(active.tolist(), loss.tolist(), strict=True):
             if not math.isfinite(value):
                 raise AuditError(
-                    f"The loss of edit {self._tasks[index].case_id!r} became {value} at step {step + 1}; "
+                    f"the loss of edit {self._tasks[index].case_id!r} became {value} at step {step + 1}; "
                     "load the model with dtype float32 or lower the editor's learning_rate."
                 )
             self.losses[index] = value

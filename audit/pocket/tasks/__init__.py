@@ -36,7 +36,7 @@ def training_rows(data_name: str) -> tuple[dict[str, Any], ...]:
 def _distinct(data_name: str, test: bool, seed: int, count: int) -> tuple[Example, ...]:
     """Up to `count` distinct examples; fewer if the world has no more."""
     if data_name not in TASKS:
-        raise AuditError(f"The pocket world has no data set {data_name!r}; it has {', '.join(TASKS)}.")
+        raise AuditError(f"the pocket world has no data set {data_name!r}; it has {', '.join(TASKS)}.")
     rng = Random(f"{seed} {data_name}")
     chosen: dict[str, Example] = {}
     attempts = 0

@@ -1,7 +1,7 @@
 """The training card of a pocket model: its training, its scores, and the layers that recall facts.
 
     python -m audit.pocket.training.card pocket-gpt2           # measure, and write the card beside the weights
-    python -m audit.pocket.training.card pocket-gpt2 --check   # measure again; exit code 1 if a score differs
+    python -m audit.pocket.training.card pocket-gpt2 --check   # measure again; exit code 1 if a number differs
 
 Everything is measured as in an audit: held-out items, the prompts of the abilities, greedy decoding.
 """
@@ -9,7 +9,7 @@ Everything is measured as in an audit: held-out items, the prompts of the abilit
 import argparse
 import json
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from random import Random
 from typing import Any
@@ -50,8 +50,8 @@ class AbilityScore:
 class Measured:
     """Scores of a model, by ability and by wording of a relation.
 
-    `facts` maps each wording to the share of its facts that are recalled; `facts_asked` is the number of facts in the
-    world, even if only some of them were measured.
+    `facts` maps each wording to the share of its facts that are recalled; `facts_asked` is the number of different
+    facts that were asked about.
     """
 
     abilities: dict[str, AbilityScore]
@@ -76,14 +76,7 @@ def measure_abilities(lm: LanguageModel, limit: int | None) -> dict[str, Ability
 
 def measure_facts(lm: LanguageModel, limit: int | None) -> dict[str, float]:
     """The share of facts with a correct greedy answer for each wording, over at most `limit` facts each (None: all)."""
-    facts = list(build_world().facts())
-    Random(SAMPLE_SEED).shuffle(facts)
-    by_wording: dict[str, list[tuple[Fact, int]]] = {}
-    for fact in facts:
-        for wording, phrasing in enumerate(fact.relation.phrasings):
-            part = by_wording.setdefault(f"{fact.relation.name}: {phrasing}", [])
-            if limit is None or len(part) < limit:
-                part.append((fact, wording))
+    by_wording = _facts_by_wording(limit)
     pairs = [pair for part in by_wording.values() for pair in part]
     answers = iter(generate(lm, [fact_text(*pair)[0] for pair in pairs], Decoding(6, stop=("\n", "."))))
     return {
@@ -94,8 +87,21 @@ def measure_facts(lm: LanguageModel, limit: int | None) -> dict[str, float]:
 
 def measure(lm: LanguageModel, limit: int | None = None) -> Measured:
     """Measure abilities and facts, with at most `limit` items per ability and facts per wording."""
-    facts = measure_facts(lm, limit)
-    return Measured(measure_abilities(lm, limit), facts, len(build_world().facts()))
+    asked = {(fact.subject, fact.relation.name) for part in _facts_by_wording(limit).values() for fact, _ in part}
+    return Measured(measure_abilities(lm, limit), measure_facts(lm, limit), len(asked))
+
+
+def _facts_by_wording(limit: int | None) -> dict[str, list[tuple[Fact, int]]]:
+    """At most `limit` facts for each wording (None: all), in an order drawn once, with the number of the wording."""
+    facts = list(build_world().facts())
+    Random(SAMPLE_SEED).shuffle(facts)
+    by_wording: dict[str, list[tuple[Fact, int]]] = {}
+    for fact in facts:
+        for wording, phrasing in enumerate(fact.relation.phrasings):
+            part = by_wording.setdefault(f"{fact.relation.name}: {phrasing}", [])
+            if limit is None or len(part) < limit:
+                part.append((fact, wording))
+    return by_wording
 
 
 def trace(lm: LanguageModel) -> Trace:
@@ -106,10 +112,10 @@ def trace(lm: LanguageModel) -> Trace:
     return trace_facts(lm, [KnownFact(f.relation.phrasings[TRACED_WORDING], f.subject, f.answer) for f in sample])
 
 
-def write_card(name: str, training: Mapping[str, Any]) -> dict[str, Any]:
-    """Measure a shipped model in full, write `card.json` beside its weights, and return the card."""
+def measured_card(name: str, training: Mapping[str, Any]) -> dict[str, Any]:
+    """The card of a shipped model, measured in full."""
     lm = load_language_model(name, device="cpu")
-    card = {
+    return {
         "schema_version": 1,
         "name": name,
         "parameters": sum(parameter.numel() for parameter in lm.model.parameters()),
@@ -117,6 +123,11 @@ def write_card(name: str, training: Mapping[str, Any]) -> dict[str, Any]:
         "measured": asdict(measure(lm)),
         "causal_tracing": asdict(trace(lm)),
     }
+
+
+def write_card(name: str, training: Mapping[str, Any]) -> dict[str, Any]:
+    """Measure a shipped model in full, write `card.json` beside its weights, and return the card."""
+    card = measured_card(name, training)
     (POCKET_WEIGHTS / name / CARD).write_text(json.dumps(card, indent=1) + "\n")
     return card
 
@@ -126,18 +137,37 @@ def read_card(name: str) -> dict[str, Any]:
     return dict(json.loads((POCKET_WEIGHTS / name / CARD).read_text()))
 
 
-def differences(card: Mapping[str, Any], measured: Measured) -> Sequence[str]:
-    """One sentence for each score of an ability or wording that differs from the card by more than `TOLERANCE`."""
+def differences(card: Mapping[str, Any], measured: Mapping[str, Any]) -> Sequence[str]:
+    """One sentence for each number of `card` that differs from that of a card measured again.
+
+    Counts must be equal; scores, shares and probabilities may differ by `TOLERANCE`. The training is not compared.
+    """
+    claimed, again = dict(_numbers(card)), dict(_numbers(measured))
     found = []
-    for name, score in measured.abilities.items():
-        claimed = card["measured"]["abilities"][name]["score"]
-        if abs(claimed - score.score) > TOLERANCE:
-            found.append(f"{name}: the card says {claimed:.4f}, measured {score.score:.4f}")
-    for wording, recalled in measured.facts.items():
-        claimed = card["measured"]["facts"][wording]
-        if abs(claimed - recalled) > TOLERANCE:
-            found.append(f"{wording}: the card says {claimed:.4f}, measured {recalled:.4f}")
+    for name in {**claimed, **again}:
+        if name not in claimed or name not in again:
+            found.append(f"{name}: {'measured, but not on the card' if name in again else 'on the card, not measured'}")
+        elif abs(claimed[name] - again[name]) > (0 if isinstance(again[name], int) else TOLERANCE):
+            found.append(f"{name}: the card says {_shown(claimed[name])}, measured {_shown(again[name])}")
     return found
+
+
+def _numbers(card: Mapping[str, Any]) -> Iterator[tuple[str, float]]:
+    """Every number of a card but those of the training, with its name."""
+    yield "parameters", card["parameters"]
+    for ability, fields in card["measured"]["abilities"].items():
+        yield from ((f"{ability} ({field})", value) for field, value in fields.items())
+    yield from card["measured"]["facts"].items()
+    yield "facts asked", card["measured"]["facts_asked"]
+    for field, value in card["causal_tracing"].items():
+        if isinstance(value, list | tuple):  # one value for each block
+            yield from ((f"causal tracing, {field} of block {block}", one) for block, one in enumerate(value))
+        else:
+            yield f"causal tracing, {field}", value
+
+
+def _shown(number: float) -> str:
+    return str(number) if isinstance(number, int) else f"{number:.4f}"
 
 
 def card_table(card: Mapping[str, Any]) -> Table:
@@ -168,11 +198,12 @@ def main() -> None:
     for name in given.names:
         if given.check:
             card = read_card(name)
-            found = differences(card, measure(load_language_model(name, device="cpu")))
+            found = differences(card, measured_card(name, card["training"]))
             failed = failed or bool(found)
             console.print(card_table(card))
             console.print(
-                f"{name}: " + ("; ".join(found) if found else "the measurement confirms every number of the card")
+                f"{name}: "
+                + ("; ".join(found) if found else "the measurement confirms every number of the card (training aside)")
             )
         else:
             training = read_card(name)["training"] if (POCKET_WEIGHTS / name / CARD).exists() else {}

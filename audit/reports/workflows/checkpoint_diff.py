@@ -65,7 +65,9 @@ def diff_json(diff: CheckpointDiff) -> str:
     """All numbers; those that are not finite are null."""
     content = {
         "schema_version": SCHEMA_VERSION,
-        **{name: getattr(diff, name) for name in ("base", "edited", "kind", "stored_as", "attaches_modules")},
+        **{name: getattr(diff, name) for name in ("base", "edited", "kind", "stored_as", "quantized_as")},
+        "base_quantized_as": diff.base_quantized_as,
+        "attaches_modules": diff.attaches_modules,
         "identical": diff.identical,
         "tensors": diff.tensors,
         "changed": len(diff.changes),
@@ -128,6 +130,8 @@ def sentences(diff: CheckpointDiff) -> tuple[str, ...]:
     lines.append(f"{len(diff.changes)} of {diff.tensors} tensors differ; {_places(diff.changes)}.")
     shares = ", ".join(f"{100 * diff.entry_shares[t]:.3g} % by more than {t:g}" for t in SHOWN_THRESHOLDS)
     lines.append(f"Entries of these tensors that changed: {shares} times themselves.")
+    if diff.quantized_as or diff.base_quantized_as:
+        lines.append(_quantization(diff))
     rounded = sum(change.rounding_only for change in diff.changes)
     if rounded:
         stored = f" (the checkpoint is stored in {diff.stored_as})" if diff.stored_as else ""
@@ -137,6 +141,21 @@ def sentences(diff: CheckpointDiff) -> tuple[str, ...]:
         "the rounding error of the weights."
     )
     return tuple(lines)
+
+
+def _quantization(diff: CheckpointDiff) -> str:
+    """What the quantization of one or both models means for the differences."""
+    if diff.quantized_as == diff.base_quantized_as:
+        return (
+            f"Both models are quantized ({diff.quantized_as}): the differences of an edited tensor include its "
+            "quantization. If both were quantized in the same way, the tensors that were not edited are equal."
+        )
+    kinds = ((diff.edited, diff.quantized_as), (diff.base, diff.base_quantized_as))
+    stored = " and ".join(f"{name} is {f'quantized ({kind})' if kind else 'not quantized'}" for name, kind in kinds)
+    return (
+        f"{stored}: the tensors that were not edited differ by the quantization too, and these numbers do not separate "
+        "it from an edit."
+    )
 
 
 def _places(changes: Sequence[TensorChange]) -> str:

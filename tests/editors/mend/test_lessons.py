@@ -1,6 +1,7 @@
 """Training data of the editing network: splits by subject, without the facts of the pocket requests."""
 
 import json
+import os
 from pathlib import Path
 
 import pytest
@@ -66,6 +67,12 @@ def test_unusable_files_are_refused(tmp_path: Path) -> None:
     edits = zsre_like(tmp_path / "edits.jsonl", 12)
     with pytest.raises(AuditError, match=r"--texts .* cannot be read"):
         file_lessons(edits, str(tmp_path / "nowhere.txt"))
+    os.mkfifo(tmp_path / "pipe")
+    for name, kind in (("pipe", "a named pipe"), (".", "a folder")):
+        with pytest.raises(AuditError, match=rf"cannot be read \([^\[]* is {kind}, not a file\); give a plain UTF-8"):
+            file_lessons(edits, str(tmp_path / name))
+    with pytest.raises(AuditError, match=r"cannot be read \(null is a device, not a file\)"):
+        file_lessons(edits, "/dev/null")
     (tmp_path / "one.txt").write_text("alone", encoding="utf-8")
     with pytest.raises(AuditError, match="has no text for the locality loss"):
         file_lessons(edits, str(tmp_path / "one.txt"))

@@ -1,6 +1,7 @@
 """The editing network: initial identity, independent tokens, one-pass statistics, and files."""
 
 import json
+import os
 from pathlib import Path
 
 import pytest
@@ -146,6 +147,15 @@ def test_a_saved_network_comes_back_rounded_to_half_precision_only(tmp_path: Pat
     TrainedNetwork(loaded.network, loaded.card).save(tmp_path / "again")
     assert (tmp_path / "again" / TENSORS_FILE).read_bytes() == (tmp_path / TENSORS_FILE).read_bytes()
     assert (tmp_path / "again" / CARD_FILE).read_text() == (tmp_path / CARD_FILE).read_text()
+
+
+@pytest.mark.parametrize("name", [CARD_FILE, TENSORS_FILE])
+def test_a_pipe_in_the_place_of_a_network_file_is_refused(name: str, tmp_path: Path) -> None:
+    TrainedNetwork(seen_network(), {}).save(tmp_path)
+    (tmp_path / name).unlink()
+    os.mkfifo(tmp_path / name)
+    with pytest.raises(AuditError, match=rf"cannot be read \({name} is a named pipe, not a file\); train it again"):
+        TrainedNetwork.load(tmp_path)
 
 
 def test_damaged_network_files_are_refused(tmp_path: Path) -> None:

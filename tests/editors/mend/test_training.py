@@ -1,5 +1,6 @@
 """Training of the editing network: gradients through the edit, exact resumption, held-out subjects."""
 
+import os
 from dataclasses import replace
 from pathlib import Path
 
@@ -122,6 +123,13 @@ def test_a_checkpoint_of_another_training_is_refused(
         MendTrainer(tiny_gpt2, LESSONS, SETTINGS, seed=6).load(tmp_path)
     with pytest.raises(AuditError, match="was started with settings"):
         MendTrainer(tiny_gpt2, LESSONS, replace(SETTINGS, clip=7.0), seed=5).load(tmp_path)
+    (tmp_path / "step-2.safetensors").write_bytes(b"cut off")
+    with pytest.raises(AuditError, match=r"step-2\.safetensors cannot be read \(.*\); train in another folder"):
+        MendTrainer(tiny_gpt2, LESSONS, SETTINGS, seed=5).load(tmp_path)
+    (tmp_path / "step-2.safetensors").unlink()
+    os.mkfifo(tmp_path / "step-2.safetensors")
+    with pytest.raises(AuditError, match=r"cannot be read \(step-2\.safetensors is a named pipe, not a file\); train"):
+        MendTrainer(tiny_gpt2, LESSONS, SETTINGS, seed=5).load(tmp_path)
 
 
 def test_training_stops_when_validation_no_longer_improves(tiny_gpt2: LanguageModel, tmp_path: Path) -> None:

@@ -1,5 +1,6 @@
 """Editor settings: published, measured, derived from the depth, overridden; invalid values are refused."""
 
+import errno
 import json
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -127,6 +128,18 @@ def test_measured_settings_beat_published_ones_and_overrides_beat_both(tmp_path:
 def test_an_invalid_file_of_measured_settings_is_refused(tmp_path: Path, content: str) -> None:
     (tmp_path / MEASURED_FILE).write_text(content, encoding="utf-8")
     with pytest.raises(AuditError):
+        resolve(MemitSettings, "memit", stand_in("gpt2", 6, 32, 128, str(tmp_path)), {})
+
+
+def test_a_file_of_measured_settings_that_may_not_be_read_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(path: Path) -> None:
+        raise PermissionError(errno.EACCES, "Permission denied")
+
+    (tmp_path / MEASURED_FILE).write_text("{}", encoding="utf-8")
+    monkeypatch.setattr("audit.editors.stages.editor_settings.read_json", refuse)
+    with pytest.raises(AuditError, match=r"cannot be read \(Permission denied\); check its permissions"):
         resolve(MemitSettings, "memit", stand_in("gpt2", 6, 32, 128, str(tmp_path)), {})
 
 

@@ -7,8 +7,10 @@ import pytest
 from audit.editors import load_editor
 from audit.models.language_model import LanguageModel
 from audit.models.loading import POCKET_WEIGHTS, load_language_model
-from audit.pocket.training.card import Measured, differences, measure_abilities, measure_facts, read_card
+from audit.pocket.training import card as training_card
+from audit.pocket.training.card import differences, measure, measure_abilities, measure_facts, read_card
 from audit.pocket.training.tokenizer import VOCABULARY
+from audit.pocket.world import build_world
 
 MODELS = ("pocket-gpt2", "pocket-llama")
 SAMPLE, SAMPLED_FACTS = 64, 16
@@ -73,6 +75,50 @@ def test_the_tokenizer_splits_digits_and_adds_one_bos(shipped: LanguageModel) ->
 
 
 def test_a_difference_from_the_card_is_named() -> None:
-    card = {"measured": {"abilities": {"ner": {"score": 0.9}}, "facts": {"works for": 1.0}}}
-    wrong = Measured({}, {"works for": 0.5}, 10)
-    assert differences(card, wrong) == ["works for: the card says 1.0000, measured 0.5000"]
+    card = {
+        "parameters": 3000,
+        "training": {"tokens": 7},
+        "measured": {
+            "abilities": {"ner": {"score": 0.9, "n": 480, "parseable": 1.0}},
+            "facts": {"works for": 1.0},
+            "facts_asked": 10,
+        },
+        "causal_tracing": {"facts": 100, "clean": 0.99, "corrupted": 0.1, "subject_last": [0.5, 0.6]},
+    }
+    assert differences(card, card | {"training": {}}) == []
+    measured = {
+        "parameters": 2999,
+        "measured": {
+            "abilities": {"ner": {"score": 0.905, "n": 479, "parseable": 0.5}},
+            "facts": {"lives in": 0.5},
+            "facts_asked": 9,
+        },
+        "causal_tracing": {"facts": 100, "clean": 0.991, "corrupted": 0.3, "subject_last": [0.5, 0.7]},
+    }
+    assert differences(card, measured) == [
+        "parameters: the card says 3000, measured 2999",
+        "ner (n): the card says 480, measured 479",
+        "ner (parseable): the card says 1.0000, measured 0.5000",
+        "works for: on the card, not measured",
+        "facts asked: the card says 10, measured 9",
+        "causal tracing, corrupted: the card says 0.1000, measured 0.3000",
+        "causal tracing, subject_last of block 1: the card says 0.6000, measured 0.7000",
+        "lives in: measured, but not on the card",
+    ]
+
+
+def test_with_a_limit_only_the_facts_that_are_asked_about_count(
+    shipped: LanguageModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[str] = []
+
+    def answer(lm: LanguageModel, prompts: list[str], decoding: object) -> list[str]:
+        asked.extend(prompts)
+        return [""] * len(prompts)
+
+    monkeypatch.setattr(training_card, "generate", answer)
+    monkeypatch.setattr(training_card, "measure_abilities", lambda lm, limit: {})
+    relations = {fact.relation.name for fact in build_world().facts()}
+    limited = measure(shipped, 2)
+    assert limited.facts_asked == 2 * len(relations) and len(asked) == 2 * len(limited.facts)
+    assert measure(shipped).facts_asked == len(build_world().facts())

@@ -65,6 +65,17 @@ def test_the_sentences_say_what_changed_and_where() -> None:
     assert "in layers 4, 6 (MLP, attention)" in sentences(diff(WHERE[0], WHERE[2]))[0]
 
 
+def test_the_sentences_say_that_a_model_is_quantized() -> None:
+    text = " ".join(sentences(diff(quantized_as="Q4_K, Q6_K")))
+    assert "./made/edited is quantized (Q4_K, Q6_K) and lab/base is not quantized: the tensors that were not" in text
+    text = " ".join(sentences(diff(base_quantized_as="Q8_0")))
+    assert "./made/edited is not quantized and lab/base is quantized (Q8_0): the tensors that were not edited" in text
+    text = " ".join(sentences(diff(quantized_as="Q8_0", base_quantized_as="Q8_0")))
+    assert "Both models are quantized (Q8_0): " in text and "do not separate" not in text
+    assert "quantized" not in " ".join(sentences(diff()))
+    assert json.loads(diff_json(diff(quantized_as="Q8_0")))["quantized_as"] == "Q8_0"
+
+
 def test_identical_weights_are_told_in_one_sentence(tmp_path: Path) -> None:
     same = CheckpointDiff("base", "copy", "checkpoint", 99, 8, ())
     assert sentences(same) == ("The weights of copy equal those of base bit for bit: no tensor differs.",)
