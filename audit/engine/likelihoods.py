@@ -1,6 +1,7 @@
 """Log-likelihoods: of choices after a prompt, of targets under teacher forcing, of whole texts; and perplexity.
 
-All are natural logarithms, summed over tokens. They are NaN where the model's logits are not finite.
+All are natural logarithms, summed over tokens unless the name says otherwise. They are NaN where the model's logits are
+not finite.
 """
 
 import math
@@ -14,6 +15,8 @@ from audit.errors import AuditError
 from audit.models.language_model import LanguageModel
 from audit.models.tokens import encode, join
 from audit.progress import Progress
+
+TokenLogProbabilities = tuple[float, ...]  # natural logarithms, one for every scored token
 
 
 def rank(
@@ -47,14 +50,47 @@ def rank(
             [_joined(lm, prompt, option, f"Prompt {number} with choice {i}") for i, option in enumerate(options)]
         )
 
-    def on_scores(fresh: Mapping[int, list[ScoredTokens]]) -> None:
+    def on_tokens(fresh: Mapping[int, list[TokenLogProbabilities]]) -> None:
         if on_batch is not None:
             on_batch({number: [_summed(tokens) for tokens in group] for number, group in fresh.items()})
 
-    scores = score_continuations(
-        lm, groups, token_budget=token_budget, progress=progress, on_batch=on_scores, forward=forward
-    )
-    return [[_summed(tokens) for tokens in group] for group in scores]
+    found = _log_probabilities(lm, groups, token_budget, progress, on_tokens, forward)
+    return [[_summed(tokens) for tokens in group] for group in found]
+
+
+def token_log_likelihoods(
+    lm: LanguageModel,
+    groups: Sequence[Sequence[tuple[str, str]]],
+    *,
+    token_budget: int = TOKEN_BUDGET,
+    progress: Progress | None = None,
+    on_batch: Callable[[Mapping[int, list[TokenLogProbabilities]]], None] | None = None,
+    forward: CausalForward | None = None,
+) -> list[list[TokenLogProbabilities]]:
+    """The log-probability of every token of every (prompt, continuation) pair of every group, in their order.
+
+    Prompt and continuation are tokenized jointly, with one space between them that belongs to the continuation. What
+    a group's members have in common before their continuations is computed once, and so is what all pairs have in
+    common. A batch holds about `token_budget` tokens. `progress` counts pairs.
+
+    After an empty prompt, the first token follows the beginning-of-text token. Where the tokenizer adds none, the first
+    token has nothing before it and is not scored: a continuation of one token then gives ().
+
+    Args:
+        on_batch: called after every batch with the groups that it completed, by the group's number.
+        forward: replaces the plain call of the model.
+
+    Raises:
+        AuditError: a continuation is empty, or a pair does not fit into the context.
+    """
+    joined = [
+        [
+            _joined(lm, prompt, continuation, f"Pair {i} of group {number}", empty_prompt=True)
+            for i, (prompt, continuation) in enumerate(group)
+        ]
+        for number, group in enumerate(groups)
+    ]
+    return _log_probabilities(lm, joined, token_budget, progress, on_batch, forward)
 
 
 @dataclass(frozen=True)
@@ -87,7 +123,9 @@ def teacher_forced(
     """
     groups = [[_joined(lm, prompt, target, f"Pair {number}")] for number, (prompt, target) in enumerate(pairs)]
     scores = score_continuations(lm, groups, token_budget=token_budget, progress=progress)
-    return [TeacherForced(_summed(tokens), len(tokens.hits), tokens.hits, tokens.predictions) for (tokens,) in scores]
+    return [
+        TeacherForced(_summed(one.log_probabilities), len(one.hits), one.hits, one.predictions) for (one,) in scores
+    ]
 
 
 def negative_log_likelihood(
@@ -111,7 +149,8 @@ def negative_log_likelihood(
         require_room(lm, ids, f"Text {number}", text)
         groups.append([Continuation(ids, 1)] if len(ids) > 1 else [])
     scores = score_continuations(lm, groups, token_budget=token_budget, progress=progress)
-    return [(-_summed(group[0]), len(group[0].hits)) if group else (0.0, 0) for group in scores]
+    values = [group[0].log_probabilities if group else () for group in scores]
+    return [(0.0 - _summed(one), len(one)) for one in values]
 
 
 def perplexity(
@@ -140,16 +179,41 @@ def perplexity(
         return math.inf
 
 
-def _joined(lm: LanguageModel, prompt: str, target: str, what: str) -> Continuation:
-    """Tokenize prompt and target jointly and check that they fit; `what` names them in an error."""
-    tokens = join(lm.tokenizer, lm.full_prompt(prompt), target)
+def _joined(lm: LanguageModel, prompt: str, target: str, what: str, *, empty_prompt: bool = False) -> Continuation:
+    """Tokenize prompt and target jointly and check that they fit; `what` names them in an error.
+
+    With `empty_prompt`, an empty prompt needs no beginning-of-text token.
+    """
+    full_prompt = lm.full_prompt(prompt)
+    tokens = join(lm.tokenizer, full_prompt, target)
     require_room(lm, tokens.ids, what, prompt)
+    if empty_prompt and not full_prompt.strip(" "):
+        return Continuation(tokens.ids, max(tokens.prompt_length, 1))
     require_room(lm, tokens.prompt_ids, f"The prompt of {what[:1].lower()}{what[1:]}", prompt)
     return Continuation(tokens.ids, tokens.prompt_length)
 
 
-def _summed(tokens: ScoredTokens) -> float:
-    """The log-probability of all scored tokens together, or NaN."""
+def _log_probabilities(
+    lm: LanguageModel,
+    groups: Sequence[Sequence[Continuation]],
+    token_budget: int,
+    progress: Progress | None,
+    on_batch: Callable[[Mapping[int, list[TokenLogProbabilities]]], None] | None,
+    forward: CausalForward | None,
+) -> list[list[TokenLogProbabilities]]:
+    """The log-probabilities alone of `score_continuations`."""
+
+    def on_scores(fresh: Mapping[int, list[ScoredTokens]]) -> None:
+        if on_batch is not None:
+            on_batch({number: [one.log_probabilities for one in group] for number, group in fresh.items()})
+
+    scores = score_continuations(
+        lm, groups, token_budget=token_budget, progress=progress, on_batch=on_scores, forward=forward
+    )
+    return [[one.log_probabilities for one in group] for group in scores]
+
+
+def _summed(values: TokenLogProbabilities) -> float:
+    """The log-probability of all tokens together, or NaN."""
     # fsum raises on inf + -inf; NaN and -inf need no exact sum.
-    exact = all(math.isfinite(value) for value in tokens.log_probabilities)
-    return math.fsum(tokens.log_probabilities) if exact else sum(tokens.log_probabilities)
+    return math.fsum(values) if all(math.isfinite(value) for value in values) else sum(values)
