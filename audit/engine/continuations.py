@@ -13,8 +13,8 @@ from audit.engine.prefill import PORTION, Prefix, common_prefix, compute_prefix,
 from audit.models.language_model import LanguageModel
 from audit.progress import Progress
 
-# Rows of logits that are reduced at once; the intermediate values of more rows leave the caches of a CPU.
-REDUCED_AT_ONCE = 32
+# Logits that are reduced at once on a CPU: 1 MB in float32. More would leave its caches.
+REDUCED_AT_ONCE = 256 << 10
 # A group shares a prefix if this saves at least this share of its tokens; a second call of the model costs more than
 # fewer tokens do.
 LEAST_SAVED = 0.1
@@ -254,20 +254,23 @@ def _targets(continuations: Sequence[Continuation]) -> Tensor:
 def _score_tokens(logits: Tensor, targets: Tensor, rows: Tensor | None = None) -> _TokenScores:
     """Score tokens, (tokens,), from the logits (places, vocabulary) that predict them; token i from row `rows[i]`.
 
-    Without `rows`, token i is predicted by row i. A few rows are reduced at a time, so there is no second copy.
+    Without `rows`, token i is predicted by row i. The logits are overwritten, so there is no second copy.
     """
     rows = torch.arange(len(targets)) if rows is None else rows  # (tokens,)
-    blocks = map(Tensor.float, torch.split(logits, REDUCED_AT_ONCE))  # (at most REDUCED_AT_ONCE, vocabulary) each
-    sums, best, likeliest = zip(*((block.logsumexp(dim=1), *block.max(dim=1)) for block in blocks), strict=True)
-    normalizers = torch.cat(sums).cpu()  # (places,)
-    is_finite = torch.cat(best).isfinite().cpu()[rows]  # (tokens,)
-    predictions = torch.cat(likeliest).cpu()[rows]  # (tokens,)
     values = logits[rows.to(logits.device), targets.to(logits.device)].float().cpu()  # (tokens,)
+    at_once = max(1, REDUCED_AT_ONCE // logits.shape[1]) if logits.device.type == "cpu" else len(logits)
+    reduced = []
+    for block in torch.split(logits, at_once):  # (at most at_once, vocabulary)
+        wide = block.float()
+        best, likeliest = wide.max(dim=1)  # (at most at_once,) twice
+        reduced.append((best, likeliest, wide.sub_(best[:, None]).exp_().sum(dim=1).log() + best))
+    largest, argmax, normalizers = (torch.cat(column).cpu()[rows] for column in zip(*reduced, strict=True))
+    is_finite = largest.isfinite()  # (tokens,)
     # If the largest logit is infinite, no log-probability is meaningful. A single token at -inf is a valid result.
     return _TokenScores(
-        (values - normalizers[rows]).masked_fill(~is_finite, float("nan")),
-        (predictions == targets) & is_finite,
-        predictions.masked_fill(~is_finite, -1),
+        (values - normalizers).masked_fill(~is_finite, float("nan")),
+        (argmax == targets) & is_finite,
+        argmax.masked_fill(~is_finite, -1),
     )
 
 
