@@ -10,6 +10,8 @@ from audit.errors import AuditError
 from audit.models.language_model import LanguageModel
 
 TOKEN_BUDGET = 8192
+# The most logits that one call computes: 256 MB in float32, whatever the vocabulary.
+LOGITS = 64 << 20
 
 
 def context_length(lm: LanguageModel) -> int | None:
@@ -42,28 +44,35 @@ def require_room(lm: LanguageModel, ids: Sequence[int], what: str, text: str, *,
         )
 
 
-def pack(sizes: Sequence[int], token_budget: int, rows: Sequence[int] | None = None) -> list[list[int]]:
+def pack(
+    sizes: Sequence[int], token_budget: int, scored: Sequence[int] | None = None, most_scored: int | None = None
+) -> list[list[int]]:
     """Group entries of similar size into batches, largest first, so that there is little padding.
 
-    Entry i takes `rows[i]` rows (default 1) of `sizes[i]` tokens each. A batch holds at most `token_budget` tokens
-    including padding, or a single entry. The order of the entries depends only on their sizes.
+    A batch holds at most `token_budget` tokens including padding, and at most `most_scored` tokens whose logits are
+    computed (`scored[i]` for entry i), or a single entry. The order depends only on the sizes.
     """
     if token_budget < 1:
         raise AuditError(
             f"The token budget must be at least 1, not {token_budget}; leave it out to use {TOKEN_BUDGET}."
         )
     batches: list[list[int]] = []
-    batch_rows = 0
-    width = 0
+    width = logits = 0
     for entry in sorted(range(len(sizes)), key=lambda i: (-sizes[i], i)):
-        entry_rows = 1 if rows is None else rows[entry]
-        if batches and (batch_rows + entry_rows) * width <= token_budget:
+        more = 0 if scored is None else scored[entry]
+        fits = most_scored is None or logits + more <= most_scored
+        if batches and fits and (len(batches[-1]) + 1) * width <= token_budget:
             batches[-1].append(entry)
-            batch_rows += entry_rows
+            logits += more
         else:
             batches.append([entry])
-            batch_rows, width = entry_rows, max(sizes[entry], 1)
+            width, logits = max(sizes[entry], 1), more
     return batches
+
+
+def most_places(lm: LanguageModel) -> int:
+    """The number of places whose logits one call may compute: `LOGITS` in all, and at least one place."""
+    return max(1, LOGITS // int(lm.model.config.get_text_config().vocab_size))
 
 
 def run_batches(batches: Iterable[list[int]], run: Callable[[list[int]], None]) -> None:

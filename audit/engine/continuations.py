@@ -7,23 +7,33 @@ from itertools import islice
 import torch
 from torch import Tensor
 
-from audit.engine.batching import pack, padded, run_batches
-from audit.engine.forward import CausalForward
+from audit.engine.batching import most_places, pack, padded, run_batches
+from audit.engine.forward import CausalForward, Places
 from audit.engine.prefill import PORTION, Prefix, common_prefix, compute_prefix, prefill
 from audit.models.language_model import LanguageModel
 from audit.progress import Progress
 
-# This many logits count as one token of the budget, because long texts over large vocabularies could fill the memory
-# with logits (a budget of 8192 tokens allows 64 million logits, 256 MB in float32).
-LOGITS_PER_TOKEN = 8192
+# Logits that are reduced at once on a CPU: 1 MB in float32. More would leave its caches.
+REDUCED_AT_ONCE = 256 << 10
+# A group shares a prefix if this saves at least this share of its tokens; a second call of the model costs more than
+# fewer tokens do.
+LEAST_SAVED = 0.1
 
 
 @dataclass(frozen=True)
 class Continuation:
-    """Token ids; those from index `start` (at least 1) on are scored, each given all tokens before it."""
+    """Token ids; those from index `start` (at least 1) on are scored, each given all tokens before it.
+
+    There may be none to score.
+    """
 
     ids: tuple[int, ...]
     start: int
+
+    @property
+    def scored(self) -> int:
+        """The number of scored tokens."""
+        return len(self.ids) - self.start
 
 
 @dataclass(frozen=True)
@@ -47,6 +57,15 @@ class _Work:
     shared: tuple[int, ...]
 
 
+@dataclass(frozen=True, eq=False)
+class _TokenScores:
+    """Scores of tokens, (tokens,) each, on the CPU: log-probability (float32), hit (bool) and argmax (int64)."""
+
+    log_probabilities: Tensor
+    hits: Tensor
+    predictions: Tensor
+
+
 def score_continuations(
     lm: LanguageModel,
     groups: Sequence[Sequence[Continuation]],
@@ -56,46 +75,54 @@ def score_continuations(
     on_batch: Callable[[Mapping[int, list[ScoredTokens]]], None] | None = None,
     forward: CausalForward | None = None,
 ) -> list[list[ScoredTokens]]:
-    """Score every continuation of every group. Tokens that a group shares before its scored tokens are computed once.
+    """Score continuations. Tokens that all of them begin with, or that a group's members share, are computed once.
 
-    `on_batch` is called after every batch with the groups that it completed, by the group's number. `forward` replaces
-    the plain call of the model. `progress` counts continuations.
+    The head runs on scored tokens only, at most `batching.LOGITS` logits a call. `on_batch` is called after every batch
+    with the groups that it completed, by the group's number. `forward` replaces the plain call of the model.
     """
-    found: dict[tuple[int, int], ScoredTokens] = {}
-    vocabulary = int(lm.model.config.get_text_config().vocab_size)
+    found = {
+        (g, m): ScoredTokens((), (), ())
+        for g, group in enumerate(groups)
+        for m, one in enumerate(group)
+        if not one.scored
+    }
+    if found and on_batch is not None:
+        on_batch(_complete(found, groups, {group for group, _ in found}))
     forward = forward or CausalForward(lm)
-    grouped, single = _split_work(groups)
+    places = most_places(lm)
+    grouped, single = _split_work(groups, places)
     in_all = sum(len(group) for group in groups)
-    prefix = compute_prefix(forward, [work.shared for work in grouped])
-
-    def cost(work: _Work) -> int:
-        members = [groups[work.group][member] for member in work.members]
-        logits = max(len(member.ids) - member.start for member in members) * vocabulary
-        return max(max(len(member.ids) for member in members), logits // LOGITS_PER_TOKEN)
+    budget = min(token_budget, PORTION) if forward.device.type == "cpu" else token_budget
 
     for works in (grouped, single):
+        if works is grouped:
+            prefix = compute_prefix(forward, [work.shared for work in works])
+        else:
+            firsts = [groups[work.group][work.members[0]] for work in works]
+            prefix = compute_prefix(forward, [first.ids[: first.start] for first in firsts])
+        known = 0 if prefix is None else len(prefix.ids)
 
-        def run(batch: list[int], works: list[_Work] = works) -> None:
+        def run(batch: list[int], works: list[_Work] = works, prefix: Prefix | None = prefix) -> None:
             chosen = [works[i] for i in batch]
             rows = [(work.group, member) for work in chosen for member in work.members]
             continuations = [groups[group][member] for group, member in rows]
             if works is grouped:
                 shared = [(work.shared, len(work.members)) for work in chosen]
                 scores = _score_after_shared(forward, shared, continuations, prefix)
+            elif len(continuations) == 1:
+                scores = [_score_in_pieces(forward, continuations[0], prefix, places)]
             else:
-                scores = _score_whole(forward, continuations)
+                scores = _score_whole(forward, continuations, prefix)
             found.update(zip(rows, scores, strict=True))
             if on_batch is not None:
                 on_batch(_complete(found, groups, {group for group, _ in rows}))
             if progress is not None:
                 progress(len(found), in_all)
 
-        budget = token_budget
-        if forward.device.type == "cpu":
-            # A group's shared tokens are computed once, so it costs about a quarter of its tokens.
-            budget = min(token_budget, PORTION * (4 if works is grouped else 1))
-        batches = pack([cost(work) for work in works], budget, [len(work.members) for work in works])
-        run_batches(batches, run)
+        of_work = [[groups[work.group][member] for member in work.members] for work in works]
+        sizes = [_computed(members, work.shared) - known for work, members in zip(works, of_work, strict=True)]
+        scored = [_logits(members, work.shared) for work, members in zip(works, of_work, strict=True)]
+        run_batches(pack(sizes, budget, scored, places), run)
     return [[found[g, m] for m in range(len(group))] for g, group in enumerate(groups)]
 
 
@@ -107,28 +134,75 @@ def _complete(
     return {g: [one for one in of if one is not None] for g, of in members.items() if None not in of}
 
 
-def _split_work(groups: Sequence[Sequence[Continuation]]) -> tuple[list[_Work], list[_Work]]:
-    """Groups whose members share a prefix, and continuations that are computed on their own."""
+def _computed(members: Sequence[Continuation], shared: tuple[int, ...]) -> int:
+    """The tokens that are computed for members whose `shared` tokens are computed once, including padding."""
+    return len(shared) + len(members) * max(len(member.ids) - 1 - len(shared) for member in members)
+
+
+def _logits(members: Sequence[Continuation], shared: tuple[int, ...]) -> int:
+    """The places whose logits are computed: every scored token, and the next token after shared ones."""
+    return int(bool(shared)) + sum(member.scored for member in members)
+
+
+def _split_work(groups: Sequence[Sequence[Continuation]], places: int) -> tuple[list[_Work], list[_Work]]:
+    """Groups whose members share a prefix that is worth it, and continuations that are computed on their own.
+
+    A group that needs logits at more than `places` is divided.
+    """
     grouped: list[_Work] = []
     single: list[_Work] = []
     for g, group in enumerate(groups):
-        shared = (
-            common_prefix([one.ids[: one.start] for one in group]) if len(group) > 1 else ()
-        )  # before what is scored
-        if shared:
-            grouped.append(_Work(g, tuple(range(len(group))), shared))
-        else:
-            single.extend(_Work(g, (member,), ()) for member in range(len(group)))
+        parts: list[list[int]] = []
+        for member, one in enumerate(group):
+            if not one.scored:
+                continue
+            if parts and 1 + sum(group[m].scored for m in parts[-1]) + one.scored <= places:
+                parts[-1].append(member)
+            else:
+                parts.append([member])
+        for part in parts:
+            members = [group[m] for m in part]
+            shared = common_prefix([one.ids[: one.start] for one in members])  # before what is scored
+            saved = len(shared) * (len(part) - 1)
+            if saved > 0 and saved >= LEAST_SAVED * sum(len(one.ids) - 1 for one in members):
+                grouped.append(_Work(g, tuple(part), shared))
+            else:
+                single.extend(_Work(g, (member,), ()) for member in part)
     return grouped, single
 
 
-def _score_whole(forward: CausalForward, continuations: Sequence[Continuation]) -> list[ScoredTokens]:
-    """Score in one call. Left padding puts all scored tokens into the last columns, the only ones with logits."""
-    ids, mask = padded([c.ids[:-1] for c in continuations], "left", forward.device)  # (rows, width) twice
-    keep = max(len(c.ids) - c.start for c in continuations)
-    logits = forward(ids, mask, keep=keep)  # (rows, keep, vocabulary)
-    rows, columns = _places([keep - (len(c.ids) - c.start) for c in continuations], continuations)
-    return _score_values(logits[rows, columns], continuations)
+def _score_whole(
+    forward: CausalForward, continuations: Sequence[Continuation], prefix: Prefix | None
+) -> list[ScoredTokens]:
+    """Score in one call, padded on the right; `prefix` is a prefix that all continuations share."""
+    known = 0 if prefix is None else len(prefix.ids)
+    ids, mask = padded([c.ids[known:-1] for c in continuations], "right", forward.device)  # (rows, width) twice
+    cache = None
+    if prefix is not None:
+        cache = prefix.cache(forward, len(continuations))
+        mask = torch.nn.functional.pad(mask, (known, 0), value=1)  # (rows, known + width)
+    places = _places([c.start - 1 - known for c in continuations], continuations)
+    logits = forward(ids, mask, cache, keep=places)  # (scored, vocabulary)
+    return _by_continuation(_score_tokens(logits, _targets(continuations)), continuations)
+
+
+def _score_in_pieces(
+    forward: CausalForward, continuation: Continuation, prefix: Prefix | None, places: int
+) -> ScoredTokens:
+    """Score one continuation in as many calls as it has `places` scored tokens; each continues from the one before."""
+    if continuation.scored <= places:
+        return _score_whole(forward, [continuation], prefix)[0]
+    done = 0 if prefix is None else len(prefix.ids)
+    cache = forward.new_cache() if prefix is None else prefix.cache(forward, 1)
+    pieces = []
+    for start in range(continuation.start, len(continuation.ids), places):
+        piece = Continuation(continuation.ids[: start + places], start)
+        ids, _ = padded([piece.ids[done:-1]], "right", forward.device)  # (1, new)
+        mask = torch.ones(1, len(piece.ids) - 1, dtype=torch.int64, device=forward.device)
+        logits = forward(ids, mask, cache, keep=_places([start - 1 - done], [piece]))  # (scored, vocabulary)
+        pieces.append(_score_tokens(logits, _targets([piece])))
+        done = len(piece.ids) - 1
+    return _by_continuation(_concatenated(pieces), [continuation])[0]
 
 
 def _score_after_shared(
@@ -149,41 +223,69 @@ def _score_after_shared(
     rests = [c.ids[s:-1] for c, s in zip(continuations, skipped, strict=True)]
     # Column 0 is predicted by the shared prefix, column 1 by the member's first own token, and so on.
     rows, columns = _places([c.start - s for c, s in zip(continuations, skipped, strict=True)], continuations)
-    values = start.logits[copies[rows]]  # (scored, vocabulary)
+    targets, is_first = _targets(continuations), columns == 0
+    first = _score_tokens(start.logits, targets[is_first], copies[rows[is_first]])
     longer = torch.tensor([at for at, rest in enumerate(rests) if rest])
-    if len(longer):
-        staying = copies[longer].to(forward.device)
-        start.cache.batch_select_indices(staying)  # (longer members, heads, width, head_dim) in every layer
-        ids, mask = padded([rest for rest in rests if rest], "right", forward.device)  # (longer members, rest) twice
-        mask = torch.cat([start.mask[staying], mask], dim=1)  # (longer members, width + rest)
-        logits = forward(ids, mask, start.cache, keep=ids.shape[1])  # (longer members, rest, vocabulary)
-        later = columns > 0
-        values[later] = logits[torch.searchsorted(longer, rows[later]), columns[later] - 1]
-    return _score_values(values, continuations)
+    if not len(longer):
+        return _by_continuation(first, continuations)
+    staying = copies[longer].to(forward.device)
+    start.cache.batch_select_indices(staying)  # (longer members, heads, width, head_dim) in every layer
+    ids, mask = padded([rest for rest in rests if rest], "right", forward.device)  # (longer members, rest) twice
+    mask = torch.cat([start.mask[staying], mask], dim=1)  # (longer members, width + rest)
+    places = Places(torch.searchsorted(longer, rows[~is_first]), columns[~is_first] - 1)
+    later = _score_tokens(forward(ids, mask, start.cache, keep=places), targets[~is_first])
+    order = torch.cat([is_first.nonzero()[:, 0], (~is_first).nonzero()[:, 0]]).argsort()
+    return _by_continuation(_concatenated([first, later], order), continuations)
 
 
-def _places(starts: Sequence[int], continuations: Sequence[Continuation]) -> tuple[Tensor, Tensor]:
-    """Row and column of every scored token, (scored,) each; the tokens of row i begin in column starts[i]."""
-    counts = [len(c.ids) - c.start for c in continuations]
+def _places(starts: Sequence[int], continuations: Sequence[Continuation]) -> Places:
+    """Row and column of every scored token; the tokens of row i begin in column starts[i]."""
+    counts = [c.scored for c in continuations]
     rows = [row for row, count in enumerate(counts) for _ in range(count)]
     columns = [start + at for start, count in zip(starts, counts, strict=True) for at in range(count)]
-    return torch.tensor(rows), torch.tensor(columns)
+    return Places(torch.tensor(rows), torch.tensor(columns))
 
 
-def _score_values(logits: Tensor, continuations: Sequence[Continuation]) -> list[ScoredTokens]:
-    """Score the tokens of all continuations from the logits that predict them, (scored, vocabulary)."""
-    scored = [c.ids[c.start :] for c in continuations]
-    values = logits.float()  # (scored, vocabulary)
-    targets = torch.tensor([token for tokens in scored for token in tokens], device=logits.device)  # (scored,)
-    log_probabilities = values.gather(1, targets[:, None])[:, 0] - values.logsumexp(dim=1)  # (scored,)
-    best, likeliest = values.max(dim=1)
-    hits = (likeliest == targets) & best.isfinite()
+def _targets(continuations: Sequence[Continuation]) -> Tensor:
+    """The scored tokens of all continuations, (scored,)."""
+    return torch.tensor([token for c in continuations for token in c.ids[c.start :]])
+
+
+def _score_tokens(logits: Tensor, targets: Tensor, rows: Tensor | None = None) -> _TokenScores:
+    """Score tokens, (tokens,), from the logits (places, vocabulary) that predict them; token i from row `rows[i]`.
+
+    Without `rows`, token i is predicted by row i. The logits are overwritten, so there is no second copy.
+    """
+    rows = torch.arange(len(targets)) if rows is None else rows  # (tokens,)
+    values = logits[rows.to(logits.device), targets.to(logits.device)].float().cpu()  # (tokens,)
+    at_once = max(1, REDUCED_AT_ONCE // logits.shape[1]) if logits.device.type == "cpu" else len(logits)
+    reduced = []
+    for block in torch.split(logits, at_once):  # (at most at_once, vocabulary)
+        wide = block.float()
+        best, likeliest = wide.max(dim=1)  # (at most at_once,) twice
+        reduced.append((best, likeliest, wide.sub_(best[:, None]).exp_().sum(dim=1).log() + best))
+    largest, argmax, normalizers = (torch.cat(column).cpu()[rows] for column in zip(*reduced, strict=True))
+    is_finite = largest.isfinite()  # (tokens,)
     # If the largest logit is infinite, no log-probability is meaningful. A single token at -inf is a valid result.
-    log_probabilities = log_probabilities.masked_fill(~best.isfinite(), float("nan"))
-    predictions = likeliest.masked_fill(~best.isfinite(), -1)
-    results = zip(log_probabilities.tolist(), hits.tolist(), predictions.tolist(), strict=True)
-    by_row = [list(islice(results, len(tokens))) for tokens in scored]
-    return [
-        ScoredTokens(tuple(p for p, _, _ in row), tuple(h for _, h, _ in row), tuple(t for _, _, t in row))
-        for row in by_row
-    ]
+    return _TokenScores(
+        (values - normalizers).masked_fill(~is_finite, float("nan")),
+        (argmax == targets) & is_finite,
+        argmax.masked_fill(~is_finite, -1),
+    )
+
+
+def _concatenated(parts: Sequence[_TokenScores], order: Tensor | None = None) -> _TokenScores:
+    """The tokens of all parts, taken in this order."""
+    log_probabilities, hits, predictions = (
+        torch.cat([getattr(part, name) for part in parts]) for name in ("log_probabilities", "hits", "predictions")
+    )
+    if order is None:
+        return _TokenScores(log_probabilities, hits, predictions)
+    return _TokenScores(log_probabilities[order], hits[order], predictions[order])
+
+
+def _by_continuation(scores: _TokenScores, continuations: Sequence[Continuation]) -> list[ScoredTokens]:
+    """Distribute the scores of all scored tokens to their continuations."""
+    columns = [iter(column.tolist()) for column in (scores.log_probabilities, scores.hits, scores.predictions)]
+    counts = [c.scored for c in continuations]
+    return [ScoredTokens(*(tuple(islice(column, count)) for column in columns)) for count in counts]

@@ -20,9 +20,8 @@ import torch
 from transformers import DynamicCache
 
 from audit.engine import Decoding
-from audit.engine.batching import TOKEN_BUDGET, pack, padded, run_batches
-from audit.engine.continuations import LOGITS_PER_TOKEN
-from audit.engine.forward import CausalForward, growing_cache, keeps_everything
+from audit.engine.batching import TOKEN_BUDGET, most_places, pack, padded, run_batches
+from audit.engine.forward import CausalForward, Places, growing_cache, keeps_everything
 from audit.engine.generation import (
     BROKEN,
     GeneratedText,
@@ -117,7 +116,6 @@ def _verify_drafts(
 
     Rows that were not tried, because too few draft tokens before them were accepted, are not in the result.
     """
-    vocabulary = int(lm.model.config.get_text_config().vocab_size)
     stopping, ends = StopStrings(lm.tokenizer, decoding.stop), end_tokens(lm)
     common, cache = _compute_common(forward, rows)
     openings: dict[Row, list[int]] = {}
@@ -139,11 +137,9 @@ def _verify_drafts(
             accepted += len(written)
         on_whole(whole)
 
-    costs = [
-        max(len(prompt) - common + len(draft), len(draft) * vocabulary // LOGITS_PER_TOKEN) for prompt, draft in rows
-    ]
+    costs = [len(prompt) - common + len(draft) for prompt, draft in rows]
     budget = min(token_budget, PORTION) if forward.device.type == "cpu" else token_budget
-    run_batches(pack(costs, budget), run)
+    run_batches(pack(costs, budget, [len(draft) for _, draft in rows], most_places(lm)), run)
     return openings
 
 
@@ -165,16 +161,18 @@ def _own_tokens(
 
     `cache` (one row) holds the first `common` tokens of all prompts.
     """
-    # Left padding puts the drafts of all rows into the last columns, the only ones with logits.
+    # Left padding puts the drafts of all rows into the last columns.
     ids, mask = padded([[*prompt[common:], *draft[:-1]] for prompt, draft in rows], "left", forward.device)
     if cache is not None:
         cache = deepcopy(cache)
         cache.batch_select_indices(torch.zeros(len(rows), dtype=torch.int64, device=forward.device))
         mask = torch.nn.functional.pad(mask, (common, 0), value=1)  # (rows, common + width)
-    keep = max(len(draft) for _, draft in rows)
-    best, tokens = forward(ids, mask, cache, keep=keep).max(dim=-1)  # (rows, keep) twice
-    tokens = tokens.masked_fill(~best.isfinite(), BROKEN)
-    return [own[keep - len(draft) :] for own, (_, draft) in zip(tokens.tolist(), rows, strict=True)]
+    counts = [len(draft) for _, draft in rows]
+    width = ids.shape[1]
+    at_rows = torch.tensor([row for row, count in enumerate(counts) for _ in range(count)])  # (drafted,)
+    columns = torch.tensor([column for count in counts for column in range(width - count, width)])  # (drafted,)
+    best, tokens = forward(ids, mask, cache, keep=Places(at_rows, columns)).max(dim=-1)  # (drafted,) twice
+    return [own.tolist() for own in torch.split(tokens.masked_fill(~best.isfinite(), BROKEN), counts)]
 
 
 def _accept(

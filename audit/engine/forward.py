@@ -4,10 +4,13 @@ forward = CausalForward(lm)
 cache = forward.new_cache()
 logits = forward(ids, mask, cache, keep=1)       # (rows, 1, vocabulary): the next token after a prompt
 logits = forward(next_ids, longer_mask, cache, keep=1)
+logits = forward(ids, mask, keep=Places(rows, columns))  # (places, vocabulary)
 """
 
 import inspect
 from collections.abc import Sequence
+from contextlib import ExitStack
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -15,15 +18,22 @@ from transformers import DynamicCache
 from transformers.cache_utils import DynamicLayer
 
 from audit.engine.batching import context_length
-from audit.models.forward_overrides import forwards_replaced, inference_forwards
+from audit.models.forward_overrides import forwards_replaced, head_at, inference_forwards
 from audit.models.language_model import LanguageModel
+
+
+class Places(NamedTuple):
+    """Places in a call's tokens: place i is in row `rows[i]` and column `columns[i]`; both are (places,), int64."""
+
+    rows: Tensor
+    columns: Tensor
 
 
 class CausalForward:
     """Calls a model with explicit masks and positions.
 
     The logits come from the model's own head, so that they include each family's scaling, soft-capping and biases.
-    `logits_to_keep` restricts the head to the last positions.
+    The head runs at the last positions or at given places only.
     """
 
     def __init__(self, lm: LanguageModel) -> None:
@@ -43,24 +53,41 @@ class CausalForward:
         return growing_cache(self.lm)
 
     @torch.no_grad()
-    def __call__(self, ids: Tensor, mask: Tensor, cache: DynamicCache | None = None, *, keep: int) -> Tensor:
-        """Logits of the last `keep` positions, (rows, keep, vocabulary), in the model's dtype.
+    def __call__(self, ids: Tensor, mask: Tensor, cache: DynamicCache | None = None, *, keep: int | Places) -> Tensor:
+        """Logits in the model's dtype: of the last `keep` positions, (rows, keep, vocabulary), or (places, vocabulary).
 
         `ids` (rows, new) are the tokens to compute. `mask` (rows, past + new) is 1 for tokens and 0 for padding; it
         covers the cache too. A token's position is the number of tokens (not columns) before it.
         """
-        arguments = {"input_ids": ids, "attention_mask": mask, "use_cache": cache is not None}
+        rows, new = ids.shape
+        arguments = {"input_ids": ids, "use_cache": cache is not None}
         if cache is not None:
             arguments["past_key_values"] = cache
+        # Padding behind a row's tokens is invisible to them. Without a mask, attention skips the pairs that causality
+        # forbids.
+        needs_mask = cache is not None or not _is_padded_right(mask)
+        if needs_mask:
+            arguments["attention_mask"] = mask
         if self.takes_positions:
-            # Finished rows that have not left their batch may run past the context; their tokens are not used.
-            counted = mask.sum(dim=1, keepdim=True) if ids.shape[1] == 1 else mask.cumsum(dim=1)[:, -ids.shape[1] :]
-            arguments["position_ids"] = (counted - 1).clamp_(min=0, max=self.last_position)  # (rows, new)
-        if self.takes_keep:
-            arguments["logits_to_keep"] = keep
-        with forwards_replaced(self._lean):
+            if needs_mask:
+                # Finished rows that have not left their batch may run past the context; their tokens are not used.
+                counted = mask.sum(dim=1, keepdim=True) if new == 1 else mask.cumsum(dim=1)[:, -new:]
+                arguments["position_ids"] = (counted - 1).clamp_(min=0, max=self.last_position)  # (rows, new)
+            else:
+                arguments["position_ids"] = torch.arange(new, device=ids.device).expand(rows, new)
+        with ExitStack() as changes:
+            changes.enter_context(forwards_replaced(self._lean))
+            if isinstance(keep, Places):
+                changes.enter_context(head_at(self.model, keep.rows, keep.columns))
+            elif self.takes_keep:
+                arguments["logits_to_keep"] = keep
             logits: Tensor = self.model(**arguments).logits
-        return logits[:, -keep:]  # (rows, keep, vocabulary)
+        return logits if isinstance(keep, Places) else logits[:, -keep:]
+
+
+def _is_padded_right(mask: Tensor) -> bool:
+    """Whether no row of a mask (rows, columns) has a token after padding."""
+    return bool((mask[:, 1:] <= mask[:, :-1]).all())
 
 
 class GrowingLayer(DynamicLayer):  # type: ignore[no-untyped-call]

@@ -17,7 +17,7 @@ import torch
 from torch import Tensor, nn
 from transformers import DynamicCache
 
-from audit.engine.forward import CausalForward, GrowingLayer
+from audit.engine.forward import CausalForward, GrowingLayer, Places
 from audit.engine.reuse_counts import ReuseCounts
 from audit.models.forward_overrides import block_skipped, input_replaced, tuple_length
 from audit.models.language_model import LanguageModel
@@ -91,7 +91,7 @@ class FromLowerStates(CausalForward):
         return _RowCache(cache) if self._lower else cache
 
     @torch.no_grad()
-    def __call__(self, ids: Tensor, mask: Tensor, cache: DynamicCache | None = None, *, keep: int) -> Tensor:
+    def __call__(self, ids: Tensor, mask: Tensor, cache: DynamicCache | None = None, *, keep: int | Places) -> Tensor:
         if not self._lower:
             self._count(mask, ids, 0)
             return super().__call__(ids, mask, cache, keep=keep)
@@ -115,7 +115,13 @@ class FromLowerStates(CausalForward):
         return logits
 
     def _whole(
-        self, ids: Tensor, mask: Tensor, cache: DynamicCache | None, keep: int, new: Tensor, rows: Sequence[Row]
+        self,
+        ids: Tensor,
+        mask: Tensor,
+        cache: DynamicCache | None,
+        keep: int | Places,
+        new: Tensor,
+        rows: Sequence[Row],
     ) -> tuple[Tensor, list[Tensor]]:
         """Run all blocks; returns the logits and the states that enter the first edited block, which are stored."""
         entering: list[Tensor] = []
@@ -143,7 +149,7 @@ class FromLowerStates(CausalForward):
         ids: Tensor,
         mask: Tensor,
         cache: "_RowCache | None",
-        keep: int,
+        keep: int | Places,
         new: Tensor,
         states: Sequence[Tensor],
     ) -> Tensor:

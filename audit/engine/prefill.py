@@ -24,6 +24,15 @@ class Prefix:
     ids: tuple[int, ...]
     layers: tuple[tuple[Tensor, Tensor], ...]
 
+    def cache(self, forward: CausalForward, rows: int) -> DynamicCache:
+        """A cache that holds this prefix in every one of `rows` rows."""
+        cache = forward.new_cache()
+        for at, pair in enumerate(self.layers):
+            # (1, heads, tokens, head_dim) -> (rows, heads, tokens, head_dim); views, which the next tokens copy
+            keys, values = (tensor.expand(rows, -1, -1, -1) for tensor in pair)
+            cache.update(keys, values, at)
+        return cache
+
 
 @dataclass(frozen=True, eq=False)
 class Prefill:

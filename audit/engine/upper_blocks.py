@@ -23,7 +23,7 @@ from torch import Tensor, nn
 from audit.engine.prefix_cache import SplitRows, constant_prefix, unsplit
 from audit.engine.sequences import AlignedRows
 from audit.engine.taps import in_rows, tapped
-from audit.models.forward_overrides import block_skipped, forward_replaced, input_replaced, tuple_length
+from audit.models.forward_overrides import block_skipped, forward_replaced, head_at, input_replaced, tuple_length
 from audit.models.language_model import LanguageModel
 
 
@@ -113,10 +113,6 @@ class UpperBlocks:
         model, anatomy = self.lm.model, self.lm.anatomy
         entry = anatomy.blocks[self.start] if self.start < anatomy.depth else anatomy.final_norm
 
-        def only_places(_: nn.Module, args: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
-            hidden = args[0]
-            return (hidden[at_rows.to(hidden.device), at_columns.to(hidden.device)], *args[1:])  # (places, hidden_size)
-
         with ExitStack() as changes:
             cache = changes.enter_context(constant_prefix(self.lm, self.prefix)) if self.prefix else None
             for path in anatomy.blocks[: self.start]:
@@ -125,8 +121,7 @@ class UpperBlocks:
             if lean and self.start < anatomy.depth:
                 last = model.get_submodule(anatomy.mlps[-1])
                 changes.enter_context(only_at(last, len(entering), at_rows, at_columns))
-            head: nn.Module = model.get_output_embeddings()  # type: ignore[no-untyped-call]
-            changes.callback(head.register_forward_pre_hook(only_places).remove)
+            changes.enter_context(head_at(model, at_rows, at_columns))
             output = model(
                 input_ids=self.rows.ids[:, self.rows.lookup :],
                 attention_mask=self.rows.mask,

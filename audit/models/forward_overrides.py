@@ -19,6 +19,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
+from transformers import PreTrainedModel
 from transformers.activations import FastGELUActivation, NewGELUActivation
 from transformers.pytorch_utils import Conv1D
 
@@ -83,6 +84,25 @@ def input_replaced(module: nn.Module, hidden: Tensor) -> Iterator[None]:
         return args, {**kwargs, "hidden_states": hidden}
 
     hook = module.register_forward_pre_hook(enter, with_kwargs=True)
+    try:
+        yield
+    finally:
+        hook.remove()
+
+
+@contextmanager
+def head_at(model: PreTrainedModel, rows: Tensor, columns: Tensor) -> Iterator[None]:
+    """Inside the context, the head of `model` sees the places (rows[i], columns[i]) only.
+
+    The logits of a call are then (places, vocabulary). The model's own scaling and soft-capping of logits still apply.
+    """
+
+    def select(_: nn.Module, args: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+        hidden = args[0]  # (rows, columns, hidden_size)
+        return (hidden[rows.to(hidden.device), columns.to(hidden.device)], *args[1:])  # (places, hidden_size)
+
+    head: nn.Module = model.get_output_embeddings()  # type: ignore[no-untyped-call]
+    hook = head.register_forward_pre_hook(select)
     try:
         yield
     finally:

@@ -13,14 +13,16 @@ CPU = torch.device("cpu")
 
 
 @settings(deadline=None)
-@given(st.lists(st.tuples(st.integers(1, 60), st.integers(1, 5)), max_size=40), st.integers(1, 300))
-def test_every_item_is_packed_once_and_batches_keep_to_the_budget(items: list[tuple[int, int]], budget: int) -> None:
-    sizes, rows = [size for size, _ in items], [row for _, row in items]
-    batches = pack(sizes, budget, rows)
+@given(st.lists(st.tuples(st.integers(1, 60), st.integers(1, 5)), max_size=40), st.integers(1, 300), st.integers(1, 30))
+def test_every_item_is_packed_once_and_batches_keep_to_both_budgets(
+    items: list[tuple[int, int]], budget: int, places: int
+) -> None:
+    sizes, scored = [size for size, _ in items], [count for _, count in items]
+    batches = pack(sizes, budget, scored, places)
     assert sorted(i for batch in batches for i in batch) == list(range(len(items)))
     for batch in batches:
-        tokens = max(sizes[i] for i in batch) * sum(rows[i] for i in batch)
-        assert tokens <= budget or len(batch) == 1
+        tokens = max(sizes[i] for i in batch) * len(batch)
+        assert (tokens <= budget and sum(scored[i] for i in batch) <= places) or len(batch) == 1
 
 
 @settings(deadline=None)

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from audit.engine import continuations
+from audit.engine import batching, continuations
 from audit.engine.likelihoods import negative_log_likelihood, perplexity, rank, teacher_forced
 from audit.errors import AuditError
 from audit.models.language_model import LanguageModel
@@ -205,20 +205,27 @@ def test_perplexity_divides_by_predicted_tokens(lm: LanguageModel) -> None:
     assert perplexity(lm, CORPUS) == pytest.approx(math.exp(-math.fsum(values) / len(values)), rel=1e-5)
 
 
-def test_large_vocabularies_shrink_the_batches(lm: LanguageModel, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_no_call_computes_more_logits_than_allowed(lm: LanguageModel, monkeypatch: pytest.MonkeyPatch) -> None:
+    prompts, choices = CORPUS[:3], [["French.", "a painter", "the harbour of Belton"]] * 3
     whole = negative_log_likelihood(lm, CORPUS)
-    batches: list[list[int]] = []
-
-    def watched(sizes: list[int], budget: int, rows: list[int]) -> list[list[int]]:
-        batches.extend(pack(sizes, budget, rows))
-        return pack(sizes, budget, rows)
-
-    pack = continuations.pack
-    monkeypatch.setattr(continuations, "pack", watched)
-    monkeypatch.setattr(continuations, "LOGITS_PER_TOKEN", 1)
-    small = negative_log_likelihood(lm, CORPUS)
-    assert all(len(batch) == 1 for batch in batches)
-    assert [value for value, _ in small] == pytest.approx([value for value, _ in whole], rel=1e-5)
+    ranked = rank(lm, prompts, choices)
+    places: list[int] = []
+    hook = lm.model.get_output_embeddings().register_forward_hook(
+        lambda _, __, logits: places.append(logits.numel() // logits.shape[-1])
+    )
+    try:
+        for most in (1, 7):
+            monkeypatch.setattr(batching, "LOGITS", most * lm.model.config.vocab_size)
+            small = negative_log_likelihood(lm, CORPUS)
+            assert sum(places) == sum(tokens for _, tokens in whole) and max(places) == most
+            assert [value for value, _ in small] == pytest.approx([value for value, _ in whole], rel=1e-5)
+            places.clear()
+            for row, expected in zip(rank(lm, prompts, choices), ranked, strict=True):
+                assert row == pytest.approx(expected, rel=1e-5)
+            assert max(places) <= most
+            places.clear()
+    finally:
+        hook.remove()
 
 
 def test_a_pair_or_text_that_does_not_fit_is_named(lm: LanguageModel) -> None:
