@@ -26,10 +26,10 @@ import numpy as np
 from audit.verdicts.bootstrap import (
     FEW_CHANGES,
     as_means,
-    bounded_by_coins,
     canonical_order,
     changes_of,
     contrast_of,
+    nearer_by_coins,
     studentized,
 )
 from audit.verdicts.intervals import Codes, Floats, Limits, cluster_sums, recall_by_class_of, resolution
@@ -119,6 +119,6 @@ def _limits(first: Floats, second: Floats, changes: ChangesAboveFloor, reach: fl
     estimate = float(recall_by_class_of(first.sum(axis=0))) - float(recall_by_class_of(second.sum(axis=0)))
     (below, above), _ = studentized(contrast_of(first, second), alpha, seed, carriers)
     step, least = changes.step / clusters, changes.unseen(clusters, alpha)
-    coins = bounded_by_coins(first, second, alpha, changes.span * reach)
-    below, above = min(below + step, coins.lower), min(above + step, coins.upper)
+    reached = Limits(below + step, above + step)
+    below, above = nearer_by_coins(reached, first, second, alpha, changes.span * reach)
     return Limits(estimate - max(below, least.lower), estimate + max(above, least.upper))

@@ -1,9 +1,11 @@
+import math
+
 import numpy as np
 import pytest
 
-from audit.verdicts.bootstrap import FEW_CHANGES, as_means, bounded_by_coins, paired_bootstrap
+from audit.verdicts.bootstrap import FEW_CHANGES, as_means, bounded_by_coins, nearer_by_coins, paired_bootstrap
 from audit.verdicts.heights import ChangesAboveFloor, Heights
-from audit.verdicts.intervals import paired_limits, resolution
+from audit.verdicts.intervals import Limits, paired_limits, resolution
 from audit.verdicts.placements import SPAN, as_pairs, placements
 
 
@@ -114,6 +116,19 @@ def test_items_that_rank_as_often_wrong_as_right_cost_the_height_of_the_area():
         right, halved, shuffled = (placements(table[:, None], positives).mean() for table in tables)
         falls.append([(right - area) / (2 * (right - 0.5)) for area in (halved, shuffled)])
     assert np.mean(falls, axis=0) == pytest.approx([share, share / 2], rel=0.1)
+
+
+@pytest.mark.parametrize("changed", [0, 1, 3, 20, 60])
+def test_coins_are_tossed_only_where_they_are_nearer(changed):
+    base, edited, _ = readings(changed, 60, noise=0.1)
+    edited = np.where(np.arange(60) < changed, edited, base)
+    tables = as_means(base), as_means(edited)
+    coins = bounded_by_coins(*tables, 0.05)
+    for below in (0.0, 0.9, 1 - 1e-9, 1 + 1e-9, 3.0, math.inf):
+        for above in (0.0, 0.9, 1 + 1e-9, math.inf):
+            given = Limits(coins.lower * below, coins.upper * above)
+            expected = Limits(min(given.lower, coins.lower), min(given.upper, coins.upper))
+            assert nearer_by_coins(given, *tables, 0.05) == pytest.approx(expected, abs=1e-12)
 
 
 @pytest.mark.parametrize("kept", [-0.2, 0.0, 0.9, 1.0, 1.4])
