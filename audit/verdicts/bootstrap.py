@@ -35,11 +35,8 @@ So the upper limit, which decides PASS, keeps its error whatever unseen answers 
 not picked for their high base scores. Scores near 1 pay for it: with h = 1 the upper limit is as far as for 0/1 scores.
 The lower limit, which decides FAIL, does not allow for large gains of a share below r.
 
-For likelihood readings, whose items have measured floors f, and for the AUC of log-odds, the assumption is another one:
-an answer that an edit breaks falls to its floor. So the mean height above the floor, weighted by that height, takes the
-place of 1 and of h there: sum (b - f)^2 / sum (b - f) over the positive parts, and 2 (A - 1/2) for an AUC. An answer
-that falls far below its floor, in a share of the items below r, is not covered (`audit.verdicts.heights`).
-
+For likelihoods, whose items have floors f, and for the AUC of log-odds (`audit.verdicts.heights`), broken answers are
+assumed to fall to their floors: the height above the floor, weighted by itself, takes the place of 1 and of h.
 benchmarks/verdict_error_rates.py has designs of all these kinds.
 """
 
@@ -50,7 +47,17 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from audit.verdicts.intervals import Codes, Floats, Limits, paired_limits, recall_by_class_of, resolution, t_quantile
+from audit.verdicts.intervals import (
+    Codes,
+    Floats,
+    Limits,
+    corrected_statistic,
+    normal_quantile,
+    paired_limits,
+    recall_by_class_of,
+    resolution,
+    t_quantile,
+)
 
 RESAMPLES = 9_999  # so that alpha (RESAMPLES + 1) is a whole number for the usual alphas
 _CELLS_AT_ONCE = 4_000_000  # resamples x clusters drawn in one go: 32 MB of indices
@@ -236,16 +243,38 @@ def bounded_by_coins(base: Floats, edited: Floats, alpha: float, span: float = 1
     the score interval of 0/1 scores bounds it. Needed where so few clusters changed that resamples hold none of them.
     `span`: of what an item can add to a ratio of 1 in the denominator; 1 for scores in [0, 1].
     """
-    unit, clusters = span * float(reach_of_clusters(base, edited).max()), len(base)
-    if clusters < 2 or not unit:
+    clusters, coins = len(base), _coins(base, edited, span)
+    if coins is None:
         return Limits(2 * span, 2 * span)  # farther than any score
-    shares = shares_of_drop(base, edited)
-    lost, gained = float(shares[shares > 0].sum()) / unit, -float(shares[shares < 0].sum()) / unit
-    if lost + gained > clusters:
-        return Limits(2 * span, 2 * span)
+    lost, gained, unit = coins
     limits = paired_limits(lost, gained, clusters, alpha)
     middle = (lost - gained) / clusters
     return Limits((middle - limits.lower) * clusters * unit, (limits.upper - middle) * clusters * unit)
+
+
+def nearer_by_coins(distances: Limits, base: Floats, edited: Floats, alpha: float, span: float = 1.0) -> Limits:
+    """The smaller ones of these distances and of those of `bounded_by_coins`, which are computed only if they are."""
+    clusters, coins = len(base), _coins(base, edited, span)
+    if coins is not None:
+        lost, gained, unit = coins
+        middle, z = (lost - gained) / clusters, normal_quantile(1 - alpha)
+        places = np.array([middle - distances.lower / clusters / unit, middle + distances.upper / clusters / unit])
+        if places[0] > -1 and places[1] < 1:
+            statistics = corrected_statistic(lost, gained, clusters, places)
+            if (np.abs(statistics) <= z).all():  # the coins' limits, where it is z, are farther
+                return distances
+    nearer = bounded_by_coins(base, edited, alpha, span)
+    return Limits(min(distances.lower, nearer.lower), min(distances.upper, nearer.upper))
+
+
+def _coins(base: Floats, edited: Floats, span: float) -> tuple[float, float, float] | None:
+    """The pairs lost, those gained, and what one is worth; None where they say nothing."""
+    unit, clusters = span * float(reach_of_clusters(base, edited).max()), len(base)
+    if clusters < 2 or not unit:
+        return None
+    shares = shares_of_drop(base, edited)
+    lost, gained = float(shares[shares > 0].sum()) / unit, -float(shares[shares < 0].sum()) / unit
+    return None if lost + gained > clusters else (lost, gained, unit)
 
 
 def paired_bootstrap(

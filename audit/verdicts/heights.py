@@ -12,10 +12,11 @@ the leading term of Fieller's (Fieller, JRSS B 16, 1954, 175-185).
 
 Unseen changes. The assumption: an answer that an edit breaks falls to its floor, not below. The bound on the mean size
 of a loss that the sample does not show (`audit.verdicts.bootstrap`) is then not the base score but its height above the
-floor, weighted by that height: sum (b - f)^2 / sum (b - f) over the positive parts; for an AUC 2 (A - 1/2), which is
-what a share r of random odds costs, in units of r. It is never less than 2 M, where M is the largest change seen, once
-`FEW_CHANGES` clusters changed. Not covered: answers that fall far below their floors in a share of the items below
-3 / n, while none of those seen does; benchmarks/verdict_likelihood.py measures false PASS there.
+floor, weighted by that height: sum (b - f)^2 / sum (b - f) over the positive parts. For an AUC it is 2 (A - 1/2): a
+share r of items that rank as often wrong as right lowers it by 2 r (A - 1/2), and items that take each other's odds by
+half of that. The bound is never less than 2 M, where M is the largest change seen, once `FEW_CHANGES` clusters changed.
+Not covered: answers that fall far below their floors in a share of the items below 3 / n, while none of those seen
+does; benchmarks/verdict_likelihood.py measures false PASS there.
 """
 
 from typing import NamedTuple
@@ -25,10 +26,10 @@ import numpy as np
 from audit.verdicts.bootstrap import (
     FEW_CHANGES,
     as_means,
-    bounded_by_coins,
     canonical_order,
     changes_of,
     contrast_of,
+    nearer_by_coins,
     studentized,
 )
 from audit.verdicts.intervals import Codes, Floats, Limits, cluster_sums, recall_by_class_of, resolution
@@ -118,6 +119,6 @@ def _limits(first: Floats, second: Floats, changes: ChangesAboveFloor, reach: fl
     estimate = float(recall_by_class_of(first.sum(axis=0))) - float(recall_by_class_of(second.sum(axis=0)))
     (below, above), _ = studentized(contrast_of(first, second), alpha, seed, carriers)
     step, least = changes.step / clusters, changes.unseen(clusters, alpha)
-    coins = bounded_by_coins(first, second, alpha, changes.span * reach)
-    below, above = min(below + step, coins.lower), min(above + step, coins.upper)
+    reached = Limits(below + step, above + step)
+    below, above = nearer_by_coins(reached, first, second, alpha, changes.span * reach)
     return Limits(estimate - max(below, least.lower), estimate + max(above, least.upper))

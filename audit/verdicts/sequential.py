@@ -183,13 +183,15 @@ class SequentialVerdict:
         seen, left = len(self._base), self._rule.items - len(self._base)
         if self._settled is not None or not left:
             return 0
+        if not seen:
+            return min(left, self._rule.block)
         clusters = self._rule.clusters - len(self._seen)
         if self._has_looks:
             wanted = min((math.ceil(at) for at, _ in self._looks), default=self._rule.clusters) - len(self._seen)
         else:
             enough = -math.log(self._early)
             able = self._able.clusters_to(enough, None, clusters)
-            mean = (self._kept - 1) * (sum(self._base) - sum(self._floors)) / max(1, seen)  # if no answer changes
+            mean = (self._kept - 1) * (sum(self._base) - sum(self._floors)) / seen  # if no answer changes
             unchanged = self._within.clusters_to(enough, mean, clusters)
             wanted = max(able, min(unchanged, self._beyond.clusters_to(enough, None, clusters)))
         items = math.ceil(wanted * self._rule.items / self._rule.clusters)

@@ -4,10 +4,12 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from scipy.stats import binomtest
+from scipy.stats import binomtest, norm
 
 from audit.verdicts.alarm import alarms, harm_p_value, holm
-from audit.verdicts.intervals import f1_of
+from audit.verdicts.bootstrap import contrast_of, standard_error
+from audit.verdicts.intervals import f1_of, recall_by_class_of
+from audit.verdicts.placements import as_pairs, placements
 
 
 def test_zero_one_scores_have_mcnemars_exact_p_value():
@@ -35,8 +37,6 @@ def test_many_changes_agree_with_the_normal_tail():
     base = np.full(300, 0.5)
     edited = np.clip(base - drops, 0, 1)
     z = (base - edited).sum() / np.sqrt(np.square(base - edited).sum())
-    from scipy.stats import norm
-
     assert harm_p_value(base, edited) == pytest.approx(norm.sf(z), abs=0.005)
 
 
@@ -55,6 +55,47 @@ def test_a_corpus_metric_is_recomputed_for_every_swap():
     table = {"base_counts": base, "edited_counts": edited}
     assert harm_p_value(np.ones(50), np.ones(50), **table) == 1 / 8
     assert f1_of(edited.sum(axis=0)) < 1
+
+
+def odds_of(n: int, seed: int):
+    generator = np.random.default_rng(seed)
+    positives = np.arange(n) % 2 == 0
+    return 1.2 * positives + generator.standard_normal(n), positives, generator
+
+
+def test_the_p_value_of_an_area_is_near_that_of_delongs_normal_test():
+    base, positives, generator = odds_of(200, 4)
+    edited = base - 0.15 * positives + 0.5 * generator.standard_normal(200)
+    first, second = (as_pairs(placements(odds[:, None], positives), positives) for odds in (base, edited))
+    contrast = contrast_of(first, second)
+    drop = float(recall_by_class_of(first.sum(0)) - recall_by_class_of(second.sum(0)))
+    z = drop / float(standard_error(contrast))
+    found = harm_p_value(base * 0, base * 0, base_odds=base, edited_odds=edited, positives=positives)
+    assert 0.01 < found < 0.5
+    assert found == pytest.approx(norm.sf(z), abs=0.01)
+
+
+def test_odds_without_harm_raise_the_alarm_in_at_most_five_percent_of_runs():
+    raised, runs = 0, 200
+    for seed in range(runs):
+        shared, positives, generator = odds_of(60, seed)
+        base, edited = (shared + 0.5 * generator.standard_normal(60) for _ in range(2))
+        raised += harm_p_value(base * 0, base * 0, base_odds=base, edited_odds=edited, positives=positives) <= 0.05
+    assert 0 < raised / runs <= 0.05 + 3 * (0.05 * 0.95 / runs) ** 0.5
+
+
+def test_a_shift_of_the_odds_or_a_single_class_is_no_harm():
+    base, positives, _ = odds_of(60, 0)
+    table = {"base_odds": base, "positives": positives}
+    assert harm_p_value(base * 0, base * 0, edited_odds=base + 1, **table) == 1.0
+    table["positives"] = np.zeros(60, dtype=bool)
+    assert harm_p_value(base * 0, base * 0, edited_odds=-base, **table) == 1.0
+
+
+def test_floors_change_no_p_value():
+    base = np.linspace(0.4, 0.9, 40)
+    edited = base - 0.01 * np.random.default_rng(0).standard_normal(40)
+    assert harm_p_value(base, edited, floors=base / 2) == harm_p_value(base, edited)
 
 
 def test_no_change_and_improvement_are_no_harm():

@@ -235,3 +235,130 @@ def test_a_callers_mistake_is_named():
         sequential.add([1.0, 1.0], [1.0, 1.0], ["b", "b"])
     with pytest.raises(ValueError, match="2 base scores, 1 edited"):
         sequential.add([1.0, 1.0], [1.0])
+
+
+# Likelihoods with floors, and odds -----------------------------------------------------------------------------------
+
+
+def run_on_likelihoods(base, edited, floors, *, margin=None, clusters=None, block=32):
+    """(verdict, the object) of scores with floors; the constructor's floor is not used."""
+    names = clusters or [str(k) for k in range(len(base))]
+    sequential = SequentialVerdict(margin or Retained(0.9), math.nan, stopping_rule(names, block))
+    order = visiting_order(names, seed=0)
+    while sequential.further:
+        wanted, items = sequential.further, []
+        while len(items) < wanted and order:
+            items += order.pop(0).tolist()
+        sequential.add(base[items], edited[items], [names[k] for k in items], floors=floors[items])
+    return sequential.verdict(), sequential
+
+
+def likelihoods(n: int, seed: int = 0):
+    generator = np.random.default_rng(seed)
+    floors = generator.uniform(0.2, 0.5, n)
+    return np.minimum(1.0, floors + generator.uniform(0.1, 0.6, n)), floors
+
+
+def test_likelihoods_at_their_floors_fail_early():
+    base, floors = likelihoods(400)
+    verdict, sequential = run_on_likelihoods(base, floors, floors)
+    assert verdict.outcome is FAIL and verdict.method == "betting" and verdict.n < 100
+    assert verdict.lower > verdict.margin
+    assert verdict.kept == pytest.approx(0, abs=1e-12) and verdict.kept_lower is None
+    assert verdict.floor == pytest.approx(floors.mean(), abs=0.03)
+    assert sequential.harm_p_value() < 0.01
+
+
+def test_unchanged_likelihoods_pass_early():
+    base, floors = likelihoods(600)
+    verdict, _ = run_on_likelihoods(base, base, floors)
+    assert verdict.outcome is PASS and verdict.n < 400
+    assert (verdict.kept, verdict.drop) == (1.0, 0.0)
+    assert verdict.upper <= verdict.margin == pytest.approx(0.1 * (verdict.base - verdict.floor))
+    points, _ = run_on_likelihoods(base, base, floors, margin=0.05)
+    assert points.outcome is PASS and points.n < 200
+
+
+def test_harmed_likelihoods_never_pass_early():
+    for seed in range(20):
+        base, floors = likelihoods(400, seed)
+        edited = base - 0.12 * (base - floors)
+        verdict, _ = run_on_likelihoods(base, edited, floors)
+        assert verdict.outcome is not PASS
+
+
+def test_likelihoods_at_the_floor_before_the_edit_are_not_bet_on():
+    _, floors = likelihoods(400)
+    base = np.random.default_rng(1).permutation(floors)
+    verdict, _ = run_on_likelihoods(base, base, floors)
+    assert verdict.outcome is INCONCLUSIVE and verdict.kept is None
+    harmed, _ = run_on_likelihoods(base, np.zeros(400), floors)
+    assert harmed.outcome is INCONCLUSIVE
+
+
+def test_what_no_look_at_likelihoods_settles_is_judged_at_the_end():
+    base, floors = likelihoods(200)
+    edited = base - 0.06 * (base - floors)
+    verdict, sequential = run_on_likelihoods(base, edited, floors)
+    whole = judge(base, edited, margin=Retained(0.9), floor=0.0, floors=floors, alpha=0.05 * (1 - EARLY_SHARE), seed=0)
+    assert verdict.n == 200 and verdict.outcome is whole.outcome
+    assert (verdict.lower, verdict.kept_lower) == pytest.approx((whole.lower, whole.kept_lower), abs=1e-9)
+    assert sequential.harm_p_value() is not None
+
+
+def test_one_pair_among_single_likelihoods_does_not_halve_the_bets():
+    base, floors = likelihoods(600)
+    alone, _ = run_on_likelihoods(base, base, floors)
+    pair, _ = run_on_likelihoods(base, base, floors, clusters=["pair", "pair", *map(str, range(598))])
+    assert alone.outcome is pair.outcome is PASS
+    assert Counted.of((598, 1), 0.0, 1.0, -0.025).cap == 1  # what a share bets on is far below 1, and below 0
+    assert Counted.of((0, 300), 0.0, 1.0, -0.025).cap == 2
+
+
+def run_on_odds(base, edited, positives, block=32):
+    sequential, looks = SequentialVerdict(Retained(0.8), math.nan, StoppingRule((len(base),), block)), []
+    scores, place = np.full(len(base), 0.5), 0
+    while sequential.further:
+        some = slice(place, place + sequential.further)
+        place = some.stop
+        odds = {"base_odds": base[some], "edited_odds": edited[some], "positives": positives[some]}
+        sequential.add(scores[some], scores[some], **odds)
+        looks.append(place)
+    return sequential.verdict(), looks, sequential
+
+
+def test_odds_are_looked_at_like_a_corpus_metric():
+    generator = np.random.default_rng(0)
+    positives = generator.random(800) < 0.5
+    odds = 3 * positives + generator.standard_normal(800)
+    random = generator.standard_normal(800)
+    verdict, looks, sequential = run_on_odds(odds, np.stack([random, random], axis=1), positives)
+    assert verdict.outcome is FAIL and looks == [32, 100] and verdict.n == 100
+    assert verdict.lower > verdict.margin and verdict.kept < 0.5
+    assert sequential.harm_p_value() < 0.05
+    # The placements of a look are those among the items that it has seen.
+    again = judge(
+        np.zeros(100), np.zeros(100), margin=Retained(0.8), floor=0.5, alpha=0.05 * EARLY_SHARE * 0.1,
+        base_odds=odds[:100], edited_odds=random[:100], positives=positives[:100],
+    )  # fmt: skip
+    assert (verdict.base, verdict.drop, verdict.lower) == pytest.approx((again.base, again.drop, again.lower))
+    verdict, looks, _ = run_on_odds(odds, odds, positives)
+    assert verdict.outcome is PASS and looks[-1] < 800 and verdict.kept == 1.0
+
+
+def test_harmed_odds_do_not_pass_and_one_class_settles_nothing():
+    generator = np.random.default_rng(1)
+    positives = generator.random(400) < 0.5
+    odds = 2 * positives + generator.standard_normal(400)
+    verdict, _, _ = run_on_odds(odds, odds - 0.9 * positives, positives)
+    assert verdict.outcome is not PASS
+    verdict, looks, sequential = run_on_odds(odds, odds, np.ones(400, dtype=bool))
+    assert verdict.outcome is INCONCLUSIVE and looks[-1] == 400
+    assert sequential.harm_p_value() == 1.0
+
+
+def test_floors_of_some_blocks_only_are_refused():
+    sequential = SequentialVerdict(0.05, 0.5, StoppingRule((10,), block=1))
+    sequential.add([1.0, 0.5], [1.0, 0.5], floors=[0.1, 0.2])
+    with pytest.raises(ValueError, match="give them with every block"):
+        sequential.add([1.0], [1.0])
