@@ -1,7 +1,8 @@
 """Natural language inference: whether one sentence entails another (GLUE RTE). Metric: accuracy."""
 
-from audit.abilities.contract import Item, Row, Scorer
+from audit.abilities.contract import Ability, Item, Row, Scorer
 from audit.abilities.data import columns
+from audit.abilities.readings.likelihood import Formulation, label_readings
 from audit.abilities.readings.words import TwoLabels
 from audit.engine import Decoding
 
@@ -24,6 +25,10 @@ class NLI(TwoLabels):
     decoding: Decoding | None = Decoding(24)
     scorer: Scorer | None = None
 
+    def readings(self) -> tuple[Ability, ...]:
+        """Written answers, and readings of the hypothesis behind "Yes" or "No"."""
+        return label_readings(self, "True", Formulation(_premise, _yes_and_no))
+
     def item(self, row: Row, key: str) -> Item:
         premise, hypothesis = columns.text(row, "sentence1", key), columns.text(row, "sentence2", key)
         label = columns.label(row, "label", tuple(_SAID), key)
@@ -32,3 +37,13 @@ class NLI(TwoLabels):
 
     def prompt(self, item: Item) -> str:
         return f"{item.fields['sentence1']}\nQuestion: {item.fields['sentence2']} True or False?\nAnswer:"
+
+
+def _premise(item: Item) -> str:
+    """The prompt of readings that score labels, a cloze as in Gao et al. (2021): "premise? Yes, hypothesis"."""
+    return f"{item.fields['sentence1']}?"
+
+
+def _yes_and_no(item: Item) -> tuple[str, str]:
+    """The hypothesis after "Yes" and after "No"; of 30 formulations the steadiest on two small models."""
+    return f"Yes, {item.fields['sentence2']}", f"No, {item.fields['sentence2']}"

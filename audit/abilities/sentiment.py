@@ -22,7 +22,7 @@ class Sentiment(TwoLabels):
 
     def readings(self) -> tuple[Ability, ...]:
         """Written answers, and readings of the two labels behind "Sentiment:"."""
-        return label_readings(self, "positive", Formulation(_review, ("Positive", "Negative")))
+        return label_readings(self, "positive", Formulation(_review, lambda item: ("Positive", "Negative")))
 
     def item(self, row: Row, key: str) -> Item:
         sentence, label = columns.text(row, "sentence", key), columns.label(row, "label", ("negative", "positive"), key)

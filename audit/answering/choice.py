@@ -1,4 +1,4 @@
-"""How an ability is asked and read, as it was chosen on the base model, and what was tried. `pilot` makes the choice."""
+"""How an ability is asked and read, as chosen on the base model, and what was tried; `pilot` makes the choice."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass

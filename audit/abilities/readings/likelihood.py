@@ -99,35 +99,15 @@ class OptionScorer:
 
 
 @dataclass(frozen=True)
-class Evidence:
-    """Prompts and continuations that speak for the first and for the second of two labels.
-
-    The log-odds of the first label are the mean log-likelihood of `first` minus that of `second`; with `per_token`,
-    each log-likelihood is divided by its number of tokens.
-    """
-
-    first: tuple[tuple[str, str], ...]
-    second: tuple[tuple[str, str], ...]
-    per_token: bool = False
-
-
-@dataclass(frozen=True)
 class Formulation:
     """How an item with two labels is put to a model that scores continuations.
 
-    `prompt` is the item's prompt and `words` are the labels as they follow it, first and second. `evidence` gives what
-    is scored from an item and its prompt (with examples and chat template); by default both words behind the prompt.
+    `prompt` is the item's prompt, and `texts` are what follows it for the first and for the second label: a word, or a
+    word and more of the item. With examples or a chat template, the item's prompt is at the end of a longer one.
     """
 
     prompt: Callable[[Item], str]
-    words: tuple[str, str]
-    evidence: Callable[[Item, str], Evidence] | None = None
-
-    def scored(self, item: Item, prompt: str) -> Evidence:
-        """What is scored for the first and for the second label."""
-        if self.evidence is not None:
-            return self.evidence(item, prompt)
-        return Evidence(((prompt, self.words[0]),), ((prompt, self.words[1]),))
+    texts: Callable[[Item], tuple[str, str]]
 
 
 class LabelReading(AbilityWrapper):
@@ -142,8 +122,8 @@ class LabelReading(AbilityWrapper):
         return self.formulation.prompt(item)
 
     def gold_answer(self, item: Item) -> str:
-        """The word of the right label."""
-        return self.formulation.words[0 if item.gold[0] == self.first else 1]
+        """What follows the prompt for the right label."""
+        return self.formulation.texts(item)[0 if item.gold[0] == self.first else 1]
 
 
 class LabelLikelihood(LabelReading):
@@ -197,7 +177,7 @@ def label_readings(ability: Ability, first: str, formulation: Formulation) -> tu
 
 @dataclass(frozen=True)
 class LabelScorer:
-    """Scores the evidence for both labels. `kind` is "odds", "choice" or "balanced choice"."""
+    """Scores the texts of both labels behind the prompt. `kind` is "odds", "choice" or "balanced choice"."""
 
     first: str
     formulation: Formulation
@@ -206,15 +186,13 @@ class LabelScorer:
     measured_floor: bool = False
 
     def continuations(self, item: Item, prompt: str) -> tuple[tuple[str, str], ...]:
-        evidence = self.formulation.scored(item, prompt)
-        return (*evidence.first, *evidence.second)
+        first, second = self.formulation.texts(item)
+        return (prompt, first), (prompt, second)
 
     def odds(self, item: Item, scored: Sequence[ScoredText]) -> float:
         """The log-odds of the first label, minus the offset; NaN where a log-probability is."""
-        evidence = self.formulation.scored(item, "")
-        values = [one.total / (max(1, len(one.tokens)) if evidence.per_token else 1) for one in scored]
-        count = len(evidence.first)
-        return sum(values[:count]) / count - sum(values[count:]) / len(evidence.second) - self.offset
+        first, second = scored
+        return first.total - second.total - self.offset
 
     def read(self, item: Item, scored: Sequence[ScoredText]) -> tuple[Answer, Score]:
         """The likelier label as the answer. NaN is unparseable and as wrong as possible; a tie is wrong."""
