@@ -89,10 +89,9 @@ class Audit:
         self.crew, self.stages = edit_run.crew, edit_run.stages
         self.source = source or source_of_data(self.settings.data, edit_run.logs.store)
         self.started = datetime.now(UTC)
-        # By ability: the margins and the reading of its suite, and the row.
-        self._rows: dict[str, tuple[tuple[SuiteMargins, str], AbilityRow]] = {}
+        self._rows: dict[str, tuple[tuple[SuiteMargins, str], AbilityRow]] = {}  # by ability: what was asked, the row
         self._run_items = self._new_items()
-        self._answers = RunAnswers(self._ability_run, self.settings)
+        self._answers = RunAnswers(lambda name: self._run_over(self._run_items.of(name)), self.settings)
         self._collapse = Once(self._triage)
         self._locality = Once(self._measured_locality)
         self._mentions = Once(lambda: Mentions(self.requests))
@@ -135,9 +134,8 @@ class Audit:
     def header(self) -> RunHeader:
         """What is audited and how."""
         model = self.lm.revision, str(self.lm.device), str(self.lm.dtype).removeprefix("torch.")
-        header = run_header(
-            self.settings, self.edit_run.summary(), data=self.source.name, started=self.started, loaded=model
-        )
+        edits, data = self.edit_run.summary(), self.source.name
+        header = run_header(self.settings, edits, data=data, started=self.started, loaded=model)
         return replace(header, editing_caveats=caveats_of(self.edit_run.edited.or_default(())))
 
     @property
@@ -204,9 +202,7 @@ class Audit:
         if ability not in self._rows or self._rows[ability][0] != (suite, reading):
             for check in self._unchanged_rows():
                 if check.sound is False:
-                    raise NoChangeError(
-                        f"{check.sentence} No ability was asked. Use --allow-unchanged to ask them anyway."
-                    )
+                    raise NoChangeError(f"{check.sentence} No ability was asked. Use --allow-unchanged to ask them.")
             if self.collapse is not None:
                 raise CollapseError(f"{self.collapse} No ability was asked. Use --no-triage to ask them anyway.")
             row = self._judge(ability, suite, reading)
@@ -216,7 +212,7 @@ class Audit:
 
     def answers(self, name: str) -> PairedAnswers:
         """The paired answers to all items of an ability."""
-        self.edit_run.edited()  # an error of the edits is not one of this ability
+        self.edit_run.edited()  # so that an error of the edits is not one of this ability
         return self._answers.all_of(name)
 
     @property
@@ -311,18 +307,14 @@ class Audit:
         return row_of(found, margin, self._mentions_in(found.answers.base), drawn.chosen)
 
     def _new_items(self) -> RunItems:
-        run = self.edit_run
-        return RunItems(self.source, self.settings, lambda: self.known, run.logs, self.crew, self.stages)
-
-    def _ability_run(self, name: str) -> AbilityRun:
-        """The items of an ability with the models that answer them."""
-        return self._run_over(self._run_items.of(name))
+        logs = self.edit_run.logs
+        return RunItems(self.source, self.settings, lambda: self.known, logs, self.crew, self.stages)
 
     def _run_over(self, drawn: DrawnItems) -> AbilityRun:
-        patches, reuse = self.edit_run.patches, self.edit_run.reuse()
+        """The items of an ability with the models that answer them."""
+        patches, reuse, logs = self.edit_run.patches, self.edit_run.reuse(), self.edit_run.logs
         if reuse is not None:
             reuse.forget()
-        logs = self.edit_run.logs
         return AbilityRun(drawn.ability, drawn.items, self.known, patches, self.stages, self.crew, reuse, logs)
 
     def _unchanged_rows(self) -> tuple[IntegrityRow, ...]:
@@ -334,8 +326,8 @@ class Audit:
     def _triage(self) -> str | None:
         if not self.settings.triage:
             return None
-        patches, soundness = self.edit_run.patches, self.edit_run.soundness()
-        return triage(patches, soundness.of, lambda name: self._run_over(self._run_items.written(name)), self.lm)
+        written, of = lambda name: self._run_over(self._run_items.written(name)), self.edit_run.soundness().of
+        return triage(self.edit_run.patches, of, written, self.lm)
 
     def _measured_locality(self) -> Locality:
         topics = topics_of(self.requests, self.changes.drawn.others, self.edit_run.texts())

@@ -23,7 +23,7 @@ from rich.table import Table
 
 from audit import Audit
 from audit.answering.answers import AnswerLogs
-from audit.answering.items import items_of
+from audit.answering.items import drawn_items
 from audit.answering.run_answers import AbilityRun
 from audit.answering.triage import first_answers
 from audit.measures.collapse import signs_of
@@ -96,7 +96,8 @@ def signs(model: str, store: Path, editor: str, count: int, sequential: bool, sc
     seen = signs_of(audit.integrity, vocabulary)
 
     def ability_run(name: str) -> AbilityRun:
-        ability, items = items_of(name, audit.source, audit.lm, audit.settings)
+        drawn = drawn_items(name, audit.source, audit.settings)
+        ability, items = drawn.ability, drawn.items
         return AbilityRun(
             ability, items, audit.known, (edited.patch,), audit.stages, audit.crew, None, AnswerLogs(None)
         )

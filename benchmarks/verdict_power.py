@@ -26,7 +26,7 @@ from audit.verdicts.intervals import f1_of
 from audit.verdicts.margins import Points
 from audit.verdicts.power import observed_change, smallest
 from audit.verdicts.rehearsal import Design, rehearse
-from audit.workflows.preflight import Expectation, Sample
+from audit.workflows.expectation import Expectation, Sample
 from benchmarks.verdict_error_rates import DISCORDANCES, SIZES, generator_of, sizes_of
 from benchmarks.verdict_tables import Row, write
 from tests.verdicts import simulated_scores as simulated

@@ -1,7 +1,8 @@
 """Closed-domain question answering: a yes/no question about a passage (BoolQ). Metric: accuracy."""
 
-from audit.abilities.contract import Item, Row, Scorer
+from audit.abilities.contract import Ability, Item, Row, Scorer
 from audit.abilities.data import columns
+from audit.abilities.readings.likelihood import Formulation, label_readings
 from audit.abilities.readings.words import TwoLabels
 from audit.engine import Decoding
 
@@ -21,6 +22,10 @@ class ClosedQA(TwoLabels):
     labels = ("yes", "no")
     decoding: Decoding | None = Decoding(24)
     scorer: Scorer | None = None
+
+    def readings(self) -> tuple[Ability, ...]:
+        """Written answers, and readings of "yes" and "no" behind the question."""
+        return label_readings(self, "yes", Formulation(self.prompt, lambda item: self.labels))
 
     def item(self, row: Row, key: str) -> Item:
         passage, question = columns.text(row, "passage", key), columns.question(row, "question", key)

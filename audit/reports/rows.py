@@ -51,6 +51,8 @@ class RunHeader:
     protocol: str = "standard"
     shots: int = 0
     chat_template: bool = False
+    reading: Mapping[str, str] = field(default_factory=dict)  # by ability as asked for, "" for all others
+    prompting: str = "auto"
     rescored: str | None = None  # the folder of the run whose saved answers this run scored again
     checkpoint: bool = False  # whether `editor` is a checkpoint that somebody else edited
     edit_rows: int = 0  # rows of the file of edit requests; 0 if the requests are from no file

@@ -42,6 +42,8 @@ def run_header(
         protocol=wanted.protocol,
         shots=wanted.shots,
         chat_template=wanted.chat_template,
+        reading=wanted.reading,
+        prompting=wanted.prompting,
     )
 
 

@@ -25,7 +25,7 @@ from audit.store import PACKAGE, versions
 from audit.verdicts.margins import Margin, margin_of
 
 # Fields of a row that scoring again does not change.
-AS_ASKED = ("noise_floor", "noise_items", "prompting", "offset", "trials")
+AS_ASKED = ("noise_floor", "noise_items", "reading", "prompting", "offset", "trials")
 
 
 class AsSaved(AbilityWrapper):

@@ -27,9 +27,9 @@ def test_the_terminal_marks_the_papers_numbers_however_narrow_it_is(width: int, 
 
 def test_the_report_has_a_column_for_it() -> None:
     lines = markdown(ASKED).splitlines()
-    assert any(line.startswith("| ability | metric | protocol | base |") for line in lines)
-    assert any(line.startswith("| reasoning | solve rate | gu2024 | 0.860 |") for line in lines)
-    assert any(line.startswith("| sentiment | accuracy | standard | 0.960 |") for line in lines)
+    assert any(line.startswith("| ability | reading | metric | protocol | base |") for line in lines)
+    assert any(line.startswith("| reasoning |  | solve rate | gu2024 | 0.860 |") for line in lines)
+    assert any(line.startswith("| sentiment |  | accuracy | standard | 0.960 |") for line in lines)
     assert any(line.startswith("- **reasoning (gu2024)**: ") for line in lines)
 
 

@@ -37,6 +37,8 @@ OTHER: dict[str, Any] = {
     "protocol": "gu2024",
     "data": "hub",
     "shots": "2",
+    "reading": ["nli=choices"],
+    "prompting": "plain",
     "limit": "50",
     "seed": "7",
     "device": "cpu",

@@ -10,7 +10,7 @@ import torch
 import audit.workflows.calibrate as calibration
 from audit.abilities.contract import Answers
 from audit.answering.answers import AnswerLogs
-from audit.answering.items import items_of
+from audit.answering.items import drawn_items
 from audit.answering.noise_floors import kept_calibration
 from audit.audit import Audit
 from audit.errors import AuditError
@@ -176,7 +176,8 @@ def test_the_other_batches_are_shuffled_and_small(
 ) -> None:
     wanted = settings(world, tmp_path)
     audit = Audit(wanted)
-    ability, items = items_of("open_qa", audit.source, audit.lm, wanted)
+    drawn = drawn_items("open_qa", audit.source, wanted)
+    ability, items = drawn.ability, drawn.items
     batches: list[list[str]] = []
 
     def ask(lm: Any, ability: Any, some: Any) -> Answers:

@@ -22,15 +22,9 @@ from audit.verdicts.bootstrap import as_ratios
 from audit.verdicts.intervals import Floats
 from audit.verdicts.margins import Points
 from audit.verdicts.power import observed_change
+from audit.workflows.expectation import ASSUMED_CHANGE_OF_ENTITIES, ASSUMED_CHANGES, GRADED, Expectation, Sample
 from audit.workflows.past_runs import PastVerdict
-from audit.workflows.preflight import (
-    ASSUMED_CHANGE_OF_ENTITIES,
-    ASSUMED_CHANGES,
-    GRADED,
-    Expectation,
-    Preflight,
-    Sample,
-)
+from audit.workflows.preflight import Preflight
 from tests.reports.sample import HEADER, PASSED, row_with
 from tests.small_audit import abilities as small_abilities
 from tests.small_audit import write_lines
@@ -59,7 +53,7 @@ def row(ability: str = "nli", **what: Any) -> AbilityRow:
 
 def test_the_items_are_those_of_an_audit(tmp_path: Path) -> None:
     found = preflight(tmp_path, limit=30, seed=3).assess("dialogue")
-    _, drawn = drawn_items("dialogue", PocketSource(), AuditSettings(limit=30, seed=3))
+    drawn = drawn_items("dialogue", PocketSource(), AuditSettings(limit=30, seed=3)).items
     assert (found.items, found.clusters) == (30, len({item.cluster for item in drawn}))
 
 
@@ -83,7 +77,8 @@ def test_graded_abilities_are_named(name: str, protocol: str, tmp_path: Path) ->
 
 
 def test_the_weight_of_a_sentence_is_its_number_of_entities(tmp_path: Path) -> None:
-    ability, drawn = drawn_items("ner", PocketSource(), AuditSettings(limit=20))
+    asked = drawn_items("ner", PocketSource(), AuditSettings(limit=20))
+    ability, drawn = asked.ability, asked.items
     assert Sample.of(ability, drawn).weights == tuple(len(item.gold) for item in drawn)
 
 
@@ -141,7 +136,8 @@ def test_the_size_of_graded_changes_comes_from_the_past_run(tmp_path: Path) -> N
 
 
 def test_the_size_of_changes_of_a_corpus_metric_comes_from_the_counts_of_the_saved_answers(tmp_path: Path) -> None:
-    ability, drawn = drawn_items("ner", PocketSource(), AuditSettings(limit=200))
+    asked = drawn_items("ner", PocketSource(), AuditSettings(limit=200))
+    ability, drawn = asked.ability, asked.items
 
     def record(k: int, item: Item) -> ItemRecord:
         base, after = ability.gold_answer(item), "" if k < 40 else ability.gold_answer(item)
@@ -199,7 +195,8 @@ def test_a_share_depends_on_the_base_score_without_a_past_run(tmp_path: Path) ->
     unknown = preflight(tmp_path).assess("open_qa", "90%")
     assert (unknown.margin, unknown.prospect, unknown.changes) == (None, DEPENDS, ASSUMED_CHANGES)
     assert unknown.needed_base is not None
-    ability, drawn = drawn_items("open_qa", PocketSource(), AuditSettings())
+    asked = drawn_items("open_qa", PocketSource(), AuditSettings())
+    ability, drawn = asked.ability, asked.items
     floor = ability.floor(drawn)
     assert unknown.smallest_margin == pytest.approx(0.1 * (unknown.needed_base - floor))
     past_run(tmp_path, row("open_qa", base=0.9))

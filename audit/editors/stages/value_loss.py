@@ -134,7 +134,7 @@ def chunks(tasks: Sequence[ValueTask], token_budget: int) -> Iterator[list[int]]
 
 
 @dataclass(frozen=True)
-class Places:
+class LossPlaces:
     """Where the loss reads log p: the labels' places first, then the KL places. Columns count from the lookup.
 
     `rows` and `columns` are (places,). `ids`, `weights` and `owners` (index among the active requests) are (labels,).
@@ -147,7 +147,7 @@ class Places:
     owners: Tensor
 
     @classmethod
-    def of(cls, tasks: Sequence[ValueTask], active: Tensor) -> "Places":
+    def of(cls, tasks: Sequence[ValueTask], active: Tensor) -> "LossPlaces":
         """The places of the tasks with indices `active`, whose rows follow one another in the batch."""
         labels: list[tuple[int, int, int, float, int]] = []
         essences: list[tuple[int, int]] = []
@@ -187,7 +187,12 @@ class LossTerms(NamedTuple):
 
 
 def loss_terms(
-    log_p: Tensor, initial_log_p: Tensor, places: Places, delta: Tensor, initial_square: Tensor, settings: ValueSettings
+    log_p: Tensor,
+    initial_log_p: Tensor,
+    places: LossPlaces,
+    delta: Tensor,
+    initial_square: Tensor,
+    settings: ValueSettings,
 ) -> LossTerms:
     """The terms of the loss of the active requests.
 

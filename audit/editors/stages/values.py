@@ -23,7 +23,7 @@ import torch
 from torch import Tensor, nn
 
 from audit.editors.stages.keys import Contexts
-from audit.editors.stages.value_loss import Places, ValueSettings, ValueTask, chunks, loss_terms
+from audit.editors.stages.value_loss import LossPlaces, ValueSettings, ValueTask, chunks, loss_terms
 from audit.edits.requests import EditRequest
 from audit.engine.prefix_cache import split
 from audit.engine.sequences import EditSequence, align
@@ -164,7 +164,7 @@ class _Descent:
         radius = self.initial.new_tensor(self._clamps) * self.initial.norm(dim=2)  # (requests, modules)
         square = self.initial.norm(dim=2) ** 2  # (requests, modules)
         active = torch.arange(len(self._tasks), device=self.initial.device)
-        upper, owners, places = self._upper, self._owners, Places.of(self._tasks, active)
+        upper, owners, places = self._upper, self._owners, LossPlaces.of(self._tasks, active)
         weight = torch.ones(len(active), device=active.device)  # of the target's loss, 1 except in PMET
         mean = torch.zeros_like(self.delta)
         variance = torch.zeros_like(self.delta)
@@ -193,7 +193,7 @@ class _Descent:
                 upper, owners = upper.select(stay.nonzero()[:, 0]), (going.cumsum(0) - 1)[owners[stay]]
                 active, gradient, weight = active[going], gradient[going], weight[going]
                 initial_log_p = initial_log_p[going] if settings.kl_factor else initial_log_p
-                places = Places.of(self._tasks, active)
+                places = LossPlaces.of(self._tasks, active)
                 tick(len(self._tasks) - len(active))
             mean[active] = _BETAS[0] * mean[active] + (1 - _BETAS[0]) * gradient
             variance[active] = _BETAS[1] * variance[active] + (1 - _BETAS[1]) * gradient**2
@@ -207,7 +207,7 @@ class _Descent:
                 self.updates[index] += 1
         tick(len(self._tasks))
 
-    def _logits(self, upper: UpperBlocks, places: Places, spread: Tensor) -> Tensor:
+    def _logits(self, upper: UpperBlocks, places: LossPlaces, spread: Tensor) -> Tensor:
         """Logits (places, vocabulary) with `spread` (rows, modules, hidden) added at the lookups."""
         if not self._modules:
             return upper.logits(_plus_at(upper.entering, 0, spread[:, 0]), places.rows, places.columns, lean=True)
