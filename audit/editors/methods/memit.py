@@ -25,7 +25,7 @@ from audit.editors.stages.editor_settings import Published, Shape, Shapes, layer
 from audit.editors.stages.key_value_editor import KeyValueEditor, KeyValueSettings
 from audit.editors.stages.keys import BARE, OPENINGS, Contexts, lookup_states, mean_keys
 from audit.editors.stages.solve import PastKeys, least_squares_directions
-from audit.editors.stages.values import OptimizedValues, optimize_values
+from audit.editors.stages.values import OptimizedValues, mlp_reaches_stream_unchanged, optimize_values
 from audit.edits.requests import EditRequest
 from audit.engine.sequences import prompt_sequence
 from audit.errors import AuditError
@@ -119,6 +119,7 @@ class BatchEditor(KeyValueEditor[B]):
 
     openings: ClassVar[tuple[str, ...]] = OPENINGS
     protects_earlier_steps: ClassVar[bool] = False
+    residual_of_stream: ClassVar[bool] = True  # whether targets are outputs of blocks, not of MLPs
 
     def _begin(self) -> None:
         super()._begin()
@@ -160,7 +161,13 @@ class BatchEditor(KeyValueEditor[B]):
                     )
                 WeightPatch({name: delta}, transposed).write(lm, originals)
                 deltas[name] = delta
-        return WeightPatch(deltas, transposed, self._edit_meta(lm, settings, requests, values) | self._more_meta(lm))
+        meta = self._edit_meta(lm, settings, requests, values) | self._more_meta(lm)
+        if self.residual_of_stream and not mlp_reaches_stream_unchanged(lm, layers[-1]):
+            meta["solve.caveat"] = (
+                f"The model {lm.name} normalizes or scales the output of an MLP before it is added, which {self.name} "
+                "does not take into account: its edits may fail and harm the whole model; use rome or r-rome."
+            )
+        return WeightPatch(deltas, transposed, meta)
 
     def _targets(
         self, lm: LanguageModel, requests: Sequence[EditRequest], contexts: Contexts, settings: B, tick: Tick
