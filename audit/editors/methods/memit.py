@@ -46,9 +46,8 @@ _PUBLISHED: Published = {
     Shapes.MISTRAL_7B: _LLAMA,
     Shapes.QWEN_2_7B: _LLAMA,
 }
-# The layers up to the peak of `audit locate` over CounterFact facts; benchmarks/results/locate-*.md. SmolLM2 keeps those
-# of its depth, 3 to 7: with the located 0 to 3, MEMIT was worse (benchmarks/results/real-settings.md).
-_TRACED: Published = {Shapes.GEMMA_3_270M: {"layers": (2, 3)}}
+# The layers up to the peak of `audit locate` over CounterFact facts; benchmarks/results/locate-*.md.
+_TRACED: Published = {Shapes.SMOLLM2_135M: {"layers": (0, 1, 2, 3)}, Shapes.GEMMA_3_270M: {"layers": (2, 3)}}
 # The published λ is 0.8 to 1.8 times the key dimensions, and 3.1 times those of GPT-2 XL. With fewer dimensions than
 # this, the default λ would be more than 3.1 times as many. benchmarks/results/real-settings.md has the figures.
 _FEW_KEY_DIMENSIONS = 4800
