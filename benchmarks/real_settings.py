@@ -16,10 +16,10 @@ Covariance weight: a key k of ordinary text has kᵀC⁻¹k = d_k on average (d_
 d_k / (λ + d_k) of what it should. The published λ / d_k are 0.8 to 1.8, and 3.1 for GPT-2 XL. With the default of
 15,000 it is 10 for SmolLM2 and 7 for Gemma 3 270M: nine tenths are lost. The rows "weight" set λ = d_k.
 
-The grid was cut for lack of time, not by results. Not run: on SmolLM2 the other clamps of MEMIT, "memit weight, clamp 4,
-Llama", ROME's other clamp and "Llama"; on Gemma all but "memit today", "memit located, weight" and "rome today" (located
-and depth give ROME the same layer). Seed 1: three rows of MEMIT on SmolLM2. `covariance_weight` of the first three rows
-was the default and was added to their lines afterwards.
+The grid was cut for lack of time while it ran, so which rows were left out was decided with earlier rows in view. Not
+run: on SmolLM2 the other clamps of MEMIT, "memit weight, clamp 4, Llama", and ROME's other clamp and "Llama"; on Gemma
+all but "memit today", "memit located, weight" and "rome today" (located and depth give ROME the same layer there). Seed
+1: three rows of MEMIT on SmolLM2. The λ of the first three rows was the default, and was added to their lines later.
 """
 
 import argparse
