@@ -20,9 +20,8 @@ def answers(lm: LanguageModel) -> list[str]:
     return generate(lm, [FACT.filled_prompt, ELSEWHERE], Decoding(max_new_tokens=3))
 
 
-def test_rome_edits_a_fact_by_default(smollm2: LanguageModel, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_rome_edits_a_fact_by_default(smollm2: LanguageModel) -> None:
     """No setting, no corpus, no connection: traced layer, C from the shipped corpus, and a caveat that says so."""
-    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
     before, weights = answers(smollm2), weights_fingerprint(smollm2)
     patch = Rome().edit(smollm2, [FACT])
     with patch.applied(smollm2):

@@ -21,11 +21,11 @@ from weakref import WeakKeyDictionary
 import torch
 from torch import Tensor
 
-from audit.editors.stages.editor_settings import Published, Shapes, layer_at, require_positive, require_rising
+from audit.editors.stages.editor_settings import Published, Shape, Shapes, layer_at, require_positive, require_rising
 from audit.editors.stages.key_value_editor import KeyValueEditor, KeyValueSettings
 from audit.editors.stages.keys import BARE, OPENINGS, Contexts, lookup_states, mean_keys
 from audit.editors.stages.solve import PastKeys, least_squares_directions
-from audit.editors.stages.values import OptimizedValues, optimize_values
+from audit.editors.stages.values import OptimizedValues, mlp_reaches_stream_unchanged, optimize_values
 from audit.edits.requests import EditRequest
 from audit.engine.sequences import prompt_sequence
 from audit.errors import AuditError
@@ -48,6 +48,9 @@ _PUBLISHED: Published = {
 }
 # The layers up to the peak of `audit locate` over CounterFact facts; benchmarks/results/locate-*.md.
 _TRACED: Published = {Shapes.SMOLLM2_135M: {"layers": (0, 1, 2, 3)}, Shapes.GEMMA_3_270M: {"layers": (2, 3)}}
+# The published λ is 0.8 to 1.8 times the key dimensions, and 3.1 times those of GPT-2 XL. With fewer dimensions than
+# this, the default λ would be more than 3.1 times as many. benchmarks/results/real-settings.md has the figures.
+_FEW_KEY_DIMENSIONS = 4800
 _LAST_LAYER_SHARES = {"gpt2": 0.36, "other": 0.26}  # the published last layers as a share of the depth
 
 
@@ -81,11 +84,22 @@ class LayersSettings(BatchSettings):
 
 @dataclass(frozen=True)
 class MemitSettings(LayersSettings):
-    """Settings of MEMIT. `covariance_weight` is λ, the number of old keys that C counts as."""
+    """Settings of MEMIT.
+
+    Attributes:
+        covariance_weight: λ, the number of old keys that C counts as. An ordinary key has kᵀC⁻¹k = d_k on average, so
+            a layer writes about d_k / (λ + d_k) of its part. Without a published value, a model with few key
+            dimensions d_k takes λ = d_k: 15,000 would lose most of the edit there.
+    """
 
     published: ClassVar[Published] = _PUBLISHED
 
     covariance_weight: float = 15000.0
+
+    @classmethod
+    def for_shape(cls, shape: Shape) -> dict[str, Any]:
+        weight = {"covariance_weight": float(shape.inner_size)} if shape.inner_size < _FEW_KEY_DIMENSIONS else {}
+        return super().for_shape(shape) | weight
 
     def check(self, depth: int) -> None:
         super().check(depth)
@@ -105,6 +119,7 @@ class BatchEditor(KeyValueEditor[B]):
 
     openings: ClassVar[tuple[str, ...]] = OPENINGS
     protects_earlier_steps: ClassVar[bool] = False
+    residual_of_stream: ClassVar[bool] = True  # whether targets are outputs of blocks, not of MLPs
 
     def _begin(self) -> None:
         super()._begin()
@@ -146,7 +161,13 @@ class BatchEditor(KeyValueEditor[B]):
                     )
                 WeightPatch({name: delta}, transposed).write(lm, originals)
                 deltas[name] = delta
-        return WeightPatch(deltas, transposed, self._edit_meta(lm, settings, requests, values) | self._more_meta(lm))
+        meta = self._edit_meta(lm, settings, requests, values) | self._more_meta(lm)
+        if self.residual_of_stream and not mlp_reaches_stream_unchanged(lm, layers[-1]):
+            meta["solve.caveat"] = (
+                f"The model {lm.name} normalizes or scales the output of an MLP before it is added, which {self.name} "
+                "does not take into account: its edits may fail and harm the whole model; use rome or r-rome."
+            )
+        return WeightPatch(deltas, transposed, meta)
 
     def _targets(
         self, lm: LanguageModel, requests: Sequence[EditRequest], contexts: Contexts, settings: B, tick: Tick

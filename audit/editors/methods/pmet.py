@@ -53,6 +53,7 @@ class Pmet(BatchEditor[PmetSettings]):
     """Many facts in one batch; attention and MLP are optimized, the MLPs are written."""
 
     name: ClassVar[str] = "pmet"
+    residual_of_stream: ClassVar[bool] = False
     settings_kind = PmetSettings
 
     def _layers(self, settings: PmetSettings) -> tuple[int, ...]:

@@ -87,6 +87,11 @@ class EditorSettings:
         """Values, usually the layers, for a model of `depth` blocks without published or measured settings."""
         return {}
 
+    @classmethod
+    def for_shape(cls, shape: Shape) -> dict[str, Any]:
+        """Values for a model of `shape` without published or measured settings; those of `for_depth`, and more."""
+        return cls.for_depth(shape.model_type, shape.depth)
+
     def check(self, depth: int) -> None:
         """Raise `AuditError` if a value is out of range for a model of `depth` blocks."""
 
@@ -249,7 +254,7 @@ def _sources(
         ("measured", _measured(kind, editor, lm)),
         ("override", overrides),
     )
-    by_depth = kind.for_depth(shape.model_type, shape.depth)
+    by_depth = kind.for_shape(shape)
     sources = {key: (value, "depth") for key, value in by_depth.items()}
     sources |= {key: (value, "traced") for key, value in kind.traced.get(shape, {}).items()}
     open_fields = [key for key in _LAYER_FIELDS if key in by_depth and not any(key in values for _, values in given)]

@@ -98,7 +98,7 @@ def optimize_values(
     losses, updates = [0.0] * len(tasks), [0] * len(tasks)
     done = 0
     # Where the MLP's output is added to the stream unchanged, perturbing the block's output is the same and cheaper.
-    inside = site == "branches" or (site == "mlp" and not _mlp_reaches_stream_unchanged(lm, layer))
+    inside = site == "branches" or (site == "mlp" and not mlp_reaches_stream_unchanged(lm, layer))
     for chunk in chunks(tasks, settings.token_budget):
 
         def tick_chunk(finished: int, before: int = done) -> None:
@@ -227,7 +227,7 @@ class _Descent:
 
 
 @torch.no_grad()
-def _mlp_reaches_stream_unchanged(lm: LanguageModel, layer: int) -> bool:
+def mlp_reaches_stream_unchanged(lm: LanguageModel, layer: int) -> bool:
     """Whether a vector added to the MLP's output arrives unchanged in the block's output (no norm or scaling between).
 
     Measured with one probe on three tokens.

@@ -1,5 +1,7 @@
 """Without a corpus and a connection, every editor with a covariance edits a tiny Llama, and says what it took."""
 
+from collections.abc import Callable
+
 import pytest
 
 from audit.editors import load_editor
@@ -18,6 +20,16 @@ def test_it_works_out_of_the_box(name: str, tiny_llama: LanguageModel) -> None:
     assert all(bool(delta.left.isfinite().all()) for delta in patch.deltas.values())  # type: ignore[union-attr]
     assert patch.meta["covariance.origin"] == "pocket corpus"
     assert patch.meta["covariance.caveat"].startswith("The covariance of the editor was measured on the shipped pocket")
+
+
+@pytest.mark.parametrize("name", ["memit", "emmet", "alphaedit", "pmet", "rome"])
+@pytest.mark.parametrize(("family", "normalized"), [("gemma-3", True), ("llama-3", False)])
+def test_a_norm_behind_the_mlp_is_named_by_editors_of_the_stream(
+    name: str, family: str, normalized: bool, families: Callable[[str], LanguageModel]
+) -> None:
+    patch = load_editor(name, QUICK | MORE.get(name, {})).edit(families(family), REQUESTS[:1])
+    assert isinstance(patch, WeightPatch)
+    assert ("solve.caveat" in patch.meta) == (normalized and name not in ("pmet", "rome"))
 
 
 def test_a_corpus_that_is_named_needs_no_caveat(tiny_llama: LanguageModel) -> None:

@@ -88,6 +88,15 @@ def test_a_neighbor_of_a_known_shape_takes_the_share_of_its_depth() -> None:
     assert layers_from(MemitSettings, "memit", wider, {}) == "depth"
 
 
+@pytest.mark.parametrize(("inner", "weight"), [(1536, 1536.0), (2048, 2048.0), (4799, 4799.0), (4800, 15000.0)])
+def test_few_key_dimensions_lower_the_covariance_weight(inner: int, weight: float) -> None:
+    lm = stand_in("made-up", 20, 512, inner)
+    for kind in (MemitSettings, PmetSettings):
+        assert resolve(kind, "x", lm, {}).covariance_weight == weight
+        assert resolve(kind, "x", lm, {"covariance_weight": 7.0}).covariance_weight == 7.0
+    assert resolve(EmmetSettings, "x", lm, {}).covariance_weight == 1.0
+
+
 def test_what_locate_found_on_these_weights_beats_the_traced_layers(tmp_path: Path, tiny_llama: LanguageModel) -> None:
     anatomy = tiny_llama.anatomy
     shape = Shape("llama", anatomy.depth, anatomy.hidden_size, anatomy.inner_size)
