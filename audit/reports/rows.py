@@ -51,7 +51,7 @@ class RunHeader:
     protocol: str = "standard"
     shots: int = 0
     chat_template: bool = False
-    reading: Mapping[str, str] = field(default_factory=dict)  # by ability as asked for, "" for all others
+    reading: str = "auto"  # as it was asked for: "likelihood", "nli=choices"
     prompting: str = "auto"
     rescored: str | None = None  # the folder of the run whose saved answers this run scored again
     checkpoint: bool = False  # whether `editor` is a checkpoint that somebody else edited

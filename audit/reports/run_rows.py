@@ -42,7 +42,7 @@ def run_header(
         protocol=wanted.protocol,
         shots=wanted.shots,
         chat_template=wanted.chat_template,
-        reading=wanted.reading,
+        reading=", ".join(f"{name}={one}" if name else one for name, one in wanted.reading.items()) or "auto",
         prompting=wanted.prompting,
     )
 

@@ -121,7 +121,7 @@ def test_the_keys_of_kept_results_have_not_changed(monkeypatch: pytest.MonkeyPat
 
     monkeypatch.setattr("audit.audit.data_revisions", lambda *_: {})
     monkeypatch.setattr("audit.audit.ENGINE_VERSION", 0)
-    assert _key("ner", DEFAULTS, "pocket") == "782fb1c1327e798b8e06654b563e6090dc73d07bfa9b29e59be28378f7b8395d"
+    assert _key("ner", DEFAULTS, "pocket") == "724594b97dab52ab3a7899c70bcc1b597027053032f312279a64f9bddb439e50"
     assert (
         signature(replace(DEFAULTS, limit=7, early_stop=True))
         == "ddc201f6ded48d545e2be90b610f1288acf491f72dbd75374a2f2933d24dc6f6"

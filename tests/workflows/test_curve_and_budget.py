@@ -88,10 +88,10 @@ def test_an_interrupted_curve_continues_after_its_last_point(
     monkeypatch.setattr(asking, "_ask", counted)
     with pytest.raises(KeyboardInterrupt), plan_run(wanted) as run:
         measure_curve(run, ["open_qa"], refine=0, show=interrupted)
-    assert len(asked) == 4  # the base model, and after 1, 2 and 4 edits
+    assert len(asked) == 6  # twice in the pilot, the base model, and after 1, 2 and 4 edits
     with plan_run(wanted) as run:
         measure_curve(run, ["open_qa"], refine=0)
-    assert len(asked) == 6  # after 8 and 12
+    assert len(asked) == 8  # after 8 and 12; the choice of the pilot is stored
 
 
 def test_the_budget_is_confirmed_and_names_the_first_ability_that_breaks(wanted: AuditSettings) -> None:

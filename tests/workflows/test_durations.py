@@ -28,6 +28,8 @@ class Spelling:
     """Asks to spell; a right answer is as long as its word. `limit` 0 stands for choices to be ranked."""
 
     name = title = data_name = metric = protocol = "spelling"
+    reading = "answers"
+    scorer = None
 
     def __init__(self, limit: int) -> None:
         self.decoding = Decoding(limit) if limit else None

@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 from audit.abilities import ABILITIES, PROTOCOLS, load_ability
 from audit.abilities.contract import Row, items_of
 from audit.abilities.data.sources import FolderSource, PocketSource, items
-from audit.abilities.wrapper import AbilityWrapper, present_ability
+from audit.abilities.presentation import present_ability
+from audit.abilities.wrapper import AbilityWrapper
 from audit.errors import AbilityError, AuditError
 from tests.abilities.data.test_real_slices import REAL
 from tests.abilities.gu2024.test_rules import ROWS, SENTENCE
