@@ -12,6 +12,7 @@ applies to stored answers, and a model with other weights never gets them. Every
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import asdict
+from os.path import commonprefix
 
 import torch
 
@@ -158,7 +159,8 @@ def _ask(
 ) -> None:
     """Pass the raw output of every batch to `answered`, by place of the item; `items` are by fingerprint."""
     prompts = [ability.prompt(item) for item in items.values()]
-    forward = None if reuse is None else reuse.forward(lm, patch)
+    # Worked examples in front of all prompts save more than the lower blocks do, and only one of the two can be shared.
+    forward = None if reuse is None or _mostly_shared(prompts) else reuse.forward(lm, patch)
     if ability.scorer is not None:
         _score(lm, ability.scorer, list(items.values()), prompts, answered, progress, forward)
         return
@@ -177,6 +179,12 @@ def _ask(
     write_from_drafts(
         lm, prompts, drafts, ability.decoding, lower=lower, counts=counts, progress=progress, on_batch=written
     )
+
+
+def _mostly_shared(prompts: Sequence[str]) -> bool:
+    """Whether more than a third of all prompts' text is a beginning that they share."""
+    shared = len(commonprefix(prompts)) if len(prompts) > 1 else 0  # noqa: RUF071 - of letters, not of paths
+    return 3 * shared * len(prompts) > sum(map(len, prompts))
 
 
 def _score(
