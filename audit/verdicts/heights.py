@@ -10,13 +10,15 @@ The limits include the errors of b, e and f, and what these have in common cance
 (b - f) of the means, has limits from the same combination at s = k: it is 0 there, and its limits divided by b - f are
 the leading term of Fieller's (Fieller, JRSS B 16, 1954, 175-185).
 
-Unseen changes. The assumption: an answer that an edit breaks falls to its floor, not below. The bound on the mean size
-of a loss that the sample does not show (`audit.verdicts.bootstrap`) is then not the base score but its height above the
-floor, weighted by that height: sum (b - f)^2 / sum (b - f) over the positive parts. For an AUC it is 2 (A - 1/2): a
-share r of items that rank as often wrong as right lowers it by 2 r (A - 1/2), and items that take each other's odds by
-half of that. The bound is never less than 2 M, where M is the largest change seen, once `FEW_CHANGES` clusters changed.
-Not covered: answers that fall far below their floors in a share of the items below 3 / n, while none of those seen
-does; benchmarks/verdict_likelihood.py measures false PASS there.
+Unseen changes. Nearly every likelihood changes under an edit, so the sample shows how the changes are distributed, and
+the studentized limits need no bound on the tails as 0/1 scores do. What they cannot show is a share of answers below
+3 / n that an edit breaks altogether. The assumption: a broken answer falls to its floor, not below, and it is broken
+whatever its height. So the bound on the mean size of such a loss (`audit.verdicts.bootstrap`) is the mean of the positive
+parts of all heights. For an AUC it is 2 (A - 1/2): a share r of items that rank as often wrong as
+right lowers it by 2 r (A - 1/2), and items that take each other's odds by half of that. Not covered: answers that fall
+far below their floors in a share of the items below 3 / n, while none of those seen does. For a gain that the sample
+does not show, nothing is allowed once `FEW_CHANGES` clusters changed. benchmarks/verdict_likelihood.py measures all of
+these.
 """
 
 from typing import NamedTuple
@@ -53,10 +55,7 @@ class ChangesAboveFloor(NamedTuple):
     def unseen(self, clusters: float, alpha: float) -> Limits:
         """The least distances (below, above) of the limits from the estimate, for changes that no cluster shows."""
         least = resolution(clusters, alpha)
-        if self.changed < FEW_CHANGES:
-            return Limits(self.span * least, self.height * least)
-        tail = min(self.span, 2 * self.largest)
-        return Limits(tail * least, max(self.height, tail) * least)
+        return Limits(self.span * least if self.changed < FEW_CHANGES else 0.0, self.height * least)
 
     @property
     def step(self) -> float:
@@ -77,7 +76,7 @@ class Heights(NamedTuple):
         """(n,) scores and floors in [0, 1], and the (n,) numbers of the items' clusters."""
         first, second, least = (cluster_sums(as_means(scores), codes) for scores in (base, edited, floors))
         above = np.maximum(0.0, first[:, 0] - least[:, 0])  # (clusters,)
-        height = float((above * above / first[:, 1]).sum()) / max(float(above.sum()), 1e-300)
+        height = float(above.sum()) / max(float(first[:, 1].sum()), 1e-300)
         seen = changes_of(first, second)
         return cls(first, second, least, ChangesAboveFloor(seen.changed, seen.largest, height))
 
