@@ -21,7 +21,7 @@ from audit.measures.causal_tracing import (
     NOISE_SAMPLES,
     NOISE_SCALE,
     NOTHING,
-    ROLES,
+    TOKEN_ROLES,
     Effects,
     KnownFact,
     Restored,
@@ -55,10 +55,10 @@ def measure_row(lm: LanguageModel, facts: Sequence[KnownFact], samples: int, see
         print(f"{number} of {len(facts)} facts", flush=True)
     by_fact, n = torch.stack(rows), len(facts)  # (facts, layers)
     curve = tuple(by_fact.mean(dim=0).tolist())
-    roles = [curve if role == SUBJECT_LAST else None for role in range(len(ROLES))]
-    nothing = (None,) * len(ROLES)
+    roles = [curve if role == SUBJECT_LAST else None for role in range(len(TOKEN_ROLES))]
+    nothing = (None,) * len(TOKEN_ROLES)
     by_kind = {kind: tuple(roles) if kind == "mlp" else nothing for kind in KINDS}
-    counts = tuple(n if role == SUBJECT_LAST else 0 for role in range(len(ROLES)))
+    counts = tuple(n if role == SUBJECT_LAST else 0 for role in range(len(TOKEN_ROLES)))
     return Effects(n, clean / n, corrupted / n, samples, window, counts, by_kind), by_fact
 
 

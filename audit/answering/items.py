@@ -7,7 +7,9 @@ asked.ability, asked.items
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 
+import audit.pocket
 from audit.abilities import load_ability
 from audit.abilities.contract import Ability, Item, readings_of
 from audit.abilities.data import Source
@@ -18,6 +20,8 @@ from audit.answering.choice import Chosen
 from audit.errors import AuditError
 from audit.settings.options import DEFAULT_SHOTS, AuditSettings
 from audit.verdicts.margins import Margin, Points, SuiteMargins
+
+POCKET_WEIGHTS = Path(audit.pocket.__file__).parent / "weights"
 
 
 @dataclass(frozen=True, eq=False)
@@ -136,9 +140,7 @@ def candidates_for(name: str, wanted: AuditSettings, tokenizer: Tokenizer | None
 
 def _has_card(wanted: AuditSettings) -> bool:
     """Whether a pocket model is asked its own data: its card has its scores by the first reading, plainly asked."""
-    from audit.models.loading import pocket_names
-
-    return wanted.data == "pocket" and wanted.model in pocket_names()
+    return wanted.data == "pocket" and (POCKET_WEIGHTS / wanted.model / "config.json").is_file()
 
 
 def _has_training_rows(source: Source, name: str) -> bool:
@@ -150,14 +152,15 @@ def _has_training_rows(source: Source, name: str) -> bool:
 
 def _require_nothing_aside(name: str, source: Source, wanted: AuditSettings, aside: SetAside) -> None:
     """Raise `AuditError` if the settings ask for what only rows set aside can give."""
-    asked = wanted.reading_of(name)
-    examples = wanted.prompting == "examples" or wanted.shots
-    if asked == "calibrated" or examples:
-        what = f"--reading {name}=calibrated" if asked == "calibrated" else "worked examples"
-        raise AuditError(
-            f"{what}: {source.name} has only {len(source.rows(name))} rows for {name}, of which {len(aside.pilot)} can "
-            f"be set aside, and {FEWEST} are needed; give more rows, or a training split."
-        )
+    few = f"{source.name} has {len(source.rows(name))} rows for {name}, of which {len(aside.pilot)} can be set aside"
+    if wanted.reading_of(name) == "calibrated":
+        raise AuditError(f"--reading {name}=calibrated: {few}, and {FEWEST} are needed; give more rows.")
+    if not (wanted.shots or wanted.prompting == "examples"):
+        return
+    try:
+        source.training_rows(name)
+    except AuditError as error:
+        raise AuditError(f"{error}; or give more test rows, so that {FEWEST} can be set aside for examples") from error
 
 
 def data_revisions(source: Source, abilities: Iterable[str]) -> dict[str, str]:

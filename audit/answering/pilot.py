@@ -56,7 +56,11 @@ class Pilot:
 
 
 def choose_presentation(pilot: Pilot, log: AnswerLog | None) -> Chosen:
-    """The first presentation that is clearly above its floor, or the likelihood that is farthest above it."""
+    """The first presentation that is clearly above its floor, or the likelihood that is farthest above it.
+
+    Raises:
+        AuditError: the items cannot be asked in any presentation; the reason is that of the first.
+    """
     key = pilot.fingerprint
     if log is not None and (kept := log.known().get(key)) is not None:
         return Chosen.from_plain(kept)
@@ -66,7 +70,9 @@ def choose_presentation(pilot: Pilot, log: AnswerLog | None) -> Chosen:
         if trial.clear:
             break
     else:
-        tried = [one for one in trials if not one.reason] or trials
+        tried = [one for one in trials if not one.reason]
+        if not tried:
+            raise AuditError(trials[0].reason)
         best = [one for one in tried if one.presentation.reading == tried[-1].presentation.reading]
         trial = max(best, key=lambda one: one.distance)
     chosen = Chosen(trial.presentation, tuple(trials))

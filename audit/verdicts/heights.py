@@ -13,8 +13,8 @@ the leading term of Fieller's (Fieller, JRSS B 16, 1954, 175-185).
 Unseen changes. Nearly every likelihood changes under an edit, so the sample shows how the changes are distributed, and
 the studentized limits need no bound on the tails as 0/1 scores do. What they cannot show is a share of answers below
 3 / n that an edit breaks altogether. The assumption: a broken answer falls to its floor, not below, and it is broken
-whatever its height. So the bound on the mean size of such a loss (`audit.verdicts.bootstrap`) is the mean of the positive
-parts of all heights. For an AUC it is 2 (A - 1/2): a share r of items that rank as often wrong as
+whatever its height. So the bound on the mean size of such a loss (`audit.verdicts.bootstrap`) is the mean of the
+positive parts of all heights. For an AUC it is 2 (A - 1/2): a share r of items that rank as often wrong as
 right lowers it by 2 r (A - 1/2), and items that take each other's odds by half of that. Not covered: answers that fall
 far below their floors in a share of the items below 3 / n, while none of those seen does. For a gain that the sample
 does not show, nothing is allowed once `FEW_CHANGES` clusters changed. benchmarks/verdict_likelihood.py measures all of

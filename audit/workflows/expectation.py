@@ -48,8 +48,16 @@ class Sample:
     @property
     def whole(self) -> bool:
         """Whether each item is right or wrong and the score is their mean."""
-        graded = self.ability.reading == "likelihood" or (self.ability.name in GRADED and self.ability.scorer is None)
-        return self.weights is None and not graded
+        if self.weights is not None:
+            return False
+        return self.ability.reading != "likelihood" and not (
+            self.ability.name in GRADED and self.ability.scorer is None
+        )
+
+    @property
+    def likelihood(self) -> bool:
+        """Whether the items are read by likelihood."""
+        return self.weights is None and self.ability.reading == "likelihood"
 
     def repeated(self, n: int) -> tuple[tuple[str, ...] | None, tuple[float, ...] | None]:
         """Clusters and weights of `n` items like these; the pattern repeats beyond the items of the sample."""
@@ -80,7 +88,7 @@ class Expectation:
     def of(cls, sample: Sample, past: PastVerdict | None, margin: Margin, alpha: float) -> "Expectation":
         """The expectation from a past verdict, or from assumed values if `past` is None or changed too little."""
         changes = ASSUMED_CHANGES if past is None else past.changes
-        if sample.ability.reading == "likelihood":  # every likelihood moves a little
+        if sample.likelihood:  # every likelihood moves a little
             moves = () if past is None else past.moves
             sizes = moves if len(moves) >= ENOUGH_MOVES else ASSUMED_CHANGE_OF_LIKELIHOOD
             return cls(sample, 1.0 if past is None else changes, sizes, False, alpha, SMALLEST_LOSS)

@@ -47,7 +47,7 @@ class FakeAudit:
     def measured(self) -> bool:
         return bool(self.rows or self.collapse)
 
-    def verdict(self, ability: str, max_drop: float | str = 0.05) -> AbilityRow:
+    def verdict(self, ability: str, max_drop: float | str = 0.05, keep: str = "90%", reading: str = "") -> AbilityRow:
         if self.settings.editor == "broken":
             raise AuditError("the subject 'Mara' is not in the prompt; mend request case-1.")
         if self.settings.editor == "collapsed" and self.settings.triage:

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from audit.editors.stages.keys import Contexts
-from audit.editors.stages.value_loss import Places, ValueSettings, ValueTask, chunks
+from audit.editors.stages.value_loss import LossPlaces, ValueSettings, ValueTask, chunks
 from audit.editors.stages.values import optimize_values
 from audit.edits.requests import EditRequest
 from audit.engine.sequences import EditSequence, essence_sequence, rewriting_sequence
@@ -77,7 +77,7 @@ def test_the_weights_of_each_request_sum_to_one(tiny_llama: LanguageModel) -> No
     requests: tuple[EditRequest, ...] = REQUESTS
     tasks = [ValueTask.of(tiny_llama, case, TWICE, SETTINGS) for case in requests]
     active = torch.tensor([0, 2, 3])
-    places = Places.of(tasks, active)
+    places = LossPlaces.of(tasks, active)
     torch.testing.assert_close(torch.zeros(3).index_add(0, places.owners, places.weights), torch.ones(3))
     assert len(places.rows) == len(places.ids) + 3
     label_count = sum(
