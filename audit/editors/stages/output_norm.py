@@ -13,8 +13,8 @@ reached only if it lies there. The nearest point to y' is taken, and u' keeps th
 
     u' = rms(u) v,  v = argmin ‖g * v − y'‖² + κ ‖v − v₀‖²  subject to rms(v) = 1,  v₀ = u / rms(u)
 
-With a multiplier μ for the constraint, vᵢ = (gᵢ y'ᵢ + κ v₀ᵢ) / (gᵢ² + μ), and ‖v‖² = d determines μ: the left side falls
-in μ > −min gᵢ², so bisection finds it. κ is small. It holds the entries that hardly reach the stream (gᵢ ≈ 0) at their
+With a multiplier μ for the constraint, vᵢ = (gᵢ y'ᵢ + κ v₀ᵢ) / (gᵢ² + μ), and ‖v‖² = d determines μ: ‖v‖² falls in
+μ > −min gᵢ², so bisection finds it. κ is small. It holds the entries that hardly reach the stream (gᵢ ≈ 0) at their
 values; without a residual, μ = κ and u' = u. If y' can be reached, u' reaches it up to κ.
 
 A residual that is optimized at the block's output lies far from the ellipsoid in general: the stream is much longer
@@ -52,7 +52,7 @@ class OutputNorm:
         return self.gain * _unit(outputs)
 
     def change(self, outputs: Tensor, residuals: Tensor) -> Tensor:
-        """u' − u: how outputs u (rows, hidden) must change to move the stream by residuals (rows, hidden); in float64.
+        """How outputs u (rows, hidden) must change to move the stream by residuals (rows, hidden): u' − u, in float64.
 
         Where a residual cannot be reached, the stream moves to the nearest point that can.
         """
