@@ -9,6 +9,10 @@ Algorithm 1, for a batch of requests and layers l₁ < … < L:
    - residual (equation 20): R = (z − h_L) / (layers left), an equal share of the remaining distance;
    - solve (equation 14): ΔW = R Kᵀ (λC + K Kᵀ)⁻¹, a least squares between the new keys and the old ones in C.
 
+Where a norm lies between the MLP and the stream (Gemma 2 and 3), the value is optimized at the last MLP's output, z is
+what the block makes of it, and R is turned into a change of the MLP's output before the solve; see `output_norm`. No
+published code is known for such models.
+
 MEMIT-seq protects the keys K_p of all earlier steps of a sequence too: ΔW = R Kᵀ (λC + K_p K_pᵀ + K Kᵀ)⁻¹. They are
 read on the model after each step is written. Without earlier steps it equals MEMIT.
 """
