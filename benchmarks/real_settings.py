@@ -20,6 +20,10 @@ The grid was cut for lack of time while it ran, so which rows were left out was 
 run: on SmolLM2 the other clamps of MEMIT, "memit weight, clamp 4, Llama", and ROME's other clamp and "Llama"; on Gemma
 all but "memit today", "memit located, weight" and "rome today" (located and depth give ROME the same layer there). Seed
 1: three rows of MEMIT on SmolLM2. The λ of the first three rows was the default, and was added to their lines later.
+
+"norm ignored" in a row's name was added later: MEMIT as it was before it took Gemma's norm on the MLP's output into
+account (`audit.editors.stages.output_norm`). The rows without it were run after that change. "Today" is the day of a
+row: since then the defaults of MEMIT have become those of "memit located, weight".
 """
 
 import argparse
@@ -57,6 +61,9 @@ GRID: dict[str, tuple[bool, Mapping[str, str]]] = {
     "rome located": (True, {}),
     "rome located, clamp 2": (True, {"clamp_norm_factor": "2"}),
     "rome located, Llama": (True, _LLAMA),
+    # Added with the norm of Gemma.
+    "emmet today": (False, {}),
+    "alphaedit today": (False, {}),
 }
 
 
@@ -115,7 +122,7 @@ def main() -> None:
             "model": given.model.name,
             "row": row,
             "seed": given.seed,
-            "layers": settings.layers if method == "memit" else settings.layer,
+            "layers": settings.layer if method in ("rome", "emmet") else settings.layers,
             "clamp": settings.clamp_norm_factor,
             "steps": settings.steps,
             "weight_decay": settings.weight_decay,

@@ -9,6 +9,10 @@ Algorithm 1, for a batch of requests and layers l₁ < … < L:
    - residual (equation 20): R = (z − h_L) / (layers left), an equal share of the remaining distance;
    - solve (equation 14): ΔW = R Kᵀ (λC + K Kᵀ)⁻¹, a least squares between the new keys and the old ones in C.
 
+Where a norm lies between the MLP and the stream (Gemma 2 and 3), the value is optimized at the last MLP's output, z is
+what the block makes of it, and R is turned into a change of the MLP's output before the solve; see `output_norm`. No
+published code is known for such models.
+
 MEMIT-seq protects the keys K_p of all earlier steps of a sequence too: ΔW = R Kᵀ (λC + K_p K_pᵀ + K Kᵀ)⁻¹. They are
 read on the model after each step is written. Without earlier steps it equals MEMIT.
 """
@@ -24,8 +28,9 @@ from torch import Tensor
 from audit.editors.stages.editor_settings import Published, Shape, Shapes, layer_at, require_positive, require_rising
 from audit.editors.stages.key_value_editor import KeyValueEditor, KeyValueSettings
 from audit.editors.stages.keys import BARE, OPENINGS, Contexts, lookup_states, mean_keys
+from audit.editors.stages.output_norm import OutputNorm, output_norm
 from audit.editors.stages.solve import PastKeys, least_squares_directions
-from audit.editors.stages.values import OptimizedValues, mlp_reaches_stream_unchanged, optimize_values
+from audit.editors.stages.values import OptimizedValues, Site, optimize_values, reaches_stream_unchanged
 from audit.edits.requests import EditRequest
 from audit.engine.sequences import prompt_sequence
 from audit.errors import AuditError
@@ -143,6 +148,7 @@ class BatchEditor(KeyValueEditor[B]):
     def _edit(self, lm: LanguageModel, requests: Sequence[EditRequest], settings: B, tick: Tick) -> Patch:
         self._prepare(lm, settings)
         contexts, layers = self.contexts(lm), self._layers(settings)
+        norms = self._norms(lm, layers)
         values, targets = self._targets(lm, requests, contexts, settings, tick)  # z (requests, hidden), equation 16
         names = [lm.anatomy.weight_name(layer) for layer in layers]
         transposed = frozenset(names) if lm.anatomy.transposed else frozenset[str]()
@@ -152,6 +158,9 @@ class BatchEditor(KeyValueEditor[B]):
                 keys = mean_keys(lm, requests, contexts, layer, settings.token_budget).T  # K (inner, requests), eq. 19
                 remaining = targets - self._current(lm, requests, settings).double()  # z − h_L, (requests, hidden)
                 residual = remaining.T / self._parts(len(layers) - written)  # R (hidden, requests), equation 20
+                if norm := norms.get(layer):
+                    outputs = self._output(lm, requests, lm.anatomy.mlps[layer], settings)  # u, (requests, hidden)
+                    residual = norm.change(outputs, residual.T).T  # (hidden, requests)
                 directions = self._directions(lm, layer, keys, settings)  # D (inner, requests), equation 14
                 delta = LowRankDelta(residual.to(directions.device).contiguous(), directions.T.contiguous())
                 if not bool(torch.isfinite(delta.left).all() and torch.isfinite(delta.right).all()):
@@ -162,20 +171,29 @@ class BatchEditor(KeyValueEditor[B]):
                 WeightPatch({name: delta}, transposed).write(lm, originals)
                 deltas[name] = delta
         meta = self._edit_meta(lm, settings, requests, values) | self._more_meta(lm)
-        if self.residual_of_stream and not mlp_reaches_stream_unchanged(lm, layers[-1]):
+        if self.residual_of_stream and layers[-1] not in norms and not reaches_stream_unchanged(lm, layers[-1]):
             meta["solve.caveat"] = (
-                f"The model {lm.name} normalizes or scales the output of an MLP before it is added, which {self.name} "
-                "does not take into account: its edits may fail and harm the whole model; use rome or r-rome."
+                f"The model {lm.name} scales or otherwise changes the output of an MLP before it is added, which "
+                f"{self.name} does not take into account: its edits may fail and harm the whole model; use rome or "
+                "r-rome."
             )
         return WeightPatch(deltas, transposed, meta)
 
     def _targets(
         self, lm: LanguageModel, requests: Sequence[EditRequest], contexts: Contexts, settings: B, tick: Tick
     ) -> tuple[OptimizedValues, Tensor]:
-        """The optimized values, and the target of `_current`, (requests, hidden) in float64."""
+        """The optimized values, and the target of `_current`, (requests, hidden) in float64.
+
+        Behind a norm, the values are outputs of the MLP, and the target is the block's output that they give.
+        """
         last = self._layers(settings)[-1]
-        values = optimize_values(lm, requests, contexts, layer=last, site="block", settings=settings, tick=tick)
-        return values, values.targets.double()
+        norm = output_norm(lm, last)
+        site: Site = "mlp" if norm else "block"
+        values = optimize_values(lm, requests, contexts, layer=last, site=site, settings=settings, tick=tick)
+        if norm is None:
+            return values, values.targets.double()
+        added = norm.added(values.targets) - norm.added(values.initial)  # N(u + δ) − N(u), (requests, hidden)
+        return values, self._current(lm, requests, settings).double() + added
 
     def _current(self, lm: LanguageModel, requests: Sequence[EditRequest], settings: B) -> Tensor:
         """h_L, the output of the last edited block at the lookup of each bare prompt, (requests, hidden)."""
@@ -186,6 +204,11 @@ class BatchEditor(KeyValueEditor[B]):
         bare = [prompt_sequence(lm, request) for request in requests]
         states = lookup_states(lm, bare, outputs=[module], stop=module, token_budget=settings.token_budget)
         return states.outputs[module]
+
+    def _norms(self, lm: LanguageModel, layers: Sequence[int]) -> dict[int, OutputNorm]:
+        """The norms between the residual and the maps that are written, by layer."""
+        found = {layer: output_norm(lm, layer) for layer in layers} if self.residual_of_stream else {}
+        return {layer: norm for layer, norm in found.items() if norm is not None}
 
     def _parts(self, layers_left: int) -> float:
         """The divisor of the residual with this many layers left to write; equation 20."""

@@ -98,7 +98,7 @@ def optimize_values(
     losses, updates = [0.0] * len(tasks), [0] * len(tasks)
     done = 0
     # Where the MLP's output is added to the stream unchanged, perturbing the block's output is the same and cheaper.
-    inside = site == "branches" or (site == "mlp" and not mlp_reaches_stream_unchanged(lm, layer))
+    inside = site == "branches" or (site == "mlp" and not reaches_stream_unchanged(lm, layer))
     for chunk in chunks(tasks, settings.token_budget):
 
         def tick_chunk(finished: int, before: int = done) -> None:
@@ -227,14 +227,14 @@ class _Descent:
 
 
 @torch.no_grad()
-def mlp_reaches_stream_unchanged(lm: LanguageModel, layer: int) -> bool:
-    """Whether a vector added to the MLP's output arrives unchanged in the block's output (no norm or scaling between).
+def reaches_stream_unchanged(lm: LanguageModel, layer: int, module: str | None = None) -> bool:
+    """Whether a vector added to a module's output arrives unchanged in the block's output (no norm or scaling between).
 
-    Measured with one probe on three tokens.
+    `module` is a path in the block, by default that of the MLP. Measured with one probe on three tokens.
     """
-    mlp, block = lm.anatomy.mlps[layer], lm.anatomy.blocks[layer]
+    source, block = module or lm.anatomy.mlps[layer], lm.anatomy.blocks[layer]
     rows = align([EditSequence((1, 2, 3), 2)], lm.device)
-    with tapped(lm, 1, outputs=[mlp, block], stop=block, column=2) as plain:
+    with tapped(lm, 1, outputs=[source, block], stop=block, column=2) as plain:
         run_body(lm, rows.ids, rows.mask, rows.positions)
     # The probe is as large as the block's output, so that half-precision rounding does not hide the difference.
     size = float(plain.outputs[block].float().norm()) / lm.anatomy.hidden_size**0.5
@@ -243,7 +243,7 @@ def mlp_reaches_stream_unchanged(lm: LanguageModel, layer: int) -> bool:
     )  # (1, hidden)
     with (
         tapped(lm, 1, outputs=[block], stop=block, column=2) as moved,
-        _added_at(lm.model.get_submodule(mlp), 2, probe),
+        _added_at(lm.model.get_submodule(source), 2, probe),
     ):
         run_body(lm, rows.ids, rows.mask, rows.positions)
     difference = moved.outputs[block].float() - plain.outputs[block].float()  # (1, hidden)
