@@ -123,7 +123,9 @@ def test_what_all_options_share_does_not_count(values: list[float], shift: float
 
 
 @given(st.lists(totals, min_size=2, max_size=8), BAD, st.data())
-def test_an_option_that_is_not_finite_makes_the_item_wrong(values: list[float], bad: float, data: st.DataObject) -> None:
+def test_an_option_that_is_not_finite_makes_the_item_wrong(
+    values: list[float], bad: float, data: st.DataObject
+) -> None:
     place = data.draw(st.integers(0, len(values) - 1))
     broken = [scored(bad if k == place else value) for k, value in enumerate(values)]
     for gold in range(len(values)):
@@ -308,7 +310,9 @@ def test_a_perfect_model_has_a_base_of_one_and_a_broken_one_the_floor_at_most() 
         for one in asked:
             pairs = ability.scorer.continuations(one, ability.prompt(one))
             right = [text == ability.gold_answer(one) for _, text in pairs]
-            perfect.append({"tokens": [["a"]] * len(right), "log_probabilities": [[0.0 if r else -50.0] for r in right]})
+            perfect.append(
+                {"tokens": [["a"]] * len(right), "log_probabilities": [[0.0 if r else -50.0] for r in right]}
+            )
             broken.append({"tokens": [["a"]] * len(right), "log_probabilities": [[math.nan]] * len(right)})
         good, bad = read_raw(ability, asked, perfect), read_raw(ability, asked, broken)
         floors = replace(bad) if ability.scorer.measured_floor else None
