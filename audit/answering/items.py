@@ -151,7 +151,7 @@ def _has_training_rows(source: Source, name: str) -> bool:
 def _require_nothing_aside(name: str, source: Source, wanted: AuditSettings, aside: SetAside) -> None:
     """Raise `AuditError` if the settings ask for what only rows set aside can give."""
     asked = wanted.reading_of(name)
-    examples = wanted.prompting == "examples" or wanted.shots
+    examples = (wanted.prompting == "examples" or wanted.shots) and not _has_training_rows(source, name)
     if asked == "calibrated" or examples:
         what = f"--reading {name}=calibrated" if asked == "calibrated" else "worked examples"
         raise AuditError(
@@ -170,13 +170,15 @@ def margin_for(ability: Ability, suite: SuiteMargins, wanted: AuditSettings) -> 
     """The margin of an ability as it is read: that of the settings, else that of its suite.
 
     Raises:
-        AuditError: the settings have a margin in score points for a reading by likelihood.
+        AuditError: the margin of a reading by likelihood is in score points.
     """
     name, typed = ability.name, wanted.margins.get(ability.name)
-    if ability.reading == "likelihood" and isinstance(typed, Points):
+    margin = typed or suite.of(ability.reading)
+    if ability.reading == "likelihood" and isinstance(margin, Points):
         first = readings_of(load_ability(name, wanted.protocol))[0].reading
+        said, share = (f"--margin {name}={typed}", f"{name}=90%") if typed else (f"keep={margin}", 'keep="90%"')
         raise AuditError(
-            f"--margin {name}={typed} is in score points, but {name} is read by likelihood, whose margin is a share to "
-            f"keep; give a share such as {name}=90%, or another reading such as --reading {name}={first}."
+            f"{said} is in score points, but {name} is read by likelihood, whose margin is a share to "
+            f"keep; give a share such as {share}, or another reading such as --reading {name}={first}."
         )
-    return typed or suite.of(ability.reading)
+    return margin

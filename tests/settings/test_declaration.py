@@ -124,7 +124,7 @@ def test_the_keys_of_kept_results_have_not_changed(monkeypatch: pytest.MonkeyPat
     assert _key("ner", DEFAULTS, "pocket") == "724594b97dab52ab3a7899c70bcc1b597027053032f312279a64f9bddb439e50"
     assert (
         signature(replace(DEFAULTS, limit=7, early_stop=True))
-        == "ddc201f6ded48d545e2be90b610f1288acf491f72dbd75374a2f2933d24dc6f6"
+        == "9dd46b1ec9efbbb82d189e07a622931345099c6d946fc9abd88d129fdbca4732"
     )
 
 
