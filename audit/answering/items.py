@@ -7,7 +7,9 @@ asked.ability, asked.items
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 
+import audit.pocket
 from audit.abilities import load_ability
 from audit.abilities.contract import Ability, Item, readings_of
 from audit.abilities.data import Source
@@ -136,9 +138,9 @@ def candidates_for(name: str, wanted: AuditSettings, tokenizer: Tokenizer | None
 
 def _has_card(wanted: AuditSettings) -> bool:
     """Whether a pocket model is asked its own data: its card has its scores by the first reading, plainly asked."""
-    from audit.models.loading import pocket_names
-
-    return wanted.data == "pocket" and wanted.model in pocket_names()
+    weights = Path(audit.pocket.__file__).parent / "weights"  # `audit.models.loading` would import torch
+    installed = wanted.model.startswith("pocket-") and (weights / wanted.model / "config.json").is_file()
+    return wanted.data == "pocket" and installed
 
 
 def _has_training_rows(source: Source, name: str) -> bool:

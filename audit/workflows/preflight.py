@@ -65,10 +65,12 @@ class Preflight:
 
         Raises:
             AbilityError: the items of this ability cannot be read or asked.
+            AuditError: a margin of the suite is not one.
         """
+        suite = SuiteMargins(margin_of(max_drop), margin_of(keep))  # an error of a suite is not one of the ability
         try:
             found, drawn = self._drawn(ability, reading)
-            margin = margin_for(found, SuiteMargins(margin_of(max_drop), margin_of(keep)), self.settings)
+            margin = margin_for(found, suite, self.settings)
             self._require_room(found, drawn)
             row = self._row(Sample.of(found, drawn), margin)
         except AuditError as error:
