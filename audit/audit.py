@@ -289,8 +289,8 @@ class Audit:
         self.source.check()
         self.changes.prepare()
         self.edit_run.summary()
-        if self.settings.chat_template:
-            require_chat_template(self.lm.tokenizer, self.settings.model)
+        if flag := self.settings.chat_flag:
+            require_chat_template(self.lm.tokenizer, self.settings.model, flag)
 
     def _checked_noise(self, ability: str, suite: SuiteMargins) -> NoiseFloor | None:
         """The noise floor of an ability, which its margin must not be below; None if it was not calibrated."""

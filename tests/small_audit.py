@@ -68,9 +68,9 @@ def requests() -> list[dict[str, Any]]:
     ]
 
 
-def abilities() -> dict[str, list[dict[str, Any]]]:
-    """A dozen rows of each data set, in its own columns."""
-    many = [(number, NAMES[number % 4], CITIES[number % 3]) for number in range(ROWS)]
+def abilities(rows: int = ROWS) -> dict[str, list[dict[str, Any]]]:
+    """A dozen rows of each data set, or another number, in its own columns."""
+    many = [(number, NAMES[number % 4], CITIES[number % 3]) for number in range(rows)]
     return {
         "gsm8k": [
             {"question": f"{name} has {k} coins and finds 2. How many?", "answer": f"{k}+2={k + 2}\n#### {k + 2}"}
@@ -96,6 +96,13 @@ def abilities() -> dict[str, list[dict[str, Any]]]:
         ],
         "sst2": [{"sentence": f"{name}'s film no. {k} is fine", "label": k % 2} for k, name, _ in many],
     }
+
+
+def widen(world: SmallWorld, rows: int) -> SmallWorld:
+    """The world with more rows of each data set, so that some can be set aside."""
+    for data_name, more in abilities(rows).items():
+        write_lines(world.rows / f"{data_name}.jsonl", more)
+    return world
 
 
 def teach(world: SmallWorld, rows: int = 60) -> None:

@@ -133,7 +133,11 @@ class ChatAbility(AbilityWrapper):
         ]
 
     def prompt(self, item: Item) -> str:
-        return _render(self._tokenizer, [*self._turns, _message("user", super().prompt(item))])
+        """The turns in the template. Raises `AuditError` if there is no template, or it cannot render them."""
+        try:
+            return _render(self._tokenizer, [*self._turns, _message("user", super().prompt(item))])
+        except (ValueError, TemplateError) as error:
+            raise AuditError(f"the chat template cannot render a prompt ({_reason(error)}); ask without it") from error
 
 
 def draw_shots(ability: Ability, source: Source, count: int, seed: int, aside: Sequence[Item] = ()) -> tuple[Shot, ...]:
@@ -176,20 +180,24 @@ def _shot(ability: Ability, item: Item) -> Shot:
     return Shot(ability.prompt(item), ability.gold_answer(item))
 
 
-def require_chat_template(tokenizer: Tokenizer, model: str) -> None:
-    """Raise `AuditError` if the tokenizer has no chat template, or one that cannot render a prompt."""
+def require_chat_template(tokenizer: Tokenizer, model: str, flag: str = "--chat-template") -> None:
+    """Raise `AuditError`, which names `flag`, if the tokenizer has no chat template or one that renders no prompt."""
     if not tokenizer.chat_template:
         raise AuditError(
-            f"--chat-template: the tokenizer of {model} has no chat template; leave the option out, or choose a model "
+            f"{flag}: the tokenizer of {model} has no chat template; leave the option out, or choose a model "
             "that was tuned for chat."
         )
     try:
         _render(tokenizer, [_message("user", "Question")])
     except (ValueError, TemplateError) as error:
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise AuditError(
-            f"--chat-template: the chat template of {model} cannot render a prompt ({reason}); leave the option out."
+            f"{flag}: the chat template of {model} cannot render a prompt ({_reason(error)}); leave the option out."
         ) from error
+
+
+def _reason(error: Exception) -> str:
+    """The first line of an error, or its kind if it has no text."""
+    return str(error).splitlines()[0] if str(error) else type(error).__name__
 
 
 def _usable(ability: Ability, row: Row, number: int | str) -> Item | None:

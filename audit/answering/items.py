@@ -140,7 +140,8 @@ def candidates_for(name: str, wanted: AuditSettings, tokenizer: Tokenizer | None
 
 def _has_card(wanted: AuditSettings) -> bool:
     """Whether a pocket model is asked its own data: its card has its scores by the first reading, plainly asked."""
-    return wanted.data == "pocket" and (POCKET_WEIGHTS / wanted.model / "config.json").is_file()
+    installed = wanted.model.startswith("pocket-") and (POCKET_WEIGHTS / wanted.model / "config.json").is_file()
+    return wanted.data == "pocket" and installed
 
 
 def _has_training_rows(source: Source, name: str) -> bool:
@@ -173,13 +174,15 @@ def margin_for(ability: Ability, suite: SuiteMargins, wanted: AuditSettings) -> 
     """The margin of an ability as it is read: that of the settings, else that of its suite.
 
     Raises:
-        AuditError: the settings have a margin in score points for a reading by likelihood.
+        AuditError: the margin of a reading by likelihood is in score points.
     """
     name, typed = ability.name, wanted.margins.get(ability.name)
-    if ability.reading == "likelihood" and isinstance(typed, Points):
+    margin = typed or suite.of(ability.reading)
+    if ability.reading == "likelihood" and isinstance(margin, Points):
         first = readings_of(load_ability(name, wanted.protocol))[0].reading
+        said, share = (f"--margin {name}={typed}", f"{name}=90%") if typed else (f"keep={margin}", 'keep="90%"')
         raise AuditError(
-            f"--margin {name}={typed} is in score points, but {name} is read by likelihood, whose margin is a share to "
-            f"keep; give a share such as {name}=90%, or another reading such as --reading {name}={first}."
+            f"{said} is in score points, but {name} is read by likelihood, whose margin is a share to "
+            f"keep; give a share such as {share}, or another reading such as --reading {name}={first}."
         )
-    return typed or suite.of(ability.reading)
+    return margin

@@ -271,6 +271,11 @@ class AuditSettings:
         """The reading asked for: "auto", "answers", "choices", "calibrated" or "likelihood"."""
         return self.reading.get(ability) or self.reading.get("") or "auto"
 
+    @property
+    def chat_flag(self) -> str:
+        """The option that asks for the chat template, as it is typed; "" without one."""
+        return "--chat-template" if self.chat_template else "--prompting chat" if self.prompting == "chat" else ""
+
     def plain(self) -> dict[str, Any]:
         """The settings as JSON can hold them, with margins and folders as a user would type them."""
         return {name: written(value) for name, value in vars(self).items()}

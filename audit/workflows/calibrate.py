@@ -117,8 +117,8 @@ def _ask_twice(
     with stages("loading"):
         lm = _loaded(settings, settings.dtype)
         known = KnownModel.of(lm)
-    if settings.chat_template:
-        require_chat_template(lm.tokenizer, settings.model)
+    if flag := settings.chat_flag:
+        require_chat_template(lm.tokenizer, settings.model, flag)
     log = AnswerLog.of(store, known.state())
     run_items = RunItems(source, settings, lambda: known, AnswerLogs(store), Crew(), stages)
     asked: dict[str, _Twice] = {}

@@ -65,6 +65,7 @@ class Preflight:
 
         Raises:
             AbilityError: the items of this ability cannot be read or asked.
+            AuditError: a margin of the suite is not one.
         """
         suite = SuiteMargins(margin_of(max_drop), margin_of(keep))
         try:
@@ -127,9 +128,12 @@ class Preflight:
         )
         if isinstance(margin, Retained):
             floor = ability.floor(sample.items)
+            measured = ability.scorer is not None and ability.scorer.measured_floor
             if past is None:
-                row = replace(row, needed_base=_needed_base(margin, floor, power.smallest_margin))
+                needed = _needed_base(margin, floor, power.smallest_margin)
+                row = replace(row, needed_base=needed, above_floor=measured)
             else:
+                floor = past.row.verdict.floor if measured else floor
                 row = replace(row, margin=margin.at(past.row.verdict.base, floor))
         return row if row.prospect != TOO_SMALL else self._with_remedy(row, expected, margin)
 

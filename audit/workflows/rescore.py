@@ -22,7 +22,7 @@ from audit.reports.ability_rows import records, row_of
 from audit.reports.rows import AbilityRow, AnswerRecord, ItemRecord, RunReport
 from audit.settings.values import written
 from audit.store import PACKAGE, versions
-from audit.verdicts.margins import Margin, margin_of
+from audit.verdicts.margins import Margin, Points, margin_of
 
 # Fields of a row that scoring again does not change.
 AS_ASKED = ("noise_floor", "noise_items", "reading", "prompting", "offset", "trials")
@@ -57,6 +57,7 @@ def rescored(run: RunReport, margins: Mapping[str, Margin]) -> RunReport:
     for old in run.abilities:
         paired = saved_answers(run, old)
         margin = margins.get(old.ability) or margin_of(old.asked_margin or old.verdict.margin)
+        _require_share(old, margin)
         _require_above_noise(old, margin)
         saved = {record.key: record.mentions for record in run.items if record.ability == old.ability}
         found = _judged(paired, old, margin, run.header.seed)
@@ -83,6 +84,14 @@ def _judged(paired: PairedAnswers, old: AbilityRow, margin: Margin, seed: int) -
         return fixed_judgment(paired, margin, seed)
     # The floor is that of all the items, of which only those asked were saved.
     return saved_judgment(paired, old.stopping_rule, margin, floor=old.verdict.floor, seed=seed)
+
+
+def _require_share(old: AbilityRow, margin: Margin) -> None:
+    if old.reading == "likelihood" and isinstance(margin, Points):
+        raise AuditError(
+            f"--margin {old.ability}={margin} is in score points, but the run in question read {old.ability} by "
+            f"likelihood, whose margin is a share to keep; give a share such as {old.ability}=90%."
+        )
 
 
 def _require_above_noise(old: AbilityRow, margin: Margin) -> None:

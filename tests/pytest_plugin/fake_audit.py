@@ -14,7 +14,7 @@ from typing import Any
 from audit.errors import AuditError, CollapseError
 from audit.reports.rows import AbilityRow, RunHeader, RunReport
 from audit.settings.options import AuditSettings
-from audit.verdicts.margins import margin_of
+from audit.verdicts.margins import SuiteMargins, margin_of
 from tests.reports.sample import FAILED, HEADER, PASSED, REPORT, UNDECIDED, row_with
 
 COLLAPSE = "The edited model has collapsed: some of its weights are NaN or infinite."
@@ -56,8 +56,11 @@ class FakeAudit:
         if self.watcher is not None:
             with self.watcher.stage(f"{ability}, edited") as done:
                 done(1, 2)
-        margin = self.settings.margins.get(ability) or margin_of(max_drop)
-        row = ROWS[ability]
+        asked = self.settings.reading_of(ability)
+        read = reading if asked == "auto" else asked
+        suite = SuiteMargins(margin_of(max_drop), margin_of(keep))
+        margin = self.settings.margins.get(ability) or suite.of(read)
+        row = replace(ROWS[ability], reading=read)
         points = margin.at(row.verdict.base, row.verdict.floor)
         self.rows[ability] = row_with(row, margin=points, asked_margin=str(margin))
         return self.rows[ability]

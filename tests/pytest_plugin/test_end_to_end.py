@@ -38,7 +38,7 @@ def test_a_passing_run(world: SmallWorld, tmp_path: Path) -> None:
     done = run(world, tmp_path, "suites/test_open_qa.py", "suites/test_integrity.py", "--editor", "identity")
     assert done.returncode == 0, done.stdout + done.stderr
     assert "audit: identity edits" in done.stdout
-    assert "open_qa  1.000   1.000  0.000" in done.stdout
+    assert "open_qa  answers  1.000   1.000  0.000" in done.stdout
     assert "\nPASS: identity on " in done.stdout
     (folder,) = (tmp_path / "reports").iterdir()
     document = json.loads((folder / "verdict.json").read_text(encoding="utf-8"))

@@ -46,7 +46,7 @@ def set_aside(ability: Ability, source: Source, limit: int, seed: int) -> SetAsi
     elif training := _training_rows(ability, source, seed):
         judged, others = min(limit, len(rows)), training
     else:
-        count = min(wanted, int(LARGEST_SHARE * len(rows)))
+        count = min(wanted, max(int(LARGEST_SHARE * len(rows)), len(rows) - limit))
         judged = min(limit, len(rows) - count)
         others = [(rows[index], f"{ability.name}/{index}") for index in order[len(rows) - count :]]
     kept = [item for index in order[:judged] for item in _usable(ability, rows[index], f"{ability.name}/{index}")]

@@ -29,7 +29,8 @@ class AbilityPreflight:
     smallest_drop      smallest drop that would be seen; None if none would
     smallest_margin    smallest margin that would be certified; None if none would
     margin             in score points; None if it is a share to keep of an unknown base score, and then
-    needed_base        is the smallest base score at which it can be certified
+    needed_base        is the smallest base score at which it can be certified;
+    above_floor        above a floor that only the run itself measures
     available          if the margin is too small: the largest --limit that the data can fill,
     smallest_with_all  the smallest margin at that limit,
     limit_enough       and the limit that would be enough; None if no affordable one is
@@ -50,6 +51,7 @@ class AbilityPreflight:
     limit_enough: int | None = None
     smallest_with_all: float | None = None
     needed_base: float | None = None
+    above_floor: bool = False
     changes_from: str | None = None
     at_the_floor: bool = False  # in the past run the base model was not clearly above its floor
     read: float = 0.0
@@ -100,7 +102,8 @@ class AbilityPreflight:
                 f"{self.changes_from}."
             )
         if self.prospect == DEPENDS:
-            return f"{asked} can be certified if the base score is at least {rounded_up(self.needed_base)}; {seen}."
+            least = rounded_up(self.needed_base) + (" above its floor" if self.above_floor else "")
+            return f"{asked} can be certified if the base score is at least {least}; {seen}."
         if self.prospect == CERTIFIABLE:
             return f"{asked} can be certified (smallest: {smallest}); {seen}."
         return f"{asked} is too small for {self.items} items, which certify {smallest}: {self._way_out()}."
