@@ -153,15 +153,14 @@ def _has_training_rows(source: Source, name: str) -> bool:
 
 def _require_nothing_aside(name: str, source: Source, wanted: AuditSettings, aside: SetAside) -> None:
     """Raise `AuditError` if the settings ask for what only rows set aside can give."""
-    few = f"{source.name} has {len(source.rows(name))} rows for {name}, of which {len(aside.pilot)} can be set aside"
-    if wanted.reading_of(name) == "calibrated":
-        raise AuditError(f"--reading {name}=calibrated: {few}, and {FEWEST} are needed; give more rows.")
-    if not (wanted.shots or wanted.prompting == "examples"):
-        return
-    try:
-        source.training_rows(name)
-    except AuditError as error:
-        raise AuditError(f"{error}; or give more test rows, so that {FEWEST} can be set aside for examples") from error
+    asked = wanted.reading_of(name)
+    examples = (wanted.prompting == "examples" or wanted.shots) and not _has_training_rows(source, name)
+    if asked == "calibrated" or examples:
+        what = f"--reading {name}=calibrated" if asked == "calibrated" else "worked examples"
+        raise AuditError(
+            f"{what}: {source.name} has only {len(source.rows(name))} rows for {name}, of which {len(aside.pilot)} can "
+            f"be set aside, and {FEWEST} are needed; give more rows, or a training split."
+        )
 
 
 def data_revisions(source: Source, abilities: Iterable[str]) -> dict[str, str]:
