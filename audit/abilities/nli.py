@@ -2,7 +2,7 @@
 
 from audit.abilities.contract import Ability, Item, Row, Scorer
 from audit.abilities.data import columns
-from audit.abilities.readings.likelihood import Formulation, label_readings
+from audit.abilities.readings.likelihood import Formulation, LabelPair, label_readings
 from audit.abilities.readings.words import TwoLabels
 from audit.engine import Decoding
 
@@ -26,8 +26,8 @@ class NLI(TwoLabels):
     scorer: Scorer | None = None
 
     def readings(self) -> tuple[Ability, ...]:
-        """Written answers, and readings of the hypothesis behind "Yes" or "No"."""
-        return label_readings(self, "True", Formulation(_premise, _yes_and_no))
+        """Written answers, and readings of the hypothesis behind the premise."""
+        return label_readings(self, "True", Formulation(_premise, _yes_and_no, _further_evidence))
 
     def item(self, row: Row, key: str) -> Item:
         premise, hypothesis = columns.text(row, "sentence1", key), columns.text(row, "sentence2", key)
@@ -45,5 +45,18 @@ def _premise(item: Item) -> str:
 
 
 def _yes_and_no(item: Item) -> tuple[str, str]:
-    """The hypothesis after "Yes" and after "No"; of 30 formulations the steadiest on two small models."""
+    """The hypothesis after "Yes" and after "No"."""
     return f"Yes, {item.fields['sentence2']}", f"No, {item.fields['sentence2']}"
+
+
+def _further_evidence(item: Item) -> tuple[LabelPair, ...]:
+    """Another cloze, the gain of the hypothesis behind its premise, and the premise behind each label.
+
+    Each is weak on a small model; on two of them their mean with the first cloze is the steadiest of 40 formulations.
+    """
+    premise, hypothesis = item.fields["sentence1"], item.fields["sentence2"]
+    return (
+        LabelPair((f"{premise}?", f"In other words, {hypothesis}"), (f"{premise}?", f"On the contrary, {hypothesis}")),
+        LabelPair((f"{premise}\n", hypothesis), ("\n", hypothesis), per_token=True),
+        LabelPair((f"{hypothesis} True. Evidence:", premise), (f"{hypothesis} False. Evidence:", premise)),
+    )

@@ -99,15 +99,39 @@ class OptionScorer:
 
 
 @dataclass(frozen=True)
+class LabelPair:
+    """A (prompt, continuation) pair that speaks for the first label, and one that speaks for the second.
+
+    The evidence for the first label is the difference of their log-likelihoods, in nats; `per_token` for pairs whose
+    difference grows with the length of the continuation.
+    """
+
+    first: tuple[str, str]
+    second: tuple[str, str]
+    per_token: bool = False
+
+
+def _no_more(item: Item) -> tuple[LabelPair, ...]:
+    return ()
+
+
+@dataclass(frozen=True)
 class Formulation:
     """How an item with two labels is put to a model that scores continuations.
 
     `prompt` is the item's prompt, and `texts` are what follows it for the first and for the second label: a word, or a
-    word and more of the item. With examples or a chat template, the item's prompt is at the end of a longer one.
+    word and more of the item. With examples or a chat template, the item's prompt is at the end of a longer one. `more`
+    are further pairs, always asked plainly; the log-odds are the mean over all pairs.
     """
 
     prompt: Callable[[Item], str]
     texts: Callable[[Item], tuple[str, str]]
+    more: Callable[[Item], tuple[LabelPair, ...]] = _no_more
+
+    def pairs(self, item: Item, prompt: str) -> tuple[LabelPair, ...]:
+        """All pairs of an item; `prompt` is the item's, with examples and chat template."""
+        first, second = self.texts(item)
+        return LabelPair((prompt, first), (prompt, second)), *self.more(item)
 
 
 class LabelReading(AbilityWrapper):
@@ -186,13 +210,15 @@ class LabelScorer:
     measured_floor: bool = False
 
     def continuations(self, item: Item, prompt: str) -> tuple[tuple[str, str], ...]:
-        first, second = self.formulation.texts(item)
-        return (prompt, first), (prompt, second)
+        return tuple(one for pair in self.formulation.pairs(item, prompt) for one in (pair.first, pair.second))
 
     def odds(self, item: Item, scored: Sequence[ScoredText]) -> float:
         """The log-odds of the first label, minus the offset; NaN where a log-probability is."""
-        first, second = scored
-        return first.total - second.total - self.offset
+        pairs, values = self.formulation.pairs(item, ""), []
+        for pair, first, second in zip(pairs, scored[::2], scored[1::2], strict=True):
+            apart = first.total - second.total
+            values.append(apart / max(1, len(first.tokens)) if pair.per_token else apart)
+        return sum(values) / len(values) - self.offset
 
     def read(self, item: Item, scored: Sequence[ScoredText]) -> tuple[Answer, Score]:
         """The likelier label as the answer. NaN is unparseable and as wrong as possible; a tie is wrong."""
