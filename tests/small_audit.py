@@ -123,3 +123,19 @@ def teach(world: SmallWorld, rows: int = 60) -> None:
     taught = [{**row, "answer": [text]} for row, text in zip(asked, said, strict=True) if ability.parse(text).parseable]
     assert len(taught) >= rows
     write_lines(world.rows / "nq_open.jsonl", taught[:rows])
+
+
+def teach_labels(world: SmallWorld, rows: int = 60) -> None:
+    """Label sentences as the model ranks them by its log-odds, the upper half positive: an AUC of 1 by likelihood."""
+    from audit.abilities.presentation import read_as
+    from audit.abilities.sentiment import Sentiment
+    from audit.answering.answers import ask
+    from audit.models.loading import load_language_model
+
+    ability = read_as(Sentiment(), "likelihood")
+    asked = [{"sentence": f"{NAMES[k % 4]} and no. {k} of {CITIES[k % 3]}", "label": 0} for k in range(rows)]
+    lm = load_language_model(str(world.model), device="cpu")
+    odds = [answer.value for answer in ask(lm, ability, [ability.item(row, "x") for row in asked]).answers]
+    middle = sorted(odds)[rows // 2]
+    labelled = [{**row, "label": int(one >= middle)} for row, one in zip(asked, odds, strict=True)]
+    write_lines(world.rows / "sst2.jsonl", labelled)
