@@ -38,7 +38,8 @@ from audit.editing.steps import RestrainedEditor, carry_out
 from audit.editors import load_editor
 from audit.edits.plan import make_plan
 from audit.edits.sources import load_requests
-from audit.measures.edit_success import NEIGHBORHOOD, ask_edits, edit_probes, score_edits
+from audit.measures.edit_probes import NEIGHBORHOOD, ask_edits, edit_probes
+from audit.measures.edit_success import score_edits
 from audit.models.loading import load_language_model
 from audit.store.content import Store
 

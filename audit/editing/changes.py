@@ -20,7 +20,7 @@ from audit.edits.requests import EditRequest
 from audit.edits.sources import LoadedRequests, load_requests
 from audit.engine.known_model import KnownModel
 from audit.errors import AuditError
-from audit.measures.edit_success import check_probes
+from audit.measures.edit_probes import check_probes
 from audit.progress import Once, Progress
 from audit.settings.options import AuditSettings
 from audit.store import versions

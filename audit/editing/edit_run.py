@@ -18,7 +18,8 @@ from audit.answering.crew import Crew
 from audit.editing.changes import Changes, changes_of
 from audit.editing.steps import EditedModel
 from audit.engine.known_model import KnownModel
-from audit.measures.edit_success import EditProbe, EditReply, EditScores, ask_edits, edit_probes, score_edits
+from audit.measures.edit_probes import EditProbe, EditReply, ask_edits, edit_probes
+from audit.measures.edit_success import EditScores, score_edits
 from audit.measures.integrity import Integrity, IntegrityLimits, fixed_texts, measure_integrity, perplexity, worst_of
 from audit.models.fingerprints import content_fingerprint, weights_fingerprint
 from audit.models.loading import load_language_model
@@ -27,6 +28,8 @@ from audit.models.patches import Patch, originals_kept
 from audit.progress import Once, Progress, Stages
 from audit.settings.options import AuditSettings
 from audit.store.answer_log import AnswerLog
+
+REPLY_VERSION = 2  # of stored replies to probes; those of version 1 have no log-probabilities, and are not found
 
 
 class EditRun:
@@ -188,7 +191,10 @@ def _replies(
 ) -> dict[EditProbe, EditReply]:
     """The replies of the model with the patch; it is asked only what its log does not hold."""
     held = {} if log is None else log.known()
-    keys = {probe: content_fingerprint(["edit", probe.prompt, *probe.answers]) for probe in probes}
+    keys = {
+        probe: content_fingerprint(["edit", REPLY_VERSION, probe.prompt, list(probe.answers), probe.rival])
+        for probe in probes
+    }
     missing = [probe for probe in probes if keys[probe] not in held]
     fresh: dict[EditProbe, EditReply] = {}
     if missing:
@@ -200,8 +206,8 @@ def _replies(
 
 
 def _reply(plain: Sequence[Any]) -> EditReply:
-    text, predictions, token_hits = plain
-    return EditReply(text, tuple(predictions), tuple(token_hits))
+    text, predictions, token_hits, log_probability, rival_log_probability = plain
+    return EditReply(text, tuple(predictions), tuple(token_hits), log_probability, rival_log_probability)
 
 
 def _kept(log: AnswerLog | None, name: Sequence[Any], measure: Callable[[], Any]) -> Any:

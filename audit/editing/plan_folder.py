@@ -25,7 +25,7 @@ from filelock import FileLock
 
 from audit.edits.requests import EditRequest
 from audit.errors import AuditError
-from audit.measures.edit_success import EditProbe, EditReply, Replies
+from audit.measures.edit_probes import EditProbe, EditReply, Replies
 from audit.models.fingerprints import content_fingerprint
 from audit.models.patches import DESCRIPTION_FILE, TENSORS_FILE, ModulePatch, Patch, load_patch
 from audit.store.content import Store, flush_to_disk
@@ -274,9 +274,16 @@ def _plain(replies: Replies) -> list[dict[str, Any]]:
 
 
 def _replies(plain: Sequence[Mapping[str, Any]]) -> dict[EditProbe, EditReply]:
+    """The replies in JSON data; those of older versions have no aliases, rivals or log-probabilities."""
     return {
-        EditProbe(one["case_id"], one["kind"], one["prompt"], one["answer"], tuple(one.get("aliases", ()))): EditReply(
-            one["text"], tuple(one["predictions"]), tuple(one["token_hits"])
+        EditProbe(
+            one["case_id"], one["kind"], one["prompt"], one["answer"], tuple(one.get("aliases", ())), one.get("rival")
+        ): EditReply(
+            one["text"],
+            tuple(one["predictions"]),
+            tuple(one["token_hits"]),
+            one.get("log_probability"),
+            one.get("rival_log_probability"),
         )
         for one in plain
     }

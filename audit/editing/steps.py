@@ -8,7 +8,7 @@ from audit.editors.contract import Editor, RemembersSteps
 from audit.editors.restraints import Restraint
 from audit.edits.plan import EditPlan
 from audit.edits.requests import EditRequest
-from audit.measures.edit_success import REWRITE, EditProbe, EditReply, ask_edits, edit_probes
+from audit.measures.edit_probes import REWRITE, EditProbe, EditReply, ask_edits, edit_probes
 from audit.models.language_model import LanguageModel
 from audit.models.patches import ModulePatch, Patch, PatchSequence, WeightPatch, originals_kept, without_replaced
 from audit.progress import Progress

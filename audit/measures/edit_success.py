@@ -10,83 +10,43 @@ Most measures have two protocols. *Autoregressive*: the model answers greedily, 
 target, word by word. *Teacher-forced*: the model is given the earlier tokens of the target and must rank the next one
 first. This reveals the length and content of the target and overstates success (96.8 % against 38.5 %, arXiv
 2502.11177).
+
+Rates are coarse with few edits, so some measures are also read by likelihood. *Likelihood, nats per token*: the mean
+log-probability of an answer's tokens, edited minus base. *Likelihood*: whether the new answer is more probable than the
+old one, and by how much. As in the official code of ROME (`test_batch_prediction`), the probability of an answer is the
+geometric mean of its tokens' probabilities: a longer answer is not less probable for its length.
 """
 
 import math
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from itertools import islice
-from statistics import fmean
 
 from audit.edits.answers import answer_words, begins_with, same_opening, without_article
 from audit.edits.requests import EditRequest
-from audit.engine import Decoding
-from audit.engine.batching import TOKEN_BUDGET, require_room
-from audit.engine.generation import generate
-from audit.engine.likelihoods import teacher_forced
+from audit.measures.edit_probes import (
+    KINDS,
+    NEIGHBORHOOD,
+    PARAPHRASE,
+    PORTABILITY,
+    REWRITE,
+    EditProbe,
+    EditReply,
+    Replies,
+    ask_edits,
+    edit_probes,
+)
+from audit.measures.rates import (
+    LIKELIHOOD,
+    MAGNITUDE,
+    NATS_PER_TOKEN,
+    Difference,
+    Rate,
+    difference_by_request,
+    rate_by_request,
+)
 from audit.models.language_model import LanguageModel
 from audit.models.patches import Patch
-from audit.models.tokens import join, target_ids
 from audit.progress import Progress
-
-Z_95 = 1.959963984540054  # two-sided 95 %
-REWRITE, PARAPHRASE, NEIGHBORHOOD, PORTABILITY = KINDS = ("rewrite", "paraphrase", "neighborhood", "portability")
-SPARE_TOKENS = 2  # generated after the length of the target, to see whether its last word is complete
-
-
-@dataclass(frozen=True)
-class EditProbe:
-    """A prompt of one edit request, of one of the `KINDS`.
-
-    `answer` is the expected answer of the edited model; each of the `aliases` is right too.
-    """
-
-    case_id: str
-    kind: str
-    prompt: str
-    answer: str
-    aliases: tuple[str, ...] = ()
-
-    @property
-    def answers(self) -> tuple[str, ...]:
-        """All right answers, the expected one first."""
-        return self.answer, *self.aliases
-
-
-@dataclass(frozen=True)
-class EditReply:
-    """The reply of one model to a probe.
-
-    `text` is the greedy answer. `predictions` are the ids ranked first at each token of the forced answer, and
-    `token_hits` says whether they are its tokens. The forced answer is the expected one for neighborhood probes, and
-    the right answer with the largest share of hits for all others.
-    """
-
-    text: str
-    predictions: tuple[int, ...]
-    token_hits: tuple[bool, ...]
-
-
-Replies = Mapping[EditProbe, EditReply]
-
-
-@dataclass(frozen=True)
-class Rate:
-    """The mean over `n` edit requests of each request's share of successful probes, in [0, 1].
-
-    `lower` and `upper` are the 95 % Wilson limits for `n` requests. Probes of one request are dependent, so the
-    interval counts requests; `probes` is the number of probes of all requests. If a request's share is strictly between
-    0 and 1, the interval is conservative (too wide).
-    """
-
-    value: float
-    n: int
-    lower: float
-    upper: float
-    probes: int
-
-    def __str__(self) -> str:
-        return f"{self.value:.3f} [{self.lower:.3f}, {self.upper:.3f}], n = {self.n}"
 
 
 @dataclass(frozen=True)
@@ -100,6 +60,11 @@ class EditScores:
     `neighborhood_accuracy`: the answer is still the true one. `immediate_efficacy`: the greedy answer to the rewrite
     prompt right after the step that edited it; `efficacy_*` is measured at the end. `efficacy_before`: the score of the
     base model.
+
+    `*_change`: mean log-probability per token of the new answer, edited minus base, in nats; for `locality_change` of
+    the neighborhood probe's own answer. `*_preference`: the edited model finds the new answer more probable than the
+    old one, for neighborhood probes the true one more probable than the new one (ES, PS and NS of ROME). `*_magnitude`:
+    the difference of these probabilities, in [-1, 1].
     """
 
     efficacy_autoregressive: Rate | None
@@ -116,9 +81,18 @@ class EditScores:
     neighborhood_accuracy: Rate | None
     immediate_efficacy: Rate | None
     efficacy_before: Rate | None
+    efficacy_change: Difference | None
+    generalization_change: Difference | None
+    locality_change: Difference | None
+    efficacy_preference: Rate | None
+    generalization_preference: Rate | None
+    neighborhood_preference: Rate | None
+    efficacy_magnitude: Difference | None
+    generalization_magnitude: Difference | None
+    neighborhood_magnitude: Difference | None
 
-    def entries(self) -> tuple[tuple[str, str, Rate | None], ...]:
-        """(measure, protocol, rate) for every score, in report order."""
+    def entries(self) -> tuple[tuple[str, str, Rate | Difference | None], ...]:
+        """(measure, protocol, score) for every score, in report order."""
         spoken, forced = "autoregressive", "teacher-forced"
         return (
             ("efficacy", spoken, self.efficacy_autoregressive),
@@ -135,45 +109,16 @@ class EditScores:
             ("efficacy, tokens", forced, self.efficacy_token_accuracy),
             ("generalization, tokens", forced, self.generalization_token_accuracy),
             ("portability, tokens", forced, self.portability_token_accuracy),
+            ("efficacy", NATS_PER_TOKEN, self.efficacy_change),
+            ("generalization", NATS_PER_TOKEN, self.generalization_change),
+            ("locality", NATS_PER_TOKEN, self.locality_change),
+            ("efficacy", LIKELIHOOD, self.efficacy_preference),
+            ("generalization", LIKELIHOOD, self.generalization_preference),
+            ("neighborhood accuracy", LIKELIHOOD, self.neighborhood_preference),
+            (f"efficacy{MAGNITUDE}", LIKELIHOOD, self.efficacy_magnitude),
+            (f"generalization{MAGNITUDE}", LIKELIHOOD, self.generalization_magnitude),
+            (f"neighborhood accuracy{MAGNITUDE}", LIKELIHOOD, self.neighborhood_magnitude),
         )
-
-
-def edit_probes(requests: Sequence[EditRequest], kinds: Iterable[str] = KINDS) -> tuple[EditProbe, ...]:
-    """All probes of the requests, of the given kinds.
-
-    A neighborhood probe is left out if another request edits its fact (this occurs in CounterFact), because its answer
-    should change. Such a probe repeats a prompt of the other request, or contains its subject and has its old answer.
-    """
-    wanted = frozenset(kinds)
-    prompts = {prompt for request in requests for prompt in (request.filled_prompt, *request.paraphrases)}
-    edited_facts: dict[tuple[str, ...], set[str]] = {}  # old answer -> subjects whose answer changes
-    for request in requests:
-        if request.target_true is not None:
-            edited_facts.setdefault(answer_words(request.target_true), set()).add(request.subject)
-    probes: dict[EditProbe, None] = {}  # removes duplicate probes of a request
-    for request in requests:
-        case_id, target = request.case_id, request.target_new
-        found = [EditProbe(case_id, REWRITE, request.filled_prompt, target)]
-        found += [EditProbe(case_id, PARAPHRASE, prompt, target) for prompt in request.paraphrases]
-        for probe in request.neighborhood:
-            losers = edited_facts.get(answer_words(probe.answer), set()) - {request.subject}
-            if probe.prompt not in prompts and not any(subject in probe.prompt for subject in losers):
-                found.append(EditProbe(case_id, NEIGHBORHOOD, probe.prompt, probe.answer, probe.aliases))
-        found += [EditProbe(case_id, PORTABILITY, one.prompt, one.answer, one.aliases) for one in request.portability]
-        probes.update((probe, None) for probe in found if probe.kind in wanted)
-    return tuple(probes)
-
-
-def check_probes(lm: LanguageModel, request: EditRequest) -> None:
-    """Check that all probes of a request can be tokenized and fit into the context.
-
-    Raises:
-        AuditError: an answer has no tokens, or a probe does not fit into the context.
-    """
-    for probe in edit_probes([request]):
-        for answer in probe.answers:
-            tokens = join(lm.tokenizer, lm.full_prompt(probe.prompt), answer)
-            require_room(lm, tokens.ids, f"A {probe.kind} probe of edit {request.case_id!r}", probe.prompt)
 
 
 def score_edits(base: Replies, edited: Replies, immediate: Replies | None = None) -> EditScores:
@@ -189,6 +134,13 @@ def score_edits(base: Replies, edited: Replies, immediate: Replies | None = None
     if missing:
         raise ValueError(f"the base model has no reply to the prompt {missing[0]!r}; ask it for all probes")
     near = [(probe, base[probe], reply) for probe, reply in asked[NEIGHBORHOOD]]
+    changes = {
+        kind: difference_by_request(
+            (q.case_id, log_probability_change(base[q], reply)) for q, reply in asked[kind] if q in base
+        )
+        for kind in (REWRITE, PARAPHRASE, NEIGHBORHOOD)
+    }
+    rivals = {kind: [(q, reply) for q, reply in asked[kind] if _was_compared(q, reply)] for kind in KINDS}
     before = [(probe, reply) for probe, reply in base.items() if probe.kind == REWRITE]
     after_step = [(probe, reply) for probe, reply in (immediate or {}).items() if probe.kind == REWRITE]
     return EditScores(
@@ -206,6 +158,15 @@ def score_edits(base: Replies, edited: Replies, immediate: Replies | None = None
         neighborhood_accuracy=_rate(asked[NEIGHBORHOOD], says_answer),
         immediate_efficacy=_rate(after_step, says_answer),
         efficacy_before=_rate(before, says_answer),
+        efficacy_change=changes[REWRITE],
+        generalization_change=changes[PARAPHRASE],
+        locality_change=changes[NEIGHBORHOOD],
+        efficacy_preference=_rate(rivals[REWRITE], prefers_answer),
+        generalization_preference=_rate(rivals[PARAPHRASE], prefers_answer),
+        neighborhood_preference=_rate(rivals[NEIGHBORHOOD], prefers_answer),
+        efficacy_magnitude=difference_by_request((q.case_id, lead(reply)) for q, reply in rivals[REWRITE]),
+        generalization_magnitude=difference_by_request((q.case_id, lead(reply)) for q, reply in rivals[PARAPHRASE]),
+        neighborhood_magnitude=difference_by_request((q.case_id, lead(reply)) for q, reply in rivals[NEIGHBORHOOD]),
     )
 
 
@@ -236,42 +197,31 @@ def tokens_unchanged(old: EditReply, new: EditReply) -> float:
     return sum(before == after for before, after in pairs) / len(pairs) if pairs else 1.0
 
 
-def ask_edits(
-    lm: LanguageModel,
-    probes: Sequence[EditProbe],
-    *,
-    token_budget: int = TOKEN_BUDGET,
-    progress: Progress | None = None,
-) -> dict[EditProbe, EditReply]:
-    """The replies of the model in its current state to all probes: greedily and under teacher forcing.
+def log_probability_change(old: EditReply, new: EditReply) -> float:
+    """The mean log-probability per token of the forced answer, new minus old, in nats; NaN if one has none."""
+    if old.log_probability is None or new.log_probability is None:
+        return math.nan
+    return new.log_probability - old.log_probability
 
-    Greedy answers have the length of the longest right one and `SPARE_TOKENS`, rounded up to a power of two so that
-    most share a batch.
+
+def prefers_answer(probe: EditProbe, reply: EditReply) -> float:
+    """1 if the forced answer is more probable than the probe's rival; 0 without log-probabilities."""
+    return float(lead(reply) > 0)
+
+
+def lead(reply: EditReply) -> float:
+    """The probability of the forced answer minus that of the rival, in [-1, 1]; NaN if one has none.
+
+    Both are geometric means over the answer's tokens.
     """
-    prompts = [probe.prompt.rstrip(" ") for probe in probes]  # the answer starts with a space
-    by_length: dict[int, list[int]] = {}
-    for index, probe in enumerate(probes):
-        tokens = max(len(target_ids(lm.tokenizer, probe.prompt, answer)) for answer in probe.answers)
-        by_length.setdefault(_rounded_up(tokens + SPARE_TOKENS), []).append(index)
-    texts: dict[int, str] = {}
-    for length, indices in sorted(by_length.items()):
-        decoding = Decoding(max_new_tokens=length)
-        answers = generate(lm, [prompts[index] for index in indices], decoding, token_budget=token_budget)
-        texts.update(zip(indices, answers, strict=True))
-        if progress is not None:
-            progress(len(texts), len(probes))
-    pairs = [(probe.prompt, answer) for probe in probes for answer in _forced_answers(probe)]
-    forced = iter(teacher_forced(lm, pairs, token_budget=token_budget))
-    replies: dict[EditProbe, EditReply] = {}
-    for index, probe in enumerate(probes):
-        best = max(islice(forced, len(_forced_answers(probe))), key=lambda one: fmean(one.token_hits))
-        replies[probe] = EditReply(texts[index], best.predictions, best.token_hits)
-    return replies
+    if reply.log_probability is None or reply.rival_log_probability is None:
+        return math.nan
+    return math.exp(reply.log_probability) - math.exp(reply.rival_log_probability)
 
 
-def _forced_answers(probe: EditProbe) -> tuple[str, ...]:
-    """The answers under teacher forcing; locality compares two models on the same tokens, hence on one answer."""
-    return probe.answers[:1] if probe.kind == NEIGHBORHOOD else probe.answers
+def _was_compared(probe: EditProbe, reply: EditReply) -> bool:
+    """Whether the rival was forced; a model without finite logits counts, as one that prefers nothing."""
+    return probe.rival is not None and (reply.rival_log_probability is not None or reply.log_probability is None)
 
 
 def measure_edits(
@@ -289,47 +239,3 @@ def _rate(
     replies: Iterable[tuple[EditProbe, EditReply]], score: Callable[[EditProbe, EditReply], float]
 ) -> Rate | None:
     return rate_by_request((probe.case_id, score(probe, reply)) for probe, reply in replies)
-
-
-def _rounded_up(tokens: int) -> int:
-    """The smallest power of two that is at least `tokens`."""
-    return 1 << (tokens - 1).bit_length()
-
-
-def wilson_interval(successes: float, n: int, z: float = Z_95) -> tuple[float, float]:
-    """Wilson score interval of a proportion (Wilson 1927); `successes` may be a sum of shares.
-
-    Raises:
-        ValueError: `n` is not positive, or `successes` is not in [0, n].
-    """
-    if n < 1 or not 0 <= successes <= n:
-        raise ValueError(
-            f"{successes} successes in {n} trials are impossible; give a count between 0 and the number of trials"
-        )
-    share = successes / n
-    scale = 1 + z * z / n
-    center = (share + z * z / (2 * n)) / scale
-    half = z / scale * math.sqrt(share * (1 - share) / n + z * z / (4 * n * n))
-    # At 0 and n the limit is exactly 0 or 1; rounding must not change that.
-    return (0.0 if successes == 0 else max(0.0, center - half)), (1.0 if successes == n else min(1.0, center + half))
-
-
-def rate_by_request(scores: Iterable[tuple[str, float]]) -> Rate | None:
-    """The `Rate` over (case id, score in [0, 1]) pairs; None if there are none."""
-    by_request: dict[str, list[float]] = {}
-    for case_id, score in scores:
-        by_request.setdefault(case_id, []).append(score)
-    if not by_request:
-        return None
-    n = len(by_request)
-    successes = min(math.fsum(_mean(shares) for shares in by_request.values()), float(n))
-    lower, upper = wilson_interval(successes, n)
-    return Rate(successes / n, n, lower, upper, probes=_total(by_request))
-
-
-def _mean(values: Sequence[float]) -> float:
-    return math.fsum(values) / len(values)
-
-
-def _total(by_request: Mapping[str, Sequence[float]]) -> int:
-    return sum(len(shares) for shares in by_request.values())

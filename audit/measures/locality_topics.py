@@ -45,7 +45,7 @@ def topics_of(applied: Sequence[EditRequest], others: Sequence[EditRequest], tex
     Without any request (a checkpoint edited elsewhere), only the texts are used.
     """
     # This imports torch; suites import this module at collection.
-    from audit.measures.edit_success import NEIGHBORHOOD, edit_probes
+    from audit.measures.edit_probes import NEIGHBORHOOD, edit_probes
 
     edited = tuple(dict.fromkeys(request.subject for request in applied))
     everything = (*applied, *others)

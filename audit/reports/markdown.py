@@ -2,6 +2,7 @@
 
 from collections.abc import Collection, Iterable, Sequence
 
+from audit.measures.rates import NATS_PER_TOKEN
 from audit.reports.rows import AbilityRow, Example, RunReport
 from audit.reports.run_sentences import (
     FLIP_LEGEND,
@@ -16,6 +17,13 @@ from audit.reports.verdict_sentences import GROUNDS, interval_column, kept_share
 from audit.verdicts import FAIL
 
 SHOWN_SKIPPED = 10
+NATS_LEGEND = (
+    "*Nats per token* is the mean log-probability of an answer's tokens, edited minus base: of the new answer for "
+    "efficacy and generalization, where more is better (+0.69 doubles the probability of each token), and of the "
+    "neighbors' own answers for locality, where 0 is local and less is damage. *Likelihood* says how often the edited "
+    "model finds the new answer more probable than the old one (for neighborhood accuracy, the true one more probable "
+    "than the new one); its *magnitude* is the difference of the two probabilities."
+)
 SOUNDNESS = {True: "sound", False: "**UNSOUND**", None: "noted"}
 
 
@@ -117,12 +125,11 @@ def _edit(report: RunReport) -> Iterable[str]:
     if report.edit_scores:
         yield "## The edit itself"
         yield _table(
-            ["measure", "protocol", "value", "n"],
-            [
-                [s.measure, s.protocol, "-" if s.value is None else f"{s.value:.3f}", str(s.n)]
-                for s in report.edit_scores
-            ],
+            ["measure", "protocol", "value", "95 % interval", "n"],
+            [[s.measure, s.protocol, s.shown, s.interval, str(s.n)] for s in report.edit_scores],
         )
+        if any(s.protocol == NATS_PER_TOKEN for s in report.edit_scores):
+            yield NATS_LEGEND
 
 
 def _skipped(report: RunReport) -> Iterable[str]:

@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any
 from audit.abilities import ABILITIES
 from audit.engine.reuse_counts import ReuseCounts
 from audit.measures.flips import FlipReport
-from audit.reports.verdict_sentences import verdict_sentence
+from audit.measures.rates import MAGNITUDE, NATS_PER_TOKEN
+from audit.reports.verdict_sentences import limits, verdict_sentence
 from audit.verdicts import FAIL, INCONCLUSIVE, PASS, Outcome, StoppingRule, Verdict
 
 if TYPE_CHECKING:
@@ -200,9 +201,12 @@ class AbilityRow:
 
 @dataclass(frozen=True)
 class EditScore:
-    """One measure of the edit itself under one protocol ("autoregressive" or "teacher-forced").
+    """One measure of the edit itself under one protocol.
 
-    `n` counts edit requests; `lower` and `upper` are the limits of Wilson's two-sided 95 % interval.
+    A rate is in [0, 1], under "autoregressive", "teacher-forced" or "likelihood". A difference has a sign: nats under
+    "likelihood, nats per token", probability where the measure is a magnitude. `value` is None where it is not finite.
+    `n` counts edit requests; `lower` and `upper` are two-sided 95 % limits, Wilson's of a rate and Student's of a
+    difference.
     """
 
     measure: str
@@ -211,6 +215,19 @@ class EditScore:
     n: int
     lower: float | None = None
     upper: float | None = None
+
+    @property
+    def shown(self) -> str:
+        """The value as tables show it: "0.980", a difference with its sign, "-" if there is none."""
+        if self.value is None:
+            return "-"
+        signed = self.protocol == NATS_PER_TOKEN or self.measure.endswith(MAGNITUDE)
+        return f"{self.value:+z.3f}" if signed else f"{self.value:.3f}"
+
+    @property
+    def interval(self) -> str:
+        """The limits: "[0.722, 1.000]"; empty if there are none."""
+        return "" if self.lower is None or self.upper is None else limits(self.lower, self.upper)
 
 
 @dataclass(frozen=True)

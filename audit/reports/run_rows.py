@@ -1,5 +1,6 @@
 """Rows of a run besides its abilities: the header, the scores of the edits, and the checks of the weights."""
 
+import math
 from datetime import datetime
 from typing import TYPE_CHECKING
 
@@ -48,11 +49,13 @@ def run_header(
 
 
 def edit_score_rows(scores: "EditScores") -> tuple[EditScore, ...]:
-    """One row for each score of the edits that their requests have probes for."""
+    """One row for each score of the edits that their requests have probes for; a value that is not finite is None."""
     return tuple(
-        EditScore(measure, protocol, rate.value, rate.n, rate.lower, rate.upper)
-        for measure, protocol, rate in scores.entries()
-        if rate is not None
+        EditScore(
+            measure, protocol, score.value if math.isfinite(score.value) else None, score.n, score.lower, score.upper
+        )
+        for measure, protocol, score in scores.entries()
+        if score is not None
     )
 
 

@@ -14,6 +14,7 @@ from rich.measure import Measurement
 from rich.table import Table
 from rich.text import Text
 
+from audit.measures.rates import LIKELIHOOD, NATS_PER_TOKEN
 from audit.reports.rows import EditScore, IntegrityRow, RunReport
 from audit.reports.run_sentences import (
     caveats,
@@ -63,7 +64,7 @@ def summary(
             console.print()
         scores = [score for score in report.edit_scores if verbosity > 0 or score.measure in HEADLINES]
         if scores:
-            console.print(fitting(console, _edit_columns(scores), lines), "")
+            console.print(fitting(console, _edit_columns(scores, verbosity), lines), "")
         if report.collapse:
             console.print(Text(report.collapse, style=VERDICT_STYLE["FAIL"]), "")
         if any(alarm.harmed for alarm in report.alarms):
@@ -128,21 +129,25 @@ def _ability_columns(report: RunReport, verbosity: int) -> list[Column]:
     return [*columns, Column("verdict", outcomes, 100, right=False)]
 
 
-def _edit_columns(scores: Sequence[EditScore]) -> list[Column]:
-    """One line per measure, one column per protocol."""
+def _edit_columns(scores: Sequence[EditScore], verbosity: int) -> list[Column]:
+    """One line per measure, one column per protocol; those by likelihood go first, and have their interval at -v."""
     measures = list(dict.fromkeys(score.measure for score in scores))
     protocols = list(dict.fromkeys(score.protocol for score in scores))
     found = {(score.measure, score.protocol): score for score in scores}
     counts = [max((s.n for s in scores if s.measure == measure), default=0) for measure in measures]
+    needs = {NATS_PER_TOKEN: 20, LIKELIHOOD: 10}  # below that of every other column
 
     def cell(measure: str, protocol: str) -> str:
         score = found.get((measure, protocol))
-        return "-" if score is None or score.value is None else f"{score.value:.3f}"
+        if score is None:
+            return "-"
+        with_interval = verbosity > 0 and protocol == NATS_PER_TOKEN and score.interval
+        return f"{score.shown} {score.interval}" if with_interval else score.shown
 
     return [
         Column("the edit itself", measures, 100, right=False),
         *(
-            Column(protocol, [cell(measure, protocol) for measure in measures], 90 - place)
+            Column(protocol, [cell(measure, protocol) for measure in measures], needs.get(protocol, 90 - place))
             for place, protocol in enumerate(protocols)
         ),
         Column("n", [str(count) for count in counts], 30),

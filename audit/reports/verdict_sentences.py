@@ -24,9 +24,13 @@ def points(value: float) -> str:
 
 def interval(verdict: Verdict) -> str:
     """The lower and the upper limit of the drop: "[-0.012, 0.024]"."""
-    lower = math.floor(round(verdict.lower * 1000, 6)) / 1000
-    upper = math.ceil(round(verdict.upper * 1000, 6)) / 1000
-    return f"[{points(lower)}, {points(upper)}]"
+    return limits(verdict.lower, verdict.upper)
+
+
+def limits(lower: float, upper: float) -> str:
+    """Two limits, rounded away from each other: "[-0.012, 0.024]"."""
+    below, above = math.floor(round(lower * 1000, 6)) / 1000, math.ceil(round(upper * 1000, 6)) / 1000
+    return f"[{points(below)}, {points(above)}]"
 
 
 def coverage(verdict: Verdict) -> str:

@@ -25,7 +25,7 @@ from audit.editors.restraints import load_restraint
 from audit.edits.plan import EditPlan
 from audit.edits.requests import EditRequest
 from audit.errors import AuditError
-from audit.measures.edit_success import EditProbe, EditReply
+from audit.measures.edit_probes import EditProbe, EditReply
 from audit.models.fingerprints import content_fingerprint, weights_fingerprint
 from audit.models.language_model import LanguageModel
 from audit.models.patches import ModulePatch, Patch, PatchSequence, WeightPatch, load_patch

@@ -7,20 +7,18 @@ import pytest
 import torch
 
 from audit.edits.requests import EditRequest, Probe
-from audit.measures.edit_success import (
+from audit.measures.edit_probes import (
     NEIGHBORHOOD,
     PARAPHRASE,
     PORTABILITY,
     REWRITE,
     EditProbe,
     EditReply,
-    EditScores,
     ask_edits,
     edit_probes,
-    measure_edits,
-    score_edits,
-    wilson_interval,
 )
+from audit.measures.edit_success import EditScores, measure_edits, score_edits
+from audit.measures.rates import wilson_interval
 from audit.models.fingerprints import weights_fingerprint
 from audit.models.patches import DenseDelta, WeightPatch, identity_patch
 from audit.models.tokens import join
