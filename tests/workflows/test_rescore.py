@@ -158,3 +158,12 @@ def test_the_report_lists_how_the_ability_was_asked(world: SmallWorld) -> None:
     assert "## How the abilities were asked" in text
     assert f"- **sentiment** by {row.how}; tried on items set aside: " in text
     assert len(row.trials) > 1 and all(trial.replace("`", "'") in text for trial in row.trials)
+
+
+@pytest.mark.parametrize(("name", "reading"), READ[2:])
+def test_many_edited_models_are_averaged_again(name: str, reading: str, world: SmallWorld, tmp_path: Path) -> None:
+    more: dict[str, Any] = {"edit_mode": "instance-single", "edit_count": 2, "editor": "tests.fake_editors:Nudge"}
+    report = report_of(world, name, reading, **more)
+    run = saved(report, tmp_path)
+    assert {len(item.edited) for item in run.items} == {2}
+    assert rescored(run, {}).abilities == report.abilities
