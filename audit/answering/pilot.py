@@ -50,7 +50,7 @@ class Pilot:
     @property
     def fingerprint(self) -> str:
         """The key under which the choice is stored in the log of the base model."""
-        items = [[item.key, *map(str, item.gold)] for item in self.items]
+        items = [[item.key, dict(item.fields), list(item.gold)] for item in self.items]
         candidates = [asdict(one) for one in self.candidates]
         return content_fingerprint(["choice", STORED_VERSION, candidates, items, self.points, *self.key])
 

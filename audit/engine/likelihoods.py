@@ -85,7 +85,7 @@ def token_log_likelihoods(
     """
     joined = [
         [
-            _joined(lm, prompt, continuation, f"Pair {i} of group {number}", empty_prompt=True)
+            _joined(lm, prompt, continuation, f"Prompt {number} with continuation {i}", empty_prompt=True)
             for i, (prompt, continuation) in enumerate(group)
         ]
         for number, group in enumerate(groups)

@@ -21,8 +21,11 @@ from audit.verdicts.intervals import (
     effective_clusters,
     recall_by_class_of,
     resolution,
+    t_quantile,
     wilson_lower,
 )
+
+VISIBLE = 0.01  # score points; a smaller change of a likelihood is no flip
 
 
 @dataclass(frozen=True)
@@ -45,6 +48,8 @@ def noise_floor(
     clusters: Sequence[str] | None = None,
     alpha: float = 0.05,
     counts: tuple[ArrayLike, ArrayLike] | None = None,
+    *,
+    continuous: bool = False,
 ) -> NoiseFloor:
     """The smallest margin that is allowed, from two sets of (n,) scores of the same weights.
 
@@ -54,6 +59,9 @@ def noise_floor(
 
     `counts` are those of both runs for a corpus metric, (n, 3) or (n, 2 classes) as `judge` takes them. One item may
     move such a metric by more than 1 / n, so its limit is that of the bootstrap.
+
+    `continuous`: the scores are likelihoods, which all move in their last digits. The limit is then Student's of the
+    mean change, without `resolution`, and a flip is a change of at least `VISIBLE`.
     """
     first, second = np.asarray(once, dtype=np.float64), np.asarray(again, dtype=np.float64)
     if first.shape != second.shape or first.ndim != 1:
@@ -63,6 +71,11 @@ def noise_floor(
         raise AuditError("there are no scores to calibrate on; ask at least one item")
     codes = cluster_codes(clusters, n)
     count = effective_clusters(np.bincount(codes))
+    if continuous:
+        moves = np.abs(first - second)
+        moved, error = float(moves.mean()), float(moves.std()) / max(1.0, count - 1) ** 0.5
+        limit = moved + t_quantile(1 - alpha, max(1, int(count) - 1)) * error
+        return NoiseFloor(n, int((moves >= VISIBLE).sum()), moved, limit, alpha)
     if counts is None:
         moves = np.abs(first - second)
         flips, moved = int((moves > 0).sum()), float(moves.mean())

@@ -182,7 +182,8 @@ def _floor(paired: PairedAnswers) -> NoiseFloor:
     scores = paired.scores
     first, second = scores.base_counts, scores.edited_counts
     counts = None if first is None or second is None else (first, second)
-    return noise_floor(scores.base, scores.edited, scores.clusters, counts=counts)
+    continuous = paired.ability.reading == "likelihood"
+    return noise_floor(scores.base, scores.edited, scores.clusters, counts=counts, continuous=continuous)
 
 
 def _named(dtype: torch.dtype) -> str:

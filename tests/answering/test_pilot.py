@@ -53,7 +53,8 @@ class Model:
         if ability.decoding is not None:
             return {"text": " True" if true else " False", "ids": [1]}
         odds = (1.0 if true else -1.0) + self.preference
-        return {"tokens": [["a"], ["b"]], "log_probabilities": [[odds - 40.0], [-40.0]]}
+        pairs = len(ability.scorer.continuations(ITEMS[place], "")) // 2 if ability.scorer else 1
+        return {"tokens": pairs * [["a"], ["b"]], "log_probabilities": pairs * [[odds - 40.0], [-40.0]]}
 
 
 @dataclass(frozen=True)

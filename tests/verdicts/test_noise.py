@@ -87,3 +87,12 @@ def test_a_callers_mistake_is_named():
         noise_floor([], [])
     with pytest.raises(ValueError, match="the same items twice"):
         noise_floor([1.0], [1.0, 0.0])
+
+
+def test_likelihoods_that_move_in_their_last_digits_have_a_small_floor():
+    generator = np.random.default_rng(0)
+    once = generator.uniform(0.2, 0.9, 60)
+    found = noise_floor(once, once + 1e-6 * generator.standard_normal(60), continuous=True)
+    assert found.flips == 0 and found.moved < found.floor < 1e-5
+    moved = noise_floor(once, np.where(np.arange(60) == 0, once - 0.15, once), continuous=True)
+    assert moved.flips == 1 and 0.15 / 60 < moved.floor < 0.01

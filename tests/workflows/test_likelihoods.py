@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from audit import Audit
-from audit.errors import AbilityError, AuditError
+from audit.errors import AbilityError
 from audit.reports.folder import read_report, write_report
 from audit.reports.workflows.preflight import CERTIFIABLE, DEPENDS
 from audit.settings.options import AuditSettings
@@ -65,8 +65,8 @@ def test_a_calibration_holds_for_shares(taught: SmallWorld, tmp_path: Path) -> N
     assert (one.base, one.chance) == (1.0, 0.5)
     row = Audit(settings(taught, tmp_path)).verdict("sentiment", keep="50%")
     assert (row.noise_floor, row.noise_items) == (one.batches.floor, 60)
-    with pytest.raises(AuditError, match=r"sentiment: a margin of 99\.9% \(0\.\d+\) is under the noise floor"):
-        Audit(settings(taught, tmp_path)).verdict("sentiment", keep="99.9%")
+    assert one.batches.floor < 1e-4  # the likelihoods move in their last digits only
+    assert Audit(settings(taught, tmp_path)).verdict("sentiment", keep="99.9%").noise_floor == one.batches.floor
     answers = replace(settings(taught, tmp_path), reading={})
     assert Audit(answers).verdict("sentiment", keep="99.9%").noise_floor is None  # another way of asking
 
