@@ -188,9 +188,7 @@ def test_only_probes_that_the_base_model_was_asked_have_a_change() -> None:
 
 
 @given(st.lists(st.tuples(values, values), min_size=1, max_size=6))
-def test_the_share_that_prefers_the_new_answer_and_the_magnitude_have_one_sign(
-    pairs: Sequence[tuple[float, float]],
-) -> None:
+def test_preference_counts_leads_and_the_magnitude_is_their_mean(pairs: Sequence[tuple[float, float]]) -> None:
     replies = {
         EditProbe(str(place), REWRITE, "?", "Orsk", rival="Marl"): EditReply("", (1,), (True,), -abs(new), -abs(old))
         for place, (new, old) in enumerate(pairs)
