@@ -330,7 +330,7 @@ class Audit:
         return triage(self.edit_run.patches, of, written, self.lm)
 
     def _measured_locality(self) -> Locality:
-        topics = topics_of(self.requests, self.changes.drawn.others, self.edit_run.texts())
+        topics = topics_of(self.requests, self.changes.drawn.others, self.edit_run.unrelated())
         seed, store = self.settings.seed, self.edit_run.logs.store
         return Locality(self.known, self.edit_run.patches, topics, seed=seed, store=store, stages=self.stages)
 

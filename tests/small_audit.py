@@ -5,11 +5,14 @@ Audit(model=str(world.model), edits=str(world.edits), source=world.source, edito
 """
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from audit.abilities.data.sources import FolderSource
+from audit.reports.rows import RunReport
 from tests.tiny_models import build_tiny_gpt2, build_tiny_llama
 
 ROWS = 12
@@ -49,6 +52,18 @@ def build(root: Path, family: str = "gpt2") -> SmallWorld:
 
 def write_lines(path: Path, rows: list[dict[str, Any]]) -> None:
     path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+
+
+def require_equal_edit_scores(one: RunReport, other: RunReport) -> None:
+    """Equal rows; log-probabilities may differ in their last digits, where batches differ."""
+    likely = [score for score in one.edit_scores if score.protocol.startswith("likelihood")]
+    assert likely
+    for old, new in zip(one.edit_scores, other.edit_scores, strict=True):
+        if old in likely:
+            close = {name: pytest.approx(getattr(new, name), abs=1e-3) for name in ("value", "lower", "upper")}
+            assert old == replace(new, **close)
+        else:
+            assert old == new
 
 
 def requests() -> list[dict[str, Any]]:

@@ -21,6 +21,7 @@ from audit.engine.known_model import KnownModel
 from audit.measures.edit_probes import EditProbe, EditReply, ask_edits, edit_probes
 from audit.measures.edit_success import EditScores, score_edits
 from audit.measures.integrity import Integrity, IntegrityLimits, fixed_texts, measure_integrity, perplexity, worst_of
+from audit.measures.locality_topics import unrelated_texts
 from audit.models.fingerprints import content_fingerprint, weights_fingerprint
 from audit.models.loading import load_language_model
 from audit.models.patch_changes import equals_base
@@ -65,6 +66,7 @@ class EditRun:
         self.reuse = Once(self._reuse)
         self.soundness = Once(lambda: Soundness(self.known(), self.texts(), logs, crew, stages))
         self.texts = Once(lambda: fixed_texts(settings.model))
+        self.unrelated = Once(lambda: unrelated_texts(settings.editor_config.get("covariance"), self.texts()))
         self.unchanged = Once(lambda: sum(map(self.soundness().equals_base, self.patches)))
         self.integrity = Once(lambda: self.soundness().worst(self.patches))
         self.scores = Once(self._score)

@@ -5,7 +5,7 @@
 
 *Other subjects*: the neighborhood probes of the requests, the prompts of other requests in the same file, and the
 subjects of those in every edited wording of the same relation. *Other relations*: the edited subjects in wordings of
-another relation. *Unrelated text*: the beginnings of sentences of a given text.
+another relation. *Unrelated text*: the beginnings of sentences of a given text, of the user's corpus if there is one.
 
 Files do not name relations. Two wordings are assumed to have the same relation if requests in the file give them a
 common answer, directly or through further wordings. The relation of a wording with only one subject is unknown, and
@@ -22,6 +22,10 @@ from audit.edits.requests import EditRequest
 
 OTHER_SUBJECTS, OTHER_RELATIONS, UNRELATED = KINDS = ("other subjects", "other relations", "unrelated text")
 LONGEST_TEXT = 12  # words of an unrelated sentence
+MOST_TEXTS = 200  # paragraphs taken from a corpus
+LEAST_WORDS = 20  # of a paragraph; shorter ones are headings
+_MARKUP = re.compile(r"[<>@=|]")  # WikiText writes "<unk>", "@-@" and "= Heading ="
+_SENTENCE_END = re.compile(r"(?<=[.?!])\s+")
 
 Core = tuple[str, ...]  # words of a prompt; a subject is one element, however many words it has
 
@@ -80,6 +84,26 @@ def topics_of(applied: Sequence[EditRequest], others: Sequence[EditRequest], tex
     )
 
 
+def unrelated_texts(covariance: str | None, fixed: Sequence[str]) -> tuple[str, ...]:
+    """The texts whose sentences are unrelated text: the last paragraphs of a corpus file, else the `fixed` ones.
+
+    `covariance` is the setting of that name, None if it is not given; only a local file counts, because the other
+    corpora may need a network. An editor reads its corpus from the beginning, and protects what it reads. So the last
+    paragraphs are taken; of a short file it has read these as well. Sentences with markup are left out.
+
+    Raises:
+        AuditError: the file cannot be read as text.
+    """
+    from audit.editors.stages.corpora import open_corpus  # this imports torch
+
+    corpus = None if covariance is None else open_corpus(covariance, tokens=1)
+    if corpus is None or not corpus.file:
+        return tuple(fixed)
+    paragraphs = [text for text in corpus.texts() if len(text.split()) >= LEAST_WORDS][-MOST_TEXTS:]
+    sentences = [one for text in paragraphs for one in _SENTENCE_END.split(text) if not _MARKUP.search(one)]
+    return tuple(sentences) or tuple(fixed)
+
+
 def _relations(requests: Sequence[EditRequest]) -> dict[str, int]:
     """A number for the relation of every wording that is used with at least two subjects."""
     subjects: dict[str, set[str]] = {}
@@ -124,7 +148,7 @@ def _split(prompt: str, subjects: Sequence[str]) -> Core:
 
 def _unfinished(text: str) -> list[Core]:
     """The beginning of every sentence, without its last word, so that the model has something to continue."""
-    sentences = [sentence.split() for sentence in re.split(r"(?<=[.?!])\s+", text)]
+    sentences = [sentence.split() for sentence in _SENTENCE_END.split(text)]
     return [tuple(words[: min(len(words) - 1, LONGEST_TEXT)]) for words in sentences if len(words) > 1]
 
 

@@ -472,8 +472,8 @@ def test_a_folder_that_cannot_be_written_is_an_error(in_store: bool, tiny_gpt2: 
 
 
 def test_any_reply_is_read_back_from_the_disk(tiny_gpt2: LanguageModel, tmp_path: Path) -> None:
-    probe = EditProbe("a", "rewrite", 'São \ud800 \n"', "東京", ("東京都",))
-    reply = EditReply("\x00\u2028 \udcff", (1, 2), (True, False))
+    probe = EditProbe("a", "rewrite", 'São \ud800 \n"', "東京", ("東京都",), "京都")
+    reply = EditReply("\x00\u2028 \udcff", (1, 2), (True, False), -1.25, -0.1)
     folder = the_folder(tiny_gpt2, tmp_path / "plan")
     with folder.alone():
         folder.begin(REQUESTS)
@@ -482,17 +482,21 @@ def test_any_reply_is_read_back_from_the_disk(tiny_gpt2: LanguageModel, tmp_path
     assert step.immediate == {probe: reply}
 
 
-def test_a_step_of_an_older_version_is_read_without_aliases(tiny_gpt2: LanguageModel, tmp_path: Path) -> None:
+def test_a_step_of_an_older_version_is_read_without_its_missing_fields(
+    tiny_gpt2: LanguageModel, tmp_path: Path
+) -> None:
     probe, folder = EditProbe("a", "rewrite", "Mara is", "Velden"), the_folder(tiny_gpt2, tmp_path / "plan")
     with folder.alone():
         folder.begin(REQUESTS)
         folder.keep(0, KeptStep(WeightPatch({}), {probe: EditReply("x", (1,), (True,))}), REQUESTS[:1])
         file = folder.root / "steps" / "00000" / "step.json"
         content = json.loads(file.read_text(encoding="utf-8"))
-        del content["sha256"], content["immediate"][0]["aliases"]
+        del content["sha256"]
+        for name in ("aliases", "rival", "log_probability", "rival_log_probability"):
+            del content["immediate"][0][name]
         file.write_text(json.dumps({**content, "sha256": content_fingerprint(content)}), encoding="utf-8")
         (step,) = folder.steps()
-    assert list(step.immediate) == [probe]
+    assert step.immediate == {probe: EditReply("x", (1,), (True,))}
 
 
 @pytest.mark.parametrize("mode", ["instance-single", "batch-single"])

@@ -117,7 +117,9 @@ def test_efficacy_under_both_protocols() -> None:
 def test_missing_probes_give_none_and_not_zero() -> None:
     scores = score_edits({}, {probe(REWRITE): reply(" Marl", False)})
     absent = [field.name for field in fields(EditScores) if getattr(scores, field.name) is None]
-    assert [name for name in absent if "efficacy" in name] == ["immediate_efficacy", "efficacy_before"]
+    unmeasured = ["immediate_efficacy", "efficacy_before"]  # and without the base model's reply no change
+    unmeasured += ["efficacy_change", "efficacy_preference", "efficacy_magnitude"]
+    assert [name for name in absent if "efficacy" in name] == unmeasured
     assert len(absent) == len(fields(EditScores)) - 3
     assert [rate for _, _, rate in score_edits({}, {}).entries() if rate is not None] == []
 
@@ -197,7 +199,9 @@ def test_replies_are_what_the_model_says(tiny_llama: "LanguageModel") -> None:
         )
         assert "\n" not in said.text
     alone = ask_edits(tiny_llama, probes[-1:], token_budget=64)
-    assert alone[probes[-1]] == replies[probes[-1]]
+    (one,), other = alone.values(), replies[probes[-1]]
+    assert replace(one, log_probability=None) == replace(other, log_probability=None)
+    assert one.log_probability == pytest.approx(other.log_probability, abs=1e-4)  # batches differ
 
 
 def test_a_learned_fact_counts_as_success() -> None:

@@ -1,9 +1,19 @@
 """Topics that edits should not affect: other subjects, other relations and unrelated text."""
 
 from dataclasses import replace
+from pathlib import Path
+
+import pytest
 
 from audit.edits.requests import EditRequest, Probe
-from audit.measures.locality_topics import OTHER_RELATIONS, OTHER_SUBJECTS, UNRELATED, topics_of
+from audit.measures.locality_topics import (
+    MOST_TEXTS,
+    OTHER_RELATIONS,
+    OTHER_SUBJECTS,
+    UNRELATED,
+    topics_of,
+    unrelated_texts,
+)
 
 BORN, BIRTHPLACE, SPEAKS = "{} was born in", "The birthplace of {} is", "{} speaks"
 
@@ -80,3 +90,26 @@ def test_mentions_ignore_case_and_spacing() -> None:
     topics = topics_of((MARA,), OTHERS, TEXTS)
     assert topics.touched("So MARA  LIND it was")
     assert not topics.touched("So Mara Holm it was")
+
+
+@pytest.mark.parametrize("covariance", [None, "auto", "identity", "pocket", "wikitext", "owner/name:config@split"])
+def test_without_a_corpus_file_the_fixed_texts_are_unrelated_text(covariance: str | None) -> None:
+    assert unrelated_texts(covariance, TEXTS) == TEXTS
+
+
+def test_the_sentences_at_the_end_of_a_corpus_file_are_unrelated_text(tmp_path: Path) -> None:
+    paragraphs = [f"Paragraph {number} says{' a word' * 10}. It ends{' so' * 10} here." for number in range(300)]
+    marked = f"This <unk> one is left out, and so is the guest @-@ star.{' Short.' * 10}"
+    file = tmp_path / "texts.txt"
+    file.write_text("\n\n".join([*paragraphs, "= A Heading =", "Too short.", marked]), encoding="utf-8")
+    found = unrelated_texts(str(file), TEXTS)
+    first = 300 - MOST_TEXTS + 1  # the marked paragraph counts as one
+    assert found[0] == f"Paragraph {first} says{' a word' * 10}."
+    assert found[-10:] == ("Short.",) * 10
+    assert not any(mark in text for text in found for mark in ("<unk>", "@-@", "Heading", "Too short"))
+
+
+def test_a_corpus_file_without_plain_sentences_leaves_the_fixed_texts(tmp_path: Path) -> None:
+    file = tmp_path / "texts.txt"
+    file.write_text("= A Heading =\n\nToo short.", encoding="utf-8")
+    assert unrelated_texts(str(file), TEXTS) == TEXTS

@@ -73,7 +73,9 @@ class FakeAudit:
 
     edit_scores = SimpleNamespace(
         efficacy_autoregressive=SimpleNamespace(value=0.98),
-        entries=lambda: [(score.measure, score.protocol, score) for score in REPORT.edit_scores],
+        entries=lambda: [
+            (score.measure, score.protocol, None if score.value is None else score) for score in REPORT.edit_scores
+        ],
     )
     integrity = SimpleNamespace(
         sound=True, checks=[SimpleNamespace(name=row.check, **vars(row)) for row in REPORT.integrity]

@@ -127,6 +127,10 @@ REPORT = RunReport(
         EditScore("generalization", "autoregressive", 0.85, 20),
         EditScore("generalization", "teacher-forced", 0.9, 20),
         EditScore("portability", "autoregressive", None, 0),
+        EditScore("efficacy", "likelihood, nats per token", 4.25, 10, 3.5, 5.0),
+        EditScore("locality", "likelihood, nats per token", -0.0312, 9, -0.0651, 0.0027),
+        EditScore("efficacy", "likelihood", 0.9, 10, 0.596, 0.982),
+        EditScore("efficacy, magnitude", "likelihood", 0.41, 10, 0.2, 0.62),
     ),
     integrity=(
         IntegrityRow("finite weights", True, True, "all weights are finite"),

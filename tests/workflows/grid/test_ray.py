@@ -15,6 +15,7 @@ from audit.reports.workflows.grid import Cell, CellResult, read_grid
 from audit.workflows.grid.cells import FailedCell, GridSettings
 from audit.workflows.grid.ray import connected, results_on_ray
 from audit.workflows.grid.run import run_grid
+from tests.small_audit import require_equal_edit_scores
 
 IDENTITY = Cell("pocket-gpt2", "identity", "", "batch-single", 2, 2)
 VANDAL = Cell("pocket-gpt2", "vandal", "", "batch-single", 2, 2)
@@ -68,7 +69,7 @@ def test_cells_on_ray_have_the_same_results(settings: GridSettings, monkeypatch:
             for found in (on_ray, alone)
         ]
         assert rows[0] == rows[1]
-        assert on_ray.report.edit_scores == alone.report.edit_scores
+        require_equal_edit_scores(on_ray.report, alone.report)
 
 
 def test_missing_ray_is_one_error(settings: GridSettings, monkeypatch: pytest.MonkeyPatch) -> None:
