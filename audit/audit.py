@@ -307,8 +307,7 @@ class Audit:
         return row_of(found, margin, self._mentions_in(found.answers.base), drawn.chosen)
 
     def _new_items(self) -> RunItems:
-        logs = self.edit_run.logs
-        return RunItems(self.source, self.settings, lambda: self.known, logs, self.crew, self.stages)
+        return RunItems(self.source, self.settings, lambda: self.known, self.edit_run.logs, self.crew, self.stages)
 
     def _run_over(self, drawn: DrawnItems) -> AbilityRun:
         """The items of an ability with the models that answer them."""
