@@ -1,4 +1,4 @@
-"""Every reading on a real model and real rows; skipped where `make real-models` was not run, or without the rows."""
+"""Every reading on a real model; skipped where `make real-models` was not run. Without real rows, on invented ones."""
 
 import math
 import os
@@ -19,17 +19,16 @@ SHARED = Path(os.environ.get("AUDIT_SHARED") or Path(__file__).resolve().parents
 REAL = SHARED / "data" / "real"
 LIMIT = 24
 
-pytestmark = [
-    pytest.mark.real_model,
-    pytest.mark.skipif(not REAL.is_dir(), reason=f"no slices of the real data sets in {REAL}"),
-]
+ROWS = str(REAL) if REAL.is_dir() else "pocket"
+
+pytestmark = pytest.mark.real_model
 
 
 @pytest.fixture(scope="module")
 def base(smollm2: LanguageModel) -> Audit:
     """An audit that changes nothing, over all tests of this file; the fixture skips without the model."""
     model = str(REAL_MODELS / "SmolLM2-135M-Instruct-Q4")
-    return Audit(AuditSettings(editor="identity", model=model, data=str(REAL), use_store=False, device="cpu"))
+    return Audit(AuditSettings(editor="identity", model=model, data=ROWS, use_store=False, device="cpu"))
 
 
 @pytest.mark.parametrize(
@@ -61,4 +60,7 @@ def test_an_edit_that_changes_nothing_loses_nothing(name: str, reading: str, bas
         assert row.offset != 0
     if reading == "likelihood":
         assert row.base_unparseable == 0
-        assert verdict.base > verdict.floor  # the model takes something from the prompt, where it writes nothing right
+        # Of the invented world the model knows nothing.
+        assert (
+            ROWS == "pocket" or verdict.base > verdict.floor
+        )  # the model takes something from the prompt, where it writes nothing right
