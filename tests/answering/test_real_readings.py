@@ -60,7 +60,7 @@ def test_an_edit_that_changes_nothing_loses_nothing(name: str, reading: str, bas
         assert row.offset != 0
     if reading == "likelihood":
         assert row.base_unparseable == 0
-        # Of the invented world the model knows nothing.
+        # It takes something from a real prompt where it writes nothing right; of the invented world it knows nothing.
         assert (
             ROWS == "pocket" or verdict.base > verdict.floor
         )  # the model takes something from the prompt, where it writes nothing right
