@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from audit.errors import AuditError
-from audit.models.gguf import convert_gguf
+from audit.models.files.gguf import convert_gguf
 
 HERE = Path(__file__).resolve().parent
 WHEELS = HERE / "wheels"

@@ -17,9 +17,9 @@ from transformers.pytorch_utils import Conv1D
 
 from audit.errors import AuditError
 from audit.models.deltas import Delta, LowRankDelta, Replacement
+from audit.models.files.stored_weights import FLOATS, PICKLES, ModelTensors, copied, opened, refuse_pickles, same_bits
 from audit.models.language_model import LanguageModel
 from audit.models.patches import WeightPatch
-from audit.models.stored_weights import FLOATS, PICKLES, ModelTensors, copied, opened, refuse_pickles, same_bits
 from audit.store.files import read_json
 
 CONFIG_FILE, WEIGHTS_FILE = "adapter_config.json", "adapter_model.safetensors"

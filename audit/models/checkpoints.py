@@ -22,15 +22,10 @@ from transformers import AutoConfig, AutoTokenizer
 from audit.errors import AuditError
 from audit.models.adapters import CONFIG_FILE as ADAPTER_FILE
 from audit.models.adapters import adapter_patch
-from audit.models.fingerprints import tokenizer_rules, weights_fingerprint
-from audit.models.gguf import converted_gguf, gguf_file, is_path
-from audit.models.gguf_header import check_gguf
-from audit.models.language_model import LanguageModel
-from audit.models.loading import POCKET_WEIGHTS, hub_sentences, pocket_names
-from audit.models.model_folder import check_model_folder, foreign_files
-from audit.models.patch_changes import changes_nothing
-from audit.models.patches import DESCRIPTION_FILE, Patch, WeightPatch, load_patch
-from audit.models.stored_weights import (
+from audit.models.files.gguf import converted_gguf, gguf_file, is_path
+from audit.models.files.gguf_header import check_gguf
+from audit.models.files.model_folder import check_model_folder, foreign_files
+from audit.models.files.stored_weights import (
     PICKLES,
     coarsest,
     differences,
@@ -39,7 +34,12 @@ from audit.models.stored_weights import (
     replacements,
     weight_files,
 )
-from audit.models.tokenizer_files import check_tokenizer_files, foreign_tokenizer, refuse_empty
+from audit.models.files.tokenizer_files import check_tokenizer_files, foreign_tokenizer, refuse_empty
+from audit.models.fingerprints import tokenizer_rules, weights_fingerprint
+from audit.models.language_model import LanguageModel
+from audit.models.loading import POCKET_WEIGHTS, hub_sentences, pocket_names
+from audit.models.patch_changes import changes_nothing
+from audit.models.patches import DESCRIPTION_FILE, Patch, WeightPatch, load_patch
 from audit.store.content import Store
 
 CONFIG_FILE, PLAN_FILE = "config.json", "plan.json"

@@ -29,16 +29,16 @@ from transformers.utils import logging as transformers_logging
 
 from audit.errors import AuditError, first_line
 from audit.models.anatomy import find_anatomy
-from audit.models.gguf import SUFFIX, converted_gguf, gguf_file, is_path
-from audit.models.gguf_header import check_gguf
-from audit.models.language_model import LanguageModel
-from audit.models.model_folder import check_model_folder, foreign_files
-from audit.models.tokenizer_files import (
+from audit.models.files.gguf import SUFFIX, converted_gguf, gguf_file, is_path
+from audit.models.files.gguf_header import check_gguf
+from audit.models.files.model_folder import check_model_folder, foreign_files
+from audit.models.files.tokenizer_files import (
     check_tokenizer_config,
     check_tokenizer_files,
     foreign_tokenizer,
     refuse_empty,
 )
+from audit.models.language_model import LanguageModel
 from audit.store.content import Store
 
 POCKET_WEIGHTS = Path(__file__).resolve().parents[1] / "pocket" / "weights"

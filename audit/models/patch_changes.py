@@ -15,11 +15,11 @@ import torch
 from audit.models.codebook import Codebook
 from audit.models.deltas import Delta, DenseDelta, LowRankDelta
 from audit.models.demonstrations import Demonstrations
+from audit.models.files.stored_weights import same_bits
 from audit.models.language_model import Attachment, LanguageModel
 from audit.models.originals import originals_kept, parameter_at
 from audit.models.patches import ModulePatch, Patch, PatchSequence, WeightPatch
 from audit.models.side_memory import SideMemory
-from audit.models.stored_weights import same_bits
 
 
 def weight_patches(patch: Patch) -> tuple[WeightPatch, ...]:

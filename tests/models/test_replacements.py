@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from audit.editors.restraints import load_restraint
 from audit.errors import AuditError
+from audit.models.files.stored_weights import same_bits
 from audit.models.fingerprints import weights_fingerprint
 from audit.models.patch_changes import total_changes
 from audit.models.patches import (
@@ -20,7 +21,6 @@ from audit.models.patches import (
     originals_kept,
     parameter_at,
 )
-from audit.models.stored_weights import same_bits
 from tests.measures.test_integrity import check_integrity
 from tests.tiny_models import build_tiny_gpt2
 

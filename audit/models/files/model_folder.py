@@ -18,7 +18,7 @@ import torch
 from transformers import AutoConfig, AutoModelForCausalLM
 
 from audit.errors import AuditError, first_line
-from audit.models.stored_weights import INDEX_FILE, WEIGHTS_FILE, StoredTensor, headers, weight_files
+from audit.models.files.stored_weights import INDEX_FILE, WEIGHTS_FILE, StoredTensor, headers, weight_files
 from audit.store.files import read_json
 
 CONFIG_FILE, ADAPTER_CONFIG, ADAPTER_WEIGHTS = "config.json", "adapter_config.json", "adapter_model.safetensors"

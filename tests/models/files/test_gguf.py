@@ -15,15 +15,15 @@ from gguf import GGMLQuantizationType
 
 from audit.errors import AuditError
 from audit.models.checkpoints import open_checkpoint, read_checkpoint
-from audit.models.gguf import converted_gguf, gguf_file
-from audit.models.gguf_header import check_gguf
+from audit.models.files.gguf import converted_gguf, gguf_file
+from audit.models.files.gguf_header import check_gguf
 from audit.models.loading import load_language_model
 from audit.models.patches import WeightPatch
 from audit.store.content import ABANDONED_AFTER, Store
 from tests.models.gguf_files import write_gguf
 from tests.tiny_models import build_tiny_llama
 
-ROOT = Path(__file__).resolve().parents[2]
+ROOT = Path(__file__).resolve().parents[3]
 TEXT = "Mara Lind was born in Velden."
 
 
@@ -166,7 +166,7 @@ def test_a_gguf_file_is_a_model_and_an_edited_checkpoint(file: Path, tmp_path: P
 WITHOUT_STORE = """
 import sys
 from pathlib import Path
-from audit.models.gguf import converted_gguf
+from audit.models.files.gguf import converted_gguf
 
 folders = [converted_gguf(Path(sys.argv[1]), None) for _ in range(2)]
 assert all((folder / "config.json").is_file() for folder in folders)
@@ -212,7 +212,7 @@ def test_a_file_that_may_not_be_read_gets_one_sentence(
 CONVERT_FOR_EVER = """
 import sys, time
 from pathlib import Path
-from audit.models import gguf
+from audit.models.files import gguf
 from audit.store.content import Store
 
 def write(file, header, folder):

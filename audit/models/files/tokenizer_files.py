@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from audit.errors import AuditError
-from audit.models.model_folder import check_auto_map, foreign_files, is_whole, json_object, wrong_value
+from audit.models.files.model_folder import check_auto_map, foreign_files, is_whole, json_object, wrong_value
 
 TOKENIZER_CONFIG, TOKENIZER_FILE = "tokenizer_config.json", "tokenizer.json"
 SPECIAL_TOKENS, ADDED_TOKENS = "special_tokens_map.json", "added_tokens.json"

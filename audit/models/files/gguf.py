@@ -22,7 +22,7 @@ from typing import Any
 from filelock import FileLock
 
 from audit.errors import AuditError, first_line
-from audit.models.gguf_header import GgufHeader, check_gguf, readable
+from audit.models.files.gguf_header import GgufHeader, check_gguf, readable
 from audit.store.content import Store, flush_to_disk, usable
 
 SUFFIX = ".gguf"
