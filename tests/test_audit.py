@@ -158,6 +158,7 @@ def test_a_question_that_was_answered_is_not_asked_again(options: dict[str, Any]
 
 
 def test_only_what_was_never_asked_is_asked(options: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    options = options | {"reading": {"": "answers"}, "prompting": "plain"}  # no pilot, which would ask some before
     Audit(**options | {"limit": 7}).verdict("open_qa")
     undisturbed = Audit(**options | {"use_store": False}).run(["open_qa"])
     asked: list[int] = []

@@ -33,6 +33,8 @@ from audit.progress import Progress
 from audit.store.answer_log import AnswerLog
 from audit.store.content import Store
 
+LONG_BEGINNING = 400  # characters; shorter ones are not worth a pass of their own
+
 
 class AnswerLogs:
     """The answer logs of a store, one for each model state; without a store no answers are kept."""
@@ -182,9 +184,9 @@ def _ask(
 
 
 def _mostly_shared(prompts: Sequence[str]) -> bool:
-    """Whether more than a third of all prompts' text is a beginning that they share."""
+    """Whether all prompts share a long beginning, and it is more than a third of their text."""
     shared = len(commonprefix(prompts)) if len(prompts) > 1 else 0  # noqa: RUF071 - of letters, not of paths
-    return 3 * shared * len(prompts) > sum(map(len, prompts))
+    return shared >= LONG_BEGINNING and 3 * shared * len(prompts) > sum(map(len, prompts))
 
 
 def _score(

@@ -49,7 +49,7 @@ def test_the_edited_answers_equal_those_of_the_checkpoint(
     world: SmallWorld, options: dict[str, Any], tmp_path: Path
 ) -> None:
     folder = textbook_edit(world, tmp_path / "edited", 300.0, shard="50KB")
-    few = options | {"limit": 8}
+    few = options | {"limit": 8, "reading": {"open_qa": "answers", "nli": "answers"}, "prompting": "plain"}
     audit = Audit(**few | {"edited": str(folder)})
     before = weights_fingerprint(audit.lm)
     report = audit.run(ASKED)

@@ -186,7 +186,7 @@ def test_a_collapsed_model_gives_nan_for_every_token() -> None:
 
 
 def test_a_pair_that_cannot_be_scored_is_named(tiny_llama: LanguageModel) -> None:
-    with pytest.raises(AuditError, match=rf"^Pair 1 of group 2 .* holds {CONTEXT_LENGTH}; shorten it"):
+    with pytest.raises(AuditError, match=rf"^Prompt 2 with continuation 1 .* holds {CONTEXT_LENGTH}; shorten it"):
         token_log_likelihoods(tiny_llama, [[], [], [("Mara", "Lind"), ("Mara", "7" * 600)]])
     with pytest.raises(AuditError, match="the target after the prompt 'Mara' is empty"):
         token_log_likelihoods(tiny_llama, [[("Mara", " ")]])

@@ -14,9 +14,9 @@ from torch import Tensor
 from transformers import AutoModelForCausalLM
 
 from audit.errors import AuditError
-from audit.models.files import stored_weights
 from audit.models.checkpoints import AddedTokensWarning, open_checkpoint, read_checkpoint
 from audit.models.deltas import LowRankDelta
+from audit.models.files import stored_weights
 from audit.models.fingerprints import weights_fingerprint
 from audit.models.language_model import LanguageModel
 from audit.models.loading import load_language_model

@@ -151,7 +151,7 @@ def test_too_many_shots_for_the_context_fail_the_ability(runs: DataSuites) -> No
     result = runs.run("reasoning", "--shots", "12")
     result.assert_outcomes(failed=1)
     text = " ".join(result.stdout.str().split())
-    assert "reasoning was not asked with --shots 12: Pair 0 of group 0" in text  # the last reading that was tried
+    assert "reasoning was not asked with --shots 12: Prompt" in text  # the last reading that was tried
     assert "but the context of" in text
 
 

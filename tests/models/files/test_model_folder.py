@@ -11,8 +11,8 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from audit.errors import AuditError
-from audit.models.files import tokenizer_files
 from audit.models.checkpoints import open_checkpoint
+from audit.models.files import tokenizer_files
 from audit.models.loading import load_language_model
 from tests.models.saved_models import COMMIT, put_in_cache, save
 from tests.tiny_models import build_tiny_gpt2, build_tiny_llama
