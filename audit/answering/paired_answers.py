@@ -128,8 +128,7 @@ class PairedAnswers:
     def joined(self, other: "PairedAnswers") -> "PairedAnswers":
         """These answers followed by those of the same models to other items."""
         edited = tuple(_joined(one, more) for one, more in zip(self.edited, other.edited, strict=True))
-        both = self.floors is not None and other.floors is not None
-        floors = _joined(self.floors, other.floors) if both and self.floors and other.floors else None
+        floors = None if self.floors is None or other.floors is None else _joined(self.floors, other.floors)
         return PairedAnswers(self.ability, _joined(self.base, other.base), edited, floors)
 
 
