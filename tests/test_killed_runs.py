@@ -57,7 +57,7 @@ for _ in range(20):
     os.waitpid(child, 0)
     sizes.append(answered(small / "killed"))
     if sizes[-1] == sizes[-2] < everything:  # killed before it had answered anything: a busy machine takes longer
-        reach *= 1.5
+        reach *= 2
 print(json.dumps({"sizes": sizes, "same": run(small / "killed") == undisturbed}))
 """
 
