@@ -9,6 +9,7 @@ from dataclasses import replace
 
 from audit.abilities.contract import Ability, Item
 from audit.abilities.data import Source
+from audit.abilities.data.sources import RowCache
 from audit.abilities.presentation import Presentation, Tokenizer
 from audit.answering.answers import AnswerLogs
 from audit.answering.choice import Chosen
@@ -41,7 +42,7 @@ class RunItems:
         crew: Crew,
         stages: Stages,
     ) -> None:
-        self._source = source
+        self._source = RowCache(source)  # the choice and the items read the same rows
         self._wanted = wanted
         self._known = known
         self._logs = logs
@@ -79,11 +80,6 @@ class RunItems:
             return drawn
         wanted = replace(self._wanted, reading={name: "answers"})
         return self._crew.run_in_all(lambda: drawn_items(name, self._source, wanted, self._tokenizer))
-
-    @property
-    def drawn(self) -> dict[str, DrawnItems]:
-        """The abilities drawn so far, by name."""
-        return dict(self._drawn)
 
     @property
     def _tokenizer(self) -> Tokenizer:
