@@ -7,9 +7,7 @@ asked.ability, asked.items
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 
-import audit.pocket
 from audit.abilities import load_ability
 from audit.abilities.contract import Ability, Item, readings_of
 from audit.abilities.data import Source
@@ -18,10 +16,9 @@ from audit.abilities.data.sources import items
 from audit.abilities.presentation import Presentation, Tokenizer, present_ability, read_as
 from audit.answering.choice import Chosen
 from audit.errors import AuditError
+from audit.pocket import POCKET_WEIGHTS
 from audit.settings.options import DEFAULT_SHOTS, AuditSettings
 from audit.verdicts.margins import Margin, Points, SuiteMargins
-
-POCKET_WEIGHTS = Path(audit.pocket.__file__).parent / "weights"
 
 
 @dataclass(frozen=True, eq=False)

@@ -8,7 +8,6 @@ from typing import Annotated, Any
 
 import typer
 
-import audit.pocket
 from audit.cli.bisect import bisect
 from audit.cli.budget import budget
 from audit.cli.calibrate import calibrate
@@ -22,6 +21,7 @@ from audit.cli.run import run
 from audit.cli.selfcheck import selfcheck
 from audit.cli.train_mend import train_mend
 from audit.errors import AuditError, CrewError
+from audit.pocket import POCKET_WEIGHTS
 
 app = typer.Typer(
     help="Test whether editing a language model hurt what it could already do.",
@@ -47,13 +47,12 @@ def list_names() -> None:
     from audit.editors import EDITORS
     from audit.editors.restraints.choice import RESTRAINTS
 
-    weights = Path(audit.pocket.__file__).parent / "weights"
     listed = (
         ("abilities", ABILITIES),
         ("protocols", PROTOCOLS),
         ("editors", EDITORS),
         ("restraints", RESTRAINTS.values()),
-        ("pocket models", sorted(path.parent.name for path in weights.glob("pocket-*/config.json"))),
+        ("pocket models", sorted(path.parent.name for path in POCKET_WEIGHTS.glob("pocket-*/config.json"))),
     )
     for title, names in listed:
         typer.echo(f"{title}: {', '.join(names) or 'none'}")

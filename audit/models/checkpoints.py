@@ -37,9 +37,10 @@ from audit.models.files.stored_weights import (
 from audit.models.files.tokenizer_files import check_tokenizer_files, foreign_tokenizer, refuse_empty
 from audit.models.fingerprints import tokenizer_rules, weights_fingerprint
 from audit.models.language_model import LanguageModel
-from audit.models.loading import POCKET_WEIGHTS, hub_sentences, pocket_names
+from audit.models.loading import hub_sentences, pocket_names
 from audit.models.patch_changes import changes_nothing
 from audit.models.patches import DESCRIPTION_FILE, Patch, WeightPatch, load_patch
+from audit.pocket import POCKET_WEIGHTS
 from audit.store.content import Store
 
 CONFIG_FILE, PLAN_FILE = "config.json", "plan.json"

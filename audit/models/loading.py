@@ -39,9 +39,9 @@ from audit.models.files.tokenizer_files import (
     refuse_empty,
 )
 from audit.models.language_model import LanguageModel
+from audit.pocket import POCKET_WEIGHTS
 from audit.store.content import Store
 
-POCKET_WEIGHTS = Path(__file__).resolve().parents[1] / "pocket" / "weights"
 POCKET_PREFIX = "pocket-"
 SPREAD = "map"
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}

@@ -19,9 +19,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-import audit.pocket
 from audit.abilities.contract import Ability, Item
 from audit.errors import AuditError, first_line
+from audit.pocket import POCKET_WEIGHTS
 from audit.settings.options import DTYPES
 from audit.store.files import read_json
 
@@ -104,7 +104,7 @@ class ModelFiles:
     @classmethod
     def of(cls, name: str, revision: str | None = None) -> "ModelFiles | None":
         """The files of a pocket model, a local folder or a Hub model in the cache; None if there are none."""
-        pocket = Path(audit.pocket.__file__).parent / "weights" / name
+        pocket = POCKET_WEIGHTS / name
         if (pocket / "config.json").is_file():
             return cls(pocket, pocket=True)
         folder = Path(name).expanduser()

@@ -25,7 +25,8 @@ from audit.engine import Decoding
 from audit.engine.generation import generate
 from audit.measures.causal_tracing import KnownFact, Trace, trace_facts
 from audit.models.language_model import LanguageModel
-from audit.models.loading import POCKET_WEIGHTS, load_language_model, pocket_names
+from audit.models.loading import load_language_model, pocket_names
+from audit.pocket import POCKET_WEIGHTS
 from audit.pocket.training.corpus import fact_text
 from audit.pocket.world import Fact, build_world
 from audit.verdicts.intervals import f1_of

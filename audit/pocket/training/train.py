@@ -30,7 +30,7 @@ from transformers import (
     PreTrainedTokenizerFast,
 )
 
-from audit.models.loading import POCKET_WEIGHTS
+from audit.pocket import POCKET_WEIGHTS
 from audit.pocket.training.card import write_card
 from audit.pocket.training.corpus import Lesson, lessons
 from audit.pocket.training.tokenizer import END, train_tokenizer

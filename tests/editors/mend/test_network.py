@@ -12,7 +12,7 @@ from safetensors.torch import load_file, save_file
 
 from audit.editors.mend.network import CARD_FILE, TENSORS_FILE, MendNetwork, RunningMoments, TrainedNetwork
 from audit.errors import AuditError
-from audit.models.loading import POCKET_WEIGHTS
+from audit.pocket import POCKET_WEIGHTS
 
 SIZES = {"a": (6, 4), "b": (6, 4), "c": (4, 6)}
 

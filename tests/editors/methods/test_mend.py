@@ -18,9 +18,10 @@ from audit.errors import AuditError
 from audit.models.deltas import LowRankDelta
 from audit.models.fingerprints import weights_fingerprint
 from audit.models.language_model import LanguageModel
-from audit.models.loading import POCKET_WEIGHTS, load_language_model
+from audit.models.loading import load_language_model
 from audit.models.originals import originals_kept
 from audit.models.patches import Patch, WeightPatch, load_patch
+from audit.pocket import POCKET_WEIGHTS
 from tests.editors.plain import REQUESTS
 from tests.editors.tiny_families import FAMILIES
 

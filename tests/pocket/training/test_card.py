@@ -6,7 +6,8 @@ import pytest
 
 from audit.editors import load_editor
 from audit.models.language_model import LanguageModel
-from audit.models.loading import POCKET_WEIGHTS, load_language_model
+from audit.models.loading import load_language_model
+from audit.pocket import POCKET_WEIGHTS
 from audit.pocket.training import card as training_card
 from audit.pocket.training.card import differences, measure, measure_abilities, measure_facts, read_card
 from audit.pocket.training.tokenizer import VOCABULARY
