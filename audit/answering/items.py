@@ -30,8 +30,8 @@ class DrawnItems:
     chosen: Chosen
 
 
-# From the candidates, the items set aside, and a function that presents the ability, to the choice.
-Choose = Callable[[Sequence[Presentation], Sequence[Item], Callable[[Presentation], Ability]], Chosen]
+# From the candidates, what is set aside, and a function that presents the ability, to the choice.
+Choose = Callable[[Sequence[Presentation], SetAside, Callable[[Presentation], Ability]], Chosen]
 
 
 def choice_for(
@@ -48,7 +48,7 @@ def choice_for(
     candidates, aside = _candidates_and_aside(name, source, wanted, tokenizer)
     if choose is None or aside is None or not _is_open(candidates):
         return Chosen(candidates[0])
-    return choose(candidates, aside.pilot, lambda one: _presented(name, source, wanted, tokenizer, one, aside))
+    return choose(candidates, aside, lambda one: _presented(name, source, wanted, tokenizer, one, aside))
 
 
 def drawn_items(

@@ -5,12 +5,16 @@
     chosen.trials                                  # what was tried, with its figures
 
 The readings are tried in the ability's order of preference, each with plain prompts, with worked examples and, where
-the model has one, in its chat template. The first is taken whose base score is clearly above its floor: the lower
-limit (95 %) exceeds the floor by more than the margin, so that a model that lost everything could not pass. For a
-margin that is a share, the lower limit must be above the floor. If none is, the likelihood that is farthest above its
-floor is judged, and its verdict says whether the judged items are enough. The edited model has no influence on this.
+the model has one, in its chat template. The first is taken by which a model that falls to its floor would fail: with
+
+    r = sqrt(2) (base - lower limit) sqrt(n / judged)    the half width of base - edited to expect from the judged items
+
+the lower limit (95 %) of the base score is above the floor by more than the margin and r; for a share s to keep, by
+more than r / s. If none is, the likelihood that is farthest above its floor is judged, and its verdict says whether the
+judged items are enough. The edited model has no influence on this.
 """
 
+import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -26,7 +30,8 @@ from audit.store.answer_log import AnswerLog
 from audit.verdicts.margins import Points, Retained
 
 SCREEN = 12  # items: a written answer whose base score is not above its floor on these is not tried further
-STORED_VERSION = 1
+KEPT = 0.9  # the share to keep that is assumed of a likelihood
+STORED_VERSION = 2
 
 
 @dataclass(frozen=True)
@@ -38,6 +43,7 @@ class Pilot:
         items: the items set aside for the choice.
         run_of: the base model's run over these items in a presentation.
         points: the margin in score points, for readings whose margin is one.
+        judged: how many items the verdict will have.
         key: what the choice depends on besides the candidates, the items and the model.
     """
 
@@ -45,6 +51,7 @@ class Pilot:
     items: Sequence[Item]
     run_of: Callable[[Presentation], AbilityRun]
     points: float
+    judged: int
     key: tuple[Any, ...]
 
     @property
@@ -52,7 +59,7 @@ class Pilot:
         """The key under which the choice is stored in the log of the base model."""
         items = [[item.key, dict(item.fields), list(item.gold)] for item in self.items]
         candidates = [asdict(one) for one in self.candidates]
-        return content_fingerprint(["choice", STORED_VERSION, candidates, items, self.points, *self.key])
+        return content_fingerprint(["choice", STORED_VERSION, candidates, items, self.points, self.judged, *self.key])
 
 
 def choose_presentation(pilot: Pilot, log: AnswerLog | None) -> Chosen:
@@ -105,9 +112,11 @@ def _trial(pilot: Pilot, candidate: Presentation, offsets: dict[tuple[int, bool]
 
 def _measured(pilot: Pilot, candidate: Presentation, ability: Ability, base: PairedAnswers) -> Trial:
     by_share = candidate.reading == "likelihood"
-    found = base.verdict(margin=Retained(0.9) if by_share else Points(pilot.points), seed=0)
-    needed = found.floor if by_share else found.floor + pilot.points
-    return Trial(candidate, found.n, found.base, found.base_lower or 0.0, found.floor, needed)
+    found = base.verdict(margin=Retained(KEPT) if by_share else Points(pilot.points), seed=0)
+    base_lower = found.base_lower or 0.0
+    reach = math.sqrt(2 * found.n / pilot.judged) * (found.base - base_lower)
+    needed = found.floor + (reach / KEPT if by_share else pilot.points + reach)
+    return Trial(candidate, found.n, found.base, base_lower, found.floor, needed)
 
 
 def _mean_odds(run: AbilityRun, items: Sequence[Item]) -> float:

@@ -7,8 +7,9 @@ run_items.of("nli").ability.reading
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 
-from audit.abilities.contract import Ability, Item
+from audit.abilities.contract import Ability
 from audit.abilities.data import Source
+from audit.abilities.data.set_aside import SetAside
 from audit.abilities.data.sources import RowCache
 from audit.abilities.presentation import Presentation, Tokenizer
 from audit.answering.answers import AnswerLogs
@@ -90,14 +91,13 @@ class RunItems:
         known, log = self._known(), self._logs.of(self._known())
 
         def choose(
-            candidates: Sequence[Presentation], items: Sequence[Item], present: Callable[[Presentation], Ability]
+            candidates: Sequence[Presentation], aside: SetAside, present: Callable[[Presentation], Ability]
         ) -> Chosen:
             def run_of(one: Presentation) -> AbilityRun:
-                return AbilityRun(present(one), items, known, (), self._stages, Crew(), None, self._logs)
+                return AbilityRun(present(one), aside.pilot, known, (), self._stages, Crew(), None, self._logs)
 
             how = wanted.by_effect(Effect.ANSWERS).values()
-            return choose_presentation(
-                Pilot(candidates, items, run_of, points, (name, self._source.name, *map(str, how))), log
-            )
+            key = (name, self._source.name, *map(str, how))
+            return choose_presentation(Pilot(candidates, aside.pilot, run_of, points, aside.judged, key), log)
 
         return choice_for(name, self._source, wanted, self._tokenizer, choose)

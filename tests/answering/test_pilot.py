@@ -5,6 +5,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, cast
 
+import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -18,11 +19,14 @@ from audit.answering.pilot import SCREEN, Pilot, choose_presentation
 from audit.answering.run_answers import AbilityRun
 from audit.errors import AuditError
 from audit.store.answer_log import AnswerLog
+from audit.verdicts import Outcome
+from audit.verdicts.verdict import judge
 
 READINGS = ("answers", "choices", "calibrated", "likelihood")
 WAYS = ((0, False), (4, False), (0, True))
 CANDIDATES = [Presentation(reading, shots, chat) for reading in READINGS for shots, chat in WAYS]
 POINTS = 0.05
+JUDGED = 400
 ITEMS = [
     load_ability("nli").item({"sentence1": f"P{k}.", "sentence2": f"H{k}.", "label": k % 2}, f"nli/{k}")
     for k in range(40)
@@ -74,7 +78,7 @@ class Run:
 
 
 def pilot(model: Model, **more: Any) -> Pilot:
-    parts: dict[str, Any] = {"candidates": CANDIDATES, "items": ITEMS, "run_of": model.run_of}
+    parts: dict[str, Any] = {"candidates": CANDIDATES, "items": ITEMS, "run_of": model.run_of, "judged": JUDGED}
     return Pilot(**parts | {"points": POINTS, "key": ("nli", "here")} | more)
 
 
@@ -145,16 +149,39 @@ def test_a_written_answer_at_its_floor_is_not_asked_further() -> None:
     assert clear.trials[0].n == len(ITEMS)
 
 
+def reach(trial: Trial, judged: int) -> float:
+    return float(np.sqrt(2 * trial.n / judged)) * (trial.base - trial.base_lower)
+
+
 def test_points_must_fit_between_the_floor_and_the_base_score() -> None:
-    """A model that lost everything could not pass: 0.9 is clear at 0.05 points, and not at 0.4."""
+    """A model that lost everything must fail: 0.9 is clear at 0.05 points, and not at 0.4."""
     shares = {CANDIDATES[0]: 0.9, CANDIDATES[9]: 0.9}
     assert chosen(shares).presentation == CANDIDATES[0]
     found = chosen(shares, points=0.4)
-    assert found.presentation == CANDIDATES[9] and found.clear  # a share of what there is fits always
+    assert found.presentation == CANDIDATES[9] and found.clear  # a share of what there is fits
     first, last = found.trials[0], found.trials[-1]
-    assert first.needed == pytest.approx(first.floor + 0.4) and first.base_lower > first.floor
-    assert "needed 0.900" in first.sentence
-    assert last.needed == last.floor == 0.5 and "needed" not in last.sentence
+    assert first.needed == pytest.approx(first.floor + 0.4 + reach(first, JUDGED)) and first.base_lower > first.floor
+    assert f"needed {first.needed:.3f}" in first.sentence
+    assert last.needed == pytest.approx(0.5 + reach(last, JUDGED) / 0.9)
+
+
+def test_a_reading_is_clear_only_if_the_judged_items_can_fail_a_model_at_its_floor() -> None:
+    few, many = (chosen({CANDIDATES[0]: 0.75}, judged=judged).trials[0] for judged in (40, 4000))
+    assert many.clear and not few.clear
+
+
+def test_a_clear_reading_fails_a_model_at_its_floor() -> None:
+    """With the lowest base score that is clear, a model that falls to its floor gets FAIL in most runs."""
+    judged, generator = 140, np.random.default_rng(0)
+    trials = (chosen({CANDIDATES[0]: share}, judged=judged).trials[0] for share in np.arange(0.6, 1, 0.025))
+    lowest = next(trial for trial in trials if trial.clear)
+    assert 0.7 < lowest.base < 0.9
+    fails = 0
+    for seed in range(40):
+        base, edited = (generator.random(judged) < rate for rate in (lowest.base, lowest.floor))
+        verdict = judge(base.astype(float), edited.astype(float), margin=POINTS, floor=lowest.floor, seed=seed)
+        fails += verdict.outcome is Outcome.FAIL
+    assert fails >= 36
 
 
 @pytest.mark.parametrize("preference", [-3.0, 0.0, 3.0])
@@ -190,6 +217,7 @@ def test_a_stored_choice_is_not_measured_again(shares: Mapping[Presentation, flo
         {"candidates": CANDIDATES[:9]},
         {"items": ITEMS[:-1]},
         {"key": ("nli", "elsewhere")},
+        {"judged": JUDGED + 1},
     ],
     ids=lambda more: next(iter(more)),
 )
