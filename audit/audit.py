@@ -314,7 +314,8 @@ class Audit:
         patches, reuse, logs = self.edit_run.patches, self.edit_run.reuse(), self.edit_run.logs
         if reuse is not None:
             reuse.forget()
-        return AbilityRun(drawn.ability, drawn.items, self.known, patches, self.stages, self.crew, reuse, logs)
+        known, clear = self.known, drawn.chosen.clear
+        return AbilityRun(drawn.ability, drawn.items, known, patches, self.stages, self.crew, reuse, logs, clear)
 
     def _unchanged_rows(self) -> tuple[IntegrityRow, ...]:
         """The check that the edited models differ from the base model; `identity` need not."""

@@ -44,15 +44,18 @@ def sequential_judgment(
     floor: float,
     seed: int,
     crew: Crew | None = None,
+    most_blocks: int | None = None,
 ) -> Judgment:
     """Take more answers, whole clusters at a time, until the verdict is certain or all answers are taken.
 
     `clusters` are those of the items in the order in which they are asked; `answers(n)` gives the paired answers to the
-    first n. All processes of a `crew` continue or stop as the first one does, because they share the items.
+    first n. All processes of a `crew` continue or stop as the first one does, because they share the items. After
+    `most_blocks` a verdict that is not certain is INCONCLUSIVE.
     """
     sequential, first = SequentialVerdict(margin, floor, rule, seed=seed), crew or Crew()
-    end = 0
-    while end < len(clusters) and (further := first.run_in_first(lambda: sequential.further)):
+    end = blocks = 0
+    while end < len(clusters) and blocks != most_blocks and (further := first.run_in_first(lambda: sequential.further)):
+        blocks += 1
         start, end = end, _whole_clusters(clusters, end + further)
         taken = answers(end)
         sequential.add(**vars(taken.part(start, end).scores))

@@ -36,7 +36,8 @@ BLOCK_ON_CPU, BLOCK_ELSEWHERE = 16, 64
 class AbilityRun:
     """The items of one ability, and the models that answer them: the base model, and one with each of the patches.
 
-    Any part of the items may be asked, in any order. An answer that a log holds is not asked for again.
+    Any part of the items may be asked, in any order. An answer that a log holds is not asked for again. `clear` is
+    False if the base model was not clearly above its floor when the presentation was chosen.
     """
 
     ability: Ability
@@ -47,6 +48,7 @@ class AbilityRun:
     crew: Crew
     reuse: Reuse | None
     logs: AnswerLogs
+    clear: bool = True
 
     @cached_property
     def _floor_ability(self) -> Ability | None:
@@ -102,11 +104,22 @@ class AnswerBlocks:
         self._answers: PairedAnswers | None = None
 
     def judgment(self, margin: Margin) -> Judgment:
-        """The judgment under this margin, after as many blocks as it needs."""
-        clusters = [item.cluster for item in self._items]
-        floor = self._run.ability.floor(self._run.items)
+        """The judgment under this margin, after as many blocks as it needs.
+
+        Where the base model may be at its floor, it answers all items first. If it is, the edited models answer one
+        block, because no answer of theirs can change INCONCLUSIVE.
+        """
+        run, clusters = self._run, [item.cluster for item in self._items]
+        able = run.clear or run.base_answers(self._items).verdict(margin=margin, seed=self._seed).assessable
         return sequential_judgment(
-            self.first, clusters, self._rule, margin, floor=floor, seed=self._seed, crew=self._run.crew
+            self.first,
+            clusters,
+            self._rule,
+            margin,
+            floor=run.ability.floor(run.items),
+            seed=self._seed,
+            crew=run.crew,
+            most_blocks=None if able else 1,
         )
 
     def first(self, count: int) -> PairedAnswers:

@@ -2,17 +2,22 @@
 
 import threading
 from collections.abc import Sequence
+from dataclasses import dataclass, field
+from types import SimpleNamespace
+from typing import Any, cast
 
 import pytest
+import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from audit.abilities import load_ability
-from audit.abilities.contract import Answers, Item
+from audit.abilities.contract import Ability, Answers, Item
 from audit.answering.crew import Crew
 from audit.answering.judgments import Judgment, saved_judgment, sequential_judgment
 from audit.answering.paired_answers import PairedAnswers, read_raw
-from audit.verdicts import FAIL, INCONCLUSIVE, PASS, StoppingRule
+from audit.answering.run_answers import AbilityRun, AnswerBlocks
+from audit.verdicts import FAIL, INCONCLUSIVE, PASS, Outcome, StoppingRule
 from audit.verdicts.margins import Points
 from audit.verdicts.sequential import stopping_rule
 from tests.answering.test_crew import TwoThreads
@@ -85,6 +90,51 @@ def test_too_few_saved_answers_are_inconclusive() -> None:
     base = answers_of([True] * 20, [str(k) for k in range(20)])
     again = saved_judgment(pair(base, base), StoppingRule((100,), 8), Points(0.05), floor=0.0, seed=0)
     assert again.verdict.outcome is INCONCLUSIVE and again.verdict.n == 20
+
+
+NLI = load_ability("nli")
+NLI_ITEMS = [NLI.item({"sentence1": f"P{k}.", "sentence2": f"H{k}.", "label": k % 2}, f"nli/{k}") for k in range(200)]
+
+
+@dataclass
+class Run:
+    """As much of an `AbilityRun` as `AnswerBlocks` takes; the edited model is right on every second item."""
+
+    right: int  # of ten items, those that the base model answers right
+    clear: bool
+    asked: int = 0  # items put to the edited model
+    ability: Ability = NLI
+    items: Sequence[Item] = tuple(NLI_ITEMS)
+    crew: Crew = field(default_factory=Crew)
+    known: Any = field(default_factory=lambda: SimpleNamespace(lm=SimpleNamespace(device=torch.device("cpu"))))
+
+    def base_answers(self, some: Sequence[Item]) -> PairedAnswers:
+        base = self._answers(some, self.right)
+        return PairedAnswers(NLI, base, (base,))
+
+    def paired_answers(self, some: Sequence[Item]) -> PairedAnswers:
+        self.asked += len(some)
+        return PairedAnswers(NLI, self._answers(some, self.right), (self._answers(some, 5),))
+
+    def _answers(self, some: Sequence[Item], right: int) -> Answers:
+        tenths = [int(item.key.split("/")[1]) // 2 % 10 for item in some]
+        texts = [item.gold[0] if tenth < right else "?" for item, tenth in zip(some, tenths, strict=True)]
+        return read_raw(NLI, some, [{"text": f" {text}"} for text in texts])
+
+
+@pytest.mark.parametrize(
+    ("right", "clear", "outcome", "asked"),
+    [(5, False, INCONCLUSIVE, 16), (5, True, INCONCLUSIVE, 200), (10, False, FAIL, None), (10, True, FAIL, None)],
+)
+def test_if_the_base_model_is_at_its_floor_one_block_is_compared(
+    right: int, clear: bool, outcome: Outcome, asked: int | None
+) -> None:
+    """The floor is 0.5: no edited model can pass or fail where the base model is right on half of the items."""
+    run = Run(right, clear)
+    found = AnswerBlocks(cast("AbilityRun", run), seed=0).judgment(Points(0.05))
+    assert found.verdict.outcome is outcome
+    assert found.verdict.n == run.asked
+    assert run.asked == asked or (asked is None and 16 < run.asked < 200)
 
 
 def test_joined_parts_equal_the_whole() -> None:
