@@ -15,12 +15,14 @@ the studentized limits need no bound on the tails as 0/1 scores do. What they ca
 3 / n that an edit breaks altogether. The assumption: a broken answer falls to its floor, not below, and it is broken
 whatever its height. So the bound on the mean size of such a loss (`audit.verdicts.bootstrap`) is the mean of the
 positive parts of all heights. For an AUC it is 2 (A - 1/2): a share r of items that rank as often wrong as
-right lowers it by 2 r (A - 1/2), and items that take each other's odds by half of that. Not covered: answers that fall
-far below their floors in a share of the items below 3 / n, while none of those seen does. For a gain that the sample
-does not show, nothing is allowed once `FEW_CHANGES` clusters changed. benchmarks/verdict_likelihood.py measures all of
-these.
+right lowers it by 2 r (A - 1/2), and items that take each other's odds by half of that. The bound and the studentized
+limit are added in quadrature, because few broken answers in the sample show too little of such a loss as well. Not
+covered: answers that fall far below their floors in a share of the items below 3 / n, while none of those seen does.
+For a gain that the sample does not show, nothing is allowed once `FEW_CHANGES` clusters changed.
+benchmarks/verdict_likelihood.py measures all of these.
 """
 
+import math
 from typing import NamedTuple
 
 import numpy as np
@@ -120,4 +122,4 @@ def _limits(first: Floats, second: Floats, changes: ChangesAboveFloor, reach: fl
     step, least = changes.step / clusters, changes.unseen(clusters, alpha)
     reached = Limits(below + step, above + step)
     below, above = nearer_by_coins(reached, first, second, alpha, changes.span * reach)
-    return Limits(estimate - max(below, least.lower), estimate + max(above, least.upper))
+    return Limits(estimate - max(below, least.lower), estimate + math.hypot(above, least.upper))
