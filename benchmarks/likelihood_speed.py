@@ -9,7 +9,8 @@ libraries in torch (MKL and oneDNN), on the same threads, measured before and af
 seconds, which depend less on the load of the machine than wall seconds do; both are kept.
 
 `--harness N` (needs lm-eval, in the test extra) sends the first N requests to the `loglikelihood` of the harness's
-Hugging Face backend, on the same loaded model. Both sides run in turn (A B A B), and the sums of both are compared.
+Hugging Face backend, on the same loaded model. Both sides run in turn (A B A B), and the sums of both are compared with
+each other and with those of the same model in float64.
 """
 
 import argparse
@@ -110,6 +111,18 @@ def harness_side(lm: LanguageModel, pairs: Sequence[Pair]) -> tuple[Any, list[An
     return model, asked, same
 
 
+def exact_sums(lm: LanguageModel, pairs: Sequence[Pair]) -> list[float]:
+    """The log-likelihood of every continuation in float64, each on its own."""
+    model, sums = copy.deepcopy(lm.model).double(), []
+    for prompt, continuation in pairs:
+        one = join(lm.tokenizer, prompt, continuation)
+        with torch.no_grad():
+            logits = model(torch.tensor([one.ids[:-1]])).logits[0, len(one.prompt_ids) - 1 :]  # (scored, vocabulary)
+        wanted = torch.tensor(one.target_ids)[:, None]
+        sums.append(float(logits.double().log_softmax(-1).gather(1, wanted).sum()))
+    return sums
+
+
 def measure_harness(lm: LanguageModel, pairs: Sequence[Pair], rounds: int) -> dict[str, Any]:
     """Median seconds of both sides, and the largest difference of their log-likelihoods."""
     model, asked, same = harness_side(lm, pairs)
@@ -119,6 +132,7 @@ def measure_harness(lm: LanguageModel, pairs: Sequence[Pair], rounds: int) -> di
         taken[0].append(seconds)
         theirs, seconds = timed(lambda: [value for value, _ in model.loglikelihood(asked, disable_tqdm=True)])
         taken[1].append(seconds)
+    exact = exact_sums(lm, pairs)
     ours_seconds, theirs_seconds = (statistics.median(one.processor for one in side) for side in taken)
     return {
         "requests": len(pairs),
@@ -126,6 +140,8 @@ def measure_harness(lm: LanguageModel, pairs: Sequence[Pair], rounds: int) -> di
         "same_tokens": same,
         "largest_relative_difference": max(abs(a - b) / abs(b) for a, b in zip(ours, theirs, strict=True)),
         "largest_difference": max(abs(a - b) for a, b in zip(ours, theirs, strict=True)),
+        "our_largest_error": max(abs(a - b) for a, b in zip(ours, exact, strict=True)),
+        "harness_largest_error": max(abs(a - b) for a, b in zip(theirs, exact, strict=True)),
         "ours_seconds": ours_seconds,
         "harness_seconds": theirs_seconds,
         "ratio": theirs_seconds / ours_seconds,
