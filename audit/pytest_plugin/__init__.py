@@ -10,6 +10,7 @@ import os
 from collections.abc import Generator
 from dataclasses import replace
 from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -48,7 +49,7 @@ def pytest_configure(config: pytest.Config) -> None:
     """Turn the options into settings, or end the run with one sentence and exit code 4."""
     typed = {option.name: config.getoption(f"audit_{option.name}") for option in OPTIONS}
     try:
-        settings = settings_from(with_project_defaults(typed, config.rootpath))
+        settings = settings_from(with_project_defaults(typed, _project_folder(config)))
     except AuditError as error:
         raise pytest.UsageError(str(error)) from None
     command = " ".join(["pytest", *(str(word) for word in config.invocation_params.args)])
@@ -63,6 +64,17 @@ def pytest_configure(config: pytest.Config) -> None:
     elif config.pluginmanager.has_plugin("xdist"):
         state.controller = Controller(use_store=settings.use_store)
         config.pluginmanager.register(state.controller)
+
+
+def _project_folder(config: pytest.Config) -> Path:
+    """The folder of the project's pyproject.toml; pytest's root folder if there is none.
+
+    pytest takes the values of plugin options for paths, so `--model /elsewhere` can move its root above the project.
+    """
+    root, start = config.rootpath, config.invocation_params.dir
+    first = start / config.args[0].partition("::")[0]
+    folders = (root, first, *first.parents, start, *start.parents)
+    return next((folder for folder in folders if (folder / "pyproject.toml").is_file()), root)
 
 
 @pytest.hookimpl(tryfirst=True)
