@@ -23,7 +23,7 @@ from audit.abilities.data.sources import source_of_data
 from audit.abilities.presentation import require_chat_template
 from audit.answering.answers import AnswerLogs
 from audit.answering.crew import Crew
-from audit.answering.items import DrawnItems, data_revisions, margin_for
+from audit.answering.items import DrawnItems, data_revisions, margin_for, with_reading
 from audit.answering.locality import Locality
 from audit.answering.noise_floors import noise_floor_for
 from audit.answering.paired_answers import PairedAnswers
@@ -198,7 +198,7 @@ class Audit:
             AuditError: the margin is below the noise floor that `audit calibrate` measured; nothing is asked.
         """
         suite = SuiteMargins(margin_of(max_drop), margin_of(keep))
-        noise = self._checked_noise(ability, suite)
+        noise = self._checked_noise(ability, suite, reading)
         if ability not in self._rows or self._rows[ability][0] != (suite, reading):
             for check in self._unchanged_rows():
                 if check.sound is False:
@@ -292,11 +292,12 @@ class Audit:
         if flag := self.settings.chat_flag:
             require_chat_template(self.lm.tokenizer, self.settings.model, flag)
 
-    def _checked_noise(self, ability: str, suite: SuiteMargins) -> NoiseFloor | None:
+    def _checked_noise(self, ability: str, suite: SuiteMargins, reading: str = "") -> NoiseFloor | None:
         """The noise floor of an ability, which its margin must not be below; None if it was not calibrated."""
         log, data, typed = self.edit_run.logs.of(self.known), self.source.name, self.settings.margins.get(ability)
         margins = SuiteMargins(typed, typed) if typed else suite
-        return self.crew.run_in_all(lambda: noise_floor_for(margins, log, ability, self.settings, data))
+        wanted = with_reading(self.settings, ability, reading)
+        return self.crew.run_in_all(lambda: noise_floor_for(margins, log, ability, wanted, data))
 
     def _judge(self, name: str, suite: SuiteMargins, reading: str) -> AbilityRow:
         self.edit_run.edited()  # an error of the edits is not one of this ability

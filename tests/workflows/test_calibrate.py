@@ -83,6 +83,8 @@ def test_an_audit_of_the_same_model_and_data_reports_the_floor(world: SmallWorld
     assert row.noise_items == ITEMS
     other = Audit(settings(world, tmp_path, limit=4)).verdict("sentiment", max_drop=0.01)
     assert other.noise_floor is None  # no calibration of this ability
+    read = Audit(settings(world, tmp_path, limit=4)).verdict("open_qa", max_drop=0.2, reading="likelihood")
+    assert read.noise_floor is None  # none of this reading
 
 
 def test_a_margin_below_the_floor_is_refused_before_editing(
