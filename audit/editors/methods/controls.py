@@ -8,9 +8,11 @@ import torch
 
 from audit.editors.stages.base_editor import BaseEditor
 from audit.editors.stages.editor_settings import EditorSettings, require, require_not_negative
+from audit.editors.stages.values import reaches_stream_unchanged
 from audit.edits.requests import EditRequest
+from audit.models.deltas import Delta, DenseDelta
 from audit.models.language_model import LanguageModel
-from audit.models.patches import DenseDelta, Patch, WeightPatch
+from audit.models.patches import Patch, WeightPatch
 from audit.progress import Progress
 
 
@@ -32,7 +34,8 @@ class VandalSettings(EditorSettings):
     """Settings of the vandal.
 
     Attributes:
-        layer: the block whose MLP gets the noise; -1 takes the middle one.
+        layer: the block whose MLP gets the noise; -1 takes the middle one, and all blocks of a model that rescales the
+            outputs of its MLPs (Gemma 2 and 3), where noise in one of them changes little.
         scale: standard deviation of the noise, as a multiple of the weight's own.
     """
 
@@ -45,7 +48,7 @@ class VandalSettings(EditorSettings):
 
 
 class Vandal(BaseEditor[VandalSettings]):
-    """Adds Gaussian noise to one MLP matrix, whatever the requests."""
+    """Adds Gaussian noise to the output matrix of one MLP, or of all, whatever the requests."""
 
     name: ClassVar[str] = "vandal"
     control: ClassVar[bool] = True
@@ -54,14 +57,20 @@ class Vandal(BaseEditor[VandalSettings]):
     def edit(self, lm: LanguageModel, requests: Sequence[EditRequest], progress: Progress | None = None) -> Patch:
         """The noise depends on the seed, the layer and the scale only."""
         settings = self.settings(lm)
-        layer = settings.layer if settings.layer >= 0 else lm.anatomy.depth // 2
-        name = lm.anatomy.weight_name(layer)
-        weight = lm.model.get_parameter(name)
+        middle = lm.anatomy.depth // 2
+        layers: Sequence[int] = (settings.layer if settings.layer >= 0 else middle,)
+        if settings.layer < 0 and not reaches_stream_unchanged(lm, middle):
+            layers = range(lm.anatomy.depth)
         # Sampled on the CPU, so that one seed gives the same noise on every device.
-        noise = torch.randn(weight.shape, generator=torch.Generator().manual_seed(self._seed))
+        generator = torch.Generator().manual_seed(self._seed)
+        deltas: dict[str, Delta] = {}
+        for layer in layers:
+            name = lm.anatomy.weight_name(layer)
+            weight = lm.model.get_parameter(name)
+            noise = torch.randn(weight.shape, generator=generator)
+            deltas[name] = DenseDelta(settings.scale * float(weight.float().std()) * noise)  # the shape of the weight
         if progress is not None:
             progress(len(requests), len(requests))
-        values = settings.scale * float(weight.float().std()) * noise  # the shape of the weight
         meta = {"editor": self.name, "seed": str(self._seed)}
         meta |= {f"settings.{key}": str(value) for key, value in asdict(settings).items()}
-        return WeightPatch({name: DenseDelta(values)}, meta=meta)
+        return WeightPatch(deltas, meta=meta)

@@ -1,5 +1,7 @@
 """The controls: the vandal is seeded, writes one matrix, and is strong; identity changes nothing."""
 
+from collections.abc import Callable
+
 import pytest
 import torch
 
@@ -26,6 +28,16 @@ def test_noise_is_relative_to_the_weight_and_in_one_matrix(family: str, request:
     assert values.shape == weight.shape
     assert float(values.std() / weight.std()) == pytest.approx(3, rel=0.1)
     assert list(noise(lm)) == [lm.anatomy.weight_name(1)]  # the middle of three
+
+
+def test_a_model_that_rescales_the_outputs_of_its_mlps_gets_noise_in_all(
+    families: Callable[[str], LanguageModel],
+) -> None:
+    lm = families("gemma-3")
+    found = noise(lm, scale="3")
+    assert list(found) == [lm.anatomy.weight_name(layer) for layer in range(lm.anatomy.depth)]
+    assert not torch.equal(*list(found.values())[:2])
+    assert list(noise(lm, layer="1")) == [lm.anatomy.weight_name(1)]
 
 
 def test_the_noise_depends_on_the_seed(tiny_gpt2: LanguageModel) -> None:
