@@ -9,7 +9,7 @@ from huggingface_hub.errors import HfHubHTTPError
 from audit.abilities.data.sources import FolderSource
 from audit.errors import AuditError, first_line
 from audit.models.loading import hub_sentences
-from audit.reports.workflows.grid import Cell
+from audit.reports.workflows.grid_cells import Cell
 from audit.workflows.grid.cells import FailedCell
 from audit.workflows.grid.ray import _received
 

@@ -35,7 +35,7 @@ ASKING = (
     "dtype",
     "store",
 )
-EDITING = ("editor", "edits", "edit_mode", "edit_count", "edit_batch_size", "editor_config", "restraint")
+EDITING = ("editor", "edits", "edit_mode", "edit_count", "edit_batch_size", "edit_seed", "editor_config", "restraint")
 # The options of commands that run an edit plan in parts: bisect, budget and curve.
 EDIT_PLAN = (*ASKING, *EDITING, "margin", "reports", "no_store", "no_reuse")
 

@@ -86,17 +86,17 @@ class PlanParts:
     def of(cls, wanted: AuditSettings, store: Store | None) -> "PlanParts":
         """The parts that the settings ask for."""
         loaded = load_requests(wanted.edits or DEFAULT_EDITS)
-        editor = load_editor(wanted.editor, wanted.editor_config, wanted.seed, store)
+        editor = load_editor(wanted.editor, wanted.editor_config, wanted.seed_of_edits, store)
         plan = make_plan(
             wanted.edit_mode,
             wanted.edit_count,
             wanted.edit_batch_size,
             editor.name,
             editor.batches,
-            seed=wanted.seed,
+            seed=wanted.seed_of_edits,
             available=len(loaded.requests),
         )
-        return cls(loaded, editor, plan, loaded.draw(plan.count, wanted.seed))
+        return cls(loaded, editor, plan, loaded.draw(plan.count, wanted.seed_of_edits))
 
 
 class PlannedEdits:
@@ -136,7 +136,7 @@ class PlannedEdits:
             check_probes(lm, request)
             return editor.check(lm, request) if isinstance(editor, ChecksRequests) else ""
 
-        drawn = parts.loaded.draw(parts.plan.count, self._settings.seed, check)
+        drawn = parts.loaded.draw(parts.plan.count, self._settings.seed_of_edits, check)
         count = len(drawn.requests)
         if not count:
             raise AuditError(
@@ -170,10 +170,14 @@ class PlannedEdits:
         if kept is not None:
             return edited_models(kept, self.plan, self.drawn.requests)
         wanted = self._settings
-        restraint = None if wanted.restraint is None else load_restraint(wanted.restraint, wanted.seed)
+        restraint = None if wanted.restraint is None else load_restraint(wanted.restraint, wanted.seed_of_edits)
         editor = RestrainedEditor(known.lm, self.editor, restraint, known.weights)
         folder = self._folder(known)
         return carry_out(editor, self.plan, self.drawn.requests, progress, folder=folder, versions=versions())
+
+    def stored(self, known: KnownModel) -> bool:
+        """Whether an earlier run of the same plan stored its models, so that nothing is edited."""
+        return self._kept(known) is not None
 
     def choosing(self, requests: Sequence[EditRequest]) -> "PlannedEdits":
         """The same kind of plan for some of its requests, by the same editor."""
@@ -249,7 +253,7 @@ class OtherCheckpoint:
         if wanted.edits is None:
             return LoadedRequests((), (), "")
         loaded = load_requests(wanted.edits)
-        return loaded if wanted.edit_count is None else loaded.draw(wanted.edit_count, wanted.seed)
+        return loaded if wanted.edit_count is None else loaded.draw(wanted.edit_count, wanted.seed_of_edits)
 
     def _edited_model(self, known: KnownModel) -> EditedModel:
         if self._model is None:

@@ -59,7 +59,7 @@ def plan_identity(
         "edit plan": asdict(plan),
         "editor": wanted.editor,
         "editor settings": repr(settings(lm)) if settings else dict(wanted.editor_config),
-        "seed": wanted.seed,
+        "seed": wanted.seed_of_edits,
         "restraint": wanted.restraint,
         "package version": versions().get(PACKAGE),
     }

@@ -165,6 +165,12 @@ class AuditSettings:
     )
     limit: int = option(Effect.ITEMS, Whole(1), "N", "maximum number of items asked per ability", default=200)
     seed: int = option(Effect.ITEMS, Whole(0), "N", "random seed, for example of edit requests and items", default=0)
+    edit_seed: int | None = option(
+        Effect.EDITS,
+        Whole(0),
+        "N",
+        "random seed of the edits alone, so that other edits are judged on the same items (default: --seed)",
+    )
     device: str = option(
         Effect.COMPUTATION,
         Device(),
@@ -270,6 +276,11 @@ class AuditSettings:
     def reading_of(self, ability: str) -> str:
         """The reading asked for: "auto", "answers", "choices", "calibrated" or "likelihood"."""
         return self.reading.get(ability) or self.reading.get("") or "auto"
+
+    @property
+    def seed_of_edits(self) -> int:
+        """The seed that draws the edit requests, and that editors and restraints get."""
+        return self.seed if self.edit_seed is None else self.edit_seed
 
     @property
     def chat_flag(self) -> str:

@@ -72,7 +72,7 @@ def calibrate(settings: AuditSettings, abilities: Sequence[str], watcher: Watche
     store = store_at(settings.store)
     stages = Stages(watcher)
     source = source_of_data(settings.data, store)
-    first = _ask_twice(settings, abilities, source, store, stages)
+    first = _first_model(settings, abilities, source, store, stages)
     gc.collect()  # frees the first model before the second is loaded
     other = torch.bfloat16 if first.dtype == torch.float32 else torch.float32
     again, without = _ask_in(other, settings, first, stages)
@@ -96,6 +96,22 @@ def calibrate(settings: AuditSettings, abilities: Sequence[str], watcher: Watche
     return Calibrated(settings.model, first.lines, tuple(found), first.unasked, without)
 
 
+def batch_noise(
+    known: KnownModel,
+    settings: AuditSettings,
+    abilities: Sequence[str],
+    source: Source,
+    logs: AnswerLogs,
+    stages: Stages,
+) -> dict[str, NoiseFloor]:
+    """The noise of a loaded model's scores in other batches, by ability; nothing but base answers is stored.
+
+    An ability that cannot be asked is left out.
+    """
+    asked, _ = _ask_twice(known, settings, abilities, source, logs, stages)
+    return {name: _floor(replace(twice.once, edited=(twice.batches,))) for name, twice in asked.items()}
+
+
 def asked_in_other_batches(
     lm: LanguageModel, ability: Ability, items: Sequence[Item], seed: int, progress: Progress
 ) -> Answers:
@@ -110,7 +126,7 @@ def asked_in_other_batches(
     return read_raw(ability, items, [raw[place] for place in range(len(items))])
 
 
-def _ask_twice(
+def _first_model(
     settings: AuditSettings, abilities: Sequence[str], source: Source, store: Store, stages: Stages
 ) -> _FirstModel:
     source.check()
@@ -120,19 +136,7 @@ def _ask_twice(
     if flag := settings.chat_flag:
         require_chat_template(lm.tokenizer, settings.model, flag)
     log = AnswerLog.of(store, known.state())
-    run_items = RunItems(source, settings, lambda: known, AnswerLogs(store), Crew(), stages)
-    asked: dict[str, _Twice] = {}
-    unasked: dict[str, str] = {}
-    for name in abilities:
-        try:
-            drawn = run_items.of(name)
-            ability, items = drawn.ability, drawn.items
-            run = AbilityRun(ability, items, known, (), stages, Crew(), None, AnswerLogs(store))
-            once = run.base_answers(items)
-            with stages("other batches", f"{name}, other batches") as done:
-                asked[name] = _Twice(ability, once, asked_in_other_batches(lm, ability, items, settings.seed, done))
-        except AuditError as error:  # of this ability; the others go on
-            unasked[name] = str(error)
+    asked, unasked = _ask_twice(known, settings, abilities, source, AnswerLogs(store), stages)
     if not asked:
         raise AuditError("no ability was asked: " + "; ".join(f"{name}: {reason}" for name, reason in unasked.items()))
     dtypes = {name: parameter.dtype for name, parameter in lm.model.named_parameters()}
@@ -140,6 +144,32 @@ def _ask_twice(
     how += protocol_phrase(settings.protocol, settings.shots, settings.chat_template)
     lines = (how, f"device {lm.device.type}, dtype {_named(lm.dtype)}, seed {settings.seed}")
     return _FirstModel(log, asked, unasked, lm.dtype, dtypes, lines)
+
+
+def _ask_twice(
+    known: KnownModel,
+    settings: AuditSettings,
+    abilities: Sequence[str],
+    source: Source,
+    logs: AnswerLogs,
+    stages: Stages,
+) -> tuple[dict[str, _Twice], dict[str, str]]:
+    """The answers of each ability in two kinds of batches, and why the others were not asked."""
+    lm = known.lm
+    run_items = RunItems(source, settings, lambda: known, logs, Crew(), stages)
+    asked: dict[str, _Twice] = {}
+    unasked: dict[str, str] = {}
+    for name in abilities:
+        try:
+            drawn = run_items.of(name)
+            ability, items = drawn.ability, drawn.items
+            run = AbilityRun(ability, items, known, (), stages, Crew(), None, logs)
+            once = run.base_answers(items)
+            with stages("other batches", f"{name}, other batches") as done:
+                asked[name] = _Twice(ability, once, asked_in_other_batches(lm, ability, items, settings.seed, done))
+        except AuditError as error:  # of this ability; the others go on
+            unasked[name] = str(error)
+    return asked, unasked
 
 
 def _ask_in(

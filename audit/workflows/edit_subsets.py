@@ -138,7 +138,7 @@ class PlanRun:
         prefix: Patch = PatchSequence(patch.patches[:steps])
         wanted = self.audit.settings
         if wanted.restraint is not None:
-            prefix = load_restraint(wanted.restraint, wanted.seed).after_plan(self.audit.lm, prefix)
+            prefix = load_restraint(wanted.restraint, wanted.seed_of_edits).after_plan(self.audit.lm, prefix)
         requests = model.requests[:count]
         cases = {request.case_id for request in requests}
         immediate = {probe: reply for probe, reply in model.immediate.items() if probe.case_id in cases}

@@ -6,7 +6,7 @@ import pytest
 from typer.testing import CliRunner
 
 from audit.cli import app
-from audit.reports.workflows.grid import write_cell
+from audit.reports.workflows.grid_cells import write_cell
 from tests.workflows.grid.made_results import made, sequence
 
 RUNNER = CliRunner()

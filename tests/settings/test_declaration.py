@@ -41,6 +41,7 @@ OTHER: dict[str, Any] = {
     "prompting": "plain",
     "limit": "50",
     "seed": "7",
+    "edit_seed": "8",
     "device": "cpu",
     "dtype": "bfloat16",
     "reports": "other",

@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, NullLocator
 
 from audit.reports.plots import write_figure
-from audit.reports.workflows.grid import CellResult, Series, abilities_of, by_series
+from audit.reports.workflows.grid_cells import CellResult, Series, abilities_of, by_series
 from audit.settings.values import short_name
 
 PANELS_A_ROW = 4

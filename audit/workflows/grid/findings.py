@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from itertools import pairwise
 from statistics import fmean
 
-from audit.reports.workflows.grid import CellResult, Series, by_series
+from audit.reports.workflows.grid_cells import CellResult, Series, by_series
 
 CLEAR_RISE = 0.01  # score points: less is not called a rise
 COLLAPSED = 0.10  # "about 0": mean edited score

@@ -12,8 +12,11 @@ from contextlib import contextmanager
 from typing import Any
 
 from audit.errors import AuditError, first_line
-from audit.reports.workflows.grid import Cell, CellResult, cell_from_json, cell_json
-from audit.workflows.grid.cells import FailedCell, GridSettings, kept_signature, measure_cell
+from audit.reports.workflows.grid_cells import Cell, CellResult, cell_from_json, cell_json
+from audit.reports.workflows.grid_scores import scores_jsonl
+from audit.workflows.grid.bench import Bench, kept_signature
+from audit.workflows.grid.cells import FailedCell, GridSettings
+from audit.workflows.grid.plan_cells import plan_cells
 
 LOCAL = "local"
 LOCAL_WORKERS = 2
@@ -89,24 +92,23 @@ def _assigns_gpus(ray: Any, device: str) -> bool:
     return device == "auto" and ray.cluster_resources().get("GPU", 0) > 0
 
 
-def _remote_cell(cell: Cell, settings: GridSettings, kept: str | None) -> tuple[str, str]:
-    """Runs on the cluster: the outcome, with the result as text or the reason of the failure."""
-    try:
-        result = measure_cell(cell, settings, kept)
-    except AuditError as error:
-        return FAILED, str(error)
-    return (KEPT, "") if result is None else (MEASURED, cell_json(result))
+def _remote_cell(cell: Cell, settings: GridSettings, kept: str | None) -> tuple[str, str, str]:
+    """Runs on the cluster: the outcome, and two texts: of the result and its scores, or reason and traceback."""
+    ((_, outcome),) = Bench(settings, lambda _: kept).outcomes(plan_cells([cell])[0])
+    if isinstance(outcome, FailedCell):
+        return FAILED, outcome.reason, outcome.traceback
+    return (KEPT, "", "") if outcome is None else (MEASURED, cell_json(outcome), scores_jsonl(outcome.scores))
 
 
 def _received(ray: Any, task: Any, cell: Cell) -> CellResult | FailedCell | None:
     from ray.exceptions import RayError, RayTaskError
 
     try:
-        outcome, text = ray.get(task)
+        outcome, text, more = ray.get(task)
     except RayTaskError:
         raise  # an error in this package, with its traceback
     except RayError as error:  # its machine or process was lost more often than Ray retries
         return FailedCell(cell, f"Ray lost it ({first_line(error)}); run the grid again.")
     if outcome == FAILED:
-        return FailedCell(cell, text)
-    return None if outcome == KEPT else cell_from_json(text, origin="a cell from Ray")
+        return FailedCell(cell, text, more)
+    return None if outcome == KEPT else cell_from_json(text, more, origin="a cell from Ray")

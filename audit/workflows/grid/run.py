@@ -4,85 +4,92 @@ A finished cell is a file with its signature. A later run computes the signature
 same, so an interrupted grid continues with the cell that it stopped in.
 """
 
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
-from contextlib import contextmanager
-from multiprocessing import get_context
-from pathlib import Path
+from collections.abc import Iterator, Sequence
+from typing import Protocol
 
 from audit.errors import AuditError
-from audit.reports.workflows.grid import Cell, CellResult, cell_file, read_cell, write_cell
-from audit.workflows.grid.cells import FailedCell, GridSettings, kept_signature, measure_cell
+from audit.reports.folder import write_texts
+from audit.reports.workflows.grid_cells import Cell, CellResult, cell_file, read_cell, write_cell
+from audit.workflows.grid.bench import Bench
+from audit.workflows.grid.cells import FailedCell, GridSettings
+from audit.workflows.grid.plan_cells import plan_cells
+from audit.workflows.grid.workers import Begin, End, Event, events_of, events_of_workers
 
-Finished = Callable[[CellResult, bool, int, int], None]  # (result, from an earlier run, cells done, cells in all)
+FAILURES_FOLDER = "failures"
 
 
-def run_grid(cells: Sequence[Cell], settings: GridSettings, finished: Finished | None = None) -> tuple[FailedCell, ...]:
+class GridWatcher(Protocol):
+    """Is told what happens while a grid runs; `done` counts the cells that are done, with this one, of `total`."""
+
+    def begins(self, cell: Cell) -> None: ...
+
+    def finished(self, result: CellResult, kept: bool, done: int, total: int) -> None: ...
+
+    def failed(self, failed: FailedCell, done: int, total: int) -> None: ...
+
+
+def run_grid(
+    cells: Sequence[Cell], settings: GridSettings, watcher: GridWatcher | None = None
+) -> tuple[FailedCell, ...]:
     """Run every cell that is not finished yet, write the results to the grid's folder, and return the failures.
 
-    With more than one of `workers`, each is a process with one thread, which takes one cell after the other.
+    With more than one of `workers`, each is a process with one thread. Cells that share an edit plan run in one process
+    and one after the other, so that the order is that of the plans' first cells. The traceback of an error in the
+    program is written to `failures/NAME.txt`.
     """
     for cell in cells:
         settings.audit_settings(cell)  # raises on wrong settings before the first cell runs
     failed: list[FailedCell] = []
-    for done, outcome in enumerate(_outcomes(cells, settings), start=1):
-        if isinstance(outcome, FailedCell):
-            failed.append(outcome)
-        elif finished is not None:
-            finished(read_cell(outcome[0]), outcome[1], done, len(cells))
+    total, done = len(dict.fromkeys(cells)), 0
+    for event in _events(cells, settings):
+        if isinstance(event, Begin):
+            if watcher is not None:
+                watcher.begins(event.cell)
+            continue
+        done += 1
+        if event.failed is not None:
+            failed.append(event.failed)
+            _keep_traceback(event.failed, settings)
+            if watcher is not None:
+                watcher.failed(event.failed, done, total)
+        elif watcher is not None:
+            watcher.finished(read_cell(cell_file(event.cell, settings.root)), event.kept, done, total)
     return tuple(failed)
 
 
-def run_cell(cell: Cell, settings: GridSettings) -> tuple[Path, bool]:
-    """Run one cell unless its file has its result already; returns the file, and whether it had.
-
-    Raises:
-        AuditError: the audit cannot be run.
-    """
-    return _kept(cell, settings, measure_cell(cell, settings, kept_signature(cell, settings)))
-
-
-def _kept(cell: Cell, settings: GridSettings, result: CellResult | None) -> tuple[Path, bool]:
-    """The cell's file, written if there is a new result, and whether the result was there already."""
-    if result is None:
-        return cell_file(cell, settings.root), True
-    return write_cell(result, settings.root), False
+def finished_cells(cells: Sequence[Cell], settings: GridSettings) -> dict[Cell, CellResult]:
+    """The cells whose files have results of these settings; no model is loaded, so its weights are not compared."""
+    found: dict[Cell, CellResult] = {}
+    for cell in cells:
+        file = cell_file(cell, settings.root)
+        try:
+            result = read_cell(file) if file.exists() else None
+        except AuditError:
+            continue
+        if result is not None and result.asked == settings.asked(cell):
+            found[cell] = result
+    return found
 
 
-def _outcomes(cells: Sequence[Cell], settings: GridSettings) -> Iterator[tuple[Path, bool] | FailedCell]:
+def _events(cells: Sequence[Cell], settings: GridSettings) -> Iterator[Event]:
     if settings.ray is not None:
         from audit.workflows.grid.ray import results_on_ray  # Ray is an optional dependency
 
         for cell, result in results_on_ray(cells, settings, settings.ray):
-            yield result if isinstance(result, FailedCell) else _kept(cell, settings, result)
-        return
-    if settings.workers == 1:
-        for cell in cells:
-            yield _outcome(cell, settings)
-        return
-    with _pool(settings.workers) as pool:
-        for future in as_completed([pool.submit(_outcome, cell, settings) for cell in cells]):
-            yield future.result()
+            if isinstance(result, FailedCell):
+                yield End(cell, failed=result)
+                continue
+            if result is not None:
+                write_cell(result, settings.root, settings.spellings)
+            yield End(cell, kept=result is None)
+    elif settings.workers == 1:
+        bench = Bench(settings)
+        for some in plan_cells(cells):
+            yield from events_of(bench, some, settings)
+    else:
+        yield from events_of_workers(plan_cells(cells), settings)
 
 
-@contextmanager
-def _pool(workers: int) -> Iterator[ProcessPoolExecutor]:
-    """Spawned, not forked: a forked process that has used torch's threads can hang."""
-    pool = ProcessPoolExecutor(workers, mp_context=get_context("spawn"), initializer=_one_thread)
-    try:
-        yield pool
-    finally:
-        pool.shutdown(cancel_futures=True)  # after an interrupt only the running cells finish
-
-
-def _one_thread() -> None:
-    import torch
-
-    torch.set_num_threads(1)
-
-
-def _outcome(cell: Cell, settings: GridSettings) -> tuple[Path, bool] | FailedCell:
-    try:
-        return run_cell(cell, settings)
-    except AuditError as error:
-        return FailedCell(cell, str(error))
+def _keep_traceback(failed: FailedCell, settings: GridSettings) -> None:
+    if failed.traceback:
+        write_texts(settings.root / FAILURES_FOLDER, {f"{failed.cell.name}.txt": failed.traceback}, "--out")

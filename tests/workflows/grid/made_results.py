@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 
 from audit.reports.rows import EditScore
-from audit.reports.workflows.grid import Cell, CellResult
+from audit.reports.workflows.grid_cells import Cell, CellResult
 from tests.reports.sample import HEADER, PASSED, REPORT, row_with
 
 ABILITIES = ("reasoning", "sentiment")

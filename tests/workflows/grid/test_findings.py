@@ -5,7 +5,7 @@ from itertools import chain
 
 import pytest
 
-from audit.reports.workflows.grid import CellResult
+from audit.reports.workflows.grid_cells import CellResult
 from audit.workflows.grid.findings import findings, findings_markdown
 from tests.workflows.grid.made_results import made, sequence
 

@@ -11,7 +11,7 @@ import pytest
 
 from audit.edits.pocket import REQUESTS
 from audit.errors import AuditError
-from audit.reports.workflows.grid import Cell, CellResult, read_grid
+from audit.reports.workflows.grid_cells import Cell, CellResult, read_grid
 from audit.workflows.grid.cells import FailedCell, GridSettings
 from audit.workflows.grid.ray import connected, results_on_ray
 from audit.workflows.grid.run import run_grid
@@ -45,8 +45,17 @@ def settings(tmp_path: Path) -> GridSettings:
 def test_cells_on_ray_have_the_same_results(settings: GridSettings, monkeypatch: pytest.MonkeyPatch) -> None:
     cells: list[tuple[str, bool, int]] = []
 
-    def finished(result: CellResult, kept: bool, done: int, total: int) -> None:
-        cells.append((result.cell.editor, kept, done))
+    class Finished:
+        def begins(self, cell: Cell) -> None:
+            pass
+
+        def finished(self, result: CellResult, kept: bool, done: int, total: int) -> None:
+            cells.append((result.cell.editor, kept, done))
+
+        def failed(self, failed: FailedCell, done: int, total: int) -> None:
+            pass
+
+    finished = Finished()
 
     (failed,) = run_grid([IDENTITY, VANDAL, GREEDY], settings, finished)
     assert failed.cell == GREEDY

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from audit.errors import AuditError
-from audit.reports.workflows.grid import by_series, read_cell, read_grid, write_cell
+from audit.reports.workflows.grid_cells import by_series, read_cell, read_grid, write_cell
 from tests.workflows.grid.made_results import made, sequence
 
 

@@ -7,8 +7,8 @@ import pytest
 
 from audit.edits.pocket import REQUESTS
 from audit.errors import AuditError
-from audit.reports.workflows.grid import Cell, CellResult, read_grid
-from audit.workflows.grid.cells import GridSettings
+from audit.reports.workflows.grid_cells import Cell, CellResult, read_grid
+from audit.workflows.grid.cells import FailedCell, GridSettings
 from audit.workflows.grid.run import run_grid
 
 IDENTITY = Cell("pocket-gpt2", "identity", "", "batch-single", 2, 2)
@@ -24,8 +24,14 @@ def settings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> GridSettings:
 class Finished(list[tuple[str, bool, int, int]]):
     """The cells that a grid reported while it ran."""
 
-    def __call__(self, result: CellResult, kept: bool, done: int, total: int) -> None:
+    def begins(self, cell: Cell) -> None:
+        pass
+
+    def finished(self, result: CellResult, kept: bool, done: int, total: int) -> None:
         self.append((result.cell.editor, kept, done, total))
+
+    def failed(self, failed: FailedCell, done: int, total: int) -> None:
+        pass
 
 
 def test_a_cell_runs_again_only_if_its_signature_changes(settings: GridSettings) -> None:
@@ -45,7 +51,7 @@ def test_a_cell_runs_again_only_if_its_signature_changes(settings: GridSettings)
 
 def test_a_damaged_cell_runs_again(settings: GridSettings) -> None:
     run_grid([IDENTITY], settings)
-    (file,) = (settings.root / "cells").iterdir()
+    (file,) = (settings.root / "cells").glob("*.json")
     file.write_text(file.read_text(encoding="utf-8")[:100], encoding="utf-8")
     finished = Finished()
     run_grid([IDENTITY], settings, finished)
