@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 PAPER_MODELS = ("pocket-gpt2", "pocket-llama")
 
 
-@takes(("limit", "seed", "edits", "device", "dtype"), project=False)
+@takes(("limit", "seed", "edits", "ability", "device", "dtype"), project=False)
 def grid(
     settings: AuditSettings,
     models: Annotated[str, typer.Option(help="models, separated by commas")] = ",".join(PAPER_MODELS),
@@ -56,7 +56,7 @@ def grid(
             edits=settings.edits or "pocket",
             device=settings.device,
             dtype=settings.dtype,
-            abilities=_words(abilities),
+            abilities=(*_words(abilities), *map(str, settings.ability)),
             workers=workers,
             ray=ray,
         )

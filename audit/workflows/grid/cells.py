@@ -84,7 +84,7 @@ def product_cells(
 
 @dataclass(frozen=True)
 class GridSettings:
-    """The settings that all cells of a grid share; empty `abilities` means all eight.
+    """The settings that all cells of a grid share; `abilities` are names, files or classes, and none means all eight.
 
     Cells run in `workers` processes on this machine, or as tasks of the Ray cluster at `ray`.
     """
@@ -106,6 +106,7 @@ class GridSettings:
             editor=cell.editor,
             restraint=cell.restraint or None,
             edits=self.edits,
+            ability=self.abilities,
             edit_mode=cell.mode,
             edit_count=cell.count,
             edit_batch_size=cell.batch_size if cell.mode == "batch-sequential" else None,
@@ -134,10 +135,11 @@ def measure_cell(cell: Cell, settings: GridSettings, kept: str | None) -> CellRe
     """
     audit = Audit(settings.audit_settings(cell))
     audit.prepare()
-    signature = audit.signature(settings.abilities)
+    names = audit.settings.abilities.asked if settings.abilities else ()
+    signature = audit.signature(names)
     if signature == kept:
         return None
-    report = audit.run(settings.abilities or None)
+    report = audit.run(names)
     return CellResult(cell, report, _entry_shares(audit), signature)
 
 
