@@ -16,6 +16,7 @@ from audit.cli.curve import curve
 from audit.cli.diff import diff
 from audit.cli.grid import grid
 from audit.cli.locate import locate
+from audit.cli.new import new
 from audit.cli.rescore import rescore
 from audit.cli.run import run
 from audit.cli.selfcheck import selfcheck
@@ -92,6 +93,7 @@ COMMANDS: dict[str, Callable[..., None]] = {
     "diff": diff,
     "grid": grid,
     "locate": locate,
+    "new": new,
     "rescore": rescore,
     "selfcheck": selfcheck,
     "train-mend": train_mend,

@@ -4,9 +4,10 @@ ability = TomlAbility(read_description(Path("triage.toml")))
 ability.readings()[0].prompt(ability.item(row, "triage/3"))
 """
 
-import string
+import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from functools import cached_property
 from typing import Any
 
@@ -20,6 +21,7 @@ from audit.abilities.toml.description import Description
 from audit.engine import Decoding
 from audit.errors import AuditError
 
+_AROUND, _BEHIND = " \"'`*_()[]{}<>", ".,;:!?"  # what an answer may have around it, and behind it
 CANDIDATES = 16  # golds that are tried as a constant answer, where an answer can be partly right
 NAMES = {"ROUGE": "mean of ROUGE-1/2/L"}  # in reports, where it is not that of the file
 
@@ -53,9 +55,7 @@ class TomlAbility:
         given = self.description
         fields = {str(column): _plain(value) for column, value in row.items()}
         golds = self._golds(fields, key)
-        cluster = key
-        if given.cluster:
-            cluster = columns.passage_key(_gold(fields.get(given.cluster), given.cluster, key))
+        cluster = columns.passage_key(_text(fields, given.cluster, key)) if given.cluster else key
         item = Item(key, self.name, fields, golds, cluster)
         self.prompt(item)  # raises
         self._require_readable(item)
@@ -95,7 +95,9 @@ class TomlAbility:
         labels = self.description.labels
         if len(labels) == 2:
             first, second = labels
-            return label_readings(self, first, Formulation(self.prompt, lambda item: (first, second)))
+            measured = TomlAbility(replace(self.description, floor="constant"))  # a number is that of written answers
+            _, *others = label_readings(measured, first, Formulation(self.prompt, lambda item: (first, second)))
+            return self, *others
         if labels or self.description.options:
             return self, *self._options.readings(self)
         return self, TextLikelihood(self)
@@ -110,10 +112,14 @@ class TomlAbility:
         given = self.description
         value = fields.get(given.gold)
         values = value if isinstance(value, list) else [value]
-        golds = tuple(_gold(one, given.gold, key) for one in values)
+        rows = [{**fields, given.gold: one} for one in values] if given.gold in fields else [fields]
+        golds = tuple(_text(row, given.gold, key) for row in rows)
         options = given.labels
         if given.options:
-            options = columns.texts(_with_texts(fields, given.options), given.options, key)
+            listed = fields.get(given.options)
+            if isinstance(listed, list):
+                fields[given.options] = [str(one) if isinstance(one, int | float) else one for one in listed]
+            options = columns.texts(fields, given.options, key)
             if len(set(options)) < max(2, len(options)):
                 raise AuditError(f"row {key} has the options {list(options)!r}; give at least two, all different.")
             fields[given.options] = list(options)
@@ -179,20 +185,23 @@ def _same(one: str, other: str) -> bool:
 
 
 def _bare(text: str) -> str:
-    """The text in lower case, without the punctuation around it unless it is nothing else."""
+    """The text in lower case, without quotation marks, brackets and the like around it, unless it is nothing else."""
     words = " ".join(text.casefold().split())
-    return words.strip(string.punctuation + " ") or words
+    return words.lstrip(_AROUND).rstrip(_AROUND + _BEHIND) or words
 
 
-def _gold(value: Any, column: str, key: str) -> str:
-    """A right answer as a text."""
-    if isinstance(value, int | float) and not isinstance(value, bool):
-        return str(value)
+def _text(fields: Mapping[str, Any], column: str, key: str) -> str:
+    """The text, number or boolean of a column as a text."""
+    if column not in fields:
+        raise AuditError(f"row {key} has no column {column!r} (it has {', '.join(sorted(fields))}); add it.")
+    value = fields[column]
     if isinstance(value, bool):
         return "true" if value else "false"
+    if isinstance(value, int) or (isinstance(value, float) and math.isfinite(value)):
+        return str(value)
     if not isinstance(value, str) or not value.strip():
         raise AuditError(
-            f"row {key} has {value!r} in column {column!r}; give a text, a number or a list of them, or drop the row."
+            f"row {key} has {value!r} in column {column!r}; give a text or a number that is not empty, or drop the row."
         )
     return value.strip()
 
@@ -205,15 +214,6 @@ def _at(options: Sequence[str], value: Any, gold: str) -> str:
 
 def _is_number(text: str) -> bool:
     return text.lstrip("-").replace(".", "", 1).isdecimal()
-
-
-def _with_texts(fields: Mapping[str, Any], column: str) -> dict[str, Any]:
-    """The fields with the numbers in a list of options as texts."""
-    options = fields.get(column)
-    texts = (
-        [str(one) if isinstance(one, int | float) else one for one in options] if isinstance(options, list) else options
-    )
-    return {**fields, column: texts} if column in fields else dict(fields)
 
 
 def _plain(value: Any) -> Any:
