@@ -97,8 +97,11 @@ def degradation(
 
 
 def suite_folders(request: pytest.FixtureRequest) -> tuple[Path, ...]:
-    """The folders that a path in the running suite can be relative to: pytest's root folder, and the suite's own."""
-    return request.config.rootpath, request.path.parent
+    """The folders that a path in the running suite can be relative to: where pytest was started, its root, the suite's.
+
+    Without an ini file, the root folder is the common one of all paths on the command line, so it alone is not enough.
+    """
+    return request.config.invocation_params.dir, request.config.rootpath, request.path.parent
 
 
 def found_in(folders: Sequence[Path], ability: str) -> str:
