@@ -200,7 +200,9 @@ class Audit:
             CollapseError: the edited model has collapsed; no ability is asked, and the run fails.
             AuditError: the margin is below the noise floor that `audit calibrate` measured; nothing is asked.
         """
-        ability, suite = self._known_name(ability), SuiteMargins(margin_of(max_drop), margin_of(keep))
+        suite = SuiteMargins(margin_of(max_drop), margin_of(keep))
+        with self._answers.reason_kept(ability):
+            ability = self._known_name(ability)
         noise = self._checked_noise(ability, suite)
         if ability not in self._rows or self._rows[ability][0] != (suite, reading):
             for check in self._unchanged_rows():

@@ -22,7 +22,7 @@ from audit.abilities import ABILITIES, load_ability
 from audit.abilities.classes import ability_of_class, checked, class_fingerprint
 from audit.abilities.contract import Ability, items_of
 from audit.abilities.data import Source
-from audit.errors import AuditError
+from audit.errors import AuditError, first_line
 from audit.store.content import content_fingerprint
 
 ENTRY_POINT_GROUP = "audit.abilities"
@@ -61,12 +61,21 @@ class AbilityEntry:
             return
         rows, place = self.source.rows(self.name), self.source.origin(self.name).place
         for number, row in enumerate(rows):
+            key = f"{self.name}/{number}"
             try:
-                items_of(self.ability, row, f"{self.name}/{number}")
+                for item in items_of(self.ability, row, key):
+                    self.ability.prompt(item)
             except AuditError as error:
                 raise AuditError(f"{place}: {error}") from error
+            except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError) as error:  # of a user's class
+                what = f"{type(error).__name__}: {first_line(error)}"
+                raise AuditError(
+                    f"{place}: row {key} makes no item of {self.text} ({what}); correct one of the two."
+                ) from error
         if len(rows) < FEWEST_ROWS:
-            raise AuditError(f"{place} has {len(rows)} rows for {self.name}; at least {FEWEST_ROWS} are needed.")
+            raise AuditError(
+                f"{place} has {len(rows)} rows for {self.name}, and at least {FEWEST_ROWS} are needed; add rows."
+            )
 
 
 def load_entry(given: "str | Ability | AbilityEntry") -> AbilityEntry:
@@ -89,7 +98,7 @@ def load_entry(given: "str | Ability | AbilityEntry") -> AbilityEntry:
         from audit.abilities.toml.description import read_description
 
         described = TomlAbility(read_description(Path(text).expanduser()))
-        return _entry(text, described, described.description.plain)
+        return _entry(text, described, described.fingerprint)
     if colon and prefix in PREFIXES:
         module, _, function = PREFIXES[prefix].partition(":")
         return _entry(text, getattr(import_module(module), function)(rest))
@@ -191,13 +200,13 @@ def _registered() -> dict[str, str]:
     return {entry.name: entry.value for entry in entry_points(group=ENTRY_POINT_GROUP)}
 
 
-def _entry(text: str, ability: Any, definition: Any = None) -> AbilityEntry:
+def _entry(text: str, ability: Any, definition: str = "") -> AbilityEntry:
     """The entry of an ability that is not built in; its definition is that of its class, unless given."""
     if ability.name in ABILITIES:
         raise AuditError(f"{text} is named {ability.name}, like a built-in ability; choose another name.")
     if "=" in ability.name or not ability.name.strip():
         raise AuditError(f"{text} has the name {ability.name!r}; give a name without =.")
     source: Source | None = getattr(ability, "source", None)
-    made = class_fingerprint(ability) if definition is None else definition
+    made = definition or class_fingerprint(ability)
     data = None if source is None else source.origin(ability.name).revision
     return AbilityEntry(text, ability.name, content_fingerprint([made, data]), ability)

@@ -151,11 +151,19 @@ class GivenAbilities(Text):
         return [one.strip() if isinstance(one, str) else one for one in typed]
 
     def check(self, flag: str, value: Any) -> Any:
-        given = [value] if isinstance(value, str) else value
-        return Abilities(tuple(map(load_entry, given))).entries
+        given = [value] if isinstance(value, str) else list(value)
+        # A bare name may be that of an ability whose file or class is given as well.
+        entries = [None if _is_bare(one) else load_entry(one) for one in given]
+        known = {entry.name for entry in entries if entry is not None}
+        pairs = zip(given, entries, strict=True)
+        return Abilities(tuple(entry or load_entry(one) for one, entry in pairs if entry or one not in known)).entries
 
     def from_folder(self, folder: Path, text: str) -> str:
         return str(folder / text) if text.startswith(".") else text
+
+
+def _is_bare(given: Any) -> bool:
+    return isinstance(given, str) and ":" not in given and not given.endswith(".toml")
 
 
 class EditorConfig(Text):

@@ -70,10 +70,10 @@ class Preflight:
             AuditError: a margin of the suite is not one.
         """
         suite = SuiteMargins(margin_of(max_drop), margin_of(keep))
-        self.settings = self.settings.with_ability(ability)
-        self._rows_of.know(self.settings.abilities)
-        ability = self.settings.abilities.name_of(ability) or ability
         try:
+            self.settings = self.settings.with_ability(ability)
+            self._rows_of.know(self.settings.abilities)
+            ability = self.settings.abilities.name_of(ability) or ability
             found, drawn = self._drawn(ability, reading)
             margin = margin_for(found, suite, self.settings)
             self._require_room(found, drawn)

@@ -213,7 +213,7 @@ def test_the_name_in_reports_is_that_of_the_rows_that_are_asked(tmp_path: Path) 
 def test_an_ability_that_is_named_later_is_checked_then(tmp_path: Path) -> None:
     source = AbilitySource(PocketSource(), Abilities())
     later = load_entry(str(write_ability(tmp_path, DESCRIPTION, tickets(5))))
-    with pytest.raises(AuditError, match=r"triage\.jsonl has 5 rows for triage; at least 20 are needed"):
+    with pytest.raises(AuditError, match=r"triage\.jsonl has 5 rows for triage, and at least 20 are needed"):
         source.know(Abilities((later,)))
 
 
@@ -226,6 +226,10 @@ def test_a_class_whose_rows_make_no_items_is_one_sentence(tmp_path: Path) -> Non
                 raise AuditError(f"row {key} has no country; add it.")
             return super().item(row, key)
 
-    (tmp_path / "own.jsonl").write_text("{}\n", encoding="utf-8")
-    with pytest.raises(AuditError, match=r"own\.jsonl: row capitals/0 has no country; add it\."):
-        load_entry(Own()).check()
+    for row, sentence in (
+        ("{}", r"own\.jsonl: row capitals/0 has no country; add it\.$"),
+        ('{"country": 1}', r"row capitals/0 makes no item of .*Own \(KeyError: 'capital'\); correct one of the two\.$"),
+    ):
+        (tmp_path / "own.jsonl").write_text(row + "\n", encoding="utf-8")
+        with pytest.raises(AuditError, match=sentence):
+            load_entry(Own()).check()

@@ -120,26 +120,32 @@ def test_a_preflight_knows_it(runs: Runs) -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "options", "sentence"),
+    ("name", "sentence"),
     [
-        ("./no.toml", (), "*no.toml cannot be read (*"),
-        (
-            "triage",
-            (),
-            "*there is no ability 'triage'; give one of reasoning, *, or your own with *",
-        ),
-        ("triage", ("--margin", "triage=3pp"), "*--margin 'triage=0.03': there is no ability 'triage'; give one of *"),
-        ("triage", ("--ability", "no.toml"), "*no.toml cannot be read (*"),
+        ("./no.toml", "*no.toml was not asked: *no.toml cannot be read (*"),
+        ("triage", "*triage was not asked: there is no ability 'triage'; give one of reasoning, *, or your own with *"),
     ],
 )
-def test_a_mistake_ends_the_run_with_one_sentence(
-    runs: Runs, name: str, options: tuple[str, ...], sentence: str
-) -> None:
-    result = runs.run(name, "--editor", "identity", *options)
+def test_a_suite_about_no_ability_fails_with_one_sentence(runs: Runs, name: str, sentence: str) -> None:
+    result = runs.run(name, "--editor", "identity")
+    result.assert_outcomes(failed=1)
+    result.stdout.fnmatch_lines([sentence])
+    assert "Traceback" not in result.stdout.str() + result.stderr.str()
+    runs.run(name, "--plan-only").assert_outcomes(skipped=1)
+
+
+@pytest.mark.parametrize(
+    ("option", "value", "sentence"),
+    [
+        ("--margin", "triage=3pp", "ERROR: --margin 'triage=0.03': there is no ability 'triage'; give one of *"),
+        ("--ability", "no.toml", "ERROR: no.toml cannot be read (*"),
+    ],
+)
+def test_a_wrong_option_ends_the_run_with_one_sentence(runs: Runs, option: str, value: str, sentence: str) -> None:
+    result = runs.run("./triage.toml", option, value)
     assert result.ret == pytest.ExitCode.USAGE_ERROR
-    said = result.stdout.str() + result.stderr.str()
-    pytest.LineMatcher(said.splitlines()).fnmatch_lines([sentence])
-    assert "Traceback" not in said
+    result.stderr.fnmatch_lines([sentence])
+    assert "Traceback" not in result.stdout.str() + result.stderr.str()
 
 
 def test_workers_learn_of_it_one_by_one(runs: Runs) -> None:
@@ -151,10 +157,3 @@ def test_workers_learn_of_it_one_by_one(runs: Runs) -> None:
     result = runs.run("./triage.toml", "--editor", "identity", "-p", "xdist", "-n", "2", "--dist", "loadfile")
     result.assert_outcomes(passed=2)
     assert runs.row["ability"] == "triage"
-
-
-def test_a_malformed_file_in_the_suite_of_a_worker_is_one_sentence(runs: Runs) -> None:
-    pytest.importorskip("xdist")
-    result = runs.run("./no.toml", "--editor", "identity", "-p", "xdist", "-n", "2")
-    assert result.ret == pytest.ExitCode.USAGE_ERROR
-    assert "no.toml cannot be read (" in result.stdout.str() + result.stderr.str()

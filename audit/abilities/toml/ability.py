@@ -20,6 +20,7 @@ from audit.abilities.readings.words import exact_match, majority, squad_normaliz
 from audit.abilities.toml.description import Description
 from audit.engine import Decoding
 from audit.errors import AuditError
+from audit.store.content import content_fingerprint
 
 _AROUND, _BEHIND = " \"'`*_()[]{}<>", ".,;:!?"  # what an answer may have around it, and behind it
 CANDIDATES = 16  # golds that are tried as a constant answer, where an answer can be partly right
@@ -45,6 +46,7 @@ class TomlAbility:
         self.graded = description.metric in ("token F1", "ROUGE")
         self.decoding: Decoding | None = Decoding(description.answers.max_new_tokens, description.answers.stop)
         self.source: Source = description.source
+        self.fingerprint = content_fingerprint(dict(description.plain))
 
     def readings(self) -> tuple[Ability, ...]:
         """The readings of the description, in its order."""
@@ -168,11 +170,11 @@ class TomlAbility:
 
     def _best_constant(self, items: Sequence[Item]) -> float:
         """The score of the best constant answer among the golds; of the most frequent ones for a graded metric."""
-        counts = Counter(gold for item in items for gold in dict.fromkeys(item.gold))
-        tried = [gold for gold, _ in counts.most_common(CANDIDATES if self.graded else None)]
         if not self.graded:  # equal after normalization is equal
             compared = [{_folded(self.description.metric, gold) for gold in item.gold} for item in items]
             return max(Counter(one for some in compared for one in some).values()) / len(items)
+        counts = Counter(gold for item in items for gold in dict.fromkeys(item.gold))
+        tried = [gold for gold, _ in counts.most_common(CANDIDATES)]
         return max(sum(self._score(text, item.gold) for item in items) for text in tried) / len(items)
 
 

@@ -53,7 +53,7 @@ DESCRIPTIONS: dict[str, tuple[str, str]] = {
 # What is wrong with the rows or their file, and the sentence about it.
 TWENTY = tickets(20)
 ROWS: dict[str, tuple[str, list[dict[str, Any]], str]] = {
-    "too few": (DESCRIPTION, TWENTY[:19], "triage.jsonl has 19 rows for triage; at least 20 are needed."),
+    "too few": (DESCRIPTION, TWENTY[:19], "triage.jsonl has 19 rows for triage, and at least 20 are needed; add rows."),
     "no gold column": (DESCRIPTION, [{"text": "t", "customer": "c"}], "row triage/0 has no column 'team' (it has"),
     "empty gold": (DESCRIPTION, [TWENTY[0] | {"team": " "}], "row triage/0 has ' ' in column 'team'; give a text"),
     "no text as gold": (DESCRIPTION, [TWENTY[0] | {"team": {"a": 1}}], "has {'a': 1} in column 'team'"),
