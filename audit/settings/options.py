@@ -7,14 +7,14 @@ What depends on an option follows from its `Effect`: the keys under which result
 preflight uses.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
 from audit.abilities import PROTOCOLS
 from audit.abilities.contract import Ability
-from audit.abilities.registry import Abilities, AbilityEntry, unknown
+from audit.abilities.registry import Abilities, AbilityEntry, load_entry, unknown
 from audit.editors.restraints.choice import RESTRAINTS
 from audit.edits.plan import MODES
 from audit.errors import AuditError
@@ -127,7 +127,7 @@ class AuditSettings:
         "outcome of a test whose verdict is INCONCLUSIVE",
         default="fail",
     )
-    ability: tuple[AbilityEntry, ...] = option(
+    ability: Sequence[AbilityEntry | Ability | str] = option(
         Effect.ABILITIES,
         GivenAbilities(),
         "NAME|FILE|CLASS",
@@ -285,7 +285,7 @@ class AuditSettings:
     @property
     def abilities(self) -> Abilities:
         """The built-in abilities and those that were given."""
-        return Abilities(self.ability)
+        return Abilities(tuple(map(load_entry, self.ability)))  # they are loaded already
 
     def load_ability(self, name: str) -> Ability:
         """The ability of a name under the protocol. Raises `AuditError` if there is none."""
@@ -298,7 +298,7 @@ class AuditSettings:
             AuditError: there is no such ability, or it is malformed.
         """
         known = self.abilities.name_of(text) is not None
-        return self if known else replace(self, ability=(*self.ability, text))  # type: ignore[arg-type]
+        return self if known else replace(self, ability=(*self.ability, text))
 
     def reading_of(self, ability: str) -> str:
         """The reading asked for: "auto", "answers", "choices", "calibrated" or "likelihood"."""

@@ -107,7 +107,7 @@ ROWS: dict[str, tuple[str, list[dict[str, Any]], str]] = {
 
 def sentence_about(path: Path | str) -> str:
     with pytest.raises(AuditError) as caught:
-        AuditSettings(ability=[str(path)]).ability[0].check()  # type: ignore[arg-type]
+        AuditSettings(ability=[str(path)]).abilities.added[0].check()
     text = str(caught.value)
     assert "\n" not in text
     return text
