@@ -16,9 +16,9 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from audit.abilities import ABILITIES
 from audit.abilities.contract import Answers
 from audit.abilities.data import Source
+from audit.abilities.data.ability_source import AbilitySource, shown_name
 from audit.abilities.data.sources import source_of_data
 from audit.abilities.presentation import require_chat_template
 from audit.answering.answers import AnswerLogs
@@ -35,7 +35,6 @@ from audit.editing.edit_run import EditRun
 from audit.editing.steps import EditedModel, caveats_of
 from audit.edits.requests import EditRequest
 from audit.engine.known_model import ENGINE_VERSION, KnownModel
-from audit.engine.reuse_counts import ReuseCounts
 from audit.errors import AbilityError, CollapseError, NoChangeError
 from audit.measures.edit_success import EditScores
 from audit.measures.flips import Mentions
@@ -44,7 +43,7 @@ from audit.measures.locality_topics import topics_of
 from audit.models.fingerprints import content_fingerprint
 from audit.models.language_model import LanguageModel
 from audit.progress import Once, Stages, Watcher
-from audit.reports.ability_rows import records, row_of
+from audit.reports.ability_rows import records, reuse_counts, row_of
 from audit.reports.markdown import markdown
 from audit.reports.rows import AbilityRow, IntegrityRow, RunHeader, RunReport, SkippedEdit, usual_place
 from audit.reports.run_rows import edit_score_rows, integrity_rows, restored_row, run_header, unchanged_rows
@@ -85,9 +84,10 @@ class Audit:
         if edit_run is None:
             store = store_at(self.settings.store) if self.settings.use_store else None
             edit_run = EditRun(self.settings, AnswerLogs(store), crew or Crew(), Stages(watcher))
+            source = AbilitySource(source or source_of_data(self.settings.data, store), self.settings.abilities)
         self.edit_run = edit_run
-        self.crew, self.stages = edit_run.crew, edit_run.stages
         self.source = source or source_of_data(self.settings.data, edit_run.logs.store)
+        self.crew, self.stages = edit_run.crew, edit_run.stages
         self.started = datetime.now(UTC)
         self._rows: dict[str, tuple[tuple[SuiteMargins, str], AbilityRow]] = {}  # by ability: what was asked, the row
         self._run_items = self._new_items()
@@ -111,7 +111,8 @@ class Audit:
 
     def under(self, changes: Changes, *, limit: int | None = None, source: Source | None = None) -> "Audit":
         """An audit of other changes of the same model, with the same store; the model is loaded once."""
-        settings, stages = replace(self.settings, limit=limit or self.settings.limit), Stages(self.stages.watcher)
+        wanted, stages = self._run_items.wanted, Stages(self.stages.watcher)
+        settings = replace(wanted, limit=limit or wanted.limit)
         edit_run = EditRun(settings, self.edit_run.logs, self.crew, stages, changes=changes, known=self.known)
         return Audit(settings, source=source or self.source, edit_run=edit_run)
 
@@ -134,7 +135,7 @@ class Audit:
     def header(self) -> RunHeader:
         """What is audited and how."""
         model = self.lm.revision, str(self.lm.device), str(self.lm.dtype).removeprefix("torch.")
-        edits, data = self.edit_run.summary(), self.source.name
+        edits, data = self.edit_run.summary(), shown_name(self.source)
         header = run_header(self.settings, edits, data=data, started=self.started, loaded=model)
         return replace(header, editing_caveats=caveats_of(self.edit_run.edited.or_default(())))
 
@@ -156,13 +157,15 @@ class Audit:
     def signature(self, abilities: Sequence[str] = ()) -> str:
         """sha256 over everything that the results depend on: settings, weights, edits, the editor and versions."""
         asked = self.settings.by_effect(Effect.ANSWERS, Effect.ITEMS)
+        names, known = abilities or self.settings.abilities.asked, self.settings.abilities
         return content_fingerprint(
             {
                 **self.changes.identity(self.known),
                 "abilities": sorted(abilities),
                 **{name.replace("_", " "): value for name, value in asked.items()},
                 "data": self.source.name,
-                **data_revisions(self.source, abilities or ABILITIES),
+                **data_revisions(self.source, names),
+                **known.definitions(names),
                 "dtype": str(self.lm.dtype),
                 "engine": ENGINE_VERSION,
             }
@@ -187,7 +190,7 @@ class Audit:
         keep: str | Margin = DEFAULT_KEEP,
         reading: str = "",
     ) -> AbilityRow:
-        """Judge one ability. The margin is `max_drop`, 0.05 or "90%"; read by likelihood, it is the share to `keep`.
+        """Judge one ability, given as for `--ability`. The margin is `max_drop`, 0.05 or "90%", or the share to `keep`.
 
         A margin in the settings overrides both. `reading` applies unless the settings have one for the ability.
 
@@ -198,6 +201,8 @@ class Audit:
             AuditError: the margin is below the noise floor that `audit calibrate` measured; nothing is asked.
         """
         suite = SuiteMargins(margin_of(max_drop), margin_of(keep))
+        with self._answers.reason_kept(ability):
+            ability = self._known_name(ability)
         noise = self._checked_noise(ability, suite, reading)
         if ability not in self._rows or self._rows[ability][0] != (suite, reading):
             for check in self._unchanged_rows():
@@ -238,9 +243,10 @@ class Audit:
     def run(self, abilities: Sequence[str] | None = None, max_drop: float | str | Margin = DEFAULT_MARGIN) -> RunReport:
         """Measure everything (or these abilities, and the edit itself) and report."""
         self.prepare()
-        for ability in abilities or ABILITIES:  # refuse margins below a noise floor before anything is asked
+        names = [self._known_name(ability) for ability in abilities or self.settings.abilities.asked]
+        for ability in names:  # refuse margins below a noise floor before anything is asked
             self._checked_noise(ability, SuiteMargins(margin_of(max_drop), margin_of(DEFAULT_KEEP)))
-        for ability in abilities or ABILITIES:
+        for ability in names:
             if ability not in self._rows:  # a row under an earlier margin is kept
                 with suppress(AbilityError, CollapseError, NoChangeError):  # the report contains them
                     self.verdict(ability, max_drop)
@@ -275,10 +281,11 @@ class Audit:
                 "tokenizer": self.known.tokenizer,
                 "edits": self.changes.drawn.fingerprint,
                 **data_revisions(self.source, self._answers.answers),
+                **self._run_items.wanted.abilities.definitions(self._answers.answers),
                 **({"patch": edited[0].patch.fingerprint} if len(edited) == 1 else {}),
             },
             versions={"python": platform.python_version(), **versions()},
-            reuse=self._reuse_counts(),
+            reuse=reuse_counts(run.reuse.or_default(None), self._answers.answers, edited, len(self.requests)),
             items=tuple(item for one in kept for item in one),
             unasked=self.unasked,
             collapse=self._collapse.or_default(None),
@@ -296,16 +303,21 @@ class Audit:
         """The noise floor of an ability, which its margin must not be below; None if it was not calibrated."""
         log, data, typed = self.edit_run.logs.of(self.known), self.source.name, self.settings.margins.get(ability)
         margins = SuiteMargins(typed, typed) if typed else suite
-        wanted = with_reading(self.settings, ability, reading)
+        wanted = with_reading(self._run_items.wanted, ability, reading)
         return self.crew.run_in_all(lambda: noise_floor_for(margins, log, ability, wanted, data))
 
     def _judge(self, name: str, suite: SuiteMargins, reading: str) -> AbilityRow:
         self.edit_run.edited()  # an error of the edits is not one of this ability
         with self._answers.reason_kept(name):
             drawn = self._run_items.of(name, suite.max_drop, reading)
-            margin = margin_for(drawn.ability, suite, self.settings)
+            margin = margin_for(drawn.ability, suite, self._run_items.wanted)
         found = self._answers.judgment(name, margin)
-        return row_of(found, margin, self._mentions_in(found.answers.base), drawn.chosen)
+        origin = self._run_items.wanted.abilities.origin(name)
+        return row_of(found, margin, self._mentions_in(found.answers.base), drawn.chosen, origin)
+
+    def _known_name(self, text: str) -> str:
+        """The name of an ability that is given by name, file or class; this run then knows it."""
+        return self.crew.run_in_all(lambda: self._run_items.know(text, self.source))
 
     def _new_items(self) -> RunItems:
         return RunItems(self.source, self.settings, lambda: self.known, self.edit_run.logs, self.crew, self.stages)
@@ -328,7 +340,7 @@ class Audit:
         if not self.settings.triage:
             return None
         written, of = lambda name: self._run_over(self._run_items.written(name)), self.edit_run.soundness().of
-        return triage(self.edit_run.patches, of, written, self.lm)
+        return triage(self.edit_run.patches, of, written, self.lm, self._run_items.wanted.abilities)
 
     def _measured_locality(self) -> Locality:
         topics = topics_of(self.requests, self.changes.drawn.others, self.edit_run.unrelated())
@@ -338,15 +350,3 @@ class Audit:
     def _mentions_in(self, answers: Answers) -> tuple[tuple[str, ...], ...]:
         """The edited subjects and targets that each item mentions."""
         return tuple(self._mentions().in_item(item) for item in answers.items)
-
-    def _reuse_counts(self) -> ReuseCounts:
-        """The counts of what was asked for; computes nothing else."""
-        reuse, given = self.edit_run.reuse.or_default(None), self._answers.answers.values()
-        answers = [one for paired in given for one in (paired.base, *paired.edited)]
-        return replace(
-            ReuseCounts() if reuse is None else reuse.counts,
-            edits=len(self.requests),
-            edits_resumed=sum(model.resumed for model in self.edit_run.edited.or_default(())),
-            answers=sum(len(one.answers) for one in answers),
-            answers_known=sum(one.from_store for one in answers),
-        )

@@ -40,6 +40,8 @@ LIGHT = (
     "audit.store",
     "audit.abilities",
     "audit.abilities.contract",
+    "audit.abilities.registry",
+    "audit.abilities.toml.ability",
     "audit.abilities.summarization",
     "audit.edits.requests",
     "audit.edits.plan",

@@ -42,3 +42,8 @@ def load_ability(name: str, protocol: str = "standard") -> Ability:
     module, class_name = table[name].split(":")
     ability: Ability = getattr(import_module(module), class_name)()
     return ability
+
+
+def data_name(ability_name: str) -> str:
+    """The data set of a built-in ability; the name of any other is taken for that of its data."""
+    return load_ability(ability_name).data_name if ability_name in ABILITIES else ability_name

@@ -145,6 +145,11 @@ def readings_of(ability: Ability) -> tuple[Ability, ...]:
     return ability.readings() if several and isinstance(ability, ManyReadings) else (ability,)
 
 
+def is_graded(ability: Ability) -> bool:
+    """Whether an answer can be partly right: `graded` of the ability, False where it has no such member."""
+    return bool(getattr(ability, "graded", False))
+
+
 def items_of(ability: Ability, row: Row, key: str) -> tuple[Item, ...]:
     """The items of a row: one, or several for a `MultiItemAbility`."""
     return ability.items(row, key) if isinstance(ability, MultiItemAbility) else (ability.item(row, key),)

@@ -52,9 +52,17 @@ class Presentation:
         return examples or "plain"
 
 
-def present_ability(
-    name: str,
-    protocol: str,
+def present_ability(name: str, protocol: str, source: Source, **how: Any) -> Ability:
+    """The built-in ability of this name as `present` puts it to a model.
+
+    Raises:
+        AuditError: as in `present`, or there is no such ability or protocol.
+    """
+    return present(load_ability(name, protocol), source, **how)
+
+
+def present(
+    ability: Ability,
     source: Source,
     *,
     shots: int = 0,
@@ -64,15 +72,15 @@ def present_ability(
     offset: float = 0.0,
     aside: Sequence[Item] = (),
 ) -> Ability:
-    """A new ability with `shots` worked examples; with `chat_tokenizer`, its prompts use the chat template.
+    """An ability with `shots` worked examples; with `chat_tokenizer`, its prompts use the chat template.
 
     `reading` and `offset` are those of a `Presentation`. Worked examples come from the training split or, without one,
     from the items set `aside`.
 
     Raises:
-        AuditError: there is no such ability, protocol or reading, or there are too few worked examples.
+        AuditError: the ability has no such reading, or there are too few worked examples.
     """
-    ability = read_as(load_ability(name, protocol), reading, offset)
+    ability = read_as(ability, reading, offset)
     drawn = draw_shots(ability, source, shots, seed, aside) if shots else ()
     if chat_tokenizer is not None:
         return ChatAbility(ability, chat_tokenizer, drawn)

@@ -1,22 +1,16 @@
 """Summarization of a chat (SAMSum). Metric: the mean of ROUGE-1, ROUGE-2 and ROUGE-L."""
 
 from collections.abc import Sequence
-from functools import cached_property
-from typing import Any
 
 from audit.abilities.contract import Ability, Answer, Item, Row, Score, Scorer
 from audit.abilities.data import columns
 from audit.abilities.readings.likelihood import TextLikelihood
+from audit.abilities.readings.rouge import KINDS, RougeMean
 from audit.engine import Decoding
-
-_KINDS = ("rouge1", "rouge2", "rougeL")
 
 
 class Summarization:
-    """SAMSum, scored for each item by F-measures of `rouge-score` with Porter stemming, not bootstrapped or rounded.
-
-    The tokenizer of `rouge-score` keeps only a-z and 0-9: a text in another script scores 0 even against itself.
-    """
+    """SAMSum, scored for each item by `audit.abilities.readings.rouge`."""
 
     name = "summarization"
     title = "Summarization"
@@ -26,6 +20,10 @@ class Summarization:
     reading = "answers"
     decoding: Decoding | None = Decoding(48)
     scorer: Scorer | None = None
+    graded = True
+
+    def __init__(self) -> None:
+        self._rouge = RougeMean()
 
     def readings(self) -> tuple[Ability, ...]:
         """Written answers, and the likelihood of the right one."""
@@ -45,8 +43,8 @@ class Summarization:
 
     def score(self, item: Item, answer: Answer) -> Score:
         if not answer.parseable:
-            return Score(0.0, beside=dict.fromkeys(_KINDS, 0.0))
-        parts = self._rouge(item.gold[0], str(answer.value))
+            return Score(0.0, beside=dict.fromkeys(KINDS, 0.0))
+        parts = self._rouge.parts(item.gold[0], str(answer.value))
         return Score(sum(parts.values()) / len(parts), beside=parts)
 
     def gold_answer(self, item: Item) -> str:
@@ -62,19 +60,8 @@ class Summarization:
         if not items:
             return 0.0
         others = [*items[1:], items[0]] if len(items) > 1 else []
-        other_summary = [self._mean_rouge(item, other.gold[0]) for item, other in zip(items, others, strict=False)]
-        first_turn = [self._mean_rouge(item, str(item.fields["dialogue"]).split("\n")[0]) for item in items]
+        other_summary = [
+            self._rouge.mean(item.gold[0], other.gold[0]) for item, other in zip(items, others, strict=False)
+        ]
+        first_turn = [self._rouge.mean(item.gold[0], str(item.fields["dialogue"]).split("\n")[0]) for item in items]
         return max(sum(other_summary), sum(first_turn)) / len(items)
-
-    def _mean_rouge(self, item: Item, text: str) -> float:
-        return sum(self._rouge(item.gold[0], text).values()) / len(_KINDS)
-
-    def _rouge(self, gold: str, text: str) -> dict[str, float]:
-        scores = self._scorer.score(gold, text)
-        return {kind: float(scores[kind].fmeasure) for kind in _KINDS}
-
-    @cached_property
-    def _scorer(self) -> Any:
-        from rouge_score.rouge_scorer import RougeScorer  # slow to import (nltk), so only when a summary is scored
-
-        return RougeScorer(_KINDS, use_stemmer=True)

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from audit.abilities.contract import Ability, Answer, Item, Row, Score, Scorer, items_of
+from audit.abilities.contract import Ability, Answer, Item, Row, Score, Scorer, is_graded, items_of
 from audit.engine import Decoding
 
 
@@ -19,6 +19,7 @@ class AbilityWrapper:
         self.reading = ability.reading
         self.decoding: Decoding | None = ability.decoding
         self.scorer: Scorer | None = ability.scorer
+        self.graded = is_graded(ability)
 
     def item(self, row: Row, key: str) -> Item:
         return self._ability.item(row, key)

@@ -8,12 +8,12 @@ asked.ability, asked.items
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 
-from audit.abilities import load_ability
+from audit.abilities import ABILITIES
 from audit.abilities.contract import Ability, Item, readings_of
 from audit.abilities.data import Source
 from audit.abilities.data.set_aside import FEWEST, SetAside, set_aside
 from audit.abilities.data.sources import items
-from audit.abilities.presentation import Presentation, Tokenizer, present_ability, read_as
+from audit.abilities.presentation import Presentation, Tokenizer, present, read_as
 from audit.answering.choice import Chosen
 from audit.errors import AuditError
 from audit.pocket import POCKET_WEIGHTS
@@ -71,11 +71,11 @@ def _candidates_and_aside(
 ) -> tuple[list[Presentation], SetAside | None]:
     """The presentations to choose from, and the rows set aside if the choice or the examples need any."""
     candidates = candidates_for(name, wanted, tokenizer)
-    if _is_open(candidates) and _has_card(wanted):
+    if _is_open(candidates) and name in ABILITIES and _has_card(wanted):
         candidates = candidates[:1]
     if not _is_open(candidates) and not (candidates[0].shots and not _has_training_rows(source, name)):
         return candidates, None
-    aside = set_aside(load_ability(name, wanted.protocol), source, wanted.limit, wanted.seed)
+    aside = set_aside(wanted.load_ability(name), source, wanted.limit, wanted.seed)
     if aside.enough:
         return candidates, aside
     _require_nothing_aside(name, source, wanted, aside)
@@ -96,9 +96,8 @@ def _presented(
     aside: SetAside | None,
 ) -> Ability:
     from_training = bool(wanted.shots) and _has_training_rows(source, name)
-    return present_ability(
-        name,
-        wanted.protocol,
+    return present(
+        wanted.load_ability(name),
         source,
         shots=one.shots,
         seed=wanted.seed,
@@ -122,7 +121,7 @@ def candidates_for(name: str, wanted: AuditSettings, tokenizer: Tokenizer | None
     Raises:
         AuditError: the ability has no such reading.
     """
-    ability, reading = load_ability(name, wanted.protocol), wanted.reading_of(name)
+    ability, reading = wanted.load_ability(name), wanted.reading_of(name)
     several = readings_of(ability) if reading == "auto" else (read_as(ability, reading),)
     if wanted.shots or wanted.chat_template or wanted.prompting != "auto" or wanted.protocol != "standard":
         chat = wanted.chat_template or wanted.prompting == "chat"
@@ -175,7 +174,7 @@ def margin_for(ability: Ability, suite: SuiteMargins, wanted: AuditSettings) -> 
     name, typed = ability.name, wanted.margins.get(ability.name)
     margin = typed or suite.of(ability.reading)
     if ability.reading == "likelihood" and isinstance(margin, Points):
-        first = readings_of(load_ability(name, wanted.protocol))[0].reading
+        first = readings_of(wanted.load_ability(name))[0].reading
         said, share = (f"--margin {name}={typed}", f"{name}=90%") if typed else (f"keep={margin}", 'keep="90%"')
         raise AuditError(
             f"{said} is in score points, but {name} is read by likelihood, whose margin is a share to "

@@ -107,4 +107,5 @@ def noise_floor_for(
 
 def _key(ability: str, settings: AuditSettings, data: str) -> str:
     how = settings.by_effect(Effect.ANSWERS) | {"data": data}
-    return content_fingerprint({"calibration": [ability, *how.values()], "version": STORED_VERSION})
+    what = [settings.abilities.identity(ability), *how.values()]
+    return content_fingerprint({"calibration": what, "version": STORED_VERSION})

@@ -9,6 +9,7 @@ from dataclasses import replace
 
 from audit.abilities.contract import Ability
 from audit.abilities.data import Source
+from audit.abilities.data.ability_source import AbilitySource
 from audit.abilities.data.set_aside import SetAside
 from audit.abilities.data.sources import RowCache
 from audit.abilities.presentation import Presentation, Tokenizer
@@ -30,6 +31,7 @@ class RunItems:
     """The items of each ability with the ability as it is asked.
 
     Args:
+        wanted: the settings; abilities may be added to them while the run goes on (`know`).
         known: gives the base model; it is loaded when the first items are needed.
         crew: the processes of the run; the first one chooses.
     """
@@ -44,12 +46,23 @@ class RunItems:
         stages: Stages,
     ) -> None:
         self._source = RowCache(source)  # the choice and the items read the same rows
-        self._wanted = wanted
+        self.wanted = wanted
         self._known = known
         self._logs = logs
         self._crew = crew
         self._stages = stages
         self._drawn: dict[str, DrawnItems] = {}
+
+    def know(self, text: str, source: Source) -> str:
+        """The name of an ability that is given by name, file or class; its rows are added to the run's `source`.
+
+        Raises:
+            AuditError: there is no such ability, or it or a row that it brings is malformed.
+        """
+        self.wanted = self.wanted.with_ability(text)
+        if isinstance(source, AbilitySource):
+            source.know(self.wanted.abilities)
+        return self.wanted.abilities.name_of(text) or text
 
     def of(self, name: str, margin: Margin | None = None, reading: str = "") -> DrawnItems:
         """The items of an ability. `margin` and `reading` are those of its suite; the settings override the reading.
@@ -57,7 +70,7 @@ class RunItems:
         Raises:
             AuditError: as `choice_for` and `drawn_items`, or the ability was asked in another reading before.
         """
-        wanted = with_reading(self._wanted, name, reading)
+        wanted = with_reading(self.wanted, name, reading)
         if name not in self._drawn:
             chosen = self._crew.run_in_first(lambda: self._choice(name, wanted, margin))
             self._drawn[name] = self._crew.run_in_all(
@@ -79,7 +92,7 @@ class RunItems:
         drawn = self._drawn.get(name)
         if drawn is not None and drawn.ability.decoding is not None:
             return drawn
-        wanted = replace(self._wanted, reading={name: "answers"})
+        wanted = replace(self.wanted, reading={name: "answers"})
         return self._crew.run_in_all(lambda: drawn_items(name, self._source, wanted, self._tokenizer))
 
     @property
@@ -97,7 +110,7 @@ class RunItems:
                 return AbilityRun(present(one), aside.pilot, known, (), self._stages, Crew(), None, self._logs)
 
             how = wanted.by_effect(Effect.ANSWERS).values()
-            key = (name, self._source.name, *map(str, how))
+            key = (wanted.abilities.identity(name), self._source.name, *map(str, how))
             return choose_presentation(Pilot(candidates, aside.pilot, run_of, points, aside.judged, key), log)
 
         return choice_for(name, self._source, wanted, self._tokenizer, choose)

@@ -13,8 +13,8 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from itertools import accumulate
 
-from audit.abilities import ABILITIES, load_ability
 from audit.abilities.contract import Ability, Answers
+from audit.abilities.registry import Abilities
 from audit.answering.run_answers import AbilityRun
 from audit.errors import AuditError
 from audit.measures.collapse import CollapseSigns, WrittenAnswer, signs_of
@@ -23,6 +23,7 @@ from audit.models.language_model import LanguageModel
 from audit.models.patches import Patch
 
 ITEMS = 4  # of each ability
+BUILT_IN = Abilities()
 
 
 def triage(
@@ -30,10 +31,12 @@ def triage(
     integrity_of: Callable[[Patch], Integrity],
     ability_run_of: Callable[[str], AbilityRun],
     lm: LanguageModel,
+    abilities: Abilities = BUILT_IN,
 ) -> str | None:
     """The sentence that says why every edited model has collapsed; None as soon as one has not.
 
     `integrity_of` and `ability_run_of` (by the name of an ability, asked for written answers) keep their results.
+    `abilities` are those of the run.
     """
     vocabulary = int(lm.model.config.get_text_config().vocab_size)
     found: list[CollapseSigns] = []
@@ -41,7 +44,7 @@ def triage(
         signs = signs_of(integrity_of(patch), vocabulary)
         if signs.suspicious:
             # One more ability at a time, until the signs suffice.
-            some = accumulate(first_answers(patch, ability_run_of), initial=())
+            some = accumulate(first_answers(patch, ability_run_of, abilities), initial=())
             signs = next((seen for seen in map(signs.after, some) if seen.collapsed), signs)
         if not signs.collapsed:
             return None
@@ -53,13 +56,13 @@ def triage(
 
 
 def first_answers(
-    patch: Patch, ability_run_of: Callable[[str], AbilityRun]
+    patch: Patch, ability_run_of: Callable[[str], AbilityRun], abilities: Abilities = BUILT_IN
 ) -> Iterator[tuple[tuple[WrittenAnswer, WrittenAnswer], ...]]:
     """The answers of the base model and the edited model to each ability's first items, in pairs.
 
     Abilities that are ranked or cannot be asked are left out.
     """
-    for name in sorted(ABILITIES, key=_longest):
+    for name in sorted(abilities.names, key=lambda name: _longest(abilities.load(name))):
         try:
             run = replace(ability_run_of(name), patches=(patch,))
             if run.ability.decoding is None:
@@ -71,10 +74,9 @@ def first_answers(
         yield tuple(zip(base, edited, strict=True))
 
 
-def _longest(name: str) -> float:
+def _longest(ability: Ability) -> float:
     """The maximum number of tokens of an answer; infinite for an ability that is ranked."""
-    decoding = load_ability(name).decoding
-    return math.inf if decoding is None else decoding.max_new_tokens
+    return math.inf if ability.decoding is None else ability.decoding.max_new_tokens
 
 
 def _written(ability: Ability, answers: Answers) -> list[WrittenAnswer]:

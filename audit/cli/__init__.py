@@ -11,17 +11,19 @@ import typer
 from audit.cli.bisect import bisect
 from audit.cli.budget import budget
 from audit.cli.calibrate import calibrate
-from audit.cli.command_line import USAGE_EXIT, show
+from audit.cli.command_line import USAGE_EXIT, show, takes
 from audit.cli.curve import curve
 from audit.cli.diff import diff
 from audit.cli.grid import grid
 from audit.cli.locate import locate
+from audit.cli.new import new
 from audit.cli.rescore import rescore
 from audit.cli.run import run
 from audit.cli.selfcheck import selfcheck
 from audit.cli.train_mend import train_mend
 from audit.errors import AuditError, CrewError
 from audit.pocket import POCKET_WEIGHTS
+from audit.settings.options import AuditSettings
 
 app = typer.Typer(
     help="Test whether editing a language model hurt what it could already do.",
@@ -41,14 +43,16 @@ def report(folder: Annotated[Path, typer.Argument(help="folder of a run, such as
     show(found)
 
 
-def list_names() -> None:
+@takes(("ability",))
+def list_names(settings: AuditSettings) -> None:
     """List the abilities, protocols, editors, restraints and pocket models."""
-    from audit.abilities import ABILITIES, PROTOCOLS
+    from audit.abilities import PROTOCOLS
+    from audit.abilities.registry import entry_point_names
     from audit.editors import EDITORS
     from audit.editors.restraints.choice import RESTRAINTS
 
     listed = (
-        ("abilities", ABILITIES),
+        ("abilities", dict.fromkeys((*settings.abilities.names, *entry_point_names()))),
         ("protocols", PROTOCOLS),
         ("editors", EDITORS),
         ("restraints", RESTRAINTS.values()),
@@ -89,6 +93,7 @@ COMMANDS: dict[str, Callable[..., None]] = {
     "diff": diff,
     "grid": grid,
     "locate": locate,
+    "new": new,
     "rescore": rescore,
     "selfcheck": selfcheck,
     "train-mend": train_mend,

@@ -23,8 +23,8 @@ if TYPE_CHECKING:
 @takes(EDIT_PLAN)
 def bisect(
     settings: AuditSettings,
-    ability: Annotated[
-        list[str] | None, typer.Option(help="ability to search with (default: the one that drops most); repeatable")
+    abilities: Annotated[
+        list[str] | None, typer.Argument(help="abilities to search with: the one that drops most (default: all eight)")
     ] = None,
     evaluations: Annotated[int, typer.Option(min=1, help="maximum number of evaluations of the ability")] = 32,
 ) -> None:
@@ -34,7 +34,7 @@ def bisect(
     set is searched for. An interrupted search continues where it stopped. Exit code: 0 if edits were found and their
     harm is confirmed, 1 if the plan does not fail, 2 for a wrong option, 3 if the harm was not confirmed.
     """
-    names = known_abilities(ability)
+    names = known_abilities(settings, abilities)
 
     from audit.reports.progress import on_terminal
     from audit.reports.workflows.bisect import write_culprits

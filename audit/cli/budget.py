@@ -32,7 +32,7 @@ def budget(
     confirmed, 1 if even the smallest number of edits does not pass, 2 for a wrong option, 3 if the budget was not
     confirmed.
     """
-    names = known_abilities(abilities)
+    names = known_abilities(settings, abilities)
 
     from audit.reports.progress import on_terminal
     from audit.reports.workflows.budget import write_budget

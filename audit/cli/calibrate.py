@@ -19,7 +19,7 @@ def calibrate(
     Later audits of the same model and data refuse margins below the noise floor that was measured; a new calibration
     replaces it. Exit code: 0, or 2 for a wrong option.
     """
-    names = known_abilities(abilities)
+    names = known_abilities(settings, abilities)
 
     from rich.console import Console
 

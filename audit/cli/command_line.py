@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+from typer.models import ArgumentInfo
 
-from audit.errors import AuditError
 from audit.settings.declaration import Option
 from audit.settings.options import OPTIONS, AuditSettings, settings_from
 from audit.settings.project_defaults import nearest_project, with_project_defaults
@@ -26,6 +26,7 @@ ASKING = (
     "model",
     "revision",
     "data",
+    "ability",
     "protocol",
     "shots",
     "chat_template",
@@ -46,17 +47,21 @@ def takes(names: Collection[str], *, project: bool = True) -> Callable[[Callable
     @takes(("model", "limit"))
     def command(settings: AuditSettings, abilities: ...) -> None: ...
 
-    With `project`, the `[tool.audit]` table of the nearest pyproject.toml sets defaults.
+    With `project`, the `[tool.audit]` table of the nearest pyproject.toml sets defaults. A command that has an argument
+    `abilities` gets those typed there and with --ability together, and either place takes names, files and classes.
     """
     added = [_parameter(option) for option in OPTIONS if option.name in names]
     switches = {option.name for option in OPTIONS if option.kind.switch}
 
     def decorated(command: Callable[..., None]) -> Callable[..., None]:
         own = [one for one in inspect.signature(command).parameters.values() if one.name != "settings"]
+        chosen = "ability" in names and any(one.name == "abilities" and _is_argument(one) for one in own)
 
         def with_settings(**given: Any) -> None:
             typed = {option.name: given.pop(option.name) for option in added}
             typed |= {name: typed[name] or None for name in switches & typed.keys()}  # not given: the default
+            if chosen:
+                typed["ability"] = given["abilities"] = [*(given["abilities"] or ()), *(typed["ability"] or ())]
             folder = nearest_project(Path.cwd()) if project else None
             command(settings_from(with_project_defaults(typed, folder)), **given)
 
@@ -78,18 +83,14 @@ def _parameter(option: Option) -> inspect.Parameter:
     )
 
 
-def known_abilities(names: Sequence[str] | None) -> list[str]:
-    """The abilities of these names, or all eight if none are given.
+def _is_argument(parameter: inspect.Parameter) -> bool:
+    return isinstance(parameter.annotation.__metadata__[0], ArgumentInfo)
 
-    Raises:
-        AuditError: there is no ability of one of the names.
-    """
-    from audit.abilities import ABILITIES
 
-    for name in names or ():
-        if name not in ABILITIES:
-            raise AuditError(f"there is no ability {name!r}; give one of {', '.join(ABILITIES)}.")
-    return list(names or ABILITIES)
+def known_abilities(settings: AuditSettings, typed: Sequence[str] | None) -> list[str]:
+    """The names of the abilities that were typed, or else those of the project, or else the eight built-in ones."""
+    abilities = settings.abilities
+    return list(dict.fromkeys(abilities.name_of(text) or text for text in typed or abilities.asked))
 
 
 def results_folder(settings: AuditSettings, command: str, *names: str) -> Path:

@@ -23,7 +23,7 @@ def curve(
     A sequential edit plan runs once and is audited after its first edits; a batch is edited again for each point. An
     interrupted curve continues where it stopped. Exit code: 0, or 2 for a wrong option.
     """
-    names = known_abilities(abilities)
+    names = known_abilities(settings, abilities)
 
     from rich.console import Console
 

@@ -21,7 +21,7 @@ SHARED = ("limit", "seed", "edits", "device", "dtype", "data", "reading", "promp
 INTERRUPTED = 130  # exit code of a program that Ctrl-C ended
 
 
-@takes(SHARED, project=False)
+@takes((*SHARED, "ability"), project=False)
 def grid(
     settings: AuditSettings,
     plan: Annotated[
@@ -88,8 +88,8 @@ def grid(
         if plan is None and tags is not None:
             raise AuditError(f"--tags {tags!r}: only the cells of a --plan file have tags; leave it out.")
         shared: dict[str, object] = {"workers": workers, "ray": ray}
-        if abilities is not None:
-            shared["abilities"] = _words(abilities)
+        if abilities is not None or settings.ability:
+            shared["abilities"] = (*_words(abilities), *map(str, settings.ability))
         if editor_config:
             typed = EditorConfig().parse("--editor-config", editor_config)
             shared["editor_config"] = _by_editor(typed)
@@ -135,7 +135,7 @@ def _grid(
     typed = {name: getattr(settings, name) for name in SHARED if name != "edits"}
     if plan is None:
         cells = _cells(products, settings.seed, settings.edits or "pocket")
-        return cells, GridSettings(out, **{**typed, **shared})  # type: ignore[arg-type]
+        return cells, GridSettings(out, **{**typed, **shared})
     if settings.edits is not None:
         raise AuditError(f"--edits {settings.edits}: the cells of --plan {plan} name their edits; leave it out.")
     found = read_grid_file(plan)

@@ -28,9 +28,9 @@ def run(
     Margins are 0.05 score points unless --margin sets others. Exit code: 0 for PASS, 1 for FAIL, 2 for a wrong option,
     3 for INCONCLUSIVE (0 with --inconclusive skip).
     """
-    names = known_abilities(abilities) if abilities else None
+    names = known_abilities(settings, abilities) if abilities else None
     if settings.plan_only:
-        show_preflight(settings, known_abilities(abilities))
+        show_preflight(settings, names or settings.abilities.asked)
         return
     from audit.reports.folder import write_report
     from audit.reports.run_sentences import header_lines

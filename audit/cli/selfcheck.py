@@ -18,7 +18,7 @@ def selfcheck(
 
     Exit code: 0 if every ability does both, 1 if one does not, 2 for a wrong option.
     """
-    names = known_abilities(abilities)
+    names = known_abilities(settings, abilities)
 
     from audit.reports.progress import on_terminal
     from audit.workflows.selfcheck import run_controls  # imports torch

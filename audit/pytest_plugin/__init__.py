@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from audit.errors import AuditError
+from audit.pytest_plugin import hooks
 from audit.pytest_plugin.fixtures import (
     audit_run,
     degradation,
@@ -45,9 +46,16 @@ def pytest_addoption(parser: pytest.Parser, pluginmanager: pytest.PytestPluginMa
     pluginmanager.register(Flags(parser), NAME)
 
 
+def pytest_addhooks(pluginmanager: pytest.PytestPluginManager) -> None:
+    """Let a conftest.py hand over abilities."""
+    pluginmanager.add_hookspecs(hooks)
+
+
 def pytest_configure(config: pytest.Config) -> None:
     """Turn the options into settings, or end the run with one sentence and exit code 4."""
     typed = {option.name: config.getoption(f"audit_{option.name}") for option in OPTIONS}
+    handed = [ability for some in config.hook.pytest_audit_abilities() for ability in some]
+    typed["ability"] = [*handed, *(typed["ability"] or ())]
     try:
         settings = settings_from(with_project_defaults(typed, _project_folder(config)))
     except AuditError as error:

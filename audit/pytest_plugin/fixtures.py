@@ -1,7 +1,8 @@
 """The fixtures of the audit, which suites take as arguments."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -42,16 +43,18 @@ def audit_run(pytestconfig: pytest.Config) -> "Audit":
 class Degradation:
     """Judges one ability of the edited model: `degradation("ner", max_drop=0.05) == PASS`.
 
-    `test` is the node id of the running test, `record` pytest's `record_property`.
+    `test` is the node id of the running test, `record` pytest's `record_property`. The path of an ability that begins
+    with a dot is relative to one of the `folders`, the first in which there is such a file.
     """
 
     audit: "Audit"
     state: RunState
     test: str
+    folders: tuple[Path, ...]
     record: Callable[[str, object], None]
 
     def __call__(self, ability: str, max_drop: float | str, keep: str = "90%", reading: str = "") -> "Outcome":
-        """The outcome for the ability.
+        """The outcome for the ability, which is a name, or the file or class of an ability of one's own.
 
         `max_drop` is the margin in score points (0.05) or as the share to keep ("90%"). Where the ability is read by
         likelihood, the margin is the share to `keep`. `--margin ner=0.03` overrides both. `reading` is "answers",
@@ -63,7 +66,7 @@ class Degradation:
 
         with self.state.clean_exit():
             try:
-                row = self.audit.verdict(ability, max_drop=max_drop, keep=keep, reading=reading)
+                row = self.audit.verdict(found_in(self.folders, ability), max_drop=max_drop, keep=keep, reading=reading)
             except (AbilityError, CollapseError, NoChangeError) as error:
                 self.state.unasked.add(self.test)
                 if isinstance(error, CollapseError):
@@ -73,8 +76,8 @@ class Degradation:
         self.state.add("abilities", row)
         for name in ("base", "edited", "drop", "lower", "upper", "margin", "n", "outcome", "protocol"):
             value = row.protocol if name == "protocol" else getattr(row.verdict, name)
-            self.record(f"{ability}.{name}", str(value) if name == "outcome" else value)
-        self.record(f"{ability}.reading", row.how)
+            self.record(f"{row.ability}.{name}", str(value) if name == "outcome" else value)
+        self.record(f"{row.ability}.reading", row.how)
         outcome = row.outcome
         if outcome is Outcome.INCONCLUSIVE and self.state.settings.inconclusive == "skip":
             pytest.skip(row.sentence)
@@ -89,7 +92,25 @@ def degradation(
     audit_run: "Audit", request: pytest.FixtureRequest, record_property: Callable[[str, object], None]
 ) -> Degradation:
     """A function that judges one ability: `degradation("ner", max_drop=0.05) == PASS`."""
-    return Degradation(audit_run, request.config.stash[STATE], request.node.nodeid, record_property)
+    state, test = request.config.stash[STATE], request.node.nodeid
+    return Degradation(audit_run, state, test, suite_folders(request), record_property)
+
+
+def suite_folders(request: pytest.FixtureRequest) -> tuple[Path, ...]:
+    """The folders that a path in the running suite can be relative to: where pytest was started, its root, the suite's.
+
+    Without an ini file, the root folder is the common one of all paths on the command line, so it alone is not enough.
+    """
+    return request.config.invocation_params.dir, request.config.rootpath, request.path.parent
+
+
+def found_in(folders: Sequence[Path], ability: str) -> str:
+    """The ability as the audit takes it: a path that begins with a dot, in the first folder that has the file."""
+    if not ability.startswith("."):
+        return ability
+    path, colon, name = ability.rpartition(":") if ".py:" in ability else (ability, "", "")
+    there = next((folder for folder in folders if (folder / path).is_file()), folders[0])
+    return f"{there / path}{colon}{name}"
 
 
 @pytest.fixture

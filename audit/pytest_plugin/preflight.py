@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 import pytest
 
 from audit.errors import AbilityError
-from audit.pytest_plugin.fixtures import will_audit
+from audit.pytest_plugin.fixtures import found_in, suite_folders, will_audit
 from audit.pytest_plugin.state import AUDIT_FACTORY, RunState
 from audit.pytest_plugin.terminal import show_section
 
@@ -42,20 +42,23 @@ class PreflightMode:
             self._preflight.check()
 
     @pytest.fixture
-    def degradation(self, record_property: Callable[[str, object], None]) -> Callable[..., NoReturn]:
+    def degradation(
+        self, request: pytest.FixtureRequest, record_property: Callable[[str, object], None]
+    ) -> Callable[..., NoReturn]:
         """A function that assesses the margin of an ability, and skips the test with the result."""
+        folders = suite_folders(request)
 
         def assess(ability: str, max_drop: float | str, keep: str = "90%", reading: str = "") -> NoReturn:
             assert self._preflight is not None, "will_audit looks for this fixture"
             with self._state.clean_exit():
                 try:
-                    row = self._preflight.assess(ability, max_drop, keep, reading)
+                    row = self._preflight.assess(found_in(folders, ability), max_drop, keep, reading)
                 except AbilityError as error:
-                    self._fresh[UNASKED] = {ability: self._preflight.unasked[ability]}
+                    self._fresh[UNASKED] = dict(self._preflight.unasked)
                     pytest.skip(f"preflight only: {error}")
-            self._fresh[ROWS] = {ability: asdict(row)}
+            self._fresh[ROWS] = {row.ability: asdict(row)}
             for name in ("items", "margin", "smallest_margin", "smallest_drop"):
-                record_property(f"{ability}.{name}", getattr(row, name))
+                record_property(f"{row.ability}.{name}", getattr(row, name))
             pytest.skip(f"preflight only: {row.sentence}")
 
         return assess

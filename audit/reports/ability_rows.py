@@ -1,6 +1,8 @@
-"""Rows of one ability from its paired answers: the verdict's row, and a record of every item."""
+"""Rows of one ability from its paired answers: the verdict's row, and a record of every item; what was reused."""
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -9,16 +11,25 @@ from audit.answering.choice import Chosen
 from audit.answering.judgments import Judgment
 from audit.answering.paired_answers import PairedAnswers, items_fingerprint, scored_texts
 from audit.engine import after_thinking
+from audit.engine.reuse_counts import ReuseCounts
 from audit.measures.flips import FlipReport, ScoredAnswer, count_flips, flips_of
 from audit.reports.rows import AbilityRow, AnswerRecord, Example, ItemRecord
 from audit.verdicts.intervals import f1_of, recall_by_class_of
 from audit.verdicts.margins import Margin, margin_of
 
+if TYPE_CHECKING:
+    from audit.answering.answers import Reuse
+    from audit.editing.steps import EditedModel
+
 SHOWN_EXAMPLES = 2
 
 
 def row_of(
-    found: Judgment, margin: float | Margin, mentions: Sequence[tuple[str, ...]] = (), chosen: Chosen | None = None
+    found: Judgment,
+    margin: float | Margin,
+    mentions: Sequence[tuple[str, ...]] = (),
+    chosen: Chosen | None = None,
+    origin: str = "",
 ) -> AbilityRow:
     """The row of a verdict. `margin` is the one that was asked for, `chosen` says how the ability was asked.
 
@@ -55,6 +66,7 @@ def row_of(
         prompting=chosen.presentation.prompting if chosen else "",
         offset=chosen.presentation.offset if chosen else 0.0,
         trials=tuple(trial.sentence for trial in chosen.trials) if chosen else (),
+        origin=origin,
     )
 
 
@@ -77,6 +89,20 @@ def records(paired: PairedAnswers, mentions: Sequence[tuple[str, ...]] = ()) -> 
             floor=None if paired.floors is None else _record(paired.floors, k),
         )
         for k, item in enumerate(base.items)
+    )
+
+
+def reuse_counts(
+    reuse: "Reuse | None", answers: Mapping[str, PairedAnswers], edited: Sequence["EditedModel"], edits: int
+) -> ReuseCounts:
+    """The counts of what was reused, with those of the answers and of the edits; computes nothing else."""
+    given = [one for paired in answers.values() for one in (paired.base, *paired.edited)]
+    return replace(
+        ReuseCounts() if reuse is None else reuse.counts,
+        edits=edits,
+        edits_resumed=sum(model.resumed for model in edited),
+        answers=sum(len(one.answers) for one in given),
+        answers_known=sum(one.from_store for one in given),
     )
 
 

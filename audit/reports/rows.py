@@ -135,6 +135,7 @@ class AbilityRow:
     flips             None in reports of older versions
     reading           "answers", "choices", "calibrated" or "likelihood"; "" in reports of older versions
     prompting         "plain", "4 examples", "chat"; `trials` are sentences about all ways that were tried
+    origin            the file or class of an ability that is not built in
     offset            the label preference that the reading "calibrated" takes out, in nats
     empty             written answers without a visible character, of the base model and of all edited ones; such an
                       answer counts as wrong, as does one whose thinking did not end (`unended_thinking`)
@@ -165,6 +166,7 @@ class AbilityRow:
     prompting: str = ""
     offset: float = 0.0
     trials: tuple[str, ...] = ()
+    origin: str = ""
 
     @property
     def outcome(self) -> Outcome:

@@ -12,6 +12,7 @@ class Effect(Enum):
 
     MODEL = "the model that is audited"
     EDITS = "the edits that are made"
+    ABILITIES = "which abilities there are; each is part of the keys of its own results"
     ANSWERS = "the answers to items: what an item is, and how it is asked and scored"
     ITEMS = "which items are asked"
     COMPUTATION = "how answers are computed, and how long that takes"
@@ -75,6 +76,6 @@ def option(
 ) -> Any:
     """A field of `AuditSettings` with its option, whose `name` is that of the field if left out."""
     declared = Option(effect, kind, metavar, help_text, default, "", name or "", replaces, editor_only, in_project)
-    if kind.repeatable:
+    if kind.repeatable and default is None:
         return field(default_factory=dict, metadata={"option": declared})
     return field(default=default, metadata={"option": declared})

@@ -7,12 +7,14 @@ What depends on an option follows from its `Effect`: the keys under which result
 preflight uses.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
 from audit.abilities import PROTOCOLS
+from audit.abilities.contract import Ability
+from audit.abilities.registry import Abilities, AbilityEntry, load_entry, unknown
 from audit.editors.restraints.choice import RESTRAINTS
 from audit.edits.plan import MODES
 from audit.errors import AuditError
@@ -25,6 +27,7 @@ from audit.settings.values import (
     Device,
     EditorConfig,
     Folder,
+    GivenAbilities,
     Margins,
     Name,
     Readings,
@@ -123,6 +126,14 @@ class AuditSettings:
         "fail|skip",
         "outcome of a test whose verdict is INCONCLUSIVE",
         default="fail",
+    )
+    ability: Sequence[AbilityEntry | Ability | str] = option(
+        Effect.ABILITIES,
+        GivenAbilities(),
+        "NAME|FILE|CLASS",
+        "what to ask: a built-in ability, or your own by its .toml file, package.module:Class or entry point; "
+        "repeatable (default: the eight built-in abilities)",
+        default=(),
     )
     # The values of the ANSWERS options, in this order, are part of the key of a calibration.
     protocol: str = option(
@@ -245,6 +256,10 @@ class AuditSettings:
             value = getattr(self, declared.field)
             if value is not None:
                 object.__setattr__(self, declared.field, declared.kind.check(declared.flag, value))
+        for flag, by_ability in (("--margin", self.margins), ("--reading", self.reading)):
+            for name, value in by_ability.items():
+                if name and name not in self.abilities.names:
+                    raise unknown(name, self.abilities.names, f"{flag} '{name}={value}'")
         if self.shots and self.protocol != "standard":
             raise AuditError(f"--shots {self.shots}: {self.protocol} asks without examples; leave one of the two out.")
         if self.chat_template and self.protocol != "standard":
@@ -272,6 +287,24 @@ class AuditSettings:
                     f"{declared.flag} says how to edit, but --edited {self.edited} is already edited: "
                     "leave one of the two out."
                 )
+
+    @property
+    def abilities(self) -> Abilities:
+        """The built-in abilities and those that were given."""
+        return Abilities(tuple(map(load_entry, self.ability)))  # they are loaded already
+
+    def load_ability(self, name: str) -> Ability:
+        """The ability of a name under the protocol. Raises `AuditError` if there is none."""
+        return self.abilities.load(name, self.protocol)
+
+    def with_ability(self, text: str) -> "AuditSettings":
+        """The settings in which the ability that `text` names, by name, file or class, is known.
+
+        Raises:
+            AuditError: there is no such ability, or it is malformed.
+        """
+        known = self.abilities.name_of(text) is not None
+        return self if known else replace(self, ability=(*self.ability, text))
 
     def reading_of(self, ability: str) -> str:
         """The reading asked for: "auto", "answers", "choices", "calibrated" or "likelihood"."""

@@ -44,6 +44,8 @@ def with_project_defaults(typed: Mapping[str, Any], folder: Path | None) -> dict
             typed_for = {_ability_of(text) for text in given[option.name]}
             kept = [text for text in found[option.name] if _ability_of(text) not in typed_for]
             given[option.name] = [*kept, *given[option.name]]
+        if option.kind.listed and option.name in given:
+            given[option.name] = [*found.get(option.name, ()), *given[option.name]]
     return {name: given.get(name, found.get(name)) for name in typed}
 
 
@@ -80,7 +82,11 @@ def _typed(option: Option, value: Any, key: str, path: Path) -> Any:
         raise AuditError(f"{path}, {TABLE}: {key} = {value!r} is neither true nor false; use one of the two.")
     if option.kind.repeatable:
         if isinstance(value, str) and option.kind.takes_one:
-            return [value]
+            return [option.kind.from_folder(path.parent, value)]
+        if option.kind.listed:
+            if isinstance(value, list) and all(isinstance(one, str) for one in value):
+                return [option.kind.from_folder(path.parent, one) for one in value]
+            raise AuditError(f'{path}, {TABLE}: {key} = {value!r} is not a list of texts; write ["name"].')
         if isinstance(value, dict) and all(_plain(one) for one in value.values()):
             return [f"{name}={one}" for name, one in value.items()]
         raise AuditError(

@@ -10,6 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
 
+from audit.abilities import ABILITIES
+from audit.abilities.registry import Abilities, load_entry, unknown
 from audit.editors.restraints.choice import parse_restraint
 from audit.errors import AuditError
 from audit.verdicts.margins import Margin, margin_of, parse_margin
@@ -26,6 +28,7 @@ class Text:
     switch: ClassVar[bool] = False  # the option takes no value
     by_ability: ClassVar[bool] = False  # a repeatable option whose values are for single abilities
     takes_one: ClassVar[bool] = False  # a repeatable option that a project may also set to one value
+    listed: ClassVar[bool] = False  # a repeatable option that a project sets as a list, to which typed values are added
 
     def parse(self, flag: str, typed: Any) -> Any:
         """The value of what was typed: a string, or a list of strings if `repeatable`."""
@@ -124,7 +127,7 @@ class Margins(Text):
         return parse_margins(typed)
 
     def check(self, flag: str, value: Any) -> Any:
-        return {name: _margin(name, margin, f"{name}={margin}") for name, margin in value.items()}
+        return {name: _margin(margin, f"{name}={margin}") for name, margin in value.items()}
 
 
 class Readings(Text):
@@ -137,6 +140,30 @@ class Readings(Text):
 
     def check(self, flag: str, value: Any) -> Any:
         return parse_readings(flag, [f"{name}={one}" if name else one for name, one in value.items()])
+
+
+class GivenAbilities(Text):
+    """Abilities by built-in name, file, entry point or class; in Python also as objects."""
+
+    repeatable = takes_one = listed = True
+
+    def parse(self, flag: str, typed: Any) -> Any:
+        return [one.strip() if isinstance(one, str) else one for one in typed]
+
+    def check(self, flag: str, value: Any) -> Any:
+        given = [value] if isinstance(value, str) else list(value)
+        # A bare name may be that of an ability whose file or class is given as well.
+        entries = [None if _is_bare(one) else load_entry(one) for one in given]
+        known = {entry.name for entry in entries if entry is not None}
+        pairs = zip(given, entries, strict=True)
+        return Abilities(tuple(entry or load_entry(one) for one, entry in pairs if entry or one not in known)).entries
+
+    def from_folder(self, folder: Path, text: str) -> str:
+        return str(folder / text) if text.startswith(".") else text
+
+
+def _is_bare(given: Any) -> bool:
+    return isinstance(given, str) and ":" not in given and not given.endswith(".toml")
 
 
 class EditorConfig(Text):
@@ -170,38 +197,26 @@ def parse_margins(texts: Iterable[str]) -> dict[str, Margin]:
             raise AuditError(f"--margin {text!r}: write ABILITY=MARGIN, for example reasoning=0.03 or reasoning=90%.")
         if ability in margins:
             raise AuditError(f"--margin {text!r}: {ability} already has a margin ({margins[ability]}); give one.")
-        margins[ability] = _margin(ability, margin, text)
+        margins[ability] = _margin(margin, text)
     return margins
 
 
 def parse_readings(flag: str, texts: Iterable[str]) -> dict[str, str]:
     """`READING` and `ABILITY=READING` strings as readings by ability; "" is every other ability."""
-    from audit.abilities import ABILITIES  # a table of names; no ability is loaded
-
     found: dict[str, str] = {}
     for text in texts:
         name, equals, reading = (part.strip() for part in text.partition("="))
         ability = name if equals else ""
-        if equals and ability not in ABILITIES:
-            raise AuditError(
-                f"{flag} {text!r}: there is no ability {ability!r}; give one of {', '.join(ABILITIES)}"
-                f"{suggestion(ability, ABILITIES)}."
-            )
+        if equals and not ability:
+            raise unknown("", ABILITIES, f"{flag} {text!r}")
         if ability in found:
             raise AuditError(f"{flag} {text!r}: {ability or 'every ability'} already has a reading; give one.")
         found[ability] = parse_choice(flag, reading if equals else name, READINGS)
     return found
 
 
-def _margin(ability: str, margin: float | str | Margin, text: str) -> Margin:
-    """The margin of an ability; errors quote `text`."""
-    from audit.abilities import ABILITIES  # a table of names; no ability is loaded
-
-    if ability not in ABILITIES:
-        raise AuditError(
-            f"--margin {text!r}: there is no ability {ability!r}; give one of {', '.join(ABILITIES)}"
-            f"{suggestion(ability, ABILITIES)}."
-        )
+def _margin(margin: float | str | Margin, text: str) -> Margin:
+    """A margin; errors quote `text`."""
     if isinstance(margin, float | int | str):  # both as text, so that the same bounds apply
         return parse_margin(str(margin), f"--margin {text!r}")
     return margin_of(margin)
@@ -251,4 +266,6 @@ def written(value: Any) -> Any:
     """A value as JSON holds it: paths and margins as text, mappings as dictionaries."""
     if isinstance(value, Mapping):
         return {key: written(one) for key, one in value.items()}
+    if isinstance(value, list | tuple):
+        return [written(one) for one in value]
     return value if value is None or isinstance(value, bool | int | float | str) else str(value)

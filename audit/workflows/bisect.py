@@ -18,7 +18,6 @@ from collections.abc import Callable, Sequence
 from contextlib import nullcontext, suppress
 from itertools import pairwise
 
-from audit.abilities import ABILITIES
 from audit.abilities.contract import Answers
 from audit.answering.judgments import Judgment
 from audit.answering.paired_answers import PairedAnswers
@@ -61,7 +60,7 @@ def find_culprits(
         NothingToFind: no ability fails.
         AuditError: there are no fresh items.
     """
-    plan = _failing(run, abilities or tuple(ABILITIES))
+    plan = _failing(run, abilities or run.audit.settings.abilities.asked)
     run.fresh().rows(plan.ability)  # raises if there are none, before the search
     oracle = Oracle(run, plan, show)
     oracle.note("all edits", plan)

@@ -7,7 +7,6 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import replace
 
-from audit.abilities import ABILITIES
 from audit.abilities.data import Source
 from audit.errors import AbilityError
 from audit.reports.rows import AbilityRow
@@ -28,7 +27,7 @@ def find_budget(
     The confirmation is a verdict on fresh items, if there are any, which the many looks do not weaken. `show` gets each
     look as soon as it is taken.
     """
-    names = tuple(abilities or ABILITIES)
+    names = tuple(abilities or run.audit.settings.abilities.asked)
     looks: list[Look] = []
 
     def judged(edits: EditSubset, source: Source | None = None) -> tuple[AbilityRow, ...]:

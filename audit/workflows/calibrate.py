@@ -15,6 +15,7 @@ import torch
 
 from audit.abilities.contract import Ability, Answers, Item
 from audit.abilities.data import Source
+from audit.abilities.data.ability_source import AbilitySource, shown_name
 from audit.abilities.data.sources import seeded_order, source_of_data
 from audit.abilities.presentation import require_chat_template
 from audit.answering.answers import AnswerLogs, ask
@@ -71,7 +72,7 @@ def calibrate(settings: AuditSettings, abilities: Sequence[str], watcher: Watche
         raise AuditError("--no-store: a calibration is kept in the store for later runs; leave --no-store out.")
     store = store_at(settings.store)
     stages = Stages(watcher)
-    source = source_of_data(settings.data, store)
+    source = AbilitySource(source_of_data(settings.data, store), settings.abilities)
     first = _first_model(settings, abilities, source, store, stages)
     gc.collect()  # frees the first model before the second is loaded
     other = torch.bfloat16 if first.dtype == torch.float32 else torch.float32
@@ -140,7 +141,7 @@ def _first_model(
     if not asked:
         raise AuditError("no ability was asked: " + "; ".join(f"{name}: {reason}" for name, reason in unasked.items()))
     dtypes = {name: parameter.dtype for name, parameter in lm.model.named_parameters()}
-    how = f"{settings.limit} items per ability at most from {source.name}, "
+    how = f"{settings.limit} items per ability at most from {shown_name(source)}, "
     how += protocol_phrase(settings.protocol, settings.shots, settings.chat_template)
     lines = (how, f"device {lm.device.type}, dtype {_named(lm.dtype)}, seed {settings.seed}")
     return _FirstModel(log, asked, unasked, lm.dtype, dtypes, lines)

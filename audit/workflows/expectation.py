@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from audit.abilities.contract import Ability, Item
+from audit.abilities.contract import Ability, Item, is_graded
 from audit.reports.workflows.preflight import POWER
 from audit.verdicts.intervals import Floats
 from audit.verdicts.margins import Margin, Retained
@@ -18,7 +18,6 @@ ASSUMED_CHANGES = 0.10  # share of answers that change, without a past run
 ASSUMED_CHANGE = 0.3  # score points by which a changed graded score moves (root mean square)
 ASSUMED_CHANGE_OF_ENTITIES = 0.5  # the same for the F1 of a sentence
 ASSUMED_CHANGE_OF_LIKELIHOOD = 0.02  # the same for a likelihood, which moves at every item
-GRADED = ("summarization",)  # abilities with scores between 0 and 1; asking the metric itself would import it
 REHEARSED = 1_000  # simulated runs for each number of items
 SMALLEST_LOSS = 0.05  # score points that a broken answer is assumed to lose at least, where the base score is near 0
 ENOUGH_MOVES = 10  # changed scores in a past run that are enough to estimate their size
@@ -38,7 +37,7 @@ class Sample:
     @classmethod
     def of(cls, ability: Ability, drawn: Sequence[Item]) -> "Sample":
         """The sample of the drawn items; the weights come from the counts of their right answers."""
-        if ability.decoding is None or ability.name in GRADED:
+        if ability.decoding is None or is_graded(ability):
             return cls(ability, drawn, None)
         counts = np.array(
             [ability.score(one, ability.parse(ability.gold_answer(one))).counts for one in drawn], dtype=float
@@ -50,9 +49,7 @@ class Sample:
         """Whether each item is right or wrong and the score is their mean."""
         if self.weights is not None:
             return False
-        return self.ability.reading != "likelihood" and not (
-            self.ability.name in GRADED and self.ability.scorer is None
-        )
+        return self.ability.reading != "likelihood" and not (is_graded(self.ability) and self.ability.scorer is None)
 
     @property
     def likelihood(self) -> bool:

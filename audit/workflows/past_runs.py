@@ -100,10 +100,16 @@ class PastRuns:
         """The newest verdict on the ability with the same editor and edit count, or with any editor but a control."""
         for run in self._by_likeness:
             same = run.header.method == self._method
-            rows = [row for row in run.abilities if row.ability == ability and row.protocol == self._settings.protocol]
+            rows = [row for row in run.abilities if row.ability == ability and self._same(run, row)]
             if rows and (same or run.header.editor not in CONTROLS):
                 return PastVerdict(rows[0], Path(run.folder or ""))
         return None
+
+    def _same(self, run: RunReport, row: AbilityRow) -> bool:
+        """Whether the row of a run is about what the ability is now, under the same protocol."""
+        definitions = self._settings.abilities.definitions([row.ability])
+        unchanged = all(run.fingerprints.get(name) == value for name, value in definitions.items())
+        return unchanged and (bool(definitions) or row.protocol == self._settings.protocol)
 
     def speed(self, units_of: Callable[[str], float]) -> Speed | None:
         """The speed of the newest runs on the same device; `units_of` gives the work of one item of an ability.

@@ -15,6 +15,7 @@ from functools import cached_property
 
 from audit.abilities.contract import Ability, Item
 from audit.abilities.data import Source
+from audit.abilities.data.ability_source import AbilitySource
 from audit.abilities.data.sources import RowCache, source_of_data
 from audit.answering.items import drawn_items, margin_for, with_reading
 from audit.editing.identity import EditSummary
@@ -42,11 +43,12 @@ class Preflight:
     def __init__(self, settings: AuditSettings, source: Source | None = None) -> None:
         self.settings = settings
         store = store_at(settings.store) if settings.use_store else None
-        self.source = RowCache(source or source_of_data(settings.data, store))
+        self._rows_of = AbilitySource(source or source_of_data(settings.data, store), settings.abilities)
+        self.source = RowCache(self._rows_of)
         self.unasked: dict[str, str] = {}
         self._rows: dict[str, AbilityPreflight] = {}
         self._works: dict[str, Work] = {}
-        self._past = PastRuns(settings, self.source.name)
+        self._past = PastRuns(settings, self._rows_of.shown)
 
     def check(self) -> None:
         """Raise `AuditError` if the data of no ability can be read."""
@@ -69,6 +71,9 @@ class Preflight:
         """
         suite = SuiteMargins(margin_of(max_drop), margin_of(keep))
         try:
+            self.settings = self.settings.with_ability(ability)
+            self._rows_of.know(self.settings.abilities)
+            ability = self.settings.abilities.name_of(ability) or ability
             found, drawn = self._drawn(ability, reading)
             margin = margin_for(found, suite, self.settings)
             self._require_room(found, drawn)
@@ -101,7 +106,7 @@ class Preflight:
             checkpoint=wanted.edited is not None,
         )
         model = wanted.revision, wanted.device, wanted.dtype
-        return run_header(wanted, edits, data=self.source.name, started=datetime.now(UTC), loaded=model)
+        return run_header(wanted, edits, data=self._rows_of.shown, started=datetime.now(UTC), loaded=model)
 
     def _row(self, sample: Sample, margin: Margin) -> AbilityPreflight:
         ability, n, past = sample.ability, len(sample.items), self._past.verdict(sample.ability.name)

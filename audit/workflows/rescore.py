@@ -11,9 +11,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 
-from audit.abilities import load_ability
 from audit.abilities.contract import Ability, Item
 from audit.abilities.presentation import read_as
+from audit.abilities.registry import Abilities, load_entry
 from audit.abilities.wrapper import AbilityWrapper
 from audit.answering.judgments import Judgment, fixed_judgment, saved_judgment
 from audit.answering.paired_answers import PairedAnswers, Raw, read_raw
@@ -25,7 +25,7 @@ from audit.store import PACKAGE, versions
 from audit.verdicts.margins import Margin, Points, margin_of
 
 # Fields of a row that scoring again does not change.
-AS_ASKED = ("noise_floor", "noise_items", "reading", "prompting", "offset", "trials")
+AS_ASKED = ("noise_floor", "noise_items", "reading", "prompting", "offset", "trials", "origin")
 
 
 class AsSaved(AbilityWrapper):
@@ -115,7 +115,8 @@ def saved_answers(run: RunReport, old: AbilityRow) -> PairedAnswers:
             f"{file} holds {len(kept)} of the {old.verdict.n} items of {old.ability}, or not all of their answers; it "
             "is not whole, so run the audit again."
         )
-    as_read = read_as(load_ability(old.ability, old.protocol), old.reading, old.offset)
+    abilities = Abilities((load_entry(old.origin),) if old.origin else ())
+    as_read = read_as(abilities.load(old.ability, old.protocol), old.reading, old.offset)
     ability = AsSaved(as_read, {record.key: record.prompt for record in kept})
     items = [_item(record, file) for record in kept]
     base = [_raw(ability, record, record.base, file) for record in kept]

@@ -40,8 +40,8 @@ def test_the_tokenizer_keeps_only_latin_letters():
 
 def test_every_ability_object_has_its_own_scorer():
     first, second = Summarization(), Summarization()
-    assert first._scorer is first._scorer
-    assert first._scorer is not second._scorer
+    assert first._rouge._scorer is first._rouge._scorer
+    assert first._rouge._scorer is not second._rouge._scorer
 
 
 def test_the_floor_is_the_better_of_another_summary_and_a_copied_turn():

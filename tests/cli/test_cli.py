@@ -57,7 +57,12 @@ def test_options_become_settings(fake: type[FakeRun]) -> None:
     typed = "run ner nli --editor rome --margin ner=3pp --margin nli=0.02 --limit 5 --no-store --editor-config a=1"
     RUNNER.invoke(app, typed.split())
     expected = AuditSettings(
-        editor="rome", margins={"ner": 0.03, "nli": 0.02}, limit=5, use_store=False, editor_config={"a": "1"}
+        editor="rome",
+        margins={"ner": 0.03, "nli": 0.02},
+        limit=5,
+        use_store=False,
+        editor_config={"a": "1"},
+        ability=["ner", "nli"],
     )
     assert options(fake.made) == options(expected)
     assert fake.asked == ["ner", "nli"]

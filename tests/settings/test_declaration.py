@@ -33,6 +33,7 @@ OTHER: dict[str, Any] = {
     "editor_config": ["layers=3"],
     "restraint": "rect:0.4",
     "margin": ["ner=3pp"],
+    "ability": ["ner"],
     "inconclusive": "skip",
     "protocol": "gu2024",
     "data": "hub",
@@ -82,7 +83,9 @@ def test_pytest_and_the_command_line_have_every_option(pytestconfig: pytest.Conf
 def test_a_project_can_set_every_option_but_plan_only(option: Option, tmp_path: Path) -> None:
     name = option.name.replace("_", "-")
     value = "true" if option.kind.switch else f'"{OTHER[option.name]}"'
-    if option.kind.repeatable:
+    if option.kind.listed:
+        value = str(OTHER[option.name])
+    elif option.kind.repeatable:
         key, _, text = OTHER[option.name][0].partition("=")
         value = f'{{ {key} = "{text}" }}'
     (tmp_path / "pyproject.toml").write_text(f"[tool.audit]\n{name} = {value}\n", encoding="utf-8")

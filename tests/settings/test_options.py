@@ -154,3 +154,18 @@ def test_settings_from_python_are_checked_in_the_same_way(options: dict[str, Any
 def test_folders_may_be_given_as_text() -> None:
     settings = AuditSettings(reports="out", store="kept")  # type: ignore[arg-type]
     assert (settings.reports, settings.store) == (Path("out"), Path("kept"))
+
+
+def test_an_ability_is_named_by_its_file_and_then_by_its_name(tmp_path: Path) -> None:
+    from tests.abilities.triage import write_ability
+
+    path = str(write_ability(tmp_path))
+    for some in (["triage", path, "nli"], [path, "triage", "nli", "nli"], [path, "nli"]):
+        wanted = settings_from({"ability": some, "margin": ["triage=3pp"]})
+        assert set(wanted.abilities.asked) == {"triage", "nli"}
+        assert wanted.with_ability("triage") is wanted
+        assert set(wanted.plain()["ability"]) == {path, "nli"}
+    assert AuditSettings(ability=path).abilities.asked == ("triage",)
+    assert AuditSettings().with_ability(path).abilities.name_of(path) == "triage"
+    with pytest.raises(AuditError, match="there is no ability 'triage'; give one of"):
+        AuditSettings(ability=["triage"])

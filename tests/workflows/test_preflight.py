@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from audit.abilities import ABILITIES, PROTOCOLS
-from audit.abilities.contract import Item
+from audit.abilities.contract import Item, is_graded
 from audit.abilities.data.sources import FolderSource, PocketSource, items
 from audit.abilities.presentation import present_ability
 from audit.answering.items import drawn_items
@@ -22,7 +22,7 @@ from audit.verdicts.bootstrap import as_ratios
 from audit.verdicts.intervals import Floats
 from audit.verdicts.margins import Points
 from audit.verdicts.power import observed_change
-from audit.workflows.expectation import ASSUMED_CHANGE_OF_ENTITIES, ASSUMED_CHANGES, GRADED, Expectation, Sample
+from audit.workflows.expectation import ASSUMED_CHANGE_OF_ENTITIES, ASSUMED_CHANGES, Expectation, Sample
 from audit.workflows.past_runs import PastVerdict
 from audit.workflows.preflight import Preflight
 from tests.reports.sample import HEADER, PASSED, row_with
@@ -73,7 +73,7 @@ def test_graded_abilities_are_named(name: str, protocol: str, tmp_path: Path) ->
     ]
     assert all(whole.value == 1 for whole, _ in scores)  # a right answer is right
     assert (sample.weights is not None) == any(whole.counts for whole, _ in scores)
-    assert (name in GRADED) == any(0 < half.value < 1 for _, half in scores if not half.counts)
+    assert is_graded(ability) == any(0 < half.value < 1 for _, half in scores if not half.counts)
 
 
 def test_the_weight_of_a_sentence_is_its_number_of_entities(tmp_path: Path) -> None:

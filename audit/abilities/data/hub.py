@@ -8,12 +8,12 @@ A data set is loaded at its pinned commit. A data set without one in the table i
 the store keeps: later runs with the same store load that commit.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from audit.abilities import load_ability
+from audit.abilities import data_name
 from audit.abilities.contract import Row
 from audit.abilities.data import Origin
 from audit.abilities.data.columns import with_label_names
@@ -23,7 +23,10 @@ from audit.store.content import Store
 
 @dataclass(frozen=True)
 class HubDataSet:
-    """One data set of the hub: the split that is evaluated (`test`), and the split for worked examples (`training`)."""
+    """One data set of the hub: the split that is evaluated (`test`), and the split for worked examples.
+
+    `training` "" means that there is no such split.
+    """
 
     hub_id: str
     config: str | None
@@ -63,38 +66,47 @@ class HubSource:
     """Rows of the hub's data sets, loaded with `datasets` and its cache; later loads need no connection.
 
     `store` keeps the commits of data sets that have none in the table; without it, each run loads the newest commit.
+    `table` has the data sets by data name.
     """
 
-    name = "hub"
-
-    def __init__(self, store: Store | None = None) -> None:
+    def __init__(self, store: Store | None = None, table: Mapping[str, HubDataSet] = HUB_DATA) -> None:
+        self.name = "hub" if table is HUB_DATA else ", ".join(one.hub_id for one in table.values())
         self._store = store
+        self._table = table
         self._commits: dict[str, str] = {}  # by hub id: the commits loaded in this run
         self._test_rows: dict[str, Sequence[Row]] = {}  # by ability
 
     def rows(self, ability_name: str) -> Sequence[Row]:
         if ability_name not in self._test_rows:
-            data_set = _data_set(ability_name)
+            data_set = self._data_set(ability_name)
             self._test_rows[ability_name] = self._load(data_set, data_set.test)
         return self._test_rows[ability_name]
 
     def training_rows(self, ability_name: str) -> Sequence[Row]:
-        data_set = _data_set(ability_name)
+        data_set = self._data_set(ability_name)
+        if not data_set.training:
+            raise AuditError(f"{ability_name} names no training split of {data_set.hub_id}; name one.")
         return self._load(data_set, data_set.training)
 
     def origin(self, ability_name: str) -> Origin:
-        data_set = _data_set(ability_name)
+        data_set = self._data_set(ability_name)
         return Origin(data_set.place(data_set.test), self._commit(data_set))
 
     def check(self) -> None:
         """Raise `AuditError` offline if none of the data sets is in the cache."""
         from datasets import config
 
-        if config.HF_HUB_OFFLINE and not any(_cache_of(data_set).is_dir() for data_set in HUB_DATA.values()):
+        if config.HF_HUB_OFFLINE and not any(_cache_of(data_set).is_dir() for data_set in self._table.values()):
             raise AuditError(
-                "--data hub: the hub is offline (HF_HUB_OFFLINE or HF_DATASETS_OFFLINE is set) and none of the eight "
+                "--data hub: the hub is offline (HF_HUB_OFFLINE or HF_DATASETS_OFFLINE is set) and none of its "
                 f"data sets is in {config.HF_DATASETS_CACHE}; load them once with a connection, or give a folder."
             )
+
+    def _data_set(self, ability_name: str) -> HubDataSet:
+        name = data_name(ability_name)
+        if name not in self._table:
+            raise AuditError(f"--data hub has no data set {name!r}; give a folder, or let the ability name its data.")
+        return self._table[name]
 
     def _commit(self, data_set: HubDataSet) -> str | None:
         """The commit to load: pinned, loaded before in this run, or stored by an earlier run."""
@@ -121,10 +133,6 @@ class HubSource:
                 return self._load(data_set, split)
         self._commits[data_set.hub_id] = commit
         return with_label_names(dataset.to_list(), dataset.features)
-
-
-def _data_set(ability_name: str) -> HubDataSet:
-    return HUB_DATA[load_ability(ability_name).data_name]
 
 
 def _commit_key(data_set: HubDataSet) -> str:

@@ -5,13 +5,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from audit.abilities import ABILITIES, load_ability
+from audit.abilities import ABILITIES, data_name
 from audit.abilities.contract import Ability, Item, Row, items_of
 from audit.abilities.data import Origin, Source
-from audit.abilities.data.columns import with_label_names
-from audit.errors import AuditError, first_line
+from audit.abilities.data.files import file_origin, read_rows
+from audit.errors import AuditError
 from audit.store.content import Store
-from audit.store.files import parse_json
 
 KINDS = ("jsonl", "parquet")
 
@@ -25,15 +24,15 @@ class PocketSource:
     def rows(self, ability_name: str) -> Sequence[Row]:
         from audit.pocket.tasks import held_out_rows  # generates rows, so only when needed
 
-        return held_out_rows(load_ability(ability_name).data_name)
+        return held_out_rows(data_name(ability_name))
 
     def training_rows(self, ability_name: str) -> Sequence[Row]:
         from audit.pocket.tasks import training_rows
 
-        return training_rows(load_ability(ability_name).data_name)
+        return training_rows(data_name(ability_name))
 
     def origin(self, ability_name: str) -> Origin:
-        return Origin(f"the pocket world's {load_ability(ability_name).data_name}")
+        return Origin(f"the pocket world's {data_name(ability_name)}")
 
     def check(self) -> None:
         """Always passes: the pocket world ships with the package."""
@@ -53,25 +52,20 @@ class FolderSource:
         return str(self.folder)
 
     def rows(self, ability_name: str) -> Sequence[Row]:
-        return self._read(ability_name, load_ability(ability_name).data_name)
+        return self._read(ability_name, data_name(ability_name))
 
     def training_rows(self, ability_name: str) -> Sequence[Row]:
-        return self._read(ability_name, f"{load_ability(ability_name).data_name}.train")
+        return self._read(ability_name, f"{data_name(ability_name)}.train")
 
     def origin(self, ability_name: str) -> Origin:
-        found = self._files(load_ability(ability_name).data_name)
-        if not found:
-            return Origin(str(self.folder))
-        try:
-            return Origin(str(found[0]), "sha256:" + hashlib.sha256(found[0].read_bytes()).hexdigest())
-        except OSError:
-            return Origin(str(found[0]))
+        found = self._files(data_name(ability_name))
+        return file_origin(found[0]) if found else Origin(str(self.folder))
 
     def check(self) -> None:
         if not self.folder.is_dir():
             what = "that is a file" if self.folder.exists() else "there is no such folder"
             raise AuditError(f"--data {self.folder}: {what}; give pocket, hub or a folder of data files.")
-        names = [load_ability(name).data_name for name in ABILITIES]
+        names = [data_name(name) for name in ABILITIES]
         if not any(self._files(name) for name in names):
             raise AuditError(
                 f"--data {self.folder}: the folder contains no .jsonl or .parquet file named {', '.join(names)}; "
@@ -87,14 +81,7 @@ class FolderSource:
             raise AuditError(f"{self.folder} has no {stem}.jsonl or {stem}.parquet for {ability_name}; put one there")
         if len(found) > 1:
             raise AuditError(f"{self.folder} has both {found[0].name} and {found[1].name}; keep one of the two")
-        path = found[0]
-        try:
-            return _parquet_rows(path) if path.suffix == ".parquet" else _json_rows(path)
-        except (OSError, ValueError) as cause:  # pyarrow's errors and UnicodeDecodeError are ValueErrors
-            kind = "Parquet" if path.suffix == ".parquet" else "UTF-8"
-            raise AuditError(
-                f"cannot read {path} for {ability_name} ({first_line(cause)}); put a {kind} file there"
-            ) from cause
+        return read_rows(found[0], ability_name)
 
 
 class RowCache:
@@ -132,33 +119,6 @@ def source_of_data(data: str, store: Store | None = None) -> Source:
 
         return HubSource(store)
     return FolderSource(Path(data).expanduser())
-
-
-def _json_rows(path: Path) -> list[Row]:
-    lines = path.read_text(encoding="utf-8").split("\n")
-    return [_row(path, number, line) for number, line in enumerate(lines, start=1) if line.strip()]
-
-
-def _row(path: Path, number: int, line: str) -> Row:
-    try:
-        row = parse_json(line)
-    except ValueError as cause:
-        reason = getattr(cause, "msg", None) or cause
-        raise AuditError(f"{path}, line {number} is not JSON ({reason}); write one JSON object on each line") from cause
-    if not isinstance(row, dict):
-        raise AuditError(
-            f"{path}, line {number} is a {type(row).__name__}, not an object; write one JSON object on each line"
-        )
-    return row
-
-
-def _parquet_rows(path: Path) -> list[Row]:
-    """The rows of a Parquet file, with the label names that `datasets` stored in it."""
-    from datasets import Features  # slow to import, so only for a Parquet file
-    from pyarrow import parquet
-
-    table = parquet.read_table(path)
-    return with_label_names(table.to_pylist(), Features.from_arrow_schema(table.schema))
 
 
 def seeded_order(count: int, label: str) -> list[int]:

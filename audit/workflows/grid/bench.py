@@ -21,7 +21,7 @@ from time import process_time
 
 from filelock import FileLock
 
-from audit.abilities import ABILITIES
+from audit.abilities.data.ability_source import AbilitySource
 from audit.abilities.data.sources import source_of_data
 from audit.answering.answers import AnswerLogs
 from audit.answering.crew import Crew
@@ -89,17 +89,18 @@ class Bench:
         if settings.ray is None:  # else the folder is on another machine
             _require_space(settings.root)
         own = self._audit(cell)
-        signature = own.signature(settings.abilities)
+        names = own.settings.abilities.asked if settings.abilities else ()
+        signature = own.signature(names)
         if signature == self._kept(cell):
             return None
         audit, edits_made = plan.audit_of(cell, own)
         noise = self._noise(cell, audit) if settings.ray is None else {}
-        report = audit.run(settings.abilities or None)
+        report = audit.run(names or None)
         seconds = Counter(report.seconds) + Counter(plan.new_seconds())
         if audit is not own:
             seconds += Counter(own.stages.seconds)
         kept = own.settings.by_effect(*(effect for effect in Effect if effect is not Effect.OUTPUT))
-        command = repeat_command(own.settings, settings.abilities)
+        command = repeat_command(own.settings)
         return CellResult(
             cell,
             replace(report, seconds=dict(seconds), settings=kept, command=command),
@@ -125,7 +126,7 @@ class Bench:
             known = self._known(wanted)
         changes.fit(known)
         run = EditRun(wanted, self._logs, Crew(), stages, changes=changes, known=known)
-        audit = Audit(wanted, source=self._source, edit_run=run)
+        audit = Audit(wanted, source=AbilitySource(self._source, wanted.abilities), edit_run=run)
         audit.prepare()
         return audit
 
@@ -143,7 +144,7 @@ class Bench:
         """The noise of the model's scores by ability; measured by the first process that needs it."""
         settings, known = self._settings, audit.known
         asked = audit.settings.by_effect(Effect.ANSWERS, Effect.ITEMS)
-        key = content_fingerprint([known.state(), asked, sorted(settings.abilities)])
+        key = content_fingerprint([known.state(), asked, sorted(map(str, settings.abilities))])
         name, folder = file_name(short_name(cell.model)), settings.root / NOISE_FOLDER
         with written_into(folder, "--out"), FileLock(folder / f"{name}.lock"):
             try:
@@ -152,8 +153,8 @@ class Bench:
                     return {ability: NoiseFloor(**plain) for ability, plain in content["noise"].items()}
             except (OSError, ValueError, KeyError, TypeError):
                 pass  # not measured yet, or damaged
-            abilities = settings.abilities or tuple(ABILITIES)
-            noise = batch_noise(known, audit.settings, abilities, self._source, self._logs, audit.stages)
+            names, source = audit.settings.abilities.asked, audit.source
+            noise = batch_noise(known, audit.settings, names, source, self._logs, audit.stages)
             plain = {ability: asdict(found) for ability, found in noise.items()}
             write_texts(folder, {f"{name}.json": json.dumps({"key": key, "noise": plain}, indent=1) + "\n"}, "--out")
         return noise

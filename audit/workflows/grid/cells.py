@@ -104,7 +104,7 @@ class GridModel:
 
 @dataclass(frozen=True)
 class GridSettings:
-    """The settings that all cells of a grid share; empty `abilities` means all eight.
+    """The settings that all cells of a grid share; `abilities` are names, files or classes, and none means all eight.
 
     `models` and `edits` say where the models and the edit requests are that cells name; other names are taken as they
     are. `seed` draws the items, the seed of a cell its edits. `editor_config` overrides that of a model. Cells run in
@@ -139,6 +139,7 @@ class GridSettings:
             editor=cell.editor,
             restraint=cell.restraint or None,
             edits=self.edits.get(cell.edits, cell.edits),
+            ability=self.abilities,
             edit_mode=cell.mode,
             edit_count=cell.count,
             edit_batch_size=cell.batch_size if cell.mode == "batch-sequential" else None,
@@ -160,20 +161,21 @@ class GridSettings:
         """sha256 over the settings that a cell's result depends on, known before anything is loaded."""
         effects = [effect for effect in Effect if effect is not Effect.OUTPUT]
         settings = self.audit_settings(cell).by_effect(*effects)
-        return content_fingerprint([settings, sorted(self.abilities), versions().get(PACKAGE)])
+        return content_fingerprint([settings, sorted(map(str, self.abilities)), versions().get(PACKAGE)])
 
 
-def repeat_command(settings: AuditSettings, abilities: Sequence[str] = ()) -> str:
+def repeat_command(settings: AuditSettings) -> str:
     """The `audit run` that repeats an audit with these settings, with values quoted where a shell needs it."""
-    words = ["audit run", *abilities]
+    words = ["audit run"]
     for option in OPTIONS:
         value = getattr(settings, option.field)
-        if option.effect is Effect.OUTPUT or value in (None, {}, option.default):
+        if option.effect is Effect.OUTPUT or value in (None, {}, (), option.default):
             continue
         if option.kind.switch:
             words.append(option.flag)
             continue
-        pairs = value.items() if isinstance(value, Mapping) else [("", value)]
+        several = value if isinstance(value, tuple) else (value,)
+        pairs = value.items() if isinstance(value, Mapping) else [("", one) for one in several]
         texts = [f"{key}={written(one)}" if key else str(written(one)) for key, one in pairs]
         words += [f"{option.flag} {text if SAFE.fullmatch(text) else json.dumps(text)}" for text in texts]
     return " ".join(words)

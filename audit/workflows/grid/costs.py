@@ -13,7 +13,6 @@ from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, replace
 from statistics import median
 
-from audit.abilities import ABILITIES
 from audit.editors import CONTROLS
 from audit.errors import AbilityError, AuditError
 from audit.reports.workflows.grid_cells import Cell, CellResult
@@ -87,7 +86,7 @@ class Costs:
     def _guessed(self, cell: Cell) -> tuple[float, float]:
         settings = replace(self._settings.audit_settings(cell), edit_mode="instance-sequential", edit_batch_size=None)
         preflight, files = Preflight(settings), ModelFiles.of(settings.model)
-        for ability in self._settings.abilities or ABILITIES:
+        for ability in settings.abilities.asked:
             try:
                 preflight.assess(ability)
             except AbilityError:
