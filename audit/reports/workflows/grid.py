@@ -11,10 +11,13 @@ from audit.reports.workflows.grid_cells import CellResult, abilities_of, by_seri
 FIELDS = (
     "model",
     "editor",
+    "config",
     "restraint",
     "mode",
     "batch_size",
     "edits",
+    "source",
+    "seed",
     "measure",
     "base",
     "edited",
@@ -36,7 +39,7 @@ def grid_csv(results: Sequence[CellResult]) -> str:
     rows: list[dict[str, object]] = []
     for result in results:
         start = asdict(result.cell)
-        start["edits"] = start.pop("count")
+        start |= {"source": start["edits"], "edits": start.pop("count"), "config": " ".join(result.cell.config)}
         for row in result.report.abilities:
             verdict, names = row.verdict, ("base", "edited", "drop", "lower", "upper")
             numbers = {name: f"{getattr(verdict, name):.4f}" for name in names}
