@@ -6,7 +6,7 @@ The unit (`audit.workflows.grid.units`) says what a loss is, and when it is clea
 """
 
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
 from statistics import fmean
@@ -105,7 +105,7 @@ def _drift(curves: Curves) -> Finding:
         1,
         "One instance at a time, abilities drift down as edits accumulate, and not smoothly.",
         f"ROME's {unit.loss} at the most edits exceeds that at the fewest {unit.certain}; at least half of the "
-        f"abilities have certainly fallen ({unit.fall}); and some ability rises {unit.certain} between two "
+        f"abilities have certainly fallen ({unit.fall}); and some ability rises {unit.rise} between two "
         "neighboring numbers of edits.",
         appears,
         lines,
@@ -132,12 +132,12 @@ def _kn_destroys(curves: Curves) -> Finding:
 def _larger_batches(curves: Curves) -> Finding:
     found = {editor: curves.of(editor, "batch-single") for editor in ("memit", "mend")}
     found = {editor: cells for editor, cells in found.items() if len(cells) >= 2}
-    rising = [all(curves.unit.more(high, low) for low, high in pairwise(cells)) for cells in found.values()]
+    rising = [curves.unit.rising(cells) for cells in found.values()]
     both = len(found) == 2
     return Finding(
         3,
         "With one operation, larger batches hurt more.",
-        f"The {curves.unit.loss} rises from each batch size to the next{curves.unit.clearly}, for MEMIT and for MEND.",
+        f"The {curves.unit.loss} rises from each batch size to the next{curves.unit.steps}, for MEMIT and for MEND.",
         all(rising) if both else None,
         tuple(
             f"{editor.upper()}, batch size and {curves.unit.loss}: {curves.trail(cells)}."
@@ -149,6 +149,7 @@ def _larger_batches(curves: Curves) -> Finding:
 def _compound(curves: Curves) -> Finding:
     lines: list[str] = []
     held: list[bool] = []
+    editors: set[str] = set()
     shown = curves.unit.shown
     for series, cells in curves.series.items():
         if series.editor not in ("memit", "mend") or (series.restraint, series.mode) != ("", "batch-sequential"):
@@ -158,6 +159,7 @@ def _compound(curves: Curves) -> Finding:
         instances = _at(curves.of(series.editor, "instance-sequential"), last.cell.steps)
         if single is None or instances is None:
             continue
+        editors.add(series.editor)
         held.append(curves.unit.more(last, single) and curves.unit.more(last, instances))
         lines.append(
             f"{series.editor.upper()}, {last.cell.steps} operations of {last.cell.batch_size}: {curves.unit.loss} "
@@ -167,9 +169,9 @@ def _compound(curves: Curves) -> Finding:
     return Finding(
         4,
         "Batch and sequence compound.",
-        f"For every editor and batch size, a sequence of batches loses more{curves.unit.clearly} than one batch of "
-        "that size and than as many operations of one edit.",
-        all(held) if held else None,
+        "For every editor and batch size, a sequence of batches loses more than one batch of that size and than as "
+        f"many operations of one edit{curves.unit.apart}.",
+        all(held) if held and (editors == {"memit", "mend"} or not curves.unit.apart) else None,
         tuple(lines),
     )
 
@@ -218,39 +220,47 @@ def _sparse_and_growing(curves: Curves) -> Finding:
 
 
 def _rect_buys_back(curves: Curves) -> Finding:
+    unit = curves.unit
     lines: list[str] = []
     held: list[bool] = []
-    unit = curves.unit
-    for series, cells in curves.series.items():
-        if series.editor not in unit.restrained or series.restraint != RECT:
+    for result in curves.of("rome", "instance-sequential", RECT):
+        alone, control = _like(curves, result, ""), _like(curves, result, CONTROL)
+        if alone is None or (control is None and unit.needs_control):
             continue
-        for result in cells:
-            alone = _like(curves, result, "")
-            control, prune = _like(curves, result, CONTROL), _like(curves, result, PRUNE)
-            if alone is None or (control is None and unit.needs_control):
-                continue
-            if not alone.immediate_efficacy or result.immediate_efficacy is None:
-                continue
-            kept = result.immediate_efficacy / alone.immediate_efficacy
+        if not alone.immediate_efficacy or result.immediate_efficacy is None:
+            continue
+        kept = result.immediate_efficacy / alone.immediate_efficacy
+        if unit.loss_of(alone) >= HARM or not unit.only_harmed:
             held.append(unit.clearly_more(alone, result) and kept >= KEPT_EFFICACY)
-            beside = [(one, name) for one, name in ((control, "as many entries at random"), (prune, "PRUNE")) if one]
-            others = [
-                f", with {name} {unit.shown(one)}, efficacy {one.immediate_efficacy or 0:.2f}" for one, name in beside
-            ]
-            lines.append(
-                f"{series.editor.upper()}, {result.cell.count} edits, {series.mode}: {unit.loss} {unit.shown(alone)}, "
-                f"efficacy right after the edit {alone.immediate_efficacy:.2f}; with RECT {unit.shown(result)}, "
-                f"efficacy {result.immediate_efficacy:.2f} ({kept:.0%} kept){''.join(others)}."
-            )
-    editors = " or ".join(editor.upper() for editor in unit.restrained)
+        lines.append(_restrained(curves, alone, {"RECT": result, "as many entries at random": control}))
+    for series, cells in curves.series.items():  # beside it
+        if series.editor == "memit" and not series.restraint and not unit.needs_control:
+            for one in cells:
+                others = {"RECT": _like(curves, one, RECT), "PRUNE": _like(curves, one, PRUNE)}
+                lines += [_restrained(curves, one, others)] if any(others.values()) else []
+    where = f" at which it does harm ({unit.loss} of at least {HARM})" if unit.only_harmed else ""
     return Finding(
         7,
         "RECT buys abilities back at little cost in efficacy.",
-        f"In most of its cells, keeping the top 40 % of the update of {editors} lowers the {unit.loss} "
+        f"At most of the numbers of edits{where}, keeping the top 40 % of ROME's update lowers the {unit.loss} "
         f"{unit.certain} and keeps at least {KEPT_EFFICACY:.0%} of the efficacy right after the edit.",
         fmean(held) > 0.5 if held else None,
-        tuple(lines),
+        tuple(lines) if held else (),
     )
+
+
+def _restrained(curves: Curves, alone: CellResult, others: Mapping[str, CellResult | None]) -> str:
+    """One line: a cell without restraint, and the same cell with others."""
+    before, shown = alone.immediate_efficacy or 0.0, curves.unit.shown
+    parts = [
+        f"{alone.cell.editor.upper()}, {alone.cell.count} edits, {alone.cell.mode}: {curves.unit.loss} {shown(alone)}, "
+        f"efficacy right after the edit {before:.2f}"
+    ]
+    for name, one in others.items():
+        if one is not None:
+            kept = f" ({(one.immediate_efficacy or 0) / before:.0%} kept)" if before else ""
+            parts.append(f"with {name} {shown(one)}, efficacy {one.immediate_efficacy or 0:.2f}{kept}")
+    return "; ".join(parts) + "."
 
 
 JUDGES: tuple[Callable[[Curves], Finding], ...] = (

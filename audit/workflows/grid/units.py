@@ -1,17 +1,17 @@
 """The units in which findings compare cells: score points, or shares of what the base model has above its floors.
 
 A grid whose answers are written or chosen, as on the pocket models, is judged in points. Where abilities are read by
-likelihood or calibrated choices, points of different readings cannot be averaged, and the unit is the share kept. The
-thresholds of `Shares` were fixed before any cell of a real model was run.
+likelihood or calibrated choices, points of different readings cannot be averaged, and the unit is the share kept. Its
+criteria are stated in `reports/real/README.md`; they were fixed before any cell of a real model was run.
 """
 
 from collections.abc import Sequence
+from itertools import pairwise
 from typing import Protocol
 
 from audit.reports.workflows.grid_cells import CellResult
 from audit.reports.workflows.grid_shares import GridShares
 from audit.verdicts.evidence import Kept
-from audit.verdicts.mean_kept import kept_difference
 
 GRADED = ("likelihood", "calibrated")  # readings whose scores are no points of a task's own metric
 
@@ -20,13 +20,15 @@ class Unit(Protocol):
     """How cells are compared. A loss is 0 for a model that lost nothing."""
 
     loss: str  # what a loss is called
-    certain: str  # when a change counts as clear, for criteria
-    clearly: str  # what such a change is called where "more" must be one; "" if any change counts
+    certain: str  # what a clear change is, for criteria
     clear: float  # the least clear change
     fall: str  # when an ability has certainly fallen
+    rise: str  # when an ability rises
+    steps: str  # what "from each batch size to the next" asks for besides
+    apart: str  # what "more" asks for besides; "" if any difference counts
     collapse: str  # what is left of a collapsed model, for criteria
-    restrained: tuple[str, ...]  # the editors whose cells with RECT are compared with those without
-    needs_control: bool  # whether a cell that keeps as many entries at random must be there too
+    needs_control: bool  # whether a cell that keeps as many entries at random must be there beside RECT
+    only_harmed: bool  # whether only cells are compared with RECT in which the unrestrained editor does harm
 
     def loss_of(self, result: CellResult) -> float: ...
 
@@ -39,11 +41,15 @@ class Unit(Protocol):
         ...
 
     def more(self, first: CellResult, second: CellResult) -> bool:
-        """Whether the first cell loses more than the second."""
+        """Whether the first cell loses more than the second: clearly, where the unit has intervals."""
         ...
 
     def clearly_more(self, first: CellResult, second: CellResult) -> bool:
-        """Whether it loses more by at least a clear change."""
+        """Whether it loses clearly more."""
+        ...
+
+    def rising(self, cells: Sequence[CellResult]) -> bool:
+        """Whether the loss rises from each cell to the next."""
         ...
 
     def fallen(self, result: CellResult) -> tuple[int, int]:
@@ -51,7 +57,7 @@ class Unit(Protocol):
         ...
 
     def rises(self, before: CellResult, after: CellResult) -> list[str]:
-        """The abilities that are clearly higher in the second cell."""
+        """The abilities that are higher in the second cell."""
         ...
 
 
@@ -60,12 +66,14 @@ class Points:
 
     loss = "mean drop"
     certain = "by more than 0.01"
-    clearly = ""
-    fall = "lower limit of the drop above 0"
     clear = 0.01
+    fall = "lower limit of the drop above 0"
+    rise = "by more than 0.01"
+    steps = ""
+    apart = ""
     collapse = "mean score of the abilities"
-    restrained: tuple[str, ...] = ("rome",)
     needs_control = True
+    only_harmed = False
 
     def loss_of(self, result: CellResult) -> float:
         return result.mean_drop
@@ -81,6 +89,9 @@ class Points:
 
     def clearly_more(self, first: CellResult, second: CellResult) -> bool:
         return first.mean_drop > second.mean_drop + self.clear
+
+    def rising(self, cells: Sequence[CellResult]) -> bool:
+        return all(low.mean_drop < high.mean_drop for low, high in pairwise(cells))
 
     def fallen(self, result: CellResult) -> tuple[int, int]:
         return sum(row.verdict.lower > 0 for row in result.report.abilities), len(result.report.abilities)
@@ -99,12 +110,14 @@ class Shares:
 
     loss = "loss of mean kept"
     certain = "by at least 0.02 with a 90 % interval (on the same items) above 0"
-    clearly = " (by at least 0.02, with a 90 % interval above 0)"
-    fall = "Holm over the abilities, 5 %"
     clear = 0.02
+    fall = "Holm over the abilities, at 5 %"
+    rise = "by at least 0.02 of its share"
+    steps = ", and from the smallest to the largest by at least 0.02 with a 90 % interval above 0"
+    apart = ", each by at least 0.02 with a 90 % interval above 0"
     collapse = "mean kept"
-    restrained: tuple[str, ...] = ("rome", "memit")
     needs_control = False
+    only_harmed = True
 
     def __init__(self, shares: GridShares | None = None) -> None:
         self._shares = shares or GridShares()
@@ -122,7 +135,12 @@ class Shares:
         return self.clearly_more(first, second)
 
     def clearly_more(self, first: CellResult, second: CellResult) -> bool:
-        return self._clear(self._shares.difference(second, first))
+        change = self._shares.difference(second, first)
+        return change.share >= self.clear and change.lower > 0
+
+    def rising(self, cells: Sequence[CellResult]) -> bool:
+        steps = all(self.loss_of(low) < self.loss_of(high) for low, high in pairwise(cells))
+        return steps and self.clearly_more(cells[-1], cells[0])
 
     def fallen(self, result: CellResult) -> tuple[int, int]:
         judged = self._shares.of(result).tables
@@ -132,13 +150,10 @@ class Shares:
         old, new = self._shares.of(before), self._shares.of(after)
         found: list[str] = []
         for ability in self._shares.same_items(before, after):
-            rise = kept_difference(new.tables[ability], old.tables[ability])
-            if self._clear(rise):
-                found.append(f"{ability} by {interval(rise)}")
+            low, high = (max(0.0, one.tables[ability].share) for one in (old, new))
+            if high - low >= self.clear:
+                found.append(f"{ability} {low:.3f} → {high:.3f} of its height")
         return found
-
-    def _clear(self, change: Kept) -> bool:
-        return change.share >= self.clear and change.lower > 0
 
 
 def unit_of(results: Sequence[CellResult], shares: GridShares | None = None) -> Points | Shares:
