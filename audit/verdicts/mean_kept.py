@@ -136,7 +136,7 @@ def kept_difference(first: ShareTable, second: ShareTable, alpha: float = 0.05, 
         parts.append((first.heights.floors, -d))
     contrast = _contrast(parts)
     moved = int((first.edited != second.edited).any(axis=1).sum())
-    (below, above), _ = studentized(contrast, alpha, seed, moved)
+    (below, above), _ = studentized(contrast, alpha, seed, None if d else moved)  # with d, all clusters carry
     least = resolution(len(first.base), alpha) if moved < FEW_CHANGES else 0.0
     return Kept(d, d - max(above, least) / height, d + max(below, least) / height)
 

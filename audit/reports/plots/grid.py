@@ -1,7 +1,7 @@
 """A grid as figures, of each model: scores and shares kept against the number of edits."""
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -11,6 +11,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, NullLocator
 
+from audit.editors import CONTROLS
 from audit.reports.plots import write_figure
 from audit.reports.workflows.grid_cells import POCKET, CellResult, Series, abilities_of, by_series
 from audit.reports.workflows.grid_shares import GridShares
@@ -21,6 +22,9 @@ SMALL_BATCH = 10  # sequences of larger batches get a line style of their own
 EFFICACY_STYLE = {"color": "black", "linestyle": "--", "linewidth": 1.4}
 DASHES = {"instance-sequential": "-", "batch-sequential": "--", "batch-single": ":"}
 LOWEST, HIGHEST = -0.5, 1.3  # shares that a panel shows
+ASIDE = 1.07  # ratio of the places of points with one number of edits
+
+Curves = Mapping[Series, Sequence[CellResult]]
 
 
 def draw_grid(results: Sequence[CellResult], folder: Path, shares: GridShares | None = None) -> tuple[Path, ...]:
@@ -40,32 +44,30 @@ def draw_grid(results: Sequence[CellResult], folder: Path, shares: GridShares | 
 def kept_panels(model: str, results: Sequence[CellResult], shares: GridShares) -> Figure:
     """The mean share kept and that of every ability, a line per series with its 90 % band.
 
-    Series of the source of edits that most cells have, with the first seed.
+    Series of the source of edits that most cells have, with the first seed; controls are left out.
     """
     ((edits, _),) = Counter(result.cell.edits for result in results).most_common(1)
     first = min(result.cell.seed for result in results)
     chosen = [one for one in results if (one.cell.edits, one.cell.seed) == (edits, first)]
-    series = {one: cells for one, cells in by_series(chosen).items() if one.mode != "instance-single"}
+    series = {
+        one: cells
+        for one, cells in by_series(chosen).items()
+        if one.mode != "instance-single" and one.editor not in CONTROLS
+    }
     abilities = [name for name in abilities_of(results) if any(name in shares.of(one).tables for one in results)]
     rows = -(-(1 + len(abilities)) // PANELS_IN_KEPT)
     figure, panels = plt.subplots(rows, PANELS_IN_KEPT, figsize=(15, 3.6 * rows + 1.2), squeeze=False, sharey=True)
-    looks = _looks(series)
+    counts = sorted({result.cell.count for cells in series.values() for result in cells})
     for axes, ability in zip(panels.flat, ["", *abilities], strict=False):
-        for one, cells in series.items():
-            points = [(c.cell.count, shares.of(c).kept.get(ability) if ability else shares.of(c).mean) for c in cells]
-            known = [(count, share) for count, share in points if share is not None and share.share == share.share]
-            counts = [count for count, _ in known]
-            if len(known) > 1:
-                lower, upper = [share.lower for _, share in known], [share.upper for _, share in known]
-                axes.fill_between(counts, lower, upper, color=looks[one]["color"], alpha=0.13, linewidth=0)
-            elif known:
-                (_, share), *_ = known
-                axes.vlines(counts, share.lower, share.upper, color=looks[one]["color"], alpha=0.4)
-            axes.plot(counts, [share.share for _, share in known], **looks[one], markersize=4, label=_short(one))
-        axes.axhline(1, color="0.6", linewidth=0.8)
-        axes.axhline(0, color="0.6", linewidth=0.8, linestyle="--")
-        _count_axis(axes, [0, *sorted({result.cell.count for result in chosen})])
+        _shares(axes, ability, series, shares)
+        axes.set_xscale("log")
+        axes.set_xlim(min(counts, default=1) / 1.25, max(counts, default=1) * 1.8)
+        axes.xaxis.set_major_locator(FixedLocator(counts))
+        axes.xaxis.set_minor_locator(NullLocator())
+        axes.set_xticklabels([str(count) for count in counts], fontsize=8)
+        axes.set_xlabel("edits")
         axes.set_ylim(LOWEST, HIGHEST)
+        axes.grid(alpha=0.25)
         axes.set_title(ability or "mean over these abilities", fontsize=10, fontweight=None if ability else "bold")
     for axes in list(panels.flat)[1 + len(abilities) :]:
         axes.set_axis_off()
@@ -74,10 +76,34 @@ def kept_panels(model: str, results: Sequence[CellResult], shares: GridShares) -
     handles, labels = panels.flat[0].get_legend_handles_labels()
     figure.legend(handles, labels, loc="lower center", ncols=5, frameon=False, fontsize=9)
     items = max((row.verdict.n for result in chosen for row in result.report.abilities), default=0)
-    figure.suptitle(f"{model}: what is kept after editing (at most {items} items an ability, 90 % bands)")
+    figure.suptitle(
+        f"{model}: what is kept after editing (at most {items} items an ability, 90 % bands; shares below {LOWEST} "
+        "are not shown)"
+    )
     height, legend = 3.6 * rows + 1.2, 0.3 + 0.22 * -(-len(labels) // 5)  # inches
     figure.tight_layout(rect=(0, legend / height, 1, 1 - 0.1 / height))
     return figure
+
+
+def _shares(axes: Axes, ability: str, series: Curves, shares: GridShares) -> None:
+    """The lines of one ability, or of the mean for ""; a series of one cell is a point, beside the others."""
+    looks, alone = _looks(series), 0
+    for one, cells in series.items():
+        points = [(c.cell.count, shares.of(c).kept.get(ability) if ability else shares.of(c).mean) for c in cells]
+        known = [(float(count), share) for count, share in points if share is not None and share.share == share.share]
+        if len(known) == 1:
+            alone += 1
+            known = [(known[0][0] * ASIDE**alone, known[0][1])]
+        places, kept = [place for place, _ in known], [share for _, share in known]
+        lower, upper = [share.lower for share in kept], [share.upper for share in kept]
+        if len(known) > 1:
+            axes.fill_between(places, lower, upper, color=looks[one]["color"], alpha=0.13, linewidth=0)
+        else:
+            axes.vlines(places, lower, upper, color=looks[one]["color"], alpha=0.5)
+        face = {"markerfacecolor": "white"} if one.restraint else {}
+        axes.plot(places, [share.share for share in kept], **looks[one], **face, markersize=5, label=_short(one))
+    axes.axhline(1, color="0.6", linewidth=0.8)
+    axes.axhline(0, color="0.6", linewidth=0.8, linestyle="--")
 
 
 def _looks(series: Iterable[Series]) -> dict[Series, dict[str, Any]]:

@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 from itertools import pairwise
 from statistics import fmean
 
+from audit.reports.run_sentences import edits_phrase
 from audit.reports.workflows.grid_cells import CellResult, Series, by_series
 from audit.reports.workflows.grid_shares import GridShares
 from audit.workflows.grid.units import Unit, unit_of
@@ -97,8 +98,8 @@ def _drift(curves: Curves) -> Finding:
         ]
         appears = unit.clearly_more(last, first) and fallen >= of / 2 and bool(rises)
         lines = (
-            f"ROME, edits and {unit.loss}: {curves.trail(cells)}.",
-            f"After {last.cell.count} edits {fallen} of {of} abilities have certainly fallen.",
+            f"ROME, edits and {unit.figure}: {curves.trail(cells)}.",
+            f"After {edits_phrase(last.cell.count)} {fallen} of {of} abilities have certainly fallen.",
             f"On the way up again: {'; '.join(rises) or 'nothing'}.",
         )
     return Finding(
@@ -140,7 +141,7 @@ def _larger_batches(curves: Curves) -> Finding:
         f"The {curves.unit.loss} rises from each batch size to the next{curves.unit.steps}, for MEMIT and for MEND.",
         all(rising) if both else None,
         tuple(
-            f"{editor.upper()}, batch size and {curves.unit.loss}: {curves.trail(cells)}."
+            f"{editor.upper()}, batch size and {curves.unit.figure}: {curves.trail(cells)}."
             for editor, cells in (found.items() if both else ())
         ),
     )
@@ -162,7 +163,7 @@ def _compound(curves: Curves) -> Finding:
         editors.add(series.editor)
         held.append(curves.unit.more(last, single) and curves.unit.more(last, instances))
         lines.append(
-            f"{series.editor.upper()}, {last.cell.steps} operations of {last.cell.batch_size}: {curves.unit.loss} "
+            f"{series.editor.upper()}, {last.cell.steps} operations of {last.cell.batch_size}: {curves.unit.figure} "
             f"{shown(last)}; one operation of {last.cell.batch_size}: {shown(single)}; "
             f"{last.cell.steps} operations of 1: {shown(instances)}."
         )
@@ -185,8 +186,8 @@ def _factuality_hides_harm(curves: Curves) -> Finding:
     ]
     hidden = [one for one in found if (one.immediate_efficacy or 0) >= HIGH_EFFICACY and unit.loss_of(one) >= HARM]
     lines = tuple(
-        f"{result.cell.editor.upper()}, {result.cell.count} edits one at a time: efficacy right after each edit "
-        f"{result.immediate_efficacy:.2f}, at the end {result.edit_score('efficacy') or 0:.2f}, {unit.loss} "
+        f"{result.cell.editor.upper()}, {edits_phrase(result.cell.count)} one at a time: efficacy right after each "
+        f"edit {result.immediate_efficacy:.2f}, at the end {result.edit_score('efficacy') or 0:.2f}, {unit.figure} "
         f"{unit.shown(result)}."
         for result in found
     )
@@ -253,8 +254,8 @@ def _restrained(curves: Curves, alone: CellResult, others: Mapping[str, CellResu
     """One line: a cell without restraint, and the same cell with others."""
     before, shown = alone.immediate_efficacy or 0.0, curves.unit.shown
     parts = [
-        f"{alone.cell.editor.upper()}, {alone.cell.count} edits, {alone.cell.mode}: {curves.unit.loss} {shown(alone)}, "
-        f"efficacy right after the edit {before:.2f}"
+        f"{alone.cell.editor.upper()}, {edits_phrase(alone.cell.count)}, {alone.cell.mode}: {curves.unit.figure} "
+        f"{shown(alone)}, efficacy right after the edit {before:.2f}"
     ]
     for name, one in others.items():
         if one is not None:

@@ -20,6 +20,7 @@ class Unit(Protocol):
     """How cells are compared. A loss is 0 for a model that lost nothing."""
 
     loss: str  # what a loss is called
+    figure: str  # what `shown` shows
     certain: str  # what a clear change is, for criteria
     clear: float  # the least clear change
     fall: str  # when an ability has certainly fallen
@@ -33,7 +34,7 @@ class Unit(Protocol):
     def loss_of(self, result: CellResult) -> float: ...
 
     def shown(self, result: CellResult) -> str:
-        """The loss as figures show it."""
+        """The number of a cell that figures show."""
         ...
 
     def left_of(self, result: CellResult) -> float:
@@ -64,7 +65,7 @@ class Unit(Protocol):
 class Points:
     """Score points: the mean drop over the abilities, as estimated."""
 
-    loss = "mean drop"
+    loss = figure = "mean drop"
     certain = "by more than 0.01"
     clear = 0.01
     fall = "lower limit of the drop above 0"
@@ -109,6 +110,7 @@ class Shares:
     """Shares kept of what lies above the floor; a change is clear if its 90 % interval on the same items agrees."""
 
     loss = "loss of mean kept"
+    figure = "mean kept"
     certain = "by at least 0.02 with a 90 % interval (on the same items) above 0"
     clear = 0.02
     fall = "Holm over the abilities, at 5 %"
@@ -126,7 +128,7 @@ class Shares:
         return 1 - self._shares.of(result).mean.share
 
     def shown(self, result: CellResult) -> str:
-        return f"kept {interval(self._shares.of(result).mean)}"
+        return interval(self._shares.of(result).mean)
 
     def left_of(self, result: CellResult) -> float:
         return self._shares.of(result).mean.share
