@@ -109,15 +109,16 @@ def render(out: Path) -> tuple[Path, ...]:
     from audit.reports.plots.grid import draw_grid
     from audit.reports.workflows.grid import grid_csv, grid_markdown
     from audit.reports.workflows.grid_cells import read_grid
+    from audit.reports.workflows.grid_shares import GridShares
     from audit.workflows.grid.findings import findings_markdown
 
-    results = read_grid(out)
+    results, shares = read_grid(out), GridShares()
     texts = {
-        "grid.csv": grid_csv(results),
-        "grid.md": f"# The grid\n\n{grid_markdown(results)}",
-        "findings.md": f"# Finding by finding\n\n{findings_markdown(results)}",
+        "grid.csv": grid_csv(results, shares),
+        "grid.md": f"# The grid\n\n{grid_markdown(results, shares)}",
+        "findings.md": f"# Finding by finding\n\n{findings_markdown(results, shares)}",
     }
-    return (*write_texts(out, texts, "--out"), *draw_grid(results, out))
+    return (*write_texts(out, texts, "--out"), *draw_grid(results, out, shares))
 
 
 def _grid(

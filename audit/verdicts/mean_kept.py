@@ -10,9 +10,11 @@ Medicine 27, 2008, 1693-1702): with shares k_a and limits l_a and u_a of A abili
 
     lower = mean k - sqrt(sum (k_a - l_a)^2) / A,    upper = mean k + sqrt(sum (u_a - k_a)^2) / A.
 
-A share below 0 is taken as 0, and so are its limits: what an ability has lost below its floor cannot be made up by
-another. There is no cap above. The limits say how far other items like these would give another mean; the edits and the
-choice of abilities are fixed.
+A share below 0 is taken as 0: what an ability has lost below its floor does not offset what another keeps. There is no
+cap above. A mean of such parts is too high where true shares are about 0, since errors upwards stay and those downwards
+are cut off. So the lower limit is that of the mean of the shares as they are, which cannot be larger than the mean of
+their positive parts; abilities that are certainly below 0 add 0 to it. The upper limit, of the positive parts, errs to
+the safe side there. The limits are about other items like these; the edits and the abilities are fixed.
 """
 
 import math
@@ -112,8 +114,10 @@ def kept_share(table: ShareTable, alpha: float = 0.05, seed: int = 0) -> Kept:
 
 
 def mean_kept(shares: Sequence[Kept]) -> Kept:
-    """The mean share over abilities with its limits; NaN without any."""
-    return _mean([_from_zero(one) for one in shares])
+    """The mean over abilities of the shares that are kept, at least 0 each, with its limits; NaN without any."""
+    positive = _mean([_from_zero(one) for one in shares])
+    plain = _mean([one if one.upper > 0 else Kept(0.0, 0.0, 0.0) for one in shares])
+    return positive._replace(lower=max(0.0, min(positive.lower, plain.lower))) if shares else positive
 
 
 def kept_difference(first: ShareTable, second: ShareTable, alpha: float = 0.05, seed: int = 0) -> Kept:
@@ -132,7 +136,7 @@ def kept_difference(first: ShareTable, second: ShareTable, alpha: float = 0.05, 
         parts.append((first.heights.floors, -d))
     contrast = _contrast(parts)
     moved = int((first.edited != second.edited).any(axis=1).sum())
-    (below, above), _ = studentized(contrast, alpha, seed, moved)
+    (below, above), _ = studentized(contrast, alpha, seed, None if d else moved)  # with d, all clusters carry
     least = resolution(len(first.base), alpha) if moved < FEW_CHANGES else 0.0
     return Kept(d, d - max(above, least) / height, d + max(below, least) / height)
 

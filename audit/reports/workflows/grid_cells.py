@@ -18,6 +18,7 @@ from typing import Any
 from audit.errors import AuditError, first_line
 from audit.reports.json_report import report_from_json, verdict_document
 from audit.reports.rows import RunReport, usual_place
+from audit.reports.run_sentences import edits_phrase
 from audit.reports.workflows.grid_scores import AbilityScores, scores_from_jsonl, scores_jsonl
 from audit.settings.values import file_name, short_name
 from audit.store.files import parse_json, read_bytes
@@ -67,7 +68,7 @@ class Cell:
     @property
     def title(self) -> str:
         """ "rome + rect:0.4, instance-sequential, 10 edits"."""
-        return f"{self.series.title}, {self.count} edit{'s' if self.count > 1 else ''}"
+        return f"{self.series.title}, {edits_phrase(self.count)}"
 
 
 @dataclass(frozen=True, order=True)

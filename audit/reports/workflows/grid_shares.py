@@ -9,6 +9,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 
+import numpy as np
+
 from audit.reports.workflows.grid_cells import CellResult
 from audit.verdicts.evidence import Kept
 from audit.verdicts.mean_kept import ShareTable, kept_difference, kept_share, mean_difference, mean_kept
@@ -58,6 +60,17 @@ class GridShares:
         NaN if there are none.
         """
         one, other = self.of(first).tables, self.of(second).tables
+        same = self.same_items(first, second)
+        return mean_difference([kept_difference(one[ability], other[ability]) for ability in same])
+
+    def same_items(self, first: CellResult, second: CellResult) -> tuple[str, ...]:
+        """The abilities that both cells have shares of, on the same items with the same base scores."""
+        one, other = self.of(first).tables, self.of(second).tables
         keys = [{scores.ability: scores.keys for scores in result.scores} for result in (first, second)]
-        same = [name for name in one if name in other and keys[0][name] == keys[1][name]]
-        return mean_difference([kept_difference(one[name], other[name]) for name in same])
+        return tuple(
+            ability
+            for ability in one
+            if ability in other
+            and keys[0][ability] == keys[1][ability]
+            and np.array_equal(one[ability].base, other[ability].base)
+        )

@@ -22,7 +22,7 @@ from audit.workflows.grid.plan_cells import PlanCells
 from audit.workflows.preflight import Preflight
 
 OF_A_MODEL = ("loading", "base answers", "other batches")  # stages that the first cell of a model pays for
-TOKENS_AN_EDIT = 15_000  # read in an edit by gradients: 25 passes forward and back (three reads) over 200 tokens
+TOKENS_AN_EDIT = 5_000  # read in the time of one edit; 12 s were measured for ROME on SmolLM2 135M
 BASE_READINGS = 4  # of all items, for base answers: the trials of the pilot, the floors, and other batches
 FINISHED, MACHINE = "from finished cells", "from the speed of this machine"
 
