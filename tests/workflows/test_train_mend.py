@@ -22,6 +22,7 @@ TRAINING = {
     "validate_every": "2",
     "first_rate": "1e-3",
     "text_tokens": "8",
+    "batch_sizes": "1,2",
 }
 
 
