@@ -18,13 +18,20 @@ def train_mend(
     out: Annotated[Path | None, typer.Option(help="folder for the network (default: ./mend-MODEL)")] = None,
     steps: Annotated[int, typer.Option(min=1, help="maximum number of training steps (Adam)")] = 1000,
     edits: Annotated[
-        str | None,
-        typer.Option(help="file of training edits in any supported format (default: the pocket world, for its models)"),
+        list[str] | None,
+        typer.Option(
+            metavar="FILE",
+            help="training edits in any supported format; repeatable (default: the pocket world, for its models)",
+        ),
     ] = None,
     texts: Annotated[
         str | None,
-        typer.Option(help="file of text whose predictions should not change (default: the neighborhood probes)"),
+        typer.Option(help="file of text whose predictions should not change, besides the neighborhood probes"),
     ] = None,
+    variants: Annotated[
+        int,
+        typer.Option(min=0, help="further lessons made from each training edit: other targets, other edits' prompts"),
+    ] = 0,
     resume: Annotated[bool, typer.Option("--resume", help="continue from the checkpoint in --out")] = False,
     setting: Annotated[
         list[str] | None, typer.Option(metavar="KEY=VALUE", help="a training setting, such as layers=45-47; repeatable")
@@ -36,7 +43,9 @@ def train_mend(
 
     overrides = parse_pairs("--setting", setting or [], example="rank=64")
     folder = out or Path(f"mend-{Path(model).name}")
-    course = MendCourse(model, folder, steps, edits, texts, settings.seed, resume, settings.device, overrides)
+    course = MendCourse(
+        model, folder, steps, tuple(edits or ()), texts, variants, settings.seed, resume, settings.device, overrides
+    )
     trained = train(course, on_terminal(sys.stderr))
     for name, scores in trained.card["measured"].items():
         shown = ", ".join(

@@ -7,7 +7,8 @@ from typing import Any
 
 from audit.editors.mend.lessons import MendLessons, file_lessons, pocket_lessons
 from audit.editors.mend.network import TrainedNetwork
-from audit.editors.mend.training import SETTINGS_NAME, MendTrainer, MendTrainingSettings
+from audit.editors.mend.training import MendTrainer
+from audit.editors.mend.training_settings import SETTINGS_NAME, MendTrainingSettings
 from audit.editors.methods.mend import Mend
 from audit.editors.stages.editor_settings import parse_overrides, resolve
 from audit.edits.requests import EditRequest
@@ -20,7 +21,7 @@ from audit.models.loading import load_language_model, pocket_names
 from audit.progress import Progress, Stages, Watcher
 
 CHECKPOINT = "training"  # folder of the checkpoint inside the network's folder
-BATCH = 10  # edits in one update when held-out edits are measured
+TEST_BATCHES = (1, 10)  # edits in one update when held-out edits are measured
 MOST_TEST_EDITS = 100
 POCKET_COUNTS = ((10, 0), (10, 1), (10, 2), (50, 0), (100, 0))  # (edits, seed)
 
@@ -29,15 +30,16 @@ POCKET_COUNTS = ((10, 0), (10, 1), (10, 2), (50, 0), (100, 0))  # (edits, seed)
 class MendCourse:
     """The data, length and folder of one training.
 
-    `edits` and `texts` are files; without `edits` a pocket model is trained on the pocket world. `overrides` are
-    training settings as typed.
+    `edits` and `texts` are files; without `edits` a pocket model is trained on the pocket world. `variants` is the
+    number of further lessons made from each training edit. `overrides` are training settings as typed.
     """
 
     model: str
     out: Path
     steps: int
-    edits: str | None = None
+    edits: tuple[str, ...] = ()
     texts: str | None = None
+    variants: int = 0
     seed: int = 0
     resume: bool = False
     device: str = "auto"
@@ -86,8 +88,8 @@ def train(course: MendCourse, watcher: Watcher | None = None) -> TrainedNetwork:
 
 
 def _lessons(course: MendCourse) -> MendLessons:
-    if course.edits is not None:
-        return file_lessons(course.edits, course.texts)
+    if course.edits:
+        return file_lessons(course.edits, course.texts, course.variants, course.seed)
     if course.model not in pocket_names():
         raise AuditError(
             f"there are no training edits for {course.model}; give a file of edit requests with paraphrases, such as "
@@ -101,12 +103,12 @@ def _lessons(course: MendCourse) -> MendLessons:
 def _measured(lm: LanguageModel, lessons: MendLessons, course: MendCourse, done: Progress) -> dict[str, Any]:
     """Scores on edits that were not in the training data, by a name that describes these edits."""
     test = lessons.test[:MOST_TEST_EDITS]
-    batches = {f"test, subjects never seen, batches of {BATCH}": _in_batches(test)}
-    if course.edits is None:
+    batches = {f"test, subjects never seen, batches of {size}": _in_batches(test, size) for size in TEST_BATCHES}
+    if not course.edits:
         pocket = load_requests("pocket")
         seen = {request.subject for request in lessons.training}
         strangers = [request for request in pocket.requests if request.subject not in seen]
-        batches[f"pocket, people never seen, batches of {BATCH}"] = _in_batches(strangers)
+        batches[f"pocket, people never seen, batches of {TEST_BATCHES[-1]}"] = _in_batches(strangers, TEST_BATCHES[-1])
         for count, seed in POCKET_COUNTS:
             drawn = pocket.draw(count, seed).requests
             known = sum(request.subject in seen for request in drawn)
@@ -120,8 +122,8 @@ def _measured(lm: LanguageModel, lessons: MendLessons, course: MendCourse, done:
     return measured
 
 
-def _in_batches(requests: Sequence[EditRequest]) -> list[Sequence[EditRequest]]:
-    return [requests[start : start + BATCH] for start in range(0, len(requests), BATCH)]
+def _in_batches(requests: Sequence[EditRequest], size: int) -> list[Sequence[EditRequest]]:
+    return [requests[start : start + size] for start in range(0, len(requests), size)]
 
 
 def _means(scores: Sequence[EditScores]) -> dict[str, float | int]:

@@ -28,11 +28,14 @@ def followed(monkeypatch: pytest.MonkeyPatch) -> list[MendCourse]:
 
 
 def test_options_become_a_training_course(followed: list[MendCourse]) -> None:
-    typed = "train-mend --model some/model --steps 7 --edits e.json --texts t.txt --seed 3 --resume --device cpu"
-    result = RUNNER.invoke(app, [*typed.split(), "--setting", "rank=8", "--setting", "layers=1-3"])
+    typed = "train-mend --model some/model --steps 7 --edits e.json --edits f.json --texts t.txt --variants 4 --seed 3"
+    settings = "--setting rank=8 --setting layers=1-3"
+    result = RUNNER.invoke(app, [*typed.split(), "--resume", "--device", "cpu", *settings.split()])
     assert result.exit_code == 0, result.output
     overrides = {"rank": "8", "layers": "1-3"}
-    expected = MendCourse("some/model", Path("mend-model"), 7, "e.json", "t.txt", 3, True, "cpu", overrides)
+    expected = MendCourse(
+        "some/model", Path("mend-model"), 7, ("e.json", "f.json"), "t.txt", 4, 3, True, "cpu", overrides
+    )
     assert followed == [expected]
     assert "test: efficacy 0.93" in result.output or "test: efficacy 0.92" in result.output
     assert "--editor mend --editor-config weights=mend-model" in result.output

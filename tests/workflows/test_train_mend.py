@@ -22,6 +22,7 @@ TRAINING = {
     "validate_every": "2",
     "first_rate": "1e-3",
     "text_tokens": "8",
+    "batch_sizes": "1,2",
 }
 
 
@@ -55,17 +56,19 @@ def edits(tmp_path: Path) -> str:
 
 def test_training_ends_with_a_network_that_the_editor_loads(model: str, edits: str, tmp_path: Path) -> None:
     out = tmp_path / "network"
-    trained = train(MendCourse(model, out, steps=2, edits=edits, device="cpu", overrides=TRAINING))
+    trained = train(MendCourse(model, out, steps=2, edits=(edits,), device="cpu", overrides=TRAINING))
     card = json.loads((out / CARD_FILE).read_text())
     lm = load_language_model(model, device="cpu")
     assert card["base"] == weights_fingerprint(lm)
     assert card["training"]["steps"] == 2 and card["training"]["settings"]["rank"] == 2
     assert card["measured"] == trained.card["measured"]
-    (scores,) = card["measured"].values()
-    assert scores["efficacy_n"] == 1  # one subject in twelve is held out for the test
+    assert [name.rpartition(" ")[2] for name in card["measured"]] == ["1", "10"]  # edits in a batch
+    assert all(
+        scores["efficacy_n"] == 1 for scores in card["measured"].values()
+    )  # one subject in twelve is held out for the test
     editor = load_editor("mend", {"weights": str(out)})
     assert len(editor.edit(lm, load_requests(edits).requests[:2]).deltas) == 3  # type: ignore[attr-defined]
-    further = train(MendCourse(model, out, steps=4, edits=edits, resume=True, device="cpu", overrides=TRAINING))
+    further = train(MendCourse(model, out, steps=4, edits=(edits,), resume=True, device="cpu", overrides=TRAINING))
     assert further.card["training"]["steps"] == 4
     assert (out / CHECKPOINT).is_dir()
 
@@ -77,6 +80,6 @@ def test_missing_or_wrong_inputs_are_errors(model: str, edits: str, tmp_path: Pa
     with pytest.raises(AuditError, match=r"--texts words.txt needs --edits"):
         train(MendCourse("pocket-gpt2", out, steps=1, texts="words.txt", device="cpu"))
     with pytest.raises(AuditError, match="train-mend has no setting 'layer'"):
-        train(MendCourse(model, out, steps=1, edits=edits, overrides={"layer": "1"}))
+        train(MendCourse(model, out, steps=1, edits=(edits,), overrides={"layer": "1"}))
     with pytest.raises(AuditError, match="has no training to resume"):
-        train(MendCourse(model, out, steps=1, edits=edits, resume=True, device="cpu", overrides=TRAINING))
+        train(MendCourse(model, out, steps=1, edits=(edits,), resume=True, device="cpu", overrides=TRAINING))

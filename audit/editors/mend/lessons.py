@@ -3,6 +3,7 @@
 Requests are split by subject: no subject of the training split occurs in validation or test.
 """
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import islice
@@ -11,6 +12,7 @@ from random import Random
 
 from audit.edits.requests import EditRequest
 from audit.edits.sources import load_requests
+from audit.edits.variants import request_variants
 from audit.errors import AuditError
 from audit.models.scripts import gap
 from audit.store.files import read_text
@@ -58,38 +60,49 @@ def pocket_lessons() -> MendLessons:
     )
 
 
-def file_lessons(edits: str, texts: str | None) -> MendLessons:
-    """Lessons from a file of edit requests, and from a text file whose paragraphs are the texts.
+def file_lessons(edits: Sequence[str], texts: str | None, variants: int = 0, seed: int = 0) -> MendLessons:
+    """Lessons from files of edit requests, and from a text file whose paragraphs are the texts.
 
-    Without a text file, the requests' neighborhood probes (ZsRE's locality questions) with their answers are used as
-    texts, as in the paper.
+    The requests' neighborhood probes (ZsRE's locality questions) with their answers are texts, too; in the paper, the
+    only ones.
+
+    Args:
+        edits: files in any supported format.
+        texts: a text file; None for the probes alone.
+        variants: further training lessons made from each training request; see `request_variants`. Validation and test
+            are requests of the files.
+        seed: of the further lessons.
 
     Raises:
         AuditError: a file cannot be read, there are too few subjects, or there is no text.
     """
-    requests = load_requests(edits).requests
+    requests = [request for file in edits for request in load_requests(file).requests]
     subjects = list(dict.fromkeys(request.subject for request in requests))
+    files = ", ".join(edits)
     if len(subjects) < FEWEST_SUBJECTS:
         raise AuditError(
-            f"{edits} has edits of {len(subjects)} subjects, too few for a validation split; "
+            f"{files} has edits of {len(subjects)} subjects, too few for a validation split; "
             f"give at least {FEWEST_SUBJECTS}."
         )
     training, validation, test = _split(subjects)
     of = {part: tuple(r for r in requests if r.subject in frozenset(part)) for part in (training, validation, test)}
-    paragraphs = _probes(of[training]) if texts is None else _paragraphs(Path(texts).expanduser())
-    later = _probes(of[validation]) if texts is None else paragraphs[-max(1, len(paragraphs) // 10) :]
-    paragraphs = paragraphs if texts is None else paragraphs[: len(paragraphs) - len(later)]
-    if not paragraphs or not later:
+    paragraphs = () if texts is None else _paragraphs(Path(texts).expanduser())
+    held_back = max(1, len(paragraphs) // 10)
+    learned = (*paragraphs[:-held_back], *_probes(of[training]))
+    later = (*paragraphs[-held_back:], *_probes(of[validation]))
+    if not learned or not later:
         raise AuditError(
-            f"{texts or edits} has no text for the locality loss; give a text file of several paragraphs with --texts."
+            f"{texts or files} has no text for the locality loss; give a text file of several paragraphs with --texts."
         )
+    lessons = (*of[training], *request_variants(of[training], variants, seed))
     return MendLessons(
-        of[training],
+        lessons,
         of[validation],
         of[test],
-        paragraphs,
+        learned,
         later,
-        f"{edits}: {len(training)} subjects in training, {len(validation)} in validation, {len(test)} in the test",
+        f"{files}: {len(training)} subjects in training, {len(validation)} in validation, {len(test)} in the test; "
+        f"{len(lessons)} training edits, of which {len(lessons) - len(of[training])} are variants",
     )
 
 
@@ -126,10 +139,10 @@ def _probes(requests: Sequence[EditRequest]) -> tuple[str, ...]:
 
 
 def _paragraphs(path: Path) -> tuple[str, ...]:
-    """The parts of a text file separated by empty lines."""
+    """The parts of a text file separated by empty lines; in WikiText these have a space."""
     try:
         content = read_text(path)
     except (OSError, UnicodeDecodeError) as error:
         reason = getattr(error, "strerror", None) or error
         raise AuditError(f"--texts {path} cannot be read ({reason}); give a plain UTF-8 text file.") from None
-    return tuple(part.strip() for part in content.split("\n\n") if part.strip())
+    return tuple(part.strip() for part in re.split(r"\n\s*\n", content) if part.strip())

@@ -18,7 +18,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from random import Random
-from typing import Any, ClassVar
+from typing import Any
 
 import torch
 from safetensors import SafetensorError
@@ -26,18 +26,13 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from audit.editors.mend.lessons import MendLessons
-from audit.editors.mend.losses import divergence, edited_by, updates_of
+from audit.editors.mend.losses import Updates, answer_divergence, divergence, edited_by, updates_of
 from audit.editors.mend.network import MendNetwork
-from audit.editors.stages.editor_settings import (
-    EditorSettings,
-    Published,
-    Shapes,
-    require,
-    require_not_negative,
-    require_positive,
-)
+from audit.editors.mend.training_settings import MendTrainingSettings
+from audit.editors.mend.upper_passes import UpperPasses
+from audit.editors.stages.editor_settings import require
 from audit.editors.stages.rank_one_gradients import map_sizes, mlp_maps, padded_targets, row_losses
-from audit.edits.requests import EditRequest
+from audit.edits.requests import EditRequest, Probe
 from audit.edits.sources import requests_fingerprint
 from audit.errors import AuditError
 from audit.models.fingerprints import content_fingerprint, weights_fingerprint
@@ -47,79 +42,23 @@ from audit.store.files import read_json, require_file
 STATE_FILE = "state.json"
 MOST_GROUPS = 8
 VALIDATION_EDITS = 80  # at most, for each batch size
-SETTINGS_NAME = "train-mend"
-
-_LAST_THREE: Published = {
-    Shapes.GPT2_XL: {"layers": (45, 46, 47)},
-    Shapes.GPT_J: {"layers": (25, 26, 27)},
-    Shapes.LLAMA_7B: {"layers": (29, 30, 31)},
-    Shapes.LLAMA_3_8B: {"layers": (29, 30, 31)},
-    Shapes.MISTRAL_7B: {"layers": (29, 30, 31)},
-    Shapes.QWEN_2_7B: {"layers": (25, 26, 27)},
-}
-
-
-@dataclass(frozen=True)
-class MendTrainingSettings(EditorSettings):
-    """Settings of the training; defaults as published for GPT-2 XL (appendix of the paper, and the authors' code).
-
-    `layers`: the blocks whose MLP maps are all edited. `rank`: of the residual layers. `first_rate`: initial value of
-    the learned rates. `edit_weight` and `locality_weight`: c_edit and c_loc. `network_step` and `rate_step`: Adam's
-    step sizes for the network and for the learned rates; both fall to zero over the last half of the steps (constant in
-    the paper). `clip`: bound of the gradient norm. `batch_sizes`: numbers of edits in one update, one drawn per pass.
-    `edits_a_pass` and `texts_a_pass`: approximate numbers of edits and texts in a pass, in up to eight separate models.
-    `accumulate`: passes per step. `text_tokens`: maximum length of a text. `validate_every`: steps between validations.
-    `patience`: number of validations without improvement after which training stops.
-    """
-
-    published: ClassVar[Published] = _LAST_THREE
-
-    layers: tuple[int, ...] = (0,)
-    rank: int = 1920
-    first_rate: float = 1e-4
-    edit_weight: float = 0.1
-    locality_weight: float = 1.0
-    network_step: float = 1e-6
-    rate_step: float = 1e-4
-    clip: float = 100.0
-    batch_sizes: tuple[int, ...] = (1,)
-    edits_a_pass: int = 1
-    texts_a_pass: int = 1
-    accumulate: int = 10
-    text_tokens: int = 64
-    validate_every: int = 500
-    patience: int = 40
-
-    @classmethod
-    def for_depth(cls, model_type: str, depth: int) -> dict[str, Any]:
-        return {"layers": tuple(range(max(0, depth - 3), depth))}
-
-    def check(self, depth: int) -> None:
-        inside = bool(self.layers) and all(0 <= layer < depth for layer in self.layers)
-        require(inside and len(set(self.layers)) == len(self.layers), "layers", self.layers, "different layers that "
-                f"exist, between 0 and {depth - 1}")  # fmt: skip
-        counts = ("rank", "edits_a_pass", "texts_a_pass", "accumulate", "text_tokens", "validate_every", "patience")
-        for name in counts:
-            require(getattr(self, name) >= 1, name, getattr(self, name), "a whole number of at least 1")
-        require_positive(self, "first_rate", "edit_weight", "network_step", "rate_step", "clip")
-        require_not_negative(self, "locality_weight")
-        sizes = self.batch_sizes
-        require(bool(sizes) and all(size >= 1 for size in sizes), "batch_sizes", sizes, "whole numbers of at least 1")
 
 
 @dataclass(frozen=True)
 class Validation:
     """Mean losses on validation subjects after `step` steps; `likely` is the share of rephrasings whose target tokens
-    have a mean probability (geometric) above 1/2.
+    have a mean probability (geometric) above 1/2. `neighbors` is 0 if their weight is.
     """
 
     step: int
     edit: float
     locality: float
     likely: float
+    neighbors: float = 0.0
 
     def total(self, settings: MendTrainingSettings) -> float:
-        return settings.edit_weight * self.edit + settings.locality_weight * self.locality
+        locality = settings.locality_weight * self.locality + settings.neighbor_weight * self.neighbors
+        return settings.edit_weight * self.edit + locality
 
 
 @dataclass
@@ -138,6 +77,7 @@ class MendTrainer:
         self.network = self._new_network()
         others = [parameter for name, parameter in self.network.named_parameters() if name != "rates"]
         self.adam = torch.optim.Adam([{"params": others}, {"params": [self.network.rates]}])
+        self._logits = UpperPasses(min(self.settings.layers)).logits_at
         self.best: dict[str, Tensor] | None = None
         self._by_subject: dict[str, list[EditRequest]] = {}
         for request in self.lessons.training:
@@ -274,12 +214,12 @@ class MendTrainer:
             groups = [self._drawn_group(rng, size) for _ in range(count)]
             share = max(1, settings.texts_a_pass // count)
             texts = [rng.choices(self.lessons.texts, k=share) for _ in range(count)]
-            updates = updates_of(self.lm, self.network, groups, collect_statistics=True)
-            pairs = [(_rephrased(rng, request), request.target_new) for group in groups for request in group]
-            with edited_by(self.lm, updates, count):
-                edit = row_losses(self.lm, padded_targets(self.lm, pairs)).mean()
-            locality = divergence(self.lm, updates, texts, settings.text_tokens)
+            updates = updates_of(self.lm, self.network, groups, collect_statistics=True, logits=self._logits)
+            edit = self._edit_losses(updates, groups, rng).mean()
+            locality = self._divergence(updates, texts, rng)
             loss = settings.edit_weight * edit + settings.locality_weight * locality
+            if settings.neighbor_weight:
+                loss = loss + settings.neighbor_weight * self._neighbor_divergence(updates, groups, share, rng)
             (loss / settings.accumulate).backward()  # type: ignore[no-untyped-call]
         norm = torch.nn.utils.clip_grad_norm_(self.network.parameters(), settings.clip)
         self._require_finite(float(norm))
@@ -291,6 +231,29 @@ class MendTrainer:
                 f"a loss or gradient of the training is not finite at step {self.step}; "
                 "lower network_step or first_rate."
             )
+
+    def _edit_losses(self, updates: Updates, groups: Sequence[Sequence[EditRequest]], rng: Random) -> Tensor:
+        """The loss of each edit, (edits,), at its own prompt or a rephrasing."""
+        pairs = [(_rephrased(rng, request), request.target_new) for group in groups for request in group]
+        with edited_by(self.lm, updates, len(groups)):
+            return row_losses(self.lm, padded_targets(self.lm, pairs), self._logits)
+
+    def _divergence(self, updates: Updates, texts: Sequence[Sequence[str]], rng: Random) -> Tensor:
+        places, seed = self.settings.text_places, str(rng.random())
+        return divergence(
+            self.lm, updates, texts, self.settings.text_tokens, places=places, seed=seed, logits=self._logits
+        )
+
+    def _neighbor_divergence(
+        self, updates: Updates, groups: Sequence[Sequence[EditRequest]], share: int, rng: Random
+    ) -> Tensor:
+        """The divergence at `share` probes of each group that do not name a subject of the group; 0 without probes."""
+        near = [_unaffected(group) for group in groups]
+        if not all(near):
+            return torch.zeros((), device=self.lm.device)
+        return answer_divergence(
+            self.lm, updates, [rng.choices(probes, k=share) for probes in near], logits=self._logits
+        )
 
     def _drawn_group(self, rng: Random, size: int) -> list[EditRequest]:
         """Requests of different subjects, so that they do not contradict each other."""
@@ -305,6 +268,7 @@ class MendTrainer:
         rng.shuffle(requests)
         edit: list[float] = []
         locality: list[float] = []
+        neighbors: list[float] = []
         likely: list[float] = []
         for size in settings.batch_sizes:
             size = min(size, len(requests))
@@ -314,14 +278,14 @@ class MendTrainer:
             for start in range(0, len(groups), together):
                 part = groups[start : start + together]
                 texts = [rng.choices(self.lessons.validation_texts, k=max(1, size)) for _ in part]
-                updates = updates_of(self.lm, self.network, part)
-                pairs = [(_rephrased(rng, request), request.target_new) for group in part for request in group]
-                with edited_by(self.lm, updates, len(part)):
-                    losses = row_losses(self.lm, padded_targets(self.lm, pairs))
+                updates = updates_of(self.lm, self.network, part, logits=self._logits)
+                losses = self._edit_losses(updates, part, rng)
                 edit.append(float(losses.mean()))
                 likely.append(float((losses < math.log(2)).float().mean()))
-                locality.append(float(divergence(self.lm, updates, texts, settings.text_tokens)))
-        validation = Validation(self.step, _mean(edit), _mean(locality), _mean(likely))
+                locality.append(float(self._divergence(updates, texts, rng)))
+                if settings.neighbor_weight:
+                    neighbors.append(float(self._neighbor_divergence(updates, part, max(1, size), rng)))
+        validation = Validation(self.step, _mean(edit), _mean(locality), _mean(likely), _mean(neighbors or [0.0]))
         self._require_finite(validation.total(settings))
         if all(validation.total(settings) < earlier.total(settings) for earlier in self.history):
             self.best = {name: x.detach().clone() for name, x in self.network.state_dict().items()}
@@ -331,6 +295,12 @@ class MendTrainer:
 def _rephrased(rng: Random, request: EditRequest) -> str:
     """The edit's own prompt or one of its paraphrases."""
     return rng.choice((request.filled_prompt, *request.paraphrases))
+
+
+def _unaffected(group: Sequence[EditRequest]) -> list[Probe]:
+    """The neighborhood probes of a group that do not name a subject of the group."""
+    probes = (probe for request in group for probe in request.neighborhood)
+    return [probe for probe in probes if not any(request.subject in probe.prompt for request in group)]
 
 
 def _mean(values: Sequence[float]) -> float:

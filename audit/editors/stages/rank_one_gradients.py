@@ -10,7 +10,7 @@ For y = W x + b and a loss L, ∂L/∂W = Σ_t δ_t x_tᵀ, where x_t is the inp
 is computed.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -24,6 +24,9 @@ from audit.engine.batching import padded, require_room
 from audit.engine.taps import in_rows
 from audit.models.language_model import LanguageModel
 from audit.models.tokens import join
+
+# (model, ids, mask, positions, wanted), the last four (rows, columns) -> logits (places, vocabulary); see `logits_at`.
+Logits = Callable[[LanguageModel, Tensor, Tensor, Tensor, Tensor], Tensor]
 
 UNLABELED = -100
 # The loss is scaled up for the backward pass and the errors are scaled down, so that they do not underflow in float16.
@@ -115,16 +118,6 @@ def is_transposed(lm: LanguageModel, path: str) -> bool:
     return isinstance(lm.model.get_submodule(path), Conv1D)
 
 
-def row_losses(lm: LanguageModel, rows: PaddedTargets) -> Tensor:
-    """The mean negative log-likelihood of each row's target tokens, (rows,) in float32, with its graph."""
-    wanted = rows.labels != UNLABELED  # (rows, columns)
-    logits = logits_at(lm, rows.ids, rows.mask, rows.positions, wanted)  # (places, vocabulary)
-    by_place = cross_entropy(logits, rows.labels[wanted], reduction="none")  # (places,)
-    row_of_place = wanted.nonzero()[:, 0]
-    sums = by_place.new_zeros(len(rows.ids)).index_add(0, row_of_place, by_place)
-    return sums / wanted.sum(1)  # (rows,)
-
-
 def logits_at(lm: LanguageModel, ids: Tensor, mask: Tensor, positions: Tensor, wanted: Tensor) -> Tensor:
     """Logits (places, vocabulary) in float32 where `wanted` (rows, columns) is true; the head runs only there."""
 
@@ -140,8 +133,26 @@ def logits_at(lm: LanguageModel, ids: Tensor, mask: Tensor, positions: Tensor, w
     return output.logits.float()  # type: ignore[no-any-return]
 
 
-def gradient_factors(lm: LanguageModel, rows: PaddedTargets, maps: Sequence[str]) -> TargetGradients:
-    """The factors x and δ of every map in `maps`, for the loss of each row; rows are independent."""
+def row_losses(lm: LanguageModel, rows: PaddedTargets, logits: Logits = logits_at) -> Tensor:
+    """The mean negative log-likelihood of each row's target tokens, (rows,) in float32, with its graph.
+
+    `logits` runs the model, like `logits_at`.
+    """
+    wanted = rows.labels != UNLABELED  # (rows, columns)
+    at_places = logits(lm, rows.ids, rows.mask, rows.positions, wanted)  # (places, vocabulary)
+    by_place = cross_entropy(at_places, rows.labels[wanted], reduction="none")  # (places,)
+    row_of_place = wanted.nonzero()[:, 0]
+    sums = by_place.new_zeros(len(rows.ids)).index_add(0, row_of_place, by_place)
+    return sums / wanted.sum(1)  # (rows,)
+
+
+def gradient_factors(
+    lm: LanguageModel, rows: PaddedTargets, maps: Sequence[str], logits: Logits = logits_at
+) -> TargetGradients:
+    """The factors x and δ of every map in `maps`, for the loss of each row; rows are independent.
+
+    `logits` runs the model, like `logits_at`.
+    """
     inputs: dict[str, Tensor] = {}
     collectors: dict[str, Tensor] = {}
     count = len(rows.ids)
@@ -155,7 +166,7 @@ def gradient_factors(lm: LanguageModel, rows: PaddedTargets, maps: Sequence[str]
                 return output + collectors[path]
 
             hooks.callback(lm.model.get_submodule(path).register_forward_hook(collect).remove)
-        losses = row_losses(lm, rows)
+        losses = row_losses(lm, rows, logits)
         errors = torch.autograd.grad(losses.sum() * LOSS_SCALE, [collectors[path] for path in maps])
     factors: dict[str, MapFactors] = {}
     for path, error in zip(maps, errors, strict=True):

@@ -48,7 +48,7 @@ def test_no_fact_that_a_pocket_request_edits_is_trained_on() -> None:
 
 
 def test_a_file_is_split_by_subject_and_its_probes_are_the_texts(tmp_path: Path) -> None:
-    lessons = file_lessons(zsre_like(tmp_path / "edits.jsonl", 24), None)
+    lessons = file_lessons([zsre_like(tmp_path / "edits.jsonl", 24)], None)
     parts = [{r.subject for r in part} for part in (lessons.training, lessons.validation, lessons.test)]
     assert [len(part) for part in parts] == [20, 2, 2]
     assert len(set.union(*parts)) == 24
@@ -57,22 +57,49 @@ def test_a_file_is_split_by_subject_and_its_probes_are_the_texts(tmp_path: Path)
 
 def test_paragraphs_of_a_text_file_are_the_texts(tmp_path: Path) -> None:
     (tmp_path / "texts.txt").write_text("\n\n".join(f"Paragraph {n}." for n in range(20)), encoding="utf-8")
-    lessons = file_lessons(zsre_like(tmp_path / "edits.jsonl", 12), str(tmp_path / "texts.txt"))
-    assert len(lessons.texts) == 18 and lessons.validation_texts == ("Paragraph 18.", "Paragraph 19.")
+    lessons = file_lessons([zsre_like(tmp_path / "edits.jsonl", 12)], str(tmp_path / "texts.txt"))
+    assert lessons.texts[:18] == tuple(f"Paragraph {n}." for n in range(18))
+    assert lessons.validation_texts[:2] == ("Paragraph 18.", "Paragraph 19.")
+    assert all(text.startswith("The capital of land") for text in (*lessons.texts[18:], *lessons.validation_texts[2:]))
+    assert (len(lessons.texts), len(lessons.validation_texts)) == (18 + 10, 2 + 1)  # with the neighborhood probes
+
+
+def test_lines_with_spaces_separate_paragraphs(tmp_path: Path) -> None:
+    (tmp_path / "wiki.txt").write_text(" \n = Title = \n \n First , text . \n \n \n Second . \n", encoding="utf-8")
+    texts = file_lessons([zsre_like(tmp_path / "edits.jsonl", 12)], str(tmp_path / "wiki.txt"))
+    assert texts.texts[:2] == ("= Title =", "First , text .") and texts.validation_texts[0] == "Second ."
+
+
+def test_several_files_are_split_together(tmp_path: Path) -> None:
+    same = [zsre_like(tmp_path / "some.jsonl", 12), zsre_like(tmp_path / "more.jsonl", 24)]
+    lessons = file_lessons(same, None)
+    parts = [{r.subject for r in part} for part in (lessons.training, lessons.validation, lessons.test)]
+    assert [len(part) for part in parts] == [20, 2, 2] and len(set.union(*parts)) == 24
+
+
+def test_variants_are_made_of_training_edits_only(tmp_path: Path) -> None:
+    edits = [zsre_like(tmp_path / "edits.jsonl", 12)]
+    plain, more = file_lessons(edits, None), file_lessons(edits, None, variants=3)
+    assert (more.validation, more.test) == (plain.validation, plain.test)
+    assert more.training[: len(plain.training)] == plain.training
+    assert {request.subject for request in more.training} == {request.subject for request in plain.training}
 
 
 def test_unusable_files_are_refused(tmp_path: Path) -> None:
     with pytest.raises(AuditError, match="has edits of 3 subjects, too few"):
-        file_lessons(zsre_like(tmp_path / "few.jsonl", 3), None)
+        file_lessons([zsre_like(tmp_path / "few.jsonl", 3)], None)
     edits = zsre_like(tmp_path / "edits.jsonl", 12)
     with pytest.raises(AuditError, match=r"--texts .* cannot be read"):
-        file_lessons(edits, str(tmp_path / "nowhere.txt"))
+        file_lessons([edits], str(tmp_path / "nowhere.txt"))
     os.mkfifo(tmp_path / "pipe")
     for name, kind in (("pipe", "a named pipe"), (".", "a folder")):
         with pytest.raises(AuditError, match=rf"cannot be read \([^\[]* is {kind}, not a file\); give a plain UTF-8"):
-            file_lessons(edits, str(tmp_path / name))
+            file_lessons([edits], str(tmp_path / name))
     with pytest.raises(AuditError, match=r"cannot be read \(null is a device, not a file\)"):
-        file_lessons(edits, "/dev/null")
+        file_lessons([edits], "/dev/null")
+    rows = [json.loads(line) for line in Path(edits).read_text(encoding="utf-8").splitlines()]
+    bare = tmp_path / "bare.jsonl"
+    bare.write_text("\n".join(json.dumps(row | {"neighborhood": []}) for row in rows), encoding="utf-8")
     (tmp_path / "one.txt").write_text("alone", encoding="utf-8")
-    with pytest.raises(AuditError, match="has no text for the locality loss"):
-        file_lessons(edits, str(tmp_path / "one.txt"))
+    with pytest.raises(AuditError, match=r"one\.txt has no text for the locality loss"):
+        file_lessons([str(bare)], str(tmp_path / "one.txt"))

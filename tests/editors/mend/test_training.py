@@ -9,7 +9,8 @@ import torch
 
 from audit.editors.mend.lessons import MendLessons
 from audit.editors.mend.losses import divergence, edited_by, updates_of
-from audit.editors.mend.training import MendTrainer, MendTrainingSettings
+from audit.editors.mend.training import MendTrainer
+from audit.editors.mend.training_settings import MendTrainingSettings
 from audit.editors.stages.rank_one_gradients import map_sizes, mlp_maps, padded_targets, row_losses
 from audit.edits.requests import EditRequest
 from audit.errors import AuditError
