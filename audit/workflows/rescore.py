@@ -57,8 +57,7 @@ def rescored(run: RunReport, margins: Mapping[str, Margin]) -> RunReport:
     for old in run.abilities:
         paired = saved_answers(run, old)
         margin = margins.get(old.ability) or margin_of(old.asked_margin or old.verdict.margin)
-        _require_share(old, margin)
-        _require_above_noise(old, margin)
+        require_usable(margin, old)
         saved = {record.key: record.mentions for record in run.items if record.ability == old.ability}
         found = _judged(paired, old, margin, run.header.seed)
         mentions = [saved[item.key] for item in paired.base.items]
@@ -86,15 +85,13 @@ def _judged(paired: PairedAnswers, old: AbilityRow, margin: Margin, seed: int) -
     return saved_judgment(paired, old.stopping_rule, margin, floor=old.verdict.floor, seed=seed)
 
 
-def _require_share(old: AbilityRow, margin: Margin) -> None:
+def require_usable(margin: Margin, old: AbilityRow) -> None:
+    """Raise `AuditError` if an ability of a run cannot be judged by a margin: one in points, or one under its noise."""
     if old.reading == "likelihood" and isinstance(margin, Points):
         raise AuditError(
             f"--margin {old.ability}={margin} is in score points, but the run in question read {old.ability} by "
             f"likelihood, whose margin is a share to keep; give a share such as {old.ability}=90%."
         )
-
-
-def _require_above_noise(old: AbilityRow, margin: Margin) -> None:
     points = margin.at(old.verdict.base, old.verdict.floor)
     if old.noise_floor is not None and 0 < points < old.noise_floor:
         raise AuditError(
