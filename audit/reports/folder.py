@@ -24,7 +24,8 @@ from audit.store.files import read_bytes
 def run_name(report: RunReport) -> str:
     """The time (UTC), the editor and the model's last name, in characters that every file system accepts."""
     stamp = re.sub(r"[^0-9T]", "", report.header.started[:19]).replace("T", "-")
-    parts = (report.header.editor.rsplit(":", 1)[-1], short_name(report.header.model))
+    editor = report.header.editor.rsplit(":", 1)[-1]
+    parts = (short_name(editor) if report.header.compared else editor, short_name(report.header.model))
     return "-".join([stamp, *(file_name(part).strip("-.")[:60] for part in parts)])
 
 

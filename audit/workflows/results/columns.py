@@ -155,7 +155,7 @@ def _from_arrow(path: Path, table: Any, kinds: Kinds) -> Columns:
         if column.null_count == table.num_rows:
             continue
         if kinds[name] is Kind.NUMBER:
-            found[name] = np.asarray(column.cast("float64").to_numpy(zero_copy_only=False), dtype=np.float64)
+            found[name] = np.array(column.cast("float64").to_pylist(), dtype=np.float64)  # `to_numpy` imports pandas
         elif kinds[name] is Kind.TEXT:
             found[name] = column.cast("string").to_pylist()
         else:
@@ -246,7 +246,7 @@ def _lines(path: Path) -> Iterator[tuple[int, str]]:
     except OSError as problem:
         raise unreadable(path, problem) from None
     except UnicodeDecodeError:
-        raise AuditError(f"{path}, line {number + 1}: is not UTF-8 text; save the file as UTF-8, unpacked.") from None
+        raise AuditError(f"{path}, line {number}: is not UTF-8 text; save the file as UTF-8, unpacked.") from None
 
 
 def folder_files(folder: Path) -> list[Path]:
