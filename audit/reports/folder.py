@@ -90,7 +90,7 @@ def _text(file: Path) -> str:
 def _write_files(report: RunReport, folder: Path, items: str) -> None:
     texts = {"verdict.json": verdict_json(report), "items.jsonl": items, "report.md": markdown(report)}
     for name, text in texts.items():
-        (folder / name).write_text(text, encoding="utf-8")
+        (folder / name).write_text(text, encoding="utf-8", errors="backslashreplace")  # lone surrogates
         flush_to_disk(folder / name)
 
 

