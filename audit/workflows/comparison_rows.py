@@ -115,8 +115,9 @@ def item_lines(pair: Pair, name: str) -> Iterator[str]:
         key, cluster, gold, said, score, then, reached = columns_of_item
         yield (
             f'{start}{key}, "cluster": {cluster}, "prompt": "", "choices": [], "gold": [{gold}], '
-            f'"base": {{"text": {said}, "value": null, "parseable": true, "score": {score}}}, "edited": [{{"text": {then}, "value": null, '
-            f'"parseable": true, "score": {reached}}}], "fields": {fields}, "floor": {floor}, "flips": [{flips}]}}\n'
+            f'"base": {{"text": {said}, "value": null, "parseable": true, "score": {score}}}, '
+            f'"edited": [{{"text": {then}, "value": null, "parseable": true, "score": {reached}}}], '
+            f'"fields": {fields}, "floor": {floor}, "flips": [{flips}]}}\n'
         )
 
 
