@@ -6,6 +6,7 @@ The properties are those that the pytest plugin records.
 from xml.etree import ElementTree
 
 from audit.reports.rows import RunReport
+from audit.reports.run_sentences import caveats
 from audit.verdicts import FAIL, INCONCLUSIVE
 
 PROPERTIES = ("base", "edited", "drop", "lower", "upper", "margin", "n", "outcome")
@@ -35,6 +36,8 @@ def junit_xml(report: RunReport, *, skip_inconclusive: bool = False) -> str:
             ElementTree.SubElement(case, "skipped", message=row.sentence)
         elif row.outcome in (FAIL, INCONCLUSIVE):
             ElementTree.SubElement(case, "failure", type=str(row.outcome), message=row.sentence).text = row.sentence
+    if said := caveats(header):
+        ElementTree.SubElement(suite, "system-out").text = "\n".join(said)
     root = ElementTree.Element("testsuites")
     root.append(suite)
     ElementTree.indent(root)

@@ -46,9 +46,15 @@ def rescored(run: RunReport, margins: Mapping[str, Margin]) -> RunReport:
 
     Raises:
         AuditError: the run's items are not all there, or were written without what scoring takes; or one of its
-            abilities is not known here; or a margin is under the noise floor that the run states.
+            abilities is not known here; or a margin is under the noise floor that the run states; or it is a
+            comparison of results from elsewhere.
     """
     start = time.perf_counter()
+    if run.header.compared:
+        raise AuditError(
+            f"{run.folder} is a comparison, whose scores are from elsewhere; judge them again with "
+            f"`audit compare {run.folder} {run.folder} --margin 0.03`."
+        )
     for name in margins:
         if name not in {row.ability for row in run.abilities}:
             raise AuditError(f"--margin {name}: the run in {run.folder} did not judge {name}; leave its margin out.")

@@ -76,7 +76,8 @@ def test_junit_has_a_case_for_each_ability(tmp_path: Path) -> None:
     report = compared(tmp_path / "reports", *options, code=1)
     suite = ElementTree.parse(file).getroot()[0]
     assert suite.attrib.items() >= {("tests", "2"), ("failures", "2"), ("skipped", "0")}
-    places, sums = suite
+    places, sums = suite.iter("testcase")
+    assert suite.find("system-out") is None
     assert (places.get("name"), sums.get("name")) == ("places", "sums")
     failure = places.find("failure")
     assert failure is not None and failure.get("message") == report.abilities[0].sentence
@@ -90,6 +91,7 @@ def test_junit_skips_what_is_inconclusive_where_that_counts_as_success(tmp_path:
     compared(tmp_path / "reports", *options, code=0)
     suite = ElementTree.parse(file).getroot()[0]
     assert (suite.get("failures"), suite.get("skipped")) == ("0", "1") and suite[0].find("skipped") is not None
+    assert "paired by their ids alone" in (suite.findtext("system-out") or "")
 
 
 def test_a_trend_is_a_table(tmp_path: Path) -> None:
@@ -97,6 +99,13 @@ def test_a_trend_is_a_table(tmp_path: Path) -> None:
     result = RUNNER.invoke(app, ["compare", *files, "--trend", "--reports", str(tmp_path / "reports")])
     assert result.exit_code == 1, result.output
     assert "since the last" in result.stdout and "-0.295 !" in result.stdout
+
+
+def test_a_comparison_cannot_be_scored_again(tmp_path: Path) -> None:
+    report = compared(tmp_path / "reports", str(LM_EVAL / "base"), str(LM_EVAL / "edited"))
+    result = RUNNER.invoke(app, ["rescore", str(report.folder)])
+    assert result.exit_code == 2
+    assert "is a comparison, whose scores are from elsewhere; judge them again with `audit compare" in result.stderr
 
 
 @pytest.mark.parametrize("protocol", ["standard", "gu2024"])

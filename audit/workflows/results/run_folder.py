@@ -84,7 +84,7 @@ def _compared(run: RunReport, row: AbilityRow, *, edited: bool) -> TaskScores:
         clusters=[item.cluster for item in items],
         floor=row.verdict.floor,
         floors=np.array(floors) if floors else None,
-        floor_source="the comparison",
+        floor_source="the comparison" if row.verdict.floor else "",
         texts=[(item.edited[0] if edited else item.base).text for item in items],
         golds=[" or ".join(item.gold) for item in items],
         run=row,

@@ -91,9 +91,10 @@ def checked(found: TaskScores, origin: str, *, repeated: bool = False) -> TaskSc
     if repeated:
         return _averaged(found, origin)
     twice = [name for name, number in _counted(ids).items() if number > 1]
+    remedy = ", or number repeats in a column 'epoch'" if found.protocol == "table" else ""
     raise AuditError(
         f"{origin}: {len(twice)} items of {found.task} occur more than once ({listed(twice)}); keep one row for each "
-        "item, or number repeats in a column 'epoch'."
+        f"item{remedy}."
     )
 
 
