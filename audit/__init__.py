@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from audit.reports.rows import RunReport
     from audit.reports.terminal import summary
     from audit.settings.options import AuditSettings
+    from audit.verdicts.comparison import compare
 
 # libgomp reads the second: a thousand turns are some microseconds. Threads that sleep at once lose a fifth on a quiet
 # machine (benchmarks/shared_machine.py). libiomp and libomp read the third, in milliseconds.
@@ -33,6 +34,7 @@ __all__ = [
     "AuditError",
     "AuditSettings",
     "RunReport",
+    "compare",
     "markdown",
     "read_report",
     "summary",
@@ -44,6 +46,7 @@ _HOMES = {
     "AuditError": "audit.errors",
     "AuditSettings": "audit.settings.options",
     "RunReport": "audit.reports.rows",
+    "compare": "audit.verdicts.comparison",
     "markdown": "audit.reports.markdown",
     "read_report": "audit.reports.folder",
     "summary": "audit.reports.terminal",

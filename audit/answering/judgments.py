@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from audit.answering.crew import Crew
-from audit.answering.paired_answers import PairedAnswers
+from audit.answering.paired_answers import PairedAnswers, PairedScores
 from audit.verdicts import StoppingRule, Verdict
 from audit.verdicts.margins import Margin
 from audit.verdicts.sequential import SequentialVerdict
@@ -52,14 +52,28 @@ def sequential_judgment(
     first n. All processes of a `crew` continue or stop as the first one does, because they share the items. After
     `most_blocks` a verdict that is not certain is INCONCLUSIVE.
     """
-    sequential, first = SequentialVerdict(margin, floor, rule, seed=seed), crew or Crew()
-    end = blocks = 0
+    sequential = SequentialVerdict(margin, floor, rule, seed=seed)
+    end = take_blocks(sequential, clusters, lambda start, end: answers(end).part(start, end).scores, crew, most_blocks)
+    return Judgment(sequential.verdict(), answers(end), sequential.harm_p_value(), rule)
+
+
+def take_blocks(
+    sequential: SequentialVerdict,
+    clusters: Sequence[str],
+    scores: Callable[[int, int], PairedScores],
+    crew: Crew | None = None,
+    most_blocks: int | None = None,
+) -> int:
+    """Add blocks of whole clusters until the verdict is certain or all items are taken; returns their number.
+
+    `scores(start, end)` gives those of the items from `start` up to `end`. No more than `most_blocks` are added.
+    """
+    first, end, blocks = crew or Crew(), 0, 0
     while end < len(clusters) and blocks != most_blocks and (further := first.run_in_first(lambda: sequential.further)):
         blocks += 1
         start, end = end, _whole_clusters(clusters, end + further)
-        taken = answers(end)
-        sequential.add(**vars(taken.part(start, end).scores))
-    return Judgment(sequential.verdict(), taken, sequential.harm_p_value(), rule)
+        sequential.add(**vars(scores(start, end)))
+    return end
 
 
 def saved_judgment(saved: PairedAnswers, rule: StoppingRule, margin: Margin, *, floor: float, seed: int) -> Judgment:

@@ -72,6 +72,10 @@ class PairedScores:
     edited_odds: Sequence[Sequence[float]] | None = None
     positives: Sequence[bool] | None = None
 
+    def part(self, start: int, end: int) -> "PairedScores":
+        """The scores of the items from `start` up to `end`."""
+        return replace(self, **{name: one[start:end] for name, one in vars(self).items() if one is not None})
+
 
 @dataclass(frozen=True, eq=False)
 class PairedAnswers:

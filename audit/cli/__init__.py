@@ -12,6 +12,7 @@ from audit.cli.bisect import bisect
 from audit.cli.budget import budget
 from audit.cli.calibrate import calibrate
 from audit.cli.command_line import USAGE_EXIT, show, takes
+from audit.cli.compare import compare
 from audit.cli.curve import curve
 from audit.cli.diff import diff
 from audit.cli.grid import grid
@@ -89,6 +90,7 @@ COMMANDS: dict[str, Callable[..., None]] = {
     "bisect": bisect,
     "budget": budget,
     "calibrate": calibrate,
+    "compare": compare,
     "curve": curve,
     "diff": diff,
     "grid": grid,

@@ -24,12 +24,15 @@ from audit.store.files import read_bytes
 def run_name(report: RunReport) -> str:
     """The time (UTC), the editor and the model's last name, in characters that every file system accepts."""
     stamp = re.sub(r"[^0-9T]", "", report.header.started[:19]).replace("T", "-")
-    parts = (report.header.editor.rsplit(":", 1)[-1], short_name(report.header.model))
+    editor = report.header.editor.rsplit(":", 1)[-1]
+    parts = (short_name(editor) if report.header.compared else editor, short_name(report.header.model))
     return "-".join([stamp, *(file_name(part).strip("-.")[:60] for part in parts)])
 
 
-def write_report(report: RunReport, root: Path | str = "reports") -> Path:
+def write_report(report: RunReport, root: Path | str = "reports", items: Iterable[str] | None = None) -> Path:
     """Write `verdict.json`, `items.jsonl` and `report.md` into a new folder under `root`, and return the folder.
+
+    `items` are the lines of `items.jsonl`, by default those of the report's items.
 
     The files are written and synced in a hidden folder that is then renamed, so a reader never sees half a report. A
     second run of the same second gets `-2`.
@@ -38,6 +41,7 @@ def write_report(report: RunReport, root: Path | str = "reports") -> Path:
         AuditError: `root` cannot be written.
     """
     root, name = Path(root), run_name(report)
+    lines = items_jsonl(report.items) if items is None else "".join(items)
     try:
         root.mkdir(parents=True, exist_ok=True)
         draft = Path(tempfile.mkdtemp(prefix=".writing-", dir=root))
@@ -47,7 +51,7 @@ def write_report(report: RunReport, root: Path | str = "reports") -> Path:
                 folder = root / (name if number == 1 else f"{name}-{number}")
                 if folder.exists():
                     continue
-                _write_files(replace(report, folder=str(folder)), draft)
+                _write_files(replace(report, folder=str(folder)), draft, lines)
                 try:
                     draft.rename(folder)
                 except OSError:
@@ -83,14 +87,10 @@ def _text(file: Path) -> str:
         raise AuditError(f"{file} cannot be read: give the folder of a run, such as reports/<run>.") from None
 
 
-def _write_files(report: RunReport, folder: Path) -> None:
-    texts = {
-        "verdict.json": verdict_json(report),
-        "items.jsonl": items_jsonl(report.items),
-        "report.md": markdown(report),
-    }
+def _write_files(report: RunReport, folder: Path, items: str) -> None:
+    texts = {"verdict.json": verdict_json(report), "items.jsonl": items, "report.md": markdown(report)}
     for name, text in texts.items():
-        (folder / name).write_text(text, encoding="utf-8")
+        (folder / name).write_text(text, encoding="utf-8", errors="backslashreplace")  # lone surrogates
         flush_to_disk(folder / name)
 
 

@@ -29,8 +29,9 @@ from audit.verdicts import Outcome, StoppingRule, Verdict
 
 SCHEMA_VERSION = 2
 SIDES = ("mentioning", "elsewhere")  # of a `FlipReport`
+GREEDY, AS_EVALUATED = "greedy decoding, this prompt, this batch plan", "asked and decoded as in these results"
 ESTIMAND = (
-    "expected change on items like these: greedy decoding, this prompt, this batch plan; lower and upper are one-sided "
+    f"expected change on items like these: {GREEDY}; lower and upper are one-sided "
     "limits of the drop, each at the verdict's confidence (at 0.95 they form a 90 % interval)"
 )
 
@@ -42,7 +43,7 @@ def verdict_document(report: RunReport) -> dict[str, Any]:
         "schema_version": SCHEMA_VERSION,
         "outcome": report.outcome,
         "harmed": [alarm.name for alarm in report.alarms if alarm.harmed],
-        "estimand": ESTIMAND,
+        "estimand": ESTIMAND.replace(GREEDY, AS_EVALUATED) if report.header.compared else ESTIMAND,
         **parts,
     }
     return {name: as_json(value) for name, value in document.items()}
@@ -94,6 +95,7 @@ def report_from_json(text: str, *, origin: str, folder: str | None = None) -> Ru
             unasked=document["unasked"],
             collapse=document["collapse"],
             edit_notes=tuple(document.get("edit_notes", ())),
+            steps=tuple(_ability_row(row) for row in document.get("steps", ())),
             folder=folder,
         )
     except (KeyError, TypeError, ValueError) as error:
@@ -120,7 +122,7 @@ def items_from_jsonl(text: str, *, origin: str = "items.jsonl") -> tuple[ItemRec
 
 
 def _header(row: Mapping[str, Any]) -> RunHeader:
-    return RunHeader(**{**row, "editing_caveats": tuple(row.get("editing_caveats", ()))})
+    return RunHeader(**{**row, **{name: tuple(row.get(name, ())) for name in ("editing_caveats", "result_caveats")}})
 
 
 def _item(row: dict[str, Any]) -> ItemRecord:

@@ -3,6 +3,8 @@
 from collections.abc import Collection, Iterable, Sequence
 
 from audit.measures.rates import NATS_PER_TOKEN
+from audit.reports.comparison_sentences import trend_note
+from audit.reports.json_report import AS_EVALUATED
 from audit.reports.rows import AbilityRow, Example, RunReport
 from audit.reports.run_sentences import (
     FLIP_LEGEND,
@@ -17,6 +19,7 @@ from audit.reports.verdict_sentences import GROUNDS, interval_column, kept_share
 from audit.verdicts import FAIL
 
 SHOWN_SKIPPED = 10
+AS_ASKED = "with greedy decoding, this prompt and this batch plan"
 NATS_LEGEND = (
     "*Nats per token* is the mean log-probability of an answer's tokens, edited minus base: of the new answer for "
     "efficacy and generalization, where more is better (+0.69 doubles the probability of each token), and of the "
@@ -31,12 +34,13 @@ def markdown(report: RunReport) -> str:
     """The whole report as GitHub-flavored Markdown."""
     header = report.header
     sections = [
-        f"# {report.outcome}: {header.method} on {_code(header.model)}",
+        f"# {report.outcome}: {header.method} {'against' if header.compared else 'on'} {_code(header.model)}",
         verdict_line(report).rsplit(": ", 1)[1] + ".",
         "\n".join(header_lines(header, "- ")),
         *([f"**{report.unchanged.sentence}**"] if report.unchanged is not None else []),
         *([f"**{report.collapse}** No ability was asked."] if report.collapse else []),
-        *_abilities(report.abilities),
+        *_abilities(report.abilities, AS_EVALUATED if header.compared else AS_ASKED),
+        *_steps(report.steps),
         *_listed("How the abilities were asked", _trials(report.abilities)),
         *_listed("What this run supports", claims(report)),
         *_listed("Not asked", [f"**{ability}**: {_code(reason)}" for ability, reason in report.unasked.items()]),
@@ -53,7 +57,7 @@ def markdown(report: RunReport) -> str:
     return "\n\n".join(sections) + "\n"
 
 
-def _abilities(rows: Sequence[AbilityRow]) -> Iterable[str]:
+def _abilities(rows: Sequence[AbilityRow], asked: str) -> Iterable[str]:
     if not rows:
         return
     heading, intervals = interval_column(row.verdict for row in rows)
@@ -87,13 +91,37 @@ def _abilities(rows: Sequence[AbilityRow]) -> Iterable[str]:
     yield (
         f"Score points from 0 to 1. The {heading} consists of two one-sided limits of the drop, paired over the items"
         f"{_one_sided(rows)}. *Lost* counts right answers that became wrong, *won* the reverse. The drop estimates the "
-        "expected change on items like these, with greedy decoding, this prompt and this batch plan."
+        f"expected change on items like these, {asked}."
     )
     if any(row.outcome == FAIL for row in rows):
         yield GROUNDS
     yield "\n".join(f"- **{row.label}**: {row.sentence}{_beside(row)}{_noise(row)}" for row in rows)
     if silent := silence_sentences(rows):
         yield "\n".join(f"- {sentence}" for sentence in silent)
+
+
+def _steps(rows: Sequence[AbilityRow]) -> Iterable[str]:
+    """Each checkpoint against the one before."""
+    if rows:
+        yield "## Against the checkpoint before"
+        yield trend_note(len(rows))
+        heading, intervals = interval_column(row.verdict for row in rows)
+        yield _table(
+            ["step", "before", "after", "drop", heading, "n", "lost", "won"],
+            [
+                [
+                    row.ability,
+                    f"{row.verdict.base:.3f}",
+                    f"{row.verdict.edited:.3f}",
+                    points(row.verdict.drop),
+                    interval,
+                    str(row.verdict.n),
+                    str(row.verdict.right_to_wrong),
+                    str(row.verdict.wrong_to_right),
+                ]
+                for row, interval in zip(rows, intervals, strict=True)
+            ],
+        )
 
 
 def _trials(rows: Sequence[AbilityRow]) -> list[str]:

@@ -60,11 +60,18 @@ class RunHeader:
     usable_rows: int = 0
     missing_edits: int = 0  # by which the edits are fewer than --edit-count asked for
     editing_caveats: tuple[str, ...] = ()  # what the editor says of its edits, once they are made
+    compared: bool = False  # whether the scores come from results that existed: of `editor`, against those of `model`
+    result_caveats: tuple[str, ...] = ()  # what these results leave open
 
     @property
     def method(self) -> str:
         """The editor and its restraint."""
         return f"{self.editor} + {self.restraint}" if self.restraint else self.editor
+
+    @property
+    def subject(self) -> str:
+        """What is judged: "memit on pocket-gpt2, 10 edits", or "edited.csv against base.csv"."""
+        return f"{self.editor} against {self.model}" if self.compared else f"{self.method} on {self.model}, {self.plan}"
 
 
 @dataclass(frozen=True)
@@ -139,6 +146,7 @@ class AbilityRow:
     offset            the label preference that the reading "calibrated" takes out, in nats
     empty             written answers without a visible character, of the base model and of all edited ones; such an
                       answer counts as wrong, as does one whose thinking did not end (`unended_thinking`)
+    model             of a comparison of several models, the edited one; `title` is the task then
     """
 
     ability: str
@@ -167,6 +175,7 @@ class AbilityRow:
     offset: float = 0.0
     trials: tuple[str, ...] = ()
     origin: str = ""
+    model: str = ""
 
     @property
     def outcome(self) -> Outcome:
@@ -266,6 +275,7 @@ class RunReport:
     unasked       by ability, why it could not be asked
     edit_notes    sentences about single edit requests, each with its case id in front
     collapse      why the edited model is no working language model; None if it is one
+    steps         of a comparison of checkpoints in order, each against the one before; the outcome does not count them
     folder        where the report was written
     """
 
@@ -286,6 +296,7 @@ class RunReport:
     collapse: str | None = None
     folder: str | None = None
     edit_notes: tuple[str, ...] = ()
+    steps: tuple[AbilityRow, ...] = ()
 
     @property
     def outcome(self) -> Outcome:
@@ -302,7 +313,8 @@ class RunReport:
         """The abilities that were tested for any harm, however small; all findings hold together at 5 % (Holm)."""
         from audit.verdicts.alarm import alarms
 
-        return alarms({row.ability: row.harm_p for row in self.abilities if row.harm_p is not None})
+        rows = (*self.abilities, *self.steps)
+        return alarms({row.ability: row.harm_p for row in rows if row.harm_p is not None})
 
     @property
     def unchanged(self) -> IntegrityRow | None:

@@ -13,6 +13,7 @@ from dataclasses import astuple
 from audit.editors import CONTROLS
 from audit.engine.reuse_counts import ReuseCounts
 from audit.measures.flips import REPEATED, RIGHT_TO_WRONG, UNPARSEABLE, WRONG_TO_RIGHT, FlipReport
+from audit.reports.comparison_sentences import comparison_advice
 from audit.reports.rows import AbilityRow, Example, RunHeader, RunReport
 from audit.reports.verdict_sentences import coverage, interval, points
 from audit.verdicts import FAIL, INCONCLUSIVE, PASS
@@ -43,6 +44,8 @@ def edits_phrase(count: int) -> str:
 
 def header_lines(header: RunHeader, start: str = "audit: ") -> list[str]:
     """The lines above the tests and at the top of every report, each with `start` in front."""
+    if header.compared:
+        return [start + line for line in (*caveats(header), header.subject, header.plan, f"seed {header.seed}")]
     model = f"{header.model} @ {header.revision}" if header.revision else header.model
     edits = f"{header.method} edits {model}: {header.plan}, from {header.edits}"
     if header.checkpoint:
@@ -75,7 +78,7 @@ def caveats(header: RunHeader) -> tuple[str, ...]:
             f"The edit plan has {edits_phrase(header.missing_edits)} fewer than --edit-count asked for; the report "
             "lists the rows that cannot be used."
         )
-    return (*found, *header.editing_caveats)
+    return (*found, *header.editing_caveats, *header.result_caveats)
 
 
 def verdict_line(report: RunReport) -> str:
@@ -96,7 +99,7 @@ def verdict_line(report: RunReport) -> str:
     if report.failed_tests:
         parts.append(f"failed {', '.join(name.rsplit('::', 1)[-1] for name in report.failed_tests)}")
     found = ", ".join(parts) or "no verdict"
-    return f"{report.outcome}: {header.method} on {header.model}, {header.plan}: {found}"
+    return f"{report.outcome}: {header.subject}: {found}"
 
 
 def claims(report: RunReport) -> tuple[str, ...]:
@@ -117,7 +120,7 @@ def claims(report: RunReport) -> tuple[str, ...]:
 
 def harm_sentence(report: RunReport) -> str:
     """Which abilities were harmed at all, within their margins or not."""
-    tested = [row for row in report.abilities if row.harm_p is not None]
+    tested = [row for row in (*report.abilities, *report.steps) if row.harm_p is not None]
     if not tested:
         return "It was not tested whether an ability was harmed at all, within its margin or not."
     harmed = [one.name for one in report.alarms if one.harmed]
@@ -265,6 +268,8 @@ def _indented(text: str) -> str:
 
 def next_step(report: RunReport) -> str:
     """One sentence of advice, chosen by the worst finding of the report."""
+    if report.header.compared:
+        return comparison_advice(report)
     if report.collapse:
         return (
             f"Next: do not ship these weights; try {_smaller_edit(report)}, "

@@ -201,6 +201,22 @@ def parse_margins(texts: Iterable[str]) -> dict[str, Margin]:
     return margins
 
 
+def parse_named(flag: str, texts: Iterable[str]) -> dict[str, str]:
+    """`VALUE` and `NAME=VALUE` strings as values by name; "" is every other name."""
+    found: dict[str, str] = {}
+    for text in texts:
+        first, equals, last = (part.strip() for part in text.partition("="))
+        name, value = (first, last) if equals else ("", first)
+        if not value or (equals and not name):
+            raise AuditError(f"{flag} {text!r}: write {flag} VALUE, or {flag} NAME=VALUE for one ability.")
+        if name in found:
+            raise AuditError(
+                f"{flag} {text!r}: {name or 'every ability'} already has the value {found[name]}; give one."
+            )
+        found[name] = value
+    return found
+
+
 def parse_readings(flag: str, texts: Iterable[str]) -> dict[str, str]:
     """`READING` and `ABILITY=READING` strings as readings by ability; "" is every other ability."""
     found: dict[str, str] = {}

@@ -17,6 +17,7 @@ from numpy.typing import ArrayLike
 from audit.verdicts.bootstrap import as_means, as_ratios
 from audit.verdicts.intervals import Floats, binomial_upper_tail, cluster_codes, cluster_sums, recall_by_class_of
 from audit.verdicts.placements import as_pairs, odds_of, placements
+from audit.verdicts.random_groups import in_random_groups
 
 FLIPS = 19_999  # so the smallest p-value, 1 / 20,000, survives Holm's factor for 8 abilities at 100 checkpoints
 _EXACT_UP_TO = 14  # changed clusters; all of their 2^14 swaps are counted
@@ -82,6 +83,7 @@ def _swapped(first: Floats, second: Floats, seed: int) -> float:
     change = change[np.lexsort(change.T[::-1])]  # so that the order of items does not matter
     if not len(change):
         return 1.0
+    change = in_random_groups(change, seed)  # whole groups are exchangeable too
     exact = len(change) <= _EXACT_UP_TO
     swaps = 2 ** len(change) if exact else FLIPS
     generator, at_once, reached = np.random.default_rng(seed), max(1, _CELLS_AT_ONCE // len(change)), 0

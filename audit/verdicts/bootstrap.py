@@ -58,9 +58,10 @@ from audit.verdicts.intervals import (
     resolution,
     t_quantile,
 )
+from audit.verdicts.random_groups import in_random_groups
 
 RESAMPLES = 9_999  # so that alpha (RESAMPLES + 1) is a whole number for the usual alphas
-_CELLS_AT_ONCE = 4_000_000  # resamples x clusters drawn in one go: 32 MB of indices
+_CELLS_AT_ONCE, _CELLS_KEPT = 4_000_000, 10_000_000  # resamples x clusters: 32 MB of indices, 20 MB of counts
 _NOTHING = 1e-14  # a variance below this is rounding
 FEW_CHANGES = 10  # clusters; of fewer changes, the largest says nothing about those that were not seen
 
@@ -159,8 +160,7 @@ def pivot_quantiles(
     Tables with a last axis of runs give (runs,) quantiles, all from the same draws (for simulations).
     """
     u, v, a = contrast
-    clusters, ratios = u.shape[:2]
-    runs = u.shape[2:]
+    clusters, ratios, *runs = u.shape
     whole = v.sum(axis=0)
     e = u - _divided(u.sum(axis=0), whole) * v  # (clusters, ratios, runs): residuals, so that sums lose no digits
     pairs = [(k, m) for k in range(ratios) for m in range(ratios)]
@@ -191,8 +191,9 @@ def pivot_quantiles(
 def outer_quantiles(pivots: Floats, alpha: float) -> tuple[Floats, Floats]:
     """The alpha and 1 - alpha quantiles of (resamples[, runs]) pivots, taken outwards."""
     place = max(1, int(alpha * (len(pivots) + 1) + 1e-9)) - 1
-    ordered = np.partition(pivots, (place, len(pivots) - 1 - place), axis=0)
-    return ordered[place], ordered[len(pivots) - 1 - place]
+    other = len(pivots) - 1 - place
+    ordered = np.partition(pivots, (place, other), axis=0)
+    return ordered[place], ordered[other]
 
 
 def studentized(contrast: Contrast, alpha: float, seed: int = 0, carriers: int | None = None) -> tuple[Limits, float]:
@@ -204,16 +205,16 @@ def studentized(contrast: Contrast, alpha: float, seed: int = 0, carriers: int |
     error = float(standard_error(contrast))
     if not 0 < error < np.inf:
         return Limits(error, error), error
-    low, high = pivot_quantiles(contrast, alpha, seed, RESAMPLES)
-    student = t_quantile(1 - alpha, (len(contrast.numerators) if carriers is None else carriers) - 1)
+    grouped = Contrast(in_random_groups(contrast[0], seed), in_random_groups(contrast[1], seed), contrast.weights)
+    low, high = pivot_quantiles(grouped, alpha, seed)
+    student = t_quantile(1 - alpha, (len(contrast[0]) if carriers is None else carriers) - 1)
     return Limits(error * max(float(high), student), error * max(-float(low), student)), error
 
 
 def shares_of_drop(base: Floats, edited: Floats) -> Floats:
     """(clusters,) what each cluster contributes to the drop, to first order; their sum is the drop."""
     u, v, a = contrast_of(base, edited)
-    drop = float((a * _divided(u.sum(axis=0), v.sum(axis=0))).sum())
-    reach = reach_of_clusters(base, edited)
+    drop, reach = float((a * _divided(u.sum(axis=0), v.sum(axis=0))).sum()), reach_of_clusters(base, edited)
     return influences(Contrast(u, v, a)) + drop * reach / max(float(reach.sum()), 1e-300)
 
 
@@ -294,10 +295,10 @@ def paired_bootstrap(
     estimate = kept * float(recall_by_class_of(base.sum(axis=0))) - float(recall_by_class_of(edited.sum(axis=0)))
     changes = changes_of(base, edited)
     least = changes.unseen(len(base), alpha)
-    carriers = (base * np.tile([kept, 1.0], base.shape[1] // 2) != edited).any(axis=1)
-    (below, above), error = studentized(contrast, alpha, seed, int(carriers.sum()))
+    carriers = int((base * np.tile([kept, 1.0], base.shape[1] // 2) != edited).any(axis=1).sum())
+    (below, above), error = studentized(contrast, alpha, seed, carriers)
     nothing = base * np.tile([0.0, 1.0], base.shape[1] // 2)  # a score of 0: only the denominators
-    # A share of 0/1 scores, whose sums are whole numbers: the step of `corrected_statistic`.
+    # A share of 0/1 scores, whose sums are whole numbers, has the step of `corrected_statistic`.
     whole = kept != 1 and np.array_equal(base, np.rint(base)) and np.array_equal(edited, np.rint(edited))
     step = (0.2 if whole else changes.step) / len(base)
     below, above = below + step, above + step
@@ -326,19 +327,18 @@ def canonical_order(base: Floats, edited: Floats) -> Codes:
 
 def _drawn(clusters: int, resamples: int, seed: int) -> Iterator[Floats]:
     """(resamples at once, clusters) tables of how often each cluster is drawn."""
-    small = clusters * resamples <= _CELLS_AT_ONCE
-    for table in _drawn_once(clusters, resamples, seed) if small else _draws(clusters, resamples, seed):
+    draw = _drawn_once if clusters * resamples <= _CELLS_KEPT else _draws
+    for table in draw(clusters, resamples, seed):
         yield table.astype(np.float64)
 
 
-@lru_cache(maxsize=2)  # a verdict has several intervals, all from the same draws; 8 MB each
+@lru_cache(maxsize=2)  # a verdict has several intervals, all from the same draws
 def _drawn_once(clusters: int, resamples: int, seed: int) -> list[NDArray[np.integer[Any]]]:
     return [table.astype(np.uint16) for table in _draws(clusters, resamples, seed)]
 
 
 def _draws(clusters: int, resamples: int, seed: int) -> Iterator[NDArray[np.integer[Any]]]:
-    generator = np.random.default_rng(seed)
-    at_once = max(1, _CELLS_AT_ONCE // clusters)
+    generator, at_once = np.random.default_rng(seed), max(1, _CELLS_AT_ONCE // clusters)
     for start in range(0, resamples, at_once):
         size = min(at_once, resamples - start)
         drawn = generator.integers(0, clusters, (size, clusters)) + clusters * np.arange(size)[:, None]

@@ -164,7 +164,7 @@ class PastRuns:
             except AuditError:  # written by another version, or not a report
                 continue
             same = self._matches(run, Effect.MODEL, Effect.ANSWERS) and run.header.data == self._data
-            if same and run.header.rescored is None:
+            if same and run.header.rescored is None and not run.header.compared:
                 yield run
 
     def _matches(self, run: RunReport, *effects: Effect) -> bool:

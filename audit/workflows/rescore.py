@@ -46,9 +46,15 @@ def rescored(run: RunReport, margins: Mapping[str, Margin]) -> RunReport:
 
     Raises:
         AuditError: the run's items are not all there, or were written without what scoring takes; or one of its
-            abilities is not known here; or a margin is under the noise floor that the run states.
+            abilities is not known here; or a margin is under the noise floor that the run states; or it is a
+            comparison of results from elsewhere.
     """
     start = time.perf_counter()
+    if run.header.compared:
+        raise AuditError(
+            f"{run.folder} is a comparison, whose scores are from elsewhere; judge them again with "
+            f"`audit compare {run.folder} {run.folder} --margin 0.03`."
+        )
     for name in margins:
         if name not in {row.ability for row in run.abilities}:
             raise AuditError(f"--margin {name}: the run in {run.folder} did not judge {name}; leave its margin out.")
@@ -57,8 +63,7 @@ def rescored(run: RunReport, margins: Mapping[str, Margin]) -> RunReport:
     for old in run.abilities:
         paired = saved_answers(run, old)
         margin = margins.get(old.ability) or margin_of(old.asked_margin or old.verdict.margin)
-        _require_share(old, margin)
-        _require_above_noise(old, margin)
+        require_usable(margin, old)
         saved = {record.key: record.mentions for record in run.items if record.ability == old.ability}
         found = _judged(paired, old, margin, run.header.seed)
         mentions = [saved[item.key] for item in paired.base.items]
@@ -86,15 +91,13 @@ def _judged(paired: PairedAnswers, old: AbilityRow, margin: Margin, seed: int) -
     return saved_judgment(paired, old.stopping_rule, margin, floor=old.verdict.floor, seed=seed)
 
 
-def _require_share(old: AbilityRow, margin: Margin) -> None:
+def require_usable(margin: Margin, old: AbilityRow) -> None:
+    """Raise `AuditError` if an ability of a run cannot be judged by a margin: one in points, or one under its noise."""
     if old.reading == "likelihood" and isinstance(margin, Points):
         raise AuditError(
             f"--margin {old.ability}={margin} is in score points, but the run in question read {old.ability} by "
             f"likelihood, whose margin is a share to keep; give a share such as {old.ability}=90%."
         )
-
-
-def _require_above_noise(old: AbilityRow, margin: Margin) -> None:
     points = margin.at(old.verdict.base, old.verdict.floor)
     if old.noise_floor is not None and 0 < points < old.noise_floor:
         raise AuditError(

@@ -16,7 +16,9 @@ from audit.reports.folder import read_report, write_report
 from audit.reports.markdown import markdown
 from audit.reports.rows import RunReport
 from audit.verdicts.margins import Points, Retained
+from audit.workflows.compare import Terms, compared
 from audit.workflows.rescore import rescored
+from audit.workflows.results.run_folder import run_scores
 from tests.small_audit import SmallWorld, build, widen, write_lines
 
 READ = [
@@ -61,6 +63,8 @@ def test_a_saved_run_has_the_same_verdict_to_the_last_digit(
     assert [repr(item) for item in again.items] == [repr(item) for item in report.items]
     assert (row.stopping_rule is not None) == early_stop
     assert row.changed > 0 and (row.verdict.n == 20 or early_stop)
+    base, edited = (run_scores(Path(run.folder or ""), edited=side) for side in (False, True))
+    assert compared(base, [edited], Terms()).report.abilities == report.abilities
 
 
 @pytest.mark.parametrize(("name", "reading"), READ)
