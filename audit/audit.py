@@ -256,7 +256,7 @@ class Audit:
     def report(self) -> RunReport:
         """All results so far, and the check that the weights are those that were loaded."""
         run, rows = self.edit_run, [row for _, row in self._rows.values()]
-        kept = [records(paired, self._mentions_in(paired.base)) for paired in self._answers.answers.values()]
+        kept, texts = self._answers.answers.values(), self.settings.item_texts
         edited = run.edited.or_default(())
         return RunReport(
             header=self.header,
@@ -279,7 +279,7 @@ class Audit:
             },
             versions={"python": platform.python_version(), **versions()},
             reuse=self._reuse_counts(),
-            items=tuple(item for one in kept for item in one),
+            items=tuple(one for paired in kept for one in records(paired, self._mentions_in(paired.base), texts=texts)),
             unasked=self.unasked,
             collapse=self._collapse.or_default(None),
             edit_notes=self.changes.drawn.notes,
@@ -304,7 +304,8 @@ class Audit:
             drawn = self._run_items.of(name, suite.max_drop, reading)
             margin = margin_for(drawn.ability, suite, self.settings)
         found = self._answers.judgment(name, margin)
-        return row_of(found, margin, self._mentions_in(found.answers.base), drawn.chosen)
+        mentions, texts = self._mentions_in(found.answers.base), self.settings.item_texts
+        return row_of(found, margin, mentions, drawn.chosen, texts=texts)
 
     def _new_items(self) -> RunItems:
         return RunItems(self.source, self.settings, lambda: self.known, self.edit_run.logs, self.crew, self.stages)

@@ -29,7 +29,7 @@ def run_name(report: RunReport) -> str:
 
 
 def write_report(report: RunReport, root: Path | str = "reports") -> Path:
-    """Write `verdict.json`, `items.jsonl` and `report.md` into a new folder under `root`, and return the folder.
+    """Write `verdict.json`, `items.jsonl`, `report.md` and `report.html` into a new folder under `root`, and return the folder.
 
     The files are written and synced in a hidden folder that is then renamed, so a reader never sees half a report. A
     second run of the same second gets `-2`.
@@ -84,10 +84,13 @@ def _text(file: Path) -> str:
 
 
 def _write_files(report: RunReport, folder: Path) -> None:
+    from audit.reports.html.run_page import run_html  # the template engine is slow to import
+
     texts = {
         "verdict.json": verdict_json(report),
         "items.jsonl": items_jsonl(report.items),
         "report.md": markdown(report),
+        "report.html": run_html(report),
     }
     for name, text in texts.items():
         (folder / name).write_text(text, encoding="utf-8")

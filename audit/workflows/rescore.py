@@ -49,6 +49,10 @@ def rescored(run: RunReport, margins: Mapping[str, Margin]) -> RunReport:
             abilities is not known here; or a margin is under the noise floor that the run states.
     """
     start = time.perf_counter()
+    if not run.settings.get("item_texts", True):
+        raise AuditError(
+            f"{run.folder} was written with --no-items, so it has no answers to score; run the audit again without it."
+        )
     for name in margins:
         if name not in {row.ability for row in run.abilities}:
             raise AuditError(f"--margin {name}: the run in {run.folder} did not judge {name}; leave its margin out.")
