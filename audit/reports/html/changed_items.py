@@ -14,7 +14,8 @@ from audit.reports.html.word_diff import Span, word_diff
 from audit.reports.rows import AnswerRecord, ItemRecord, in_words
 
 PROMPT_WIDTH, ANSWER_WIDTH, GOLD_WIDTH = 600, 400, 200  # characters
-MENTION_WIDTH, CONTEXT_WIDTH, SHOWN_TOKENS = 60, 32, 5
+MENTION_WIDTH, CONTEXT_WIDTH = 60, 32
+SHOWN_TOKENS = SHOWN_MENTIONS = 5
 LEAST_LOSS = 0.005  # nats; smaller ones are 0.00 in the table
 
 
@@ -36,7 +37,7 @@ class TokenLoss:
 class ChangedItem:
     """One item. `base` and `edited` are the answers in spans, of the edited model that changed most.
 
-    change  "lost", "won" or "same score"
+    change  "lost", "won" or "same score"; `flips` are the other kinds of change
     model   which of several edited models is shown: "3 of 10"; "" if there is one
     """
 
@@ -80,8 +81,8 @@ def shown(item: ItemRecord) -> ChangedItem:
         change=_change(item),
         base_score=item.base.score,
         edited_score=item.edited_score,
-        flips=item.flips,
-        mentions=tuple(shortened(phrase, MENTION_WIDTH) for phrase in item.mentions),
+        flips=tuple(kind for kind in item.flips if kind not in (RIGHT_TO_WRONG, WRONG_TO_RIGHT)),
+        mentions=tuple(shortened(phrase, MENTION_WIDTH) for phrase in item.mentions[:SHOWN_MENTIONS]),
         prompt=shortened(item.prompt, PROMPT_WIDTH, head=0),
         gold=shortened(" or ".join(in_words(item.choices, gold) for gold in item.gold), GOLD_WIDTH),
         base=base_spans,

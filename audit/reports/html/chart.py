@@ -51,5 +51,5 @@ def chart(rows: Sequence[AbilityRow]) -> Chart:
             return Strip(row)
         return Strip(row, *(place(value / one.margin) for value in (one.drop, one.lower, one.upper)))
 
-    ticks = tuple((place(tick), f"{tick:g}") for tick in TICKS if first < tick < last)
+    ticks = tuple((place(tick), f"{tick:g}×") for tick in TICKS if first < tick < last)
     return Chart(tuple(map(strip, rows)), place(0.0), place(1.0), ticks)

@@ -29,6 +29,7 @@ from audit.reports.run_sentences import (
 from audit.reports.verdict_sentences import GROUNDS, coverage, interval, kept_share, margin, points
 
 SIZE = 800_000  # bytes of all items; the rest of a page of eight abilities has less than 100,000
+SHOWN_NOTES = 50
 SOUNDNESS = {True: "sound", False: "UNSOUND", None: "noted"}
 LEGEND = (
     "Scores are points from 0 to 1, and a drop is base minus edited. The limits of a drop are one-sided. *Lost* counts "
@@ -78,10 +79,14 @@ def run_html(report: RunReport) -> str:
         flips=flip_table(rows),
         flip_legend=FLIP_LEGEND,
         integrity=[f"{SOUNDNESS[row.sound]}: {row.sentence}" for row in report.integrity],
-        skipped=list(_skipped(report)),
+        notes=_first(SHOWN_NOTES, report.edit_notes),
+        skipped=_first(SHOWN_SKIPPED, [f"{one.place}, {one.field}: {one.reason}" for one in report.skipped]),
         facts=list({**report.fingerprints, **report.versions}.items()),
         settings=[[name, str(value)] for name, value in report.settings.items() if value not in (None, {}, "")],
-        times=[*(f"{stage}: {seconds:.1f} s" for stage, seconds in report.seconds.items()), *reuse_sentences(report.reuse)],
+        times=[
+            *(f"{stage}: {seconds:.1f} s" for stage, seconds in report.seconds.items()),
+            *reuse_sentences(report.reuse),
+        ],
     )
 
 
@@ -125,7 +130,8 @@ def _facts(row: AbilityRow, report: RunReport) -> Iterator[tuple[str, str]]:
         yield "p-value of harm", f"{row.harm_p:.2g}"
         yield "p-value, Holm over the run", f"{adjusted:.2g}"
     yield "lost, won", f"{verdict.right_to_wrong}, {verdict.wrong_to_right}"
-    yield "answers with other text", str(row.changed)
+    if row.reading != "likelihood":
+        yield "answers with other text", str(row.changed)
     yield "unparseable, base and edited", f"{100 * row.base_unparseable:.1f} %, {100 * row.edited_unparseable:.1f} %"
     for metric, (base, edited) in row.beside.items():
         yield f"{metric}, base and edited", f"{base:.3f}, {edited:.3f}"
@@ -146,8 +152,7 @@ def _fitting(items: Sequence[ItemRecord], size: int, texts: bool) -> tuple[Marku
     return tuple(found)
 
 
-def _skipped(report: RunReport) -> Iterator[str]:
-    for one in report.skipped[:SHOWN_SKIPPED]:
-        yield f"{one.place}, {one.field}: {one.reason}"
-    if len(report.skipped) > SHOWN_SKIPPED:
-        yield f"and {len(report.skipped) - SHOWN_SKIPPED} more, in verdict.json"
+def _first(count: int, lines: Sequence[str]) -> list[str]:
+    """The first lines, and how many more there are."""
+    more = len(lines) - count
+    return [*lines[:count], *([f"and {more} more, in verdict.json"] if more > 0 else [])]
