@@ -255,9 +255,8 @@ class Audit:
 
     def report(self) -> RunReport:
         """All results so far, and the check that the weights are those that were loaded."""
-        run, rows = self.edit_run, [row for _, row in self._rows.values()]
-        kept, texts = self._answers.answers.values(), self.settings.item_texts
-        edited = run.edited.or_default(())
+        run, rows, texts = self.edit_run, [row for _, row in self._rows.values()], self.settings.item_texts
+        kept, edited = self._answers.answers.values(), run.edited.or_default(())
         return RunReport(
             header=self.header,
             abilities=tuple(sorted(rows, key=lambda row: usual_place(row.ability))),
@@ -304,8 +303,9 @@ class Audit:
             drawn = self._run_items.of(name, suite.max_drop, reading)
             margin = margin_for(drawn.ability, suite, self.settings)
         found = self._answers.judgment(name, margin)
-        mentions, texts = self._mentions_in(found.answers.base), self.settings.item_texts
-        return row_of(found, margin, mentions, drawn.chosen, texts=texts)
+        return row_of(
+            found, margin, self._mentions_in(found.answers.base), drawn.chosen, texts=self.settings.item_texts
+        )
 
     def _new_items(self) -> RunItems:
         return RunItems(self.source, self.settings, lambda: self.known, self.edit_run.logs, self.crew, self.stages)
