@@ -303,9 +303,8 @@ class Audit:
             drawn = self._run_items.of(name, suite.max_drop, reading)
             margin = margin_for(drawn.ability, suite, self.settings)
         found = self._answers.judgment(name, margin)
-        return row_of(
-            found, margin, self._mentions_in(found.answers.base), drawn.chosen, texts=self.settings.item_texts
-        )
+        mentions = self._mentions_in(found.answers.base)
+        return row_of(found, margin, mentions, drawn.chosen, texts=self.settings.item_texts)
 
     def _new_items(self) -> RunItems:
         return RunItems(self.source, self.settings, lambda: self.known, self.edit_run.logs, self.crew, self.stages)

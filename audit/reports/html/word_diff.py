@@ -27,5 +27,10 @@ def word_diff(base: str, edited: str) -> tuple[tuple[Span, ...], tuple[Span, ...
 
 
 def _joined(spans: Iterable[Span]) -> tuple[Span, ...]:
-    groups = groupby((span for span in spans if span.text), key=lambda span: span.differs)
+    """Neighbors that are alike as one span; a blank between two words that differ belongs to them."""
+    found = [span for span in spans if span.text]
+    for place, (before, span, after) in enumerate(zip(found, found[1:], found[2:], strict=False), start=1):
+        if span.text.isspace() and before.differs and after.differs:
+            found[place] = Span(span.text, True)
+    groups = groupby(found, key=lambda span: span.differs)
     return tuple(Span("".join(span.text for span in group), differs) for differs, group in groups)

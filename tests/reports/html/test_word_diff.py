@@ -12,6 +12,8 @@ def test_only_the_words_that_differ_are_marked() -> None:
     base, edited = word_diff("3*4=12. The answer is 10", "3*4=12. The answer is 12 pears")
     assert base == (Span("3*4=12. The answer is ", False), Span("10", True))
     assert edited == (Span("3*4=12. The answer is ", False), Span("12 pears", True))
+    base, _ = word_diff("one two three", "four five, six")
+    assert base == (Span("one two three", True),)
 
 
 @given(st.text(), st.text())
