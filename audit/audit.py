@@ -261,9 +261,8 @@ class Audit:
 
     def report(self) -> RunReport:
         """All results so far, and the check that the weights are those that were loaded."""
-        run, rows = self.edit_run, [row for _, row in self._rows.values()]
-        kept = [records(paired, self._mentions_in(paired.base)) for paired in self._answers.answers.values()]
-        edited = run.edited.or_default(())
+        run, rows, texts = self.edit_run, [row for _, row in self._rows.values()], self.settings.item_texts
+        kept, edited = self._answers.answers.values(), run.edited.or_default(())
         return RunReport(
             header=self.header,
             abilities=tuple(sorted(rows, key=lambda row: usual_place(row.ability))),
@@ -286,7 +285,7 @@ class Audit:
             },
             versions={"python": platform.python_version(), **versions()},
             reuse=reuse_counts(run.reuse.or_default(None), self._answers.answers, edited, len(self.requests)),
-            items=tuple(item for one in kept for item in one),
+            items=tuple(one for paired in kept for one in records(paired, self._mentions_in(paired.base), texts=texts)),
             unasked=self.unasked,
             collapse=self._collapse.or_default(None),
             edit_notes=self.changes.drawn.notes,
@@ -312,8 +311,8 @@ class Audit:
             drawn = self._run_items.of(name, suite.max_drop, reading)
             margin = margin_for(drawn.ability, suite, self._run_items.wanted)
         found = self._answers.judgment(name, margin)
-        origin = self._run_items.wanted.abilities.origin(name)
-        return row_of(found, margin, self._mentions_in(found.answers.base), drawn.chosen, origin)
+        origin, mentions = self._run_items.wanted.abilities.origin(name), self._mentions_in(found.answers.base)
+        return row_of(found, margin, mentions, drawn.chosen, origin, texts=self.settings.item_texts)
 
     def _known_name(self, text: str) -> str:
         """The name of an ability that is given by name, file or class; this run then knows it."""

@@ -38,7 +38,7 @@ ASKING = (
 )
 EDITING = ("editor", "edits", "edit_mode", "edit_count", "edit_batch_size", "edit_seed", "editor_config", "restraint")
 # The options of commands that run an edit plan in parts: bisect, budget and curve.
-EDIT_PLAN = (*ASKING, *EDITING, "margin", "reports", "no_store", "no_reuse")
+EDIT_PLAN = (*ASKING, *EDITING, "margin", "reports", "no_items", "no_store", "no_reuse")
 
 
 def takes(names: Collection[str], *, project: bool = True) -> Callable[[Callable[..., None]], Callable[..., None]]:

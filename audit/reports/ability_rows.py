@@ -6,14 +6,14 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from audit.abilities.contract import Answers, Item
+from audit.abilities.contract import Answers
 from audit.answering.choice import Chosen
 from audit.answering.judgments import Judgment
 from audit.answering.paired_answers import PairedAnswers, items_fingerprint, scored_texts
 from audit.engine import after_thinking
 from audit.engine.reuse_counts import ReuseCounts
 from audit.measures.flips import FlipReport, ScoredAnswer, count_flips, flips_of
-from audit.reports.rows import AbilityRow, AnswerRecord, Example, ItemRecord
+from audit.reports.rows import AbilityRow, AnswerRecord, Example, ItemRecord, in_words
 from audit.verdicts.intervals import f1_of, recall_by_class_of
 from audit.verdicts.margins import Margin, margin_of
 
@@ -30,10 +30,13 @@ def row_of(
     mentions: Sequence[tuple[str, ...]] = (),
     chosen: Chosen | None = None,
     origin: str = "",
+    *,
+    texts: bool = True,
 ) -> AbilityRow:
     """The row of a verdict. `margin` is the one that was asked for, `chosen` says how the ability was asked.
 
-    `mentions` are the edited subjects and targets that each item of the judgment mentions, none if left out.
+    `mentions` are the edited subjects and targets that each item of the judgment mentions, none if left out. Without
+    `texts` the row has no examples.
     """
     paired = found.answers
     ability, base, edited, items = paired.ability, paired.base, paired.edited, paired.base.items
@@ -58,7 +61,7 @@ def row_of(
         beside={
             metric: (_mean_beside([base], metric), _mean_beside(edited, metric)) for metric in base.scores[0].beside
         },
-        examples=_examples(paired),
+        examples=_examples(paired) if texts else (),
         flips=_flip_report(paired, mentions),
         empty=_written_like(paired, lambda text: not text.strip()),
         unended_thinking=_written_like(paired, lambda text: after_thinking(text) is None),
@@ -70,10 +73,12 @@ def row_of(
     )
 
 
-def records(paired: PairedAnswers, mentions: Sequence[tuple[str, ...]] = ()) -> tuple[ItemRecord, ...]:
-    """Every item with every answer; `mentions` as in `row_of`."""
+def records(
+    paired: PairedAnswers, mentions: Sequence[tuple[str, ...]] = (), *, texts: bool = True
+) -> tuple[ItemRecord, ...]:
+    """Every item with every answer; `mentions` as in `row_of`. Without `texts` only keys and numbers are kept."""
     ability, base, flips = paired.ability, paired.base, _flips(paired)
-    return tuple(
+    found = (
         ItemRecord(
             ability=ability.name,
             key=item.key,
@@ -90,6 +95,28 @@ def records(paired: PairedAnswers, mentions: Sequence[tuple[str, ...]] = ()) -> 
         )
         for k, item in enumerate(base.items)
     )
+    return tuple(found if texts else map(_without_texts, found))
+
+
+def _without_texts(record: ItemRecord) -> ItemRecord:
+    """The record of an item with its keys and numbers, and no text of the data set or of a model.
+
+    `mentions` stays: its phrases come from the edit requests.
+    """
+    return replace(
+        record,
+        prompt="",
+        choices=(),
+        gold=(),
+        fields=None,
+        base=_numbers_of(record.base),
+        edited=tuple(map(_numbers_of, record.edited)),
+        floor=None if record.floor is None else _numbers_of(record.floor),
+    )
+
+
+def _numbers_of(answer: AnswerRecord) -> AnswerRecord:
+    return replace(answer, text="", value=None, tokens=None, log_probabilities=None)
 
 
 def reuse_counts(
@@ -154,17 +181,12 @@ def _examples(paired: PairedAnswers) -> tuple[Example, ...]:
         Example(
             key=base.items[k].key,
             prompt=ability.prompt(base.items[k]),
-            gold=" or ".join(_said(base.items[k], gold) for gold in base.items[k].gold) or "(none)",
-            base=_said(base.items[k], base.answers[k].text),
-            edited=_said(worst.items[k], worst.answers[k].text),
+            gold=" or ".join(in_words(base.items[k].choices, gold) for gold in base.items[k].gold) or "(none)",
+            base=in_words(base.items[k].choices, base.answers[k].text),
+            edited=in_words(worst.items[k].choices, worst.answers[k].text),
         )
         for _, k, worst in found[:SHOWN_EXAMPLES]
     )
-
-
-def _said(item: Item, text: str) -> str:
-    """The answer in words: of a choice, the choice itself."""
-    return item.choices[int(text)] if item.choices and text.isdecimal() else text
 
 
 def _mean_beside(models: Sequence[Answers], metric: str) -> float:

@@ -30,12 +30,11 @@ def run_name(report: RunReport) -> str:
 
 
 def write_report(report: RunReport, root: Path | str = "reports", items: Iterable[str] | None = None) -> Path:
-    """Write `verdict.json`, `items.jsonl` and `report.md` into a new folder under `root`, and return the folder.
+    """Write the files of a run into a new folder under `root`, and return the folder.
 
-    `items` are the lines of `items.jsonl`, by default those of the report's items.
-
-    The files are written and synced in a hidden folder that is then renamed, so a reader never sees half a report. A
-    second run of the same second gets `-2`.
+    They are `verdict.json`, `items.jsonl`, `report.md` and `report.html`, written and synced in a hidden folder that is
+    then renamed, so a reader never sees half a report. A second run of the same second gets `-2`. `items` are the lines
+    of `items.jsonl`, by default those of the report's items.
 
     Raises:
         AuditError: `root` cannot be written.
@@ -88,7 +87,14 @@ def _text(file: Path) -> str:
 
 
 def _write_files(report: RunReport, folder: Path, items: str) -> None:
-    texts = {"verdict.json": verdict_json(report), "items.jsonl": items, "report.md": markdown(report)}
+    from audit.reports.html.run_page import run_html  # the template engine is slow to import
+
+    texts = {
+        "verdict.json": verdict_json(report),
+        "items.jsonl": items,
+        "report.md": markdown(report),
+        "report.html": run_html(report),
+    }
     for name, text in texts.items():
         (folder / name).write_text(text, encoding="utf-8", errors="backslashreplace")  # lone surrogates
         flush_to_disk(folder / name)
@@ -125,7 +131,10 @@ def csv_text(fields: Sequence[str], rows: Iterable[Mapping[str, object]]) -> str
     return stream.getvalue()
 
 
-def write_findings(folder: Path, name: str, document: Mapping[str, Any], markdown: str) -> tuple[Path, ...]:
-    """Write `<name>.json` and `<name>.md`, the findings as data and as text; raises as `write_texts` does."""
+def write_findings(
+    folder: Path, name: str, document: Mapping[str, Any], markdown: str, html: str = ""
+) -> tuple[Path, ...]:
+    """Write `<name>.json`, `<name>.md` and, if there is one, `<name>.html`; raises as `write_texts` does."""
     data = json.dumps(document, indent=2, ensure_ascii=False) + "\n"
-    return write_texts(folder, {f"{name}.json": data, f"{name}.md": markdown})
+    page = {f"{name}.html": html} if html else {}
+    return write_texts(folder, {f"{name}.json": data, f"{name}.md": markdown, **page})

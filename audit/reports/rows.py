@@ -331,6 +331,11 @@ class RunReport:
         return next((score for score in found if score.value is not None), None)
 
 
+def in_words(choices: Sequence[str], text: str) -> str:
+    """An answer in words: of a choice, which is saved as its number, the choice itself."""
+    return choices[int(text)] if choices and text.isdecimal() else text
+
+
 def usual_place(ability: str) -> tuple[int, str]:
     """A key that sorts abilities: the built-in ones in their usual order, then others by name."""
     names = list(ABILITIES)

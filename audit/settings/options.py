@@ -193,6 +193,14 @@ class AuditSettings:
     reports: Path = option(
         Effect.OUTPUT, Folder(), "DIR", "folder in which each run makes its own folder", default=Path("reports")
     )
+    item_texts: bool = option(
+        Effect.OUTPUT,
+        Switch(),
+        "",
+        "leave every text of the items out of the reports (prompts, right answers, answers); keys and scores stay",
+        default=True,
+        name="no_items",
+    )
     patch: Path | None = option(
         Effect.EDITS,
         Folder(),

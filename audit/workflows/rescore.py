@@ -55,6 +55,10 @@ def rescored(run: RunReport, margins: Mapping[str, Margin]) -> RunReport:
             f"{run.folder} is a comparison, whose scores are from elsewhere; judge them again with "
             f"`audit compare {run.folder} {run.folder} --margin 0.03`."
         )
+    if not run.settings.get("item_texts", True):
+        raise AuditError(
+            f"{run.folder} was written with --no-items, so it has no answers to score; run the audit again without it."
+        )
     for name in margins:
         if name not in {row.ability for row in run.abilities}:
             raise AuditError(f"--margin {name}: the run in {run.folder} did not judge {name}; leave its margin out.")

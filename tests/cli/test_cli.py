@@ -158,6 +158,7 @@ def test_locate_traces_a_model_and_writes_its_folder(tmp_path: Path, monkeypatch
     assert sorted(file.name for file in folder.iterdir()) == [
         "causal-tracing.png",
         "causal-tracing.svg",
+        "locate.html",
         "locate.json",
         "table.md",
     ]

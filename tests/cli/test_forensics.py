@@ -24,7 +24,7 @@ def test_a_curve_prints_a_table_and_writes_files(typed: list[str], tmp_path: Pat
     assert done.exit_code == 0, done.output
     assert "1 edit: all PASS\n2 edits: all PASS" in done.output
     assert "efficacy retained" in done.output
-    for name in ("curve.json", "curve.csv", "curve.md", "curve.png", "curve.svg"):
+    for name in ("curve.json", "curve.csv", "curve.md", "curve.png", "curve.svg", "curve.html"):
         assert (tmp_path / "reports" / "curve-identity-pocket-gpt2" / name).stat().st_size > 0, name
 
 

@@ -1,4 +1,4 @@
-"""`--reports DIR`: each run writes a folder with verdict.json, items.jsonl and report.md, or no folder."""
+"""`--reports DIR`: each run writes a folder with verdict.json, items.jsonl, report.md and report.html, or no folder."""
 
 import json
 
@@ -13,7 +13,7 @@ def test_a_run_writes_its_folder(suites: Suites) -> None:
     suites.run("sentiment reasoning")
     (folder,) = (suites.path / "reports").iterdir()
     assert folder.name == "20261121-101500-memit-pocket-llama"
-    assert sorted(path.name for path in folder.iterdir()) == ["items.jsonl", "report.md", "verdict.json"]
+    assert sorted(path.name for path in folder.iterdir()) == ["items.jsonl", "report.html", "report.md", "verdict.json"]
     document = json.loads((folder / "verdict.json").read_text(encoding="utf-8"))
     assert document["outcome"] == "FAIL"
     assert document["command"].startswith("pytest ")

@@ -30,7 +30,7 @@ def said(result: pytest.RunResult) -> str:
 
 def only_report(suites: Suites) -> dict[str, Any]:
     (folder,) = (suites.path / "reports").iterdir()
-    assert {file.name for file in folder.iterdir()} == {"verdict.json", "items.jsonl", "report.md"}
+    assert {file.name for file in folder.iterdir()} == {"verdict.json", "items.jsonl", "report.md", "report.html"}
     document: dict[str, Any] = json.loads((folder / "verdict.json").read_text(encoding="utf-8"))
     return document
 

@@ -14,7 +14,7 @@ from tests.reports.sample import REPORT
 def test_the_folder_is_stamped_and_named(tmp_path: Path) -> None:
     folder = write_report(REPORT, tmp_path / "reports")
     assert folder == tmp_path / "reports" / "20261121-101500-memit-pocket-gpt2"
-    assert sorted(path.name for path in folder.iterdir()) == ["items.jsonl", "report.md", "verdict.json"]
+    assert sorted(path.name for path in folder.iterdir()) == ["items.jsonl", "report.html", "report.md", "verdict.json"]
     assert [path.name for path in folder.parent.iterdir()] == [folder.name]
 
 

@@ -4,6 +4,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from audit.reports.folder import write_findings
+from audit.reports.html.findings_page import Findings, FindingsTable, findings_html
 from audit.reports.markdown import table_lines
 from audit.reports.rows import AbilityRow, RunHeader
 from audit.reports.run_sentences import header_lines
@@ -95,19 +96,36 @@ def culprits_markdown(found: Culprits) -> str:
     first, *others = found.sentences()
     lines = [f"# {first[0].upper()}{first[1:]}", "", *header_lines(found.header, "- "), ""]
     lines += [*(f"{sentence}\n" for sentence in others)]
+    lines += table_lines(*_evaluations(found), texts=(0, 2, 4))
+    return "\n".join(lines) + "\n"
+
+
+def culprits_html(found: Culprits) -> str:
+    """The same as a page, with a table of the edits."""
+    first, *others = found.sentences()
+    edits = [[f"#{edit.number}", edit.case_id, edit.question, edit.target_new] for edit in found.edits]
+    tables = [
+        FindingsTable("The edits that cause the harm", ["edit", "case", "prompt", "new target"], edits, (1, 2, 3)),
+        FindingsTable("Evaluations of the search", *_evaluations(found), (2, 4)),
+    ]
+    title = f"{first[0].upper()}{first[1:]}"
+    return findings_html(Findings(title, others, header_lines(found.header, ""), tables))
+
+
+def write_culprits(found: Culprits, folder: Path) -> tuple[Path, ...]:
+    """Write `culprits.json`, `culprits.md` and `culprits.html` into `folder`, and return the files."""
+    document = {**asdict(found), "confirmed": found.confirmed, "sentences": found.sentences()}
+    return write_findings(folder, "culprits", document, culprits_markdown(found), culprits_html(found))
+
+
+def _evaluations(found: Culprits) -> tuple[list[str], list[list[str]]]:
+    """Headings and one line for each evaluation."""
     heading, intervals = interval_column(one.verdict for one in found.evaluations)
     rows = []
     for one, limits in zip(found.evaluations, intervals, strict=True):
         fails = ("yes" if one.failed else "no") + ("" if one.sure else " (not certain)")
         rows.append([one.edits, points(one.verdict.drop), limits, str(one.verdict.n), fails])
-    lines += table_lines(["model with", "drop", heading, "n", "fails"], rows, texts=(0, 2, 4))
-    return "\n".join(lines) + "\n"
-
-
-def write_culprits(found: Culprits, folder: Path) -> tuple[Path, ...]:
-    """Write `culprits.json` and `culprits.md` into `folder`, and return the files."""
-    document = {**asdict(found), "confirmed": found.confirmed, "sentences": found.sentences()}
-    return write_findings(folder, "culprits", document, culprits_markdown(found))
+    return ["model with", "drop", heading, "n", "fails"], rows
 
 
 def _rounded(value: float) -> str:

@@ -4,12 +4,14 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from audit.reports.folder import write_findings
+from audit.reports.html.findings_page import Findings, FindingsTable, findings_html
 from audit.reports.markdown import table_lines
 from audit.reports.rows import AbilityRow, RunHeader
-from audit.reports.run_sentences import caveats, edits_phrase
+from audit.reports.run_sentences import caveats, edits_phrase, header_lines
 from audit.reports.verdict_sentences import MARKS, coverage, interval, points
 from audit.verdicts import FAIL, PASS
 
+LEGEND = "Drops in score points at each look, ✗ FAIL, ? INCONCLUSIVE"
 ERROR = 5  # per cent, one-sided, of each look and of the confirmation
 
 
@@ -102,22 +104,32 @@ class Budget:
 
 def budget_markdown(budget: Budget) -> str:
     """The sentences, and a table of all looks."""
-    names = [row.label for row in budget.looks[0].rows]
     first, *others = budget.sentences()
     lines = [f"# {first}", "", *(f"- {sentence}" for sentence in (*caveats(budget.header), *others)), ""]
-    lines += ["Drops in score points at each look, ✗ FAIL, ? INCONCLUSIVE.", ""]
+    lines += [f"{LEGEND}.", "", *table_lines(*_looks(budget), texts=())]
+    return "\n".join(lines) + "\n"
+
+
+def budget_html(budget: Budget) -> str:
+    """The same as a page."""
+    first, *others = budget.sentences()
+    table = FindingsTable(LEGEND, *_looks(budget))
+    return findings_html(Findings(first, others, header_lines(budget.header, ""), [table]))
+
+
+def write_budget(budget: Budget, folder: Path) -> tuple[Path, ...]:
+    """Write `budget.json`, `budget.md` and `budget.html` into `folder`, and return the files."""
+    document = {**asdict(budget), "confirmed": budget.confirmed, "sentences": budget.sentences()}
+    return write_findings(folder, "budget", document, budget_markdown(budget), budget_html(budget))
+
+
+def _looks(budget: Budget) -> tuple[list[str], list[list[str]]]:
+    """Headings and one line for each look, the confirmation last."""
     looks = sorted(budget.looks, key=lambda look: look.edits)
     rows = [[str(look.edits), *map(_drop, look.rows)] for look in looks]
     if budget.confirmation:
         rows.append([f"{budget.edits}, fresh items", *map(_drop, budget.confirmation)])
-    lines += table_lines(["edits", *names], rows, texts=())
-    return "\n".join(lines) + "\n"
-
-
-def write_budget(budget: Budget, folder: Path) -> tuple[Path, ...]:
-    """Write `budget.json` and `budget.md` into `folder`, and return the files."""
-    document = {**asdict(budget), "confirmed": budget.confirmed, "sentences": budget.sentences()}
-    return write_findings(folder, "budget", document, budget_markdown(budget))
+    return ["edits", *(row.label for row in budget.looks[0].rows)], rows
 
 
 def _drop(row: AbilityRow) -> str:

@@ -11,9 +11,15 @@ from rich.table import Table
 
 from audit.answering.noise_floors import HALF, Calibration
 from audit.reports.folder import write_findings
+from audit.reports.html.findings_page import Findings, FindingsTable, findings_html
 from audit.reports.markdown import table_lines
 from audit.reports.terminal import plain_table
 from audit.reports.verdict_sentences import rounded_up
+
+LEGEND = (
+    "A flip is an item whose score differs when the same weights are asked twice. The floor is the one-sided "
+    "95 % limit of the drop if all flips went in one direction; a margin may not be smaller."
+)
 
 
 @dataclass(frozen=True)
@@ -92,15 +98,20 @@ def calibration_markdown(found: Calibrated) -> str:
             "",
             *table_lines(headings, lines),
             "",
-            "A flip is an item whose score differs when the same weights are asked twice. The floor is the one-sided "
-            "95 % limit of the drop if all flips went in one direction; a margin may not be smaller.",
+            LEGEND,
             "",
             *(f"{sentence}\n" for sentence in found.sentences()),
         ]
     )
 
 
+def calibration_html(found: Calibrated) -> str:
+    """The same as a page."""
+    table = FindingsTable("The noise floor of each ability", *calibration_rows(found))
+    return findings_html(Findings(f"Noise floor of {found.model}", found.sentences(), found.lines, [table], [LEGEND]))
+
+
 def write_calibration(found: Calibrated, folder: Path) -> tuple[Path, ...]:
-    """Write `calibration.json` and `calibration.md` into `folder`, and return the files."""
+    """Write `calibration.json`, `calibration.md` and `calibration.html` into `folder`, and return the files."""
     document = {**asdict(found), "sentences": found.sentences()}
-    return write_findings(folder, "calibration", document, calibration_markdown(found))
+    return write_findings(folder, "calibration", document, calibration_markdown(found), calibration_html(found))

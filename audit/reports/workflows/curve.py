@@ -7,6 +7,7 @@ from pathlib import Path
 from rich.table import Table
 
 from audit.reports.folder import csv_text, write_texts, written_into
+from audit.reports.html.findings_page import Findings, FindingsTable, findings_html
 from audit.reports.json_report import verdict_document
 from audit.reports.markdown import table_lines
 from audit.reports.rows import FOLLOWED_SCORES, RunReport, shared_abilities
@@ -47,28 +48,54 @@ def curve_tables(points: Sequence[RunReport], width: int) -> list[Table]:
 
 def curve_markdown(points: Sequence[RunReport]) -> str:
     """The table with an explanation, for a pull request."""
-    header, last = points[-1].header, points[-1]
     headings, lines = curve_rows(points)
-    margins = sorted({row.verdict.margin for row in last.abilities})
-    items = max((row.verdict.n for row in last.abilities), default=0)
     return "\n".join(
         [
-            f"# {header.method} on {header.model}: scores against the number of edits",
+            f"# {_title(points)}",
             "",
-            *header_lines(header, "- "),
+            *header_lines(points[-1].header, "- "),
             "",
             *table_lines(headings, lines),
             "",
-            f"✗ FAIL, ? INCONCLUSIVE, else PASS, with margins of {', '.join(f'{one:g}' for one in margins)} and at "
-            f"most {items} items per ability. The bands of the figure are 90 % intervals (between one-sided 95 % "
-            "limits) of each point by itself, without correction for the number of points. The band of retained "
-            "efficacy is Wilson's two-sided 95 % interval.",
+            _legend(points),
             "",
             curve_harm_sentence(points),
             "",
             "![the curves](curve.png)",
             "",
         ]
+    )
+
+
+def curve_html(points: Sequence[RunReport], svg: str) -> str:
+    """The same as a page with the figure in it."""
+    return findings_html(
+        Findings(
+            _title(points),
+            [curve_harm_sentence(points)],
+            header_lines(points[-1].header, ""),
+            [FindingsTable("Scores after so many edits", *curve_rows(points))],
+            [_legend(points)],
+            svg,
+            "One panel for each ability with the scores of the table and their intervals, and one for the edits.",
+        )
+    )
+
+
+def _title(points: Sequence[RunReport]) -> str:
+    header = points[-1].header
+    return f"{header.method} on {header.model}: scores against the number of edits"
+
+
+def _legend(points: Sequence[RunReport]) -> str:
+    """What the marks and the bands are."""
+    margins = sorted({row.verdict.margin for row in points[-1].abilities})
+    items = max((row.verdict.n for row in points[-1].abilities), default=0)
+    return (
+        f"✗ FAIL, ? INCONCLUSIVE, else PASS, with margins of {', '.join(f'{one:g}' for one in margins)} and at "
+        f"most {items} items per ability. The bands of the figure are 90 % intervals (between one-sided 95 % "
+        "limits) of each point by itself, without correction for the number of points. The band of retained "
+        "efficacy is Wilson's two-sided 95 % interval."
     )
 
 
@@ -93,7 +120,7 @@ def curve_csv(points: Sequence[RunReport]) -> str:
 
 
 def write_curve(points: Sequence[RunReport], folder: Path) -> tuple[Path, ...]:
-    """Write `curve.json`, `.csv`, `.md`, `.png` and `.svg`; the files written."""
+    """Write `curve.json`, `.csv`, `.md`, `.png`, `.svg` and `.html`; the files written."""
     from audit.reports.plots.curve import draw_curve  # matplotlib is slow to import
 
     texts = {
@@ -102,7 +129,9 @@ def write_curve(points: Sequence[RunReport], folder: Path) -> tuple[Path, ...]:
         "curve.md": curve_markdown(points),
     }
     with written_into(folder):
-        return (*write_texts(folder, texts), *draw_curve(points, folder))
+        files = (*write_texts(folder, texts), *draw_curve(points, folder))
+        svg = (folder / "curve.svg").read_text(encoding="utf-8")
+        return (*files, *write_texts(folder, {"curve.html": curve_html(points, svg)}))
 
 
 def _rounded(*numbers: float | None) -> dict[str, str]:

@@ -1,4 +1,4 @@
-"""The folder of `audit locate`: `locate.json` with all numbers, `table.md` for reading, and the heat maps."""
+"""The folder of `audit locate`: `locate.json` with all numbers, tables and page for reading, and the heat maps."""
 
 import json
 from collections.abc import Iterator, Sequence
@@ -11,6 +11,7 @@ from rich.table import Table
 from audit.measures.causal_tracing import KINDS, TOKEN_ROLES, Kind
 from audit.measures.layer_recommendation import TracingResult
 from audit.reports.folder import write_texts, written_into
+from audit.reports.html.findings_page import Findings, FindingsTable, findings_html
 from audit.reports.markdown import table_lines
 from audit.reports.verdict_sentences import points
 
@@ -27,7 +28,9 @@ def write_located(result: TracingResult, folder: Path) -> tuple[Path, ...]:
 
     texts = {"locate.json": located_json(result), "table.md": located_markdown(result)}
     with written_into(folder, "--out"):
-        return (*write_texts(folder, texts, "--out"), *draw_heat_maps(result, folder))
+        files = (*write_texts(folder, texts, "--out"), *draw_heat_maps(result, folder))
+        svg = (folder / "causal-tracing.svg").read_text(encoding="utf-8")
+        return (*files, *write_texts(folder, {"locate.html": located_html(result, svg)}, "--out"))
 
 
 def located_json(result: TracingResult) -> str:
@@ -51,11 +54,20 @@ def located_json(result: TracingResult) -> str:
 def located_markdown(result: TracingResult) -> str:
     """The sentences, and one table per kind of module."""
     lines = [f"# Where {result.model} recalls facts", "", *sentences(result)]
-    depth = len(result.recommendation.effects)
     for kind in KINDS:
         lines += ["", f"## {_heading(kind, result.effects.window)}", ""]
-        lines += table_lines(["token", "facts", *map(str, range(depth))], _cells(result, kind))
+        lines += table_lines(_headings(result), _cells(result, kind))
     return "\n".join(lines) + "\n"
+
+
+def located_html(result: TracingResult, svg: str) -> str:
+    """The same as a page with the heat maps in it."""
+    tables = [
+        FindingsTable(_heading(kind, result.effects.window), _headings(result), list(_cells(result, kind)))
+        for kind in KINDS
+    ]
+    title, shows = f"Where {result.model} recalls facts", "Heat maps of the tables, one for each kind of module."
+    return findings_html(Findings(title, sentences(result), (), tables, (), svg, shows))
 
 
 def located_table(result: TracingResult) -> Table:
@@ -87,6 +99,10 @@ def _cells(result: TracingResult, kind: Kind) -> Iterator[list[str]]:
     for role, n, row in zip(TOKEN_ROLES, result.effects.role_facts, result.effects.by_kind[kind], strict=True):
         values = ["–"] * len(result.recommendation.effects) if row is None else [points(value) for value in row]
         yield [role, str(n), *values]
+
+
+def _headings(result: TracingResult) -> list[str]:
+    return ["token", "facts", *map(str, range(len(result.recommendation.effects)))]
 
 
 def _heading(kind: str, window: int) -> str:

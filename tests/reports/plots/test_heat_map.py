@@ -12,6 +12,7 @@ from audit.measures.causal_tracing import KINDS, TOKEN_ROLES, Effects
 from audit.measures.layer_recommendation import SUBJECT_LAST, TracingResult, recommend
 from audit.reports.plots.heat_map import draw_heat_maps, heat_maps, panel_title
 from audit.reports.workflows.locate import located_json, located_markdown, located_table, sentences, write_located
+from tests.reports.html.pages import Page
 
 
 def located_with(depth: int = 6, window: int = 1) -> TracingResult:
@@ -67,7 +68,11 @@ def test_equal_results_give_equal_files(tmp_path: Path) -> None:
 def test_the_folder_holds_every_number(tmp_path: Path) -> None:
     located = located_with()
     files = write_located(located, tmp_path / "new" / "folder")
-    assert [file.name for file in files] == ["locate.json", "table.md", "causal-tracing.png", "causal-tracing.svg"]
+    names = ["locate.json", "table.md", "causal-tracing.png", "causal-tracing.svg", "locate.html"]
+    assert [file.name for file in files] == names
+    page = Page(files[-1].read_text(encoding="utf-8"))
+    assert page.wrong == [] and len(page.all("table")) == 3 and len(page.all("img")) == 1
+    assert all(sentence in page.one("main").text for sentence in sentences(located))
     content = json.loads(files[0].read_text(encoding="utf-8"))
     assert (content["asked"], content["recalled"], content["recommendation"]["memit"]) == (50, 40, [2, 3])
     assert content["average_indirect_effect"]["mlp"]["last subject token"] == pytest.approx(

@@ -5,6 +5,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from audit.reports.workflows.bisect import Culprits, Evaluation, NamedEdit, write_culprits
+from tests.reports.html.pages import Page
 from tests.reports.sample import FAILED, HEADER, PASSED, row_with
 
 ONE = NamedEdit(137, "case-9", "Mara Lind lives in the city of", "New Avaria")
@@ -41,7 +42,13 @@ def test_of_many_edits_a_few_are_named_and_a_search_cut_short_is_told() -> None:
 
 
 def test_the_files_hold_every_evaluation(tmp_path: Path) -> None:
-    json_file, text = write_culprits(FOUND, tmp_path)
+    json_file, text, html = write_culprits(FOUND, tmp_path)
     document = json.loads(json_file.read_text(encoding="utf-8"))
     assert document["edits"][0]["number"] == 137 and len(document["evaluations"]) == 2
     assert "| edit 3 | 0.060 | [0.000, 0.100] | 50 | yes (not certain) |" in text.read_text(encoding="utf-8")
+    page = Page(html.read_text(encoding="utf-8"))
+    assert page.wrong == [] and page.one("h1").text.startswith("Edit #137 'Mara Lind")
+    assert [one.text for one in page.all("th", "left") if one.attributes["scope"] == "row"] == [
+        "#137", "all edits", "edit 3"
+    ]  # fmt: skip
+    assert all(sentence in page.one("main").text for sentence in FOUND.sentences()[1:])

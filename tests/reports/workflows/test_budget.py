@@ -5,6 +5,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from audit.reports.workflows.budget import Budget, Look, budget_markdown, write_budget
+from tests.reports.html.pages import Page
 from tests.reports.sample import FAILED, HEADER, PASSED, UNDECIDED
 
 GOOD, BAD = Look(1, (PASSED,)), Look(4, (PASSED, UNDECIDED, FAILED))
@@ -49,8 +50,12 @@ def test_none_all_and_unconfirmed_have_words_of_their_own() -> None:
 
 def test_the_files_hold_every_look(tmp_path: Path) -> None:
     whole = budget(looks=(Look(1, (PASSED,)), Look(4, (FAILED,))), edits=1)
-    json_file, _ = write_budget(whole, tmp_path)
+    json_file, _, html = write_budget(whole, tmp_path)
     document = json.loads(json_file.read_text(encoding="utf-8"))
     assert document["edits"] == 1 and document["confirmed"] is True
     assert [look["edits"] for look in document["looks"]] == [1, 4]
     assert "| 4 | 0.240 ✗ |" in budget_markdown(whole)
+    page = Page(html.read_text(encoding="utf-8"))
+    assert page.wrong == [] and page.one("h1").text == whole.sentences()[0]
+    assert page.one("td", "FAIL").text == "0.240 ✗"
+    assert all(sentence in page.one("main").text for sentence in whole.sentences())

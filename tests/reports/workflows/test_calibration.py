@@ -19,6 +19,7 @@ from audit.reports.workflows.calibration import (
 )
 from audit.verdicts.margins import Points, Retained
 from audit.verdicts.noise import NoiseFloor
+from tests.reports.html.pages import Page
 
 QUIET, SOME, LOUD = NoiseFloor(200, 0, 0.0, 0.0149), NoiseFloor(200, 2, 0.01, 0.0287), NoiseFloor(200, 9, 0.045, 0.0761)
 ONE = Calibration("nli", 0.9, 0.5, "float32", "bfloat16", QUIET, SOME)
@@ -90,7 +91,11 @@ def test_table_and_files_hold_every_ability(tmp_path: Path) -> None:
         "nli      0.900    200                 0                  2  0.015",
         "ner      0.900    200                 2                  9  0.029",
     ]
-    data, text = write_calibration(FOUND, tmp_path / "new" / "calibrate-pocket-gpt2")
+    data, text, html = write_calibration(FOUND, tmp_path / "new" / "calibrate-pocket-gpt2")
     assert json.loads(data.read_text(encoding="utf-8"))["abilities"][1]["batches"]["flips"] == 2
     assert text.read_text(encoding="utf-8") == calibration_markdown(FOUND)
     assert "| ner | 0.900 | 200 | 2 | 9 | 0.029 |" in calibration_markdown(FOUND)
+    page = Page(html.read_text(encoding="utf-8"))
+    assert page.wrong == [] and page.one("h1").text.startswith("Noise floor of ")
+    assert [one.text for one in page.all("td")][-1] == "0.029"
+    assert all(sentence in page.one("main").text for sentence in FOUND.sentences())

@@ -3,6 +3,7 @@
 import csv
 import io
 import json
+from base64 import b64decode
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -20,6 +21,7 @@ from audit.reports.workflows.curve import (
     curve_tables,
     write_curve,
 )
+from tests.reports.html.pages import Page
 from tests.reports.sample import FAILED, PASSED, REPORT, row_with
 
 
@@ -71,7 +73,8 @@ def test_the_long_form_holds_the_band_of_the_edited_score() -> None:
 
 def test_all_files_are_written_alike_each_time_and_read_back(tmp_path: Path) -> None:
     files = write_curve(points(), tmp_path / "a")
-    assert [file.name for file in files] == ["curve.json", "curve.csv", "curve.md", "curve.png", "curve.svg"]
+    names = ["curve.json", "curve.csv", "curve.md", "curve.png", "curve.svg", "curve.html"]
+    assert [file.name for file in files] == names
     again = write_curve(points(), tmp_path / "b")
     assert all(one.read_bytes() == other.read_bytes() for one, other in zip(files, again, strict=True))
     read = [
@@ -87,6 +90,15 @@ def test_the_picture_has_a_panel_an_ability_and_one_for_the_edits() -> None:
     titles = [axes.get_title() for axes in figure.axes]
     assert titles[:3] == ["reasoning (n 200)", "sentiment (n 200)", "the edits themselves"]
     assert len(curve_plot([replace(one, edit_scores=()) for one in points()]).axes) == 2
+
+
+def test_the_page_has_the_table_the_sentence_and_the_figure(tmp_path: Path) -> None:
+    page = Page(write_curve(points(), tmp_path)[-1].read_text(encoding="utf-8"))
+    assert page.wrong == [] and page.one("h1").text.startswith("memit on pocket-gpt2: scores against")
+    assert [one.text for one in page.all("td", "FAIL")] == ["0.620 ✗", "0.620 ✗"]
+    image = page.one("img").attributes["src"] or ""
+    assert b64decode(image.removeprefix("data:image/svg+xml;base64,")) == (tmp_path / "curve.svg").read_bytes()
+    assert "without correction for the number of points" in page.one("main").text
 
 
 def test_the_text_says_what_the_marks_and_bands_are() -> None:
