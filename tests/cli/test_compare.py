@@ -60,7 +60,7 @@ def test_the_exit_code_is_the_outcome(right: int, options: list[str], code: int,
 def test_the_report_has_all_files_and_is_shown_again(tmp_path: Path) -> None:
     report = compared(tmp_path / "reports", str(LM_EVAL / "base"), str(LM_EVAL / "edited"), code=1)
     folder = Path(report.folder or "")
-    assert sorted(path.name for path in folder.iterdir()) == ["items.jsonl", "report.md", "verdict.json"]
+    assert sorted(path.name for path in folder.iterdir()) == ["items.jsonl", "report.html", "report.md", "verdict.json"]
     text = (folder / "report.md").read_text(encoding="utf-8")
     assert text.startswith(f"# FAIL: {LM_EVAL / 'edited'} against `{LM_EVAL / 'base'}`")
     assert "asked and decoded as in these results" in text and "greedy" not in text
