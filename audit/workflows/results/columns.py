@@ -154,12 +154,13 @@ def _from_arrow(path: Path, table: Any, kinds: Kinds) -> Columns:
         column = table[name]
         if column.null_count == table.num_rows:
             continue
+        values = column.to_pylist()  # `cast` and `to_numpy` would import a fifth of a second's worth of modules
         if kinds[name] is Kind.NUMBER:
-            found[name] = np.array(column.cast("float64").to_pylist(), dtype=np.float64)  # `to_numpy` imports pandas
-        elif kinds[name] is Kind.TEXT:
-            found[name] = column.cast("string").to_pylist()
+            found[name] = np.array(values, dtype=np.float64)
+        elif kinds[name] is Kind.TEXT and "int" in str(column.type):
+            found[name] = [None if value is None else str(value) for value in values]
         else:
-            found[name] = column.to_pylist()
+            found[name] = values
     return found
 
 

@@ -42,10 +42,11 @@ def table_tasks(path: Path, name: str, choices: Choices) -> tuple[TaskScores, ..
                 f"{path}: {missing} rows have no {column!r} and others have one; fill the column or leave it out."
             )
     repeats = columns.get("epoch", columns.get("repeat"))
-    if repeats is not None and len(set(zip(_abilities(columns, name), ids, repeats, strict=True))) < len(ids):
+    named = _abilities(columns, name)
+    if repeats is not None and len(set(zip(named, ids, repeats, strict=True))) < len(ids):
         raise AuditError(f"{path}: an item occurs twice in the same epoch; keep one row for each item and epoch.")
     places: dict[str, list[int]] = {}
-    for place, ability in enumerate(_abilities(columns, name)):
+    for place, ability in enumerate(named):
         places.setdefault(ability, []).append(place)
     found = []
     for ability, rows in places.items():
