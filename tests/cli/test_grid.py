@@ -56,3 +56,81 @@ def test_a_failed_cell_is_printed_and_the_command_fails(tmp_path: Path, monkeypa
     done = RUNNER.invoke(app, [*typed.split(), "--modes", "batch-single"])
     assert done.exit_code == 1
     assert "not run: identity, batch-single, 999 edits on pocket-llama: --edit-count 999" in done.output
+
+
+PLAN = """
+limit = 4
+abilities = ["sentiment"]
+models.pocket-llama = {}
+
+[[cells]]
+tag = "a"
+editors = ["identity"]
+modes = ["batch-single"]
+counts = [1, 2]
+
+[[cells]]
+tag = "b"
+editors = ["identity"]
+modes = ["batch-single"]
+counts = [3]
+"""
+
+
+@pytest.fixture
+def plan(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("AUDIT_STORE", str(tmp_path / "store"))
+    path = tmp_path / "grid.toml"
+    path.write_text(PLAN, encoding="utf-8")
+    return path
+
+
+def test_a_dry_run_lists_the_cells_with_their_costs_and_runs_nothing(tmp_path: Path, plan: Path) -> None:
+    done = RUNNER.invoke(app, ["grid", "--plan", str(plan), "--out", str(tmp_path / "out"), "--dry-run"])
+    assert done.exit_code == 0, done.output
+    assert (
+        "pocket-llama: identity, batch-single, 2 edits: about 0.0 min (from the speed of this machine)" in done.output
+    )
+    assert "3 cells: 0 finished, 3 left, about 0.0 hours" in done.output
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_plan_runs_by_tags_and_goes_on_where_it_stopped(
+    tmp_path: Path, plan: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    typed = ["grid", "--plan", str(plan), "--out", str(tmp_path / "out")]
+    first = RUNNER.invoke(app, [*typed, "--tags", "b"])
+    assert first.exit_code == 0, first.output
+    assert "begins: pocket-llama: identity, batch-single, 3 edits, about" in first.output
+    assert "1/1 pocket-llama: identity, batch-single, 3 edits: mean drop 0.000" in first.output
+
+    def interrupted(*given: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("audit.workflows.grid.run.run_grid", interrupted)
+    stopped = RUNNER.invoke(app, typed)
+    assert stopped.exit_code == 130
+    assert "3 cells: 1 finished, 2 left" in stopped.output
+    assert "interrupted; finished cells are kept" in stopped.output
+
+
+@pytest.mark.parametrize(
+    ("typed", "sentence"),
+    [
+        ("--editors rome", "has cells, and --editors asks for others"),
+        ("--edits pocket", "name their edits; leave it out"),
+        ("--tags c", "--tags 'c': no cell has it; give some of a, b"),
+        ("--editor-config layers=3", "write EDITOR.KEY=VALUE"),
+        ("--reading guesses", "--reading 'guesses'"),
+    ],
+)
+def test_a_mistake_beside_a_plan_is_one_sentence(plan: Path, typed: str, sentence: str) -> None:
+    done = RUNNER.invoke(app, ["grid", "--plan", str(plan), *typed.split()])
+    assert done.exit_code == 2
+    assert sentence in " ".join(done.output.split())
+
+
+def test_tags_need_a_plan() -> None:
+    done = RUNNER.invoke(app, ["grid", "--tags", "a"])
+    assert done.exit_code == 2
+    assert "only the cells of a --plan file have tags" in " ".join(done.output.split())

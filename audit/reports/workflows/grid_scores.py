@@ -16,7 +16,7 @@ from typing import Any
 from audit.answering.paired_answers import PairedAnswers, PairedScores
 from audit.store.files import parse_json
 
-FARTHEST = 1e300  # log-odds that stand for infinite ones
+FARTHEST = 1e300  # log-odds that stand for infinite ones in a file
 DIGITS = 9
 
 
@@ -95,7 +95,9 @@ def _rounded(value: Any) -> Any:
 
 def _without_nulls(scores: PairedScores) -> PairedScores:
     def numbers(values: Sequence[float | None]) -> list[float]:
-        return [math.nan if one is None else one for one in values]
+        return [
+            math.nan if one is None else math.copysign(math.inf, one) if abs(one) >= FARTHEST else one for one in values
+        ]
 
     if scores.base_odds is None or scores.edited_odds is None:
         return scores

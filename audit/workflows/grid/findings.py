@@ -167,13 +167,14 @@ def _compound(curves: Curves) -> Finding:
             f"{shown(last)}; one operation of {last.cell.batch_size}: {shown(single)}; "
             f"{last.cell.steps} operations of 1: {shown(instances)}."
         )
+    decided = bool(held) and (editors == {"memit", "mend"} or not curves.unit.apart)
     return Finding(
         4,
         "Batch and sequence compound.",
         "For every editor and batch size, a sequence of batches loses more than one batch of that size and than as "
         f"many operations of one edit{curves.unit.apart}.",
-        all(held) if held and (editors == {"memit", "mend"} or not curves.unit.apart) else None,
-        tuple(lines),
+        all(held) if decided else None,
+        tuple(lines) if decided else (),
     )
 
 

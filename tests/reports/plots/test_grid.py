@@ -2,8 +2,9 @@
 
 from pathlib import Path
 
-from audit.reports.plots.grid import ability_panels, draw_grid, mean_drops
-from tests.workflows.grid.made_results import made, sequence
+from audit.reports.plots.grid import ability_panels, draw_grid, kept_panels, mean_drops
+from audit.reports.workflows.grid_shares import GridShares
+from tests.workflows.grid.made_results import graded, graded_sequence, made, sequence
 
 RESULTS = [
     *sequence("rome", {1: 0.9, 10: 0.5}),
@@ -45,3 +46,22 @@ def test_equal_results_give_equal_files(tmp_path: Path) -> None:
         draw_grid(RESULTS, tmp_path / folder)
     for file in (tmp_path / "a").iterdir():
         assert file.read_bytes() == (tmp_path / "b" / file.name).read_bytes(), file.name
+
+
+def test_shares_have_a_line_with_a_band_for_each_series_and_a_panel_for_each_ability(tmp_path: Path) -> None:
+    cells = [
+        *graded_sequence("rome", {1: 1.0, 10: 0.6}),
+        *graded_sequence("rome", {1: 0.5}, seed=1),
+        graded("memit", "batch-single", 10, 0.9),
+        graded("identity", "batch-single", 1, 1.0),
+    ]
+    figure = kept_panels("m", cells, GridShares())
+    assert [axes.get_title() for axes in figure.axes[:3]] == ["mean over these abilities", "reasoning", "sentiment"]
+    lines = {str(line.get_label()): line for line in figure.axes[0].get_lines()}
+    assert {"rome, instance-sequential", "memit, batch-single"} <= set(lines)
+    assert not any("identity" in name or "seed" in name for name in lines)
+    places, kept = lines["rome, instance-sequential"].get_data()
+    assert list(places) == [1, 10]
+    assert kept[0] > 0.97 > 0.65 > kept[1] > 0.55
+    assert len(figure.axes[0].collections) == 2  # a band and a bar
+    assert "kept-pocket-gpt2.png" in {file.name for file in draw_grid(cells, tmp_path)}
