@@ -323,11 +323,11 @@ class Audit:
 
     def _run_over(self, drawn: DrawnItems) -> AbilityRun:
         """The items of an ability with the models that answer them."""
-        patches, reuse, logs = self.edit_run.patches, self.edit_run.reuse(), self.edit_run.logs
-        if reuse is not None:
+        run, clear = self.edit_run, drawn.chosen.clear
+        if (reuse := run.reuse()) is not None:
             reuse.forget()
-        known, clear = self.known, drawn.chosen.clear
-        return AbilityRun(drawn.ability, drawn.items, known, patches, self.stages, self.crew, reuse, logs, clear)
+        shared = (self.known, run.patches, self.stages, self.crew, reuse, run.logs, clear)
+        return AbilityRun(drawn.ability, drawn.items, *shared)
 
     def _unchanged_rows(self) -> tuple[IntegrityRow, ...]:
         """The check that the edited models differ from the base model; `identity` need not."""
