@@ -92,8 +92,7 @@ class Audit:
         self._rows: dict[str, tuple[tuple[SuiteMargins, str], AbilityRow]] = {}  # by ability: what was asked, the row
         self._run_items = self._new_items()
         self._answers = RunAnswers(lambda name: self._run_over(self._run_items.of(name)), self.settings)
-        self._collapse = Once(self._triage)
-        self._locality = Once(self._measured_locality)
+        self._collapse, self._locality = Once(self._triage), Once(self._measured_locality)
         self._mentions = Once(lambda: Mentions(self.requests))
 
     def watch(self, watcher: Watcher | None) -> None:
