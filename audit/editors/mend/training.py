@@ -270,7 +270,7 @@ class MendTrainer:
         locality: list[float] = []
         neighbors: list[float] = []
         likely: list[float] = []
-        for size in settings.batch_sizes:
+        for size in dict.fromkeys(settings.batch_sizes):
             size = min(size, len(requests))
             usable = min(len(requests), max(VALIDATION_EDITS, size))
             groups = [requests[start : start + size] for start in range(0, usable - size + 1, size)]

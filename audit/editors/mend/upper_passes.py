@@ -40,7 +40,8 @@ class UpperPasses:
         entering = torch.nn.utils.rnn.pad_sequence(states, batch_first=True)  # (rows, columns, hidden_size)
         rows = AlignedRows(ids, mask, positions, 0)
         upper = UpperBlocks(lm, rows, self._states.first_edited, entering, (), self._states.tuple_length)
-        return upper.logits(entering, *wanted.nonzero(as_tuple=True))
+        at_rows, at_columns = wanted.nonzero(as_tuple=True)
+        return upper.logits(entering, at_rows, at_columns)
 
     def _state(self, lm: LanguageModel, ids: Tensor) -> Tensor:
         """The hidden state of one row (columns,) that enters block `start`, (columns, hidden_size)."""
