@@ -77,6 +77,9 @@ def test_clusters_and_floors_of_items_count(tmp_path: Path) -> None:
     (row,) = compare(base, edited).report.abilities
     wanted = judge(GRADED, GRADED * 0.99, margin=Retained(0.9), floor=0, floors=np.array(floors), clusters=clusters)
     assert row.verdict == wanted and row.asked_margin == "90%" and wanted.clusters == 100
+    other_way = compare(write(tmp_path / "bare.jsonl", GRADED), write(tmp_path / "own.jsonl", GRADED, floor=floors))
+    assert other_way.report.abilities[0].verdict.floor == wanted.floor
+    assert not any("no floor" in line for line in other_way.report.header.result_caveats)
     (one,) = compare(base, edited, floors={"": 0.1}).report.abilities
     assert one.verdict == judge(GRADED, GRADED * 0.99, margin=0.05, floor=0.1, clusters=clusters)
 

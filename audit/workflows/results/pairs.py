@@ -52,6 +52,8 @@ def paired(base: TaskScores, edited: TaskScores, names: tuple[str, str], *, allo
     first = _rows(base, None if not missing[0] else kept)
     second = _rows(edited, None if first.ids == edited.ids else [place[name] for name in first.ids])
     _require_same_content(first, second, names)
+    if not first.floor_source:
+        first = replace(first, floor=second.floor, floor_source=second.floor_source)
     floors = first.floors if first.floors is not None else second.floors
     theirs = floors if second.floors is None else second.floors
     if first.run is None and floors is not None and theirs is not None and not np.array_equal(floors, theirs):
