@@ -23,6 +23,7 @@ def test_without_options_all_settings_have_their_defaults() -> None:
 
 def test_every_setting_has_an_option() -> None:
     other = {"margin": "margins", "no_store": "use_store", "no_reuse": "reuse", "no_triage": "triage"}
+    other["no_items"] = "item_texts"
     assert {other.get(option.name, option.name) for option in OPTIONS} == set(AuditSettings.__dataclass_fields__)
 
 

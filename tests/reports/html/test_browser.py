@@ -5,6 +5,7 @@ The browser is the system's (`apt-get install chromium`); nothing is downloaded.
 
 import shutil
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ import pytest
 
 from audit.reports.html.run_page import run_html
 from audit.reports.workflows.curve import write_curve
-from tests.reports.html.pages import large_report, record, report_of
+from tests.reports.html.pages import large_report, record, report_of, scored
 from tests.reports.html.test_escaping import HOSTILE, everywhere
 from tests.reports.workflows.test_curve import points
 
@@ -62,20 +63,23 @@ def large(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def small(tmp_path: Path) -> Path:
-    items = [record(), record("reasoning/2", mentions=("Mara Lind",)), record("reasoning/3", "x Velden", "y")]
+    likely = {"base": scored((-1.0, -2.0, -0.5), 0.8), "edited": (scored((-1.5, -9.2, -30.5), 0.1),)}
+    items = [record(), record("reasoning/2", mentions=("Mara Lind",)), replace(record("reasoning/3"), **likely)]
     file = tmp_path / "report.html"
     file.write_text(run_html(report_of(*items)), encoding="utf-8")
     return file
 
 
 def test_a_page_of_a_megabyte_opens_within_a_second_and_asks_for_nothing(chromium: Any, large: Path) -> None:
-    times = []
-    for _ in range(5):  # the fastest, because other work on the machine must not fail the page
-        tab = Tab(chromium, large)
-        assert (tab.complaints, tab.requests) == ([], [large.as_uri()])
-        times.append(tab.page.evaluate("performance.getEntriesByType('navigation')[0].loadEventEnd"))
-        tab.page.context.close()
-    assert min(times) < 1000, times
+    """A second of the browser's own work, so that other work on the machine does not count."""
+    page = chromium.new_context().new_page()
+    session = page.context.new_cdp_session(page)
+    session.send("Performance.enable", {"timeDomain": "threadTicks"})
+    page.goto(large.as_uri())
+    seconds = {one["name"]: one["value"] for one in session.send("Performance.getMetrics")["metrics"]}
+    assert 0 < seconds["TaskDuration"] < 1
+    tab = Tab(chromium, large)
+    assert (tab.complaints, tab.requests) == ([], [large.as_uri()])
 
 
 def test_filters_show_the_items_that_fit(chromium: Any, large: Path) -> None:
