@@ -36,7 +36,7 @@ def test_a_data_file_that_fails_without_a_message_is_one_sentence(
         raise OSError
 
     (tmp_path / "sst2.jsonl").write_text("{}")
-    monkeypatch.setattr("audit.abilities.data.sources._json_rows", fail)
+    monkeypatch.setattr("audit.abilities.data.files._json_rows", fail)
     with pytest.raises(AuditError, match=r"^cannot read .*sst2\.jsonl for sentiment \(OSError\); put a UTF-8 file"):
         FolderSource(tmp_path).rows("sentiment")
 

@@ -80,7 +80,7 @@ def _project_folder(config: pytest.Config) -> Path:
     pytest takes the values of plugin options for paths, so `--model /elsewhere` can move its root above the project.
     """
     root, start = config.rootpath, config.invocation_params.dir
-    first = start / config.args[0].partition("::")[0]
+    first = start / (config.args or [""])[0].partition("::")[0]  # none with --help
     folders = (root, first, *first.parents, start, *start.parents)
     return next((folder for folder in folders if (folder / "pyproject.toml").is_file()), root)
 

@@ -61,7 +61,7 @@ def test_processes_share_work_agree_and_fail_together(tmp_path: Path) -> None:
 
 
 def test_two_processes_find_the_same_answers_as_one(tmp_path: Path) -> None:
-    alone = Audit(**OPTIONS, use_store=False).run(["nli", "open_qa"])  # ranked and written answers
+    alone = Audit(**OPTIONS, ability=("nli", "open_qa"), use_store=False).run()  # ranked and written answers
     words = [word for key, value in OPTIONS.items() for word in (f"--{key.replace('_', '-')}", str(value))]
     done = launched(tmp_path, "audit.cli", "run", "nli", "open_qa", *words, "--no-store")
     assert done.returncode == 1, done.stderr

@@ -27,7 +27,7 @@ def test_a_mistake_in_the_table_is_one_sentence_and_exit_code_4(suites: Suites) 
     result.stderr.fnmatch_lines(["ERROR: *pyproject.toml, [[]tool.audit]: 'modle' is not an option *'model'*"])
 
 
-@pytest.mark.parametrize("args", [["suites"], ["suites/test_nli.py::test_nli"], []])
+@pytest.mark.parametrize("args", [["suites"], ["suites/test_nli.py::test_nli"], ["."], []])
 def test_the_project_is_found_where_an_option_moves_the_root_folder_of_pytest(tmp_path: Path, args: list[str]) -> None:
     """Without test paths, pytest's root is the folder that `--model /elsewhere` names."""
     project, elsewhere = tmp_path / "project", tmp_path / "elsewhere"
@@ -35,7 +35,7 @@ def test_the_project_is_found_where_an_option_moves_the_root_folder_of_pytest(tm
         folder.mkdir(parents=True)
     (project / "pyproject.toml").write_text("[tool.audit]\n")
     invoked = SimpleNamespace(dir=project)
-    moved = SimpleNamespace(rootpath=elsewhere, args=args or [str(project)], invocation_params=invoked)
+    moved = SimpleNamespace(rootpath=elsewhere, args=args, invocation_params=invoked)
     assert _project_folder(cast("pytest.Config", moved)) == project
     (elsewhere / "pyproject.toml").write_text("")
     assert _project_folder(cast("pytest.Config", moved)) == elsewhere  # as pytest says

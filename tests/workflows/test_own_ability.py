@@ -12,7 +12,7 @@ from audit.audit import Audit
 from audit.errors import AuditError
 from audit.reports.folder import read_report, write_report
 from audit.reports.rows import AbilityRow
-from audit.reports.workflows.grid import Cell, read_grid
+from audit.reports.workflows.grid_cells import Cell, read_grid
 from audit.settings.options import AuditSettings
 from audit.store.content import Store
 from audit.workflows.bisect import find_culprits
@@ -27,6 +27,7 @@ from audit.workflows.rescore import rescored
 from audit.workflows.selfcheck import run_controls
 from tests.abilities.triage import TWO_TEAMS, teach_teams, tickets, write_ability
 from tests.small_audit import SmallWorld
+from tests.workflows.grid.test_run import Finished
 
 RUINED_AT = 6  # the place of the planted edit in the plan, from 1
 
@@ -159,11 +160,13 @@ def test_a_grid_runs_it_and_runs_it_again_when_it_changed(
     monkeypatch.setenv("AUDIT_STORE", str(tmp_path / "store"))
     path = write_ability(tmp_path / "own", TWO_TEAMS, rows)
     cells = [Cell(str(taught.model), "identity", "", "batch-single", 2, 2)]
-    settings = GridSettings(tmp_path / "grid", limit=20, edits=str(taught.edits), abilities=(str(path),), device="cpu")
-    kept: list[bool] = []
+    settings = GridSettings(
+        tmp_path / "grid", limit=20, edits={"pocket": str(taught.edits)}, abilities=(str(path),), device="cpu"
+    )
+    finished = Finished()
     for text in (TWO_TEAMS, TWO_TEAMS, TWO_TEAMS.replace("Ticket", "Message")):
         write_ability(tmp_path / "own", text, rows)
-        assert run_grid(cells, settings, lambda result, known, done, total: kept.append(known)) == ()
-    assert kept == [False, True, False]
+        assert run_grid(cells, settings, finished) == ()
+    assert [kept for _, kept, _, _ in finished] == [False, True, False]
     (result,) = read_grid(settings.root)
     assert [one.ability for one in result.report.abilities] == ["triage"]
