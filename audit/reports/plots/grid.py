@@ -100,7 +100,7 @@ def _shares(axes: Axes, ability: str, series: Curves, shares: GridShares) -> Non
             axes.fill_between(places, lower, upper, color=looks[one]["color"], alpha=0.13, linewidth=0)
         else:
             axes.vlines(places, lower, upper, color=looks[one]["color"], alpha=0.5)
-        face = {"markerfacecolor": "white"} if one.restraint else {}
+        face: dict[str, Any] = {"markerfacecolor": "white"} if one.restraint else {}
         axes.plot(places, [share.share for share in kept], **looks[one], **face, markersize=5, label=_short(one))
     axes.axhline(1, color="0.6", linewidth=0.8)
     axes.axhline(0, color="0.6", linewidth=0.8, linestyle="--")
