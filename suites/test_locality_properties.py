@@ -13,10 +13,16 @@ over both pocket models and three seeds (one seed for 200 edits):
     other relations   0         0.35-0.53   0.36-0.55   0.57-0.67   0.89-0.93   0.99-1.00
     unrelated text    0         0.00-0.03   0.09-0.31   0.15-0.26   0.79-0.89   0.96-1.00
 
-The tolerated shares were chosen from these figures: they separate a model with side effects from a destroyed one. They
-apply to every model until you change them. On real models no share has been measured yet, so for those they are neither
-an expectation nor a recommendation: run an editor that you trust and one that you do not, and choose between the shares
-that `--junitxml=FILE` holds.
+and on a real model, SmolLM2-135M (Q4), with CounterFact rows and one seed:
+
+                      identity  1 rome      10 ft       10 memit    10 vandal
+    other subjects    0         0           0.19        0           1.00
+    other relations   0         0.61        0.11        0.43        1.00
+    unrelated text    0         0           0           0           1.00
+
+The tolerated shares were chosen from the first table: they separate a model with side effects from a destroyed one, and
+they do so on the real model, too. They apply to every model until you change them. For a model of your own, run an
+editor that you trust and one that you do not, and choose between the shares that `--junitxml=FILE` holds.
 
 With a CounterFact file, other subjects are its neighborhood probes and its other rows. Unrelated text of a real model
 is plain English, or the end of the corpus if `--editor-config covariance=` names a text file. The report also has the
