@@ -15,10 +15,10 @@ over both pocket models and three seeds (one seed for 200 edits):
 
 and on a real model, SmolLM2-135M (Q4), with CounterFact rows and one seed:
 
-                      identity  1 rome      10 ft       10 memit    10 vandal
-    other subjects    0         0           0.19        0           1.00
-    other relations   0         0.61        0.11        0.43        1.00
-    unrelated text    0         0           0           0           1.00
+                      1 rome    10 ft     10 memit  10 vandal
+    other subjects    0         0.19      0         1.00
+    other relations   0.61      0.11      0.43      1.00
+    unrelated text    0         0         0         1.00
 
 The tolerated shares were chosen from the first table: they separate a model with side effects from a destroyed one, and
 they do so on the real model, too. They apply to every model until you change them. For a model of your own, run an
