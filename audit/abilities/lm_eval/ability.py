@@ -240,8 +240,9 @@ def _decoding(text: str, task: HarnessTask) -> Decoding:
 
 
 def _definition(task: HarnessTask) -> str:
-    """The task's configuration with the code of its functions, without where its data lies."""
-    config = {key: one for key, one in task.task.dump_config().items() if not key.startswith("dataset_")}
+    """The task's configuration with the code of its functions, without where its file and its data lie."""
+    places = ("dataset_path", "dataset_kwargs", "metadata")
+    config = {key: one for key, one in task.task.dump_config().items() if key not in places}
     return _ADDRESS.sub("", json.dumps(_plain(config), sort_keys=True))
 
 
