@@ -43,7 +43,9 @@ def pins() -> dict[str, str]:
 def test_dependencies_are_exactly_what_the_package_imports() -> None:
     imported = {canonicalize_name(DISTRIBUTION_OF.get(name, name)) for name in imported_by(ROOT / "audit")}
     extras = PROJECT["optional-dependencies"]
-    optional = {canonicalize_name(Requirement(text).name) for extra in ("ray", "gguf") for text in extras[extra]}
+    optional = {
+        canonicalize_name(Requirement(text).name) for extra in ("ray", "gguf", "lm-eval") for text in extras[extra]
+    }
     assert optional <= imported
     assert {canonicalize_name(requirement.name) for requirement in DEPENDENCIES} == imported - optional
 

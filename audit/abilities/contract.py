@@ -59,10 +59,14 @@ class Score:
 
 @dataclass(frozen=True)
 class ScoredText:
-    """A continuation's tokens as text, and their natural log-probabilities given the prompt; NaN is possible."""
+    """A continuation's tokens as text, and their natural log-probabilities given the prompt; NaN is possible.
+
+    `greedy` says whether every token is the likeliest one after those before it; None unless the scorer is verbatim.
+    """
 
     tokens: tuple[str, ...]
     log_probabilities: tuple[float, ...]
+    greedy: bool | None = None
 
     @property
     def total(self) -> float:
@@ -148,6 +152,19 @@ def readings_of(ability: Ability) -> tuple[Ability, ...]:
 def is_graded(ability: Ability) -> bool:
     """Whether an answer can be partly right: `graded` of the ability, False where it has no such member."""
     return bool(getattr(ability, "graded", False))
+
+
+def is_verbatim(scorer: Scorer) -> bool:
+    """Whether prompts and continuations are joined as they are, without a space between them: `verbatim` of the scorer.
+
+    `ScoredText.greedy` is then known. False where the scorer has no such member.
+    """
+    return bool(getattr(scorer, "verbatim", False))
+
+
+def has_own_prompts(ability: Ability) -> bool:
+    """Whether worked examples and chat templates are its own affair: `own_prompts` of the ability, else False."""
+    return bool(getattr(ability, "own_prompts", False))
 
 
 def items_of(ability: Ability, row: Row, key: str) -> tuple[Item, ...]:

@@ -27,7 +27,7 @@ from audit.store.content import content_fingerprint
 
 ENTRY_POINT_GROUP = "audit.abilities"
 # By prefix of "prefix:NAME", the function "module:function" that makes the ability of a name.
-PREFIXES: dict[str, str] = {}
+PREFIXES: dict[str, str] = {"lm-eval": "audit.abilities.lm_eval.ability:harness_ability"}
 FEWEST_ROWS = 20  # of an ability that brings its rows; fewer certify nothing
 
 
@@ -101,7 +101,8 @@ def load_entry(given: "str | Ability | AbilityEntry") -> AbilityEntry:
         return _entry(text, described, described.fingerprint)
     if colon and prefix in PREFIXES:
         module, _, function = PREFIXES[prefix].partition(":")
-        return _entry(text, getattr(import_module(module), function)(rest))
+        made = getattr(import_module(module), function)(rest)
+        return _entry(text, made, getattr(made, "fingerprint", ""))
     if text in registered or colon:
         return _entry(text, ability_of_class(registered.get(text, text)))
     raise unknown(text, [*ABILITIES, *sorted(registered)])

@@ -13,22 +13,24 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import asdict
 from os.path import commonprefix
+from typing import Any
 
 import torch
 
-from audit.abilities.contract import Ability, Answers, Item, Scorer
+from audit.abilities.contract import Ability, Answers, Item, Scorer, is_verbatim
 from audit.answering.paired_answers import Raw, read_raw
+from audit.engine.continuations import ScoredTokens
 from audit.engine.drafts import write_from_drafts
 from audit.engine.generation import GeneratedText, write_answers
 from audit.engine.known_model import KnownModel
-from audit.engine.likelihoods import rank, token_log_likelihoods
+from audit.engine.likelihoods import rank, token_log_likelihoods, verbatim_scores
 from audit.engine.lower_blocks import FromLowerStates, LowerStates
 from audit.engine.reuse_counts import ReuseCounts
 from audit.models.fingerprints import content_fingerprint
 from audit.models.language_model import LanguageModel
 from audit.models.patch_changes import first_touched_block
 from audit.models.patches import Patch
-from audit.models.tokens import join
+from audit.models.tokens import JoinedTokens, join, join_verbatim
 from audit.progress import Progress
 from audit.store.answer_log import AnswerLog
 from audit.store.content import Store
@@ -145,7 +147,8 @@ def ask(
 def item_fingerprint(ability: Ability, item: Item) -> str:
     """sha256 over the engine's input: the prompt, and the choices, how to decode, or what is scored."""
     if ability.scorer is not None:
-        return content_fingerprint(["tokens", *map(list, ability.scorer.continuations(item, ability.prompt(item)))])
+        how = "verbatim tokens" if is_verbatim(ability.scorer) else "tokens"
+        return content_fingerprint([how, *map(list, ability.scorer.continuations(item, ability.prompt(item)))])
     decoding = None if ability.decoding is None else asdict(ability.decoding)
     return content_fingerprint([ability.prompt(item), list(item.choices), decoding])
 
@@ -202,14 +205,28 @@ def _score(
     groups = [scorer.continuations(item, prompt) for item, prompt in zip(items, prompts, strict=True)]
 
     def scored(fresh: Mapping[int, Sequence[Sequence[float]]]) -> None:
-        answered({number: _raw_of(lm, groups[number], found) for number, found in fresh.items()})
+        answered({number: _raw_of(lm, groups[number], found, join) for number, found in fresh.items()})
 
-    token_log_likelihoods(lm, groups, progress=progress, on_batch=scored, forward=forward)
+    def scored_verbatim(fresh: Mapping[int, Sequence[ScoredTokens]]) -> None:
+        values = {number: [one.log_probabilities for one in found] for number, found in fresh.items()}
+        raw = {number: _raw_of(lm, groups[number], found, join_verbatim) for number, found in values.items()}
+        greedy = {number: [all(one.hits) for one in found] for number, found in fresh.items()}
+        answered({number: {**one, "greedy": greedy[number]} for number, one in raw.items()})
+
+    if is_verbatim(scorer):
+        verbatim_scores(lm, groups, progress=progress, on_batch=scored_verbatim, forward=forward)
+    else:
+        token_log_likelihoods(lm, groups, progress=progress, on_batch=scored, forward=forward)
 
 
-def _raw_of(lm: LanguageModel, pairs: Sequence[tuple[str, str]], found: Sequence[Sequence[float]]) -> Raw:
+def _raw_of(
+    lm: LanguageModel,
+    pairs: Sequence[tuple[str, str]],
+    found: Sequence[Sequence[float]],
+    joined: Callable[[Any, str, str], JoinedTokens],
+) -> Raw:
     tokens = []
     for (prompt, continuation), values in zip(pairs, found, strict=True):
-        ids = join(lm.tokenizer, lm.full_prompt(prompt), continuation).ids
+        ids = joined(lm.tokenizer, lm.full_prompt(prompt), continuation).ids
         tokens.append([lm.tokenizer.decode([one]) for one in ids[len(ids) - len(values) :]])
     return {"tokens": tokens, "log_probabilities": [list(values) for values in found]}

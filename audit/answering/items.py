@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 
 from audit.abilities import ABILITIES
-from audit.abilities.contract import Ability, Item, readings_of
+from audit.abilities.contract import Ability, Item, has_own_prompts, readings_of
 from audit.abilities.data import Source
 from audit.abilities.data.set_aside import FEWEST, SetAside, set_aside
 from audit.abilities.data.sources import items
@@ -119,10 +119,13 @@ def candidates_for(name: str, wanted: AuditSettings, tokenizer: Tokenizer | None
     """The presentations that the settings allow, in the order in which they are tried.
 
     Raises:
-        AuditError: the ability has no such reading.
+        AuditError: the ability has no such reading, or it brings its own prompts and the settings ask for others.
     """
     ability, reading = wanted.load_ability(name), wanted.reading_of(name)
     several = readings_of(ability) if reading == "auto" else (read_as(ability, reading),)
+    if has_own_prompts(ability):
+        _require_no_other_prompts(name, wanted)
+        return [Presentation(one.reading) for one in several]
     if wanted.shots or wanted.chat_template or wanted.prompting != "auto" or wanted.protocol != "standard":
         chat = wanted.chat_template or wanted.prompting == "chat"
         shots = wanted.shots or (DEFAULT_SHOTS if wanted.prompting == "examples" else 0)
@@ -132,6 +135,20 @@ def candidates_for(name: str, wanted: AuditSettings, tokenizer: Tokenizer | None
         if tokenizer is not None and tokenizer.chat_template and wanted.editor != "ike":
             ways.append((0, True))
     return [Presentation(one.reading, shots, chat) for one in several for shots, chat in ways]
+
+
+def _require_no_other_prompts(name: str, wanted: AuditSettings) -> None:
+    """Raise `AuditError` if the settings ask for worked examples or a chat template."""
+    asked = {
+        f"--shots {wanted.shots}": wanted.shots,
+        "--chat-template": wanted.chat_template,
+        f"--prompting {wanted.prompting}": wanted.prompting not in ("auto", "plain"),
+    }
+    for flag in (flag for flag, given in asked.items() if given):
+        raise AuditError(
+            f"{flag}: {name} brings its own prompts and worked examples; leave the option out, or ask "
+            f"{name} in a run of its own."
+        )
 
 
 def _has_card(wanted: AuditSettings) -> bool:

@@ -23,7 +23,8 @@ from audit.verdicts.margins import Margin
 from audit.verdicts.verdict import judge
 
 # {"text": ..., "ids": [...]} of a written answer, the log-likelihood of every choice, or for a `Scorer`
-# {"tokens": [[...], ...], "log_probabilities": [[...], ...]} of every continuation
+# {"tokens": [[...], ...], "log_probabilities": [[...], ...]} of every continuation, and
+# "greedy": [...] where its scorer is verbatim
 Raw = Any
 
 
@@ -44,8 +45,9 @@ def read_raw(ability: Ability, items: Sequence[Item], raw: Sequence[Raw], from_s
 
 def scored_texts(raw: Raw) -> tuple[ScoredText, ...]:
     """The scored continuations of one item."""
-    pairs = zip(raw["tokens"], raw["log_probabilities"], strict=True)
-    return tuple(ScoredText(tuple(tokens), tuple(values)) for tokens, values in pairs)
+    greedy = raw.get("greedy") or [None] * len(raw["tokens"])
+    parts = zip(raw["tokens"], raw["log_probabilities"], greedy, strict=True)
+    return tuple(ScoredText(tuple(tokens), tuple(values), one) for tokens, values, one in parts)
 
 
 def items_fingerprint(ability: Ability, items: Sequence[Item]) -> str:

@@ -13,7 +13,7 @@ from audit.engine.continuations import Continuation, ScoredTokens, score_continu
 from audit.engine.forward import CausalForward
 from audit.errors import AuditError
 from audit.models.language_model import LanguageModel
-from audit.models.tokens import encode, join
+from audit.models.tokens import encode, join, join_verbatim
 from audit.progress import Progress
 
 TokenLogProbabilities = tuple[float, ...]  # natural logarithms, one for every scored token
@@ -91,6 +91,34 @@ def token_log_likelihoods(
         for number, group in enumerate(groups)
     ]
     return _log_probabilities(lm, joined, token_budget, progress, on_batch, forward)
+
+
+def verbatim_scores(
+    lm: LanguageModel,
+    groups: Sequence[Sequence[tuple[str, str]]],
+    *,
+    token_budget: int = TOKEN_BUDGET,
+    progress: Progress | None = None,
+    on_batch: Callable[[Mapping[int, list[ScoredTokens]]], None] | None = None,
+    forward: CausalForward | None = None,
+) -> list[list[ScoredTokens]]:
+    """Score every (prompt, continuation) pair of every group as `join_verbatim` joins and divides it.
+
+    Otherwise as `token_log_likelihoods`, with a hit or miss for each token.
+
+    Raises:
+        AuditError: a continuation has no tokens, or a pair does not fit into the context.
+    """
+    joined: list[list[Continuation]] = []
+    for number, group in enumerate(groups):
+        joined.append([])
+        for i, (prompt, continuation) in enumerate(group):
+            tokens = join_verbatim(lm.tokenizer, lm.full_prompt(prompt), continuation)
+            require_room(lm, tokens.ids, f"Prompt {number} with continuation {i}", prompt or continuation)
+            joined[-1].append(Continuation(tokens.ids, tokens.prompt_length))
+    return score_continuations(
+        lm, joined, token_budget=token_budget, progress=progress, on_batch=on_batch, forward=forward
+    )
 
 
 @dataclass(frozen=True)

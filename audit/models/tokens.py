@@ -71,6 +71,32 @@ def join(tokenizer: Tokenizer, prompt: str, target: str) -> JoinedTokens:
     return JoinedTokens(tuple(ids), prompt_length)
 
 
+def join_verbatim(tokenizer: Tokenizer, prompt: str, target: str) -> JoinedTokens:
+    """Tokenize `prompt + target` as it is, and divide the tokens as lm-evaluation-harness does.
+
+    White space at the end of the prompt belongs to the target. The target has the tokens beyond as many as the prompt
+    has alone. An empty prompt is the beginning-of-text token or, without one, the end-of-text token.
+    https://github.com/EleutherAI/lm-evaluation-harness, lm_eval/api/model.py, TemplateLM.loglikelihood.
+
+    Raises:
+        AuditError: the target has no tokens of its own.
+    """
+    before = prompt.rstrip()
+    if before:
+        ids = encode(tokenizer, prompt + target)
+        length = len(encode(tokenizer, before))
+    else:
+        ids, length = tokenizer(prompt + target, add_special_tokens=False)["input_ids"], 1
+        first = tokenizer.eos_token_id if tokenizer.bos_token_id is None else tokenizer.bos_token_id
+        ids = ids if ids[:1] == [first] else [first, *ids]
+    if length >= len(ids):
+        raise AuditError(
+            f"the continuation {target!r} has no tokens of its own after the prompt {prompt[-60:]!r}; "
+            "drop the document."
+        )
+    return JoinedTokens(tuple(ids), length)
+
+
 def target_ids(tokenizer: Tokenizer, prompt: str, target: str) -> tuple[int, ...]:
     """The tokens of `target` after `prompt`; see `join`."""
     return join(tokenizer, prompt, target).target_ids

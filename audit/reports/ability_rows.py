@@ -116,7 +116,7 @@ def _without_texts(record: ItemRecord) -> ItemRecord:
 
 
 def _numbers_of(answer: AnswerRecord) -> AnswerRecord:
-    return replace(answer, text="", value=None, tokens=None, log_probabilities=None)
+    return replace(answer, text="", value=None, tokens=None, log_probabilities=None, greedy=None)
 
 
 def reuse_counts(
@@ -219,4 +219,5 @@ def _record(asked: Answers, k: int) -> AnswerRecord:
         log_likelihoods=tuple(raw) if isinstance(raw, Sequence) else None,
         tokens=None if scored is None else tuple(one.tokens for one in scored),
         log_probabilities=None if scored is None else tuple(one.log_probabilities for one in scored),
+        greedy=tuple(raw["greedy"]) if isinstance(raw, Mapping) and "greedy" in raw else None,
     )

@@ -140,6 +140,8 @@ def _answer(row: dict[str, Any]) -> AnswerRecord:
     if row.get("log_probabilities") is not None:
         row["log_probabilities"] = tuple(map(_numbers, row["log_probabilities"]))
         row["tokens"] = tuple(map(tuple, row["tokens"]))
+    if row.get("greedy") is not None:
+        row["greedy"] = tuple(row["greedy"])
     return AnswerRecord(**row)
 
 

@@ -87,6 +87,7 @@ class AnswerRecord:
     # Of each continuation that was scored: its tokens as text, and their log-probabilities.
     tokens: tuple[tuple[str, ...], ...] | None = None
     log_probabilities: tuple[tuple[float, ...], ...] | None = None
+    greedy: tuple[bool, ...] | None = None  # whether each of them is what greedy decoding writes, where that counts
 
 
 @dataclass(frozen=True)

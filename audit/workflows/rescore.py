@@ -149,7 +149,7 @@ def _raw(ability: Ability, record: ItemRecord, answer: AnswerRecord, file: str) 
     if ability.scorer is not None:
         if answer.log_probabilities is None or answer.tokens is None:
             raise _older(record, file)
-        return {"tokens": answer.tokens, "log_probabilities": answer.log_probabilities}
+        return {"tokens": answer.tokens, "log_probabilities": answer.log_probabilities, "greedy": answer.greedy}
     if answer.log_likelihoods is None or len(answer.log_likelihoods) != len(record.choices):
         raise _older(record, file)
     return answer.log_likelihoods

@@ -1,0 +1,1 @@
+"""Tasks of lm-evaluation-harness as abilities: `--ability lm-eval:TASK`."""
