@@ -270,23 +270,15 @@ class AuditSettings:
                     raise unknown(name, self.abilities.names, f"{flag} '{name}={value}'")
         if self.shots and self.protocol != "standard":
             raise AuditError(f"--shots {self.shots}: {self.protocol} asks without examples; leave one of the two out.")
-        if self.chat_template and self.protocol != "standard":
-            raise AuditError(f"--chat-template: {self.protocol} has prompts of its own; leave one of the two out.")
         fixed = "--shots" if self.shots else "--chat-template" if self.chat_template else ""
         if fixed and self.prompting in ("plain", "examples" if self.chat_template else "chat"):
             raise AuditError(f"{fixed} contradicts --prompting {self.prompting}; give one of the two.")
-        if self.protocol != "standard" and self.prompting not in ("auto", "plain"):
+        prompted = self.chat_flag or ("--prompting examples" if self.prompting == "examples" else "")
+        if prompted and self.protocol != "standard":
+            raise AuditError(f"{prompted}: {self.protocol} has prompts of its own; leave one of the two out.")
+        if self.chat_flag and self.editor == "ike" and self.edited is None:
             raise AuditError(
-                f"--prompting {self.prompting}: {self.protocol} has prompts of its own; leave one of the two out."
-            )
-        if self.prompting == "chat" and self.editor == "ike" and self.edited is None:
-            raise AuditError(
-                "--prompting chat: ike puts its demonstrations before the prompt, outside of any chat turn; "
-                "leave one of the two out."
-            )
-        if self.chat_template and self.editor == "ike" and self.edited is None:
-            raise AuditError(
-                "--chat-template: ike puts its demonstrations before the prompt, outside of any chat turn; "
+                f"{self.chat_flag}: ike puts its demonstrations before the prompt, outside of any chat turn; "
                 "leave one of the two out."
             )
         for declared in OPTIONS if self.edited is not None else ():
