@@ -219,5 +219,5 @@ def _record(asked: Answers, k: int) -> AnswerRecord:
         log_likelihoods=tuple(raw) if isinstance(raw, Sequence) else None,
         tokens=None if scored is None else tuple(one.tokens for one in scored),
         log_probabilities=None if scored is None else tuple(one.log_probabilities for one in scored),
-        greedy=tuple(raw["greedy"]) if isinstance(raw, Mapping) and "greedy" in raw else None,
+        greedy=tuple(raw["greedy"]) if isinstance(raw, Mapping) and raw.get("greedy") else None,
     )
