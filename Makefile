@@ -44,10 +44,14 @@ test: $(INSTALLED)  ## run all tests of this repository, in parallel and offline
 	HF_HUB_OFFLINE=1 OMP_NUM_THREADS=1 TOKENIZERS_PARALLELISM=false \
 	$(RUN) pytest tests/ -q -n $(WORKERS) --maxprocesses 8 --dist worksteal $(TEST_FLAGS)
 
-lint: $(INSTALLED)  ## check style, format and types
+lint: $(INSTALLED)  ## check style, format, types, and the files for continuous integration
 	$(RUN) ruff check .
 	$(RUN) ruff format --check .
 	$(RUN) mypy
+	$(RUN) check_jsonschema --builtin-schema vendor.github-actions action.yml
+	$(RUN) check_jsonschema --builtin-schema vendor.github-workflows examples/ci/github-*.yml
+	$(RUN) check_jsonschema --builtin-schema vendor.gitlab-ci examples/ci/gitlab-ci.yml
+	$(VENV)/bin/shellcheck .ci/run
 
 format: $(INSTALLED)  ## put the code into its one format
 	$(RUN) ruff check --fix .

@@ -49,6 +49,8 @@ LIGHT = (
     "audit.measures.locality_prompts",
     "audit.verdicts",
     "audit.reports.rows",
+    "audit.reports.github",
+    "audit.reports.junit",
     "audit.reports.terminal",
     "audit.reports.markdown",
     "audit.reports.workflows.preflight",

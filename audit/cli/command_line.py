@@ -1,6 +1,7 @@
 """What the commands share: options of an audit, names of abilities and folders, the summary, and exit codes."""
 
 import inspect
+import os
 import sys
 from collections.abc import Callable, Collection, Iterable, Sequence
 from functools import partial
@@ -10,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from typer.models import ArgumentInfo
 
+from audit.errors import AuditError
 from audit.settings.declaration import Option
 from audit.settings.options import OPTIONS, AuditSettings, settings_from
 from audit.settings.project_defaults import nearest_project, with_project_defaults
@@ -18,6 +20,12 @@ from audit.settings.values import file_name, short_name
 if TYPE_CHECKING:
     from audit.reports.rows import RunHeader, RunReport
     from audit.reports.terminal import Render
+
+# pytest's name for it, with a shorter one.
+JUnitFile = Annotated[
+    Path | None,
+    typer.Option("--junitxml", "--junit", metavar="FILE", help="also write the verdicts as JUnit XML"),
+]
 
 FAIL_EXIT, USAGE_EXIT, INCONCLUSIVE_EXIT = 1, 2, 3  # 0 is PASS
 
@@ -113,14 +121,55 @@ def show(report: "RunReport") -> None:
     print_summary(partial(summary, report))
 
 
+def echo_header(header: "RunHeader") -> None:
+    """Print the header of a run on stderr."""
+    from audit.reports.github import log_text
+    from audit.reports.run_sentences import header_lines
+
+    typer.echo(log_text("\n".join(header_lines(header)), os.environ), err=True)
+
+
+def show_new(report: "RunReport") -> None:
+    """Print the summary of a run that was just made; in a job of GitHub, leave there what the job takes."""
+    from audit.reports.github import publish
+
+    show(report)
+    for line in publish(report, os.environ):
+        typer.echo(line, err=True)  # the runner reads both streams
+
+
+def write_junit(report: "RunReport", file: Path | None, inconclusive: str) -> None:
+    """Write the verdicts as JUnit XML if there is a file for them; `inconclusive` as in `exit_by`.
+
+    Raises:
+        AuditError: the file cannot be written.
+    """
+    if file is not None:
+        from audit.reports.folder import write_texts
+        from audit.reports.junit import junit_xml
+
+        text = junit_xml(report, skip_inconclusive=inconclusive == "skip")
+        write_texts(file.parent, {file.name: text}, "--junitxml")
+
+
+def junit_file(file: Path | None) -> Path | None:
+    """The value of --junitxml. Raises `AuditError` if it is a folder."""
+    if file is not None and file.is_dir():
+        raise AuditError(f"--junitxml {file}: that is a folder, not a file; give a file.")
+    return file
+
+
 def print_summary(render: "Render") -> None:
     """Print the text of `render`, as wide and as colorful as the terminal allows."""
     from rich.console import Console
 
+    from audit.reports.github import log_text
+
     console = Console()  # knows the width, NO_COLOR and whether this is a terminal
     color = console.is_terminal and not console.no_color
     plain = not (sys.stdout.encoding or "ascii").lower().startswith("utf")
-    typer.echo(render(width=console.width, color=color, ascii_only=plain), color=color)
+    text = render(width=console.width, color=color, ascii_only=plain)
+    typer.echo(log_text(text, os.environ), color=color)
 
 
 def exit_by(report: "RunReport", inconclusive: str) -> None:

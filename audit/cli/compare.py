@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from audit.cli.command_line import exit_by, show
+from audit.cli.command_line import JUnitFile, echo_header, exit_by, junit_file, show_new, write_junit
 from audit.errors import AuditError
 from audit.settings.options import INCONCLUSIVE_POLICIES
 from audit.settings.values import parse_choice, parse_folder, parse_named
@@ -43,7 +43,7 @@ def compare(
         typer.Option("--trend", help="the edited models are checkpoints in order: compare each with the one before"),
     ] = False,
     inconclusive: Annotated[str, typer.Option(metavar="fail|skip", help="outcome of INCONCLUSIVE")] = "fail",
-    junit: Annotated[Path | None, typer.Option(metavar="FILE", help="also write the verdicts as JUnit XML")] = None,
+    junitxml: JUnitFile = None,
     reports: Annotated[str, typer.Option(metavar="DIR", help="parent of the report's folder")] = "reports",
 ) -> None:
     """Compare per-item scores of a base model and of edited models that were evaluated elsewhere.
@@ -59,12 +59,9 @@ def compare(
     root = parse_folder("--reports", reports)
     if trend and len(edited) < 2:
         raise AuditError("--trend compares checkpoints in order, and there is one; give at least two after BASE.")
-    if junit is not None and junit.is_dir():
-        raise AuditError(f"--junit {junit}: that is a folder, not a file; give a file.")
+    junit = junit_file(junitxml)
 
-    from audit.reports.folder import write_report, write_texts
-    from audit.reports.junit import junit_xml
-    from audit.reports.run_sentences import header_lines
+    from audit.reports.folder import write_report
     from audit.verdicts.margins import parse_margin
     from audit.workflows.compare import Terms, compared
     from audit.workflows.results.choices import Choices
@@ -88,13 +85,11 @@ def compare(
         seconds={"reading": read - start, **found.report.seconds},
     )
     report = replace(report, folder=str(write_report(report, root, found.item_lines())))
-    typer.echo("\n".join(header_lines(report.header)), err=True)
+    echo_header(report.header)
     if trend:
         show_trend(report)
-    show(report)
-    if junit is not None:
-        text = junit_xml(report, skip_inconclusive=inconclusive == "skip")
-        write_texts(junit.parent, {junit.name: text}, "--junit")
+    show_new(report)
+    write_junit(report, junit, inconclusive)
     exit_by(report, inconclusive)
 
 

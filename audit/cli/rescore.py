@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from audit.cli.command_line import exit_by, show
+from audit.cli.command_line import echo_header, exit_by, show_new
 from audit.settings.options import INCONCLUSIVE_POLICIES
 from audit.settings.values import parse_choice, parse_folder, parse_margins
 
@@ -34,13 +34,12 @@ def rescore(
         parse_choice("--inconclusive", inconclusive, INCONCLUSIVE_POLICIES)
 
     from audit.reports.folder import read_report, write_report
-    from audit.reports.run_sentences import header_lines
     from audit.workflows.rescore import rescored
 
     run = read_report(folder, with_items=True)
     root = Path(run.folder or folder).parent if reports is None else parse_folder("--reports", reports)
     report = replace(rescored(run, margins), command=" ".join(["audit", *sys.argv[1:]]))
     report = replace(report, folder=str(write_report(report, root)))
-    typer.echo("\n".join(header_lines(report.header)), err=True)
-    show(report)
+    echo_header(report.header)
+    show_new(report)
     exit_by(report, inconclusive or run.settings.get("inconclusive", "fail"))

@@ -10,7 +10,17 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from audit.cli.command_line import exit_by, known_abilities, print_summary, show, takes
+from audit.cli.command_line import (
+    JUnitFile,
+    echo_header,
+    exit_by,
+    junit_file,
+    known_abilities,
+    print_summary,
+    show_new,
+    takes,
+    write_junit,
+)
 from audit.errors import AbilityError
 from audit.settings.options import OPTIONS, AuditSettings
 
@@ -22,28 +32,29 @@ if TYPE_CHECKING:
 def run(
     settings: AuditSettings,
     abilities: Annotated[list[str] | None, typer.Argument(help="abilities to ask (default: all eight)")] = None,
+    junitxml: JUnitFile = None,
 ) -> None:
     """Edit a model, ask it before and after, print the verdicts and write the report.
 
     Margins are 0.05 score points unless --margin sets others. Exit code: 0 for PASS, 1 for FAIL, 2 for a wrong option,
     3 for INCONCLUSIVE (0 with --inconclusive skip).
     """
-    names = known_abilities(settings, abilities) if abilities else None
+    names, junit = known_abilities(settings, abilities) if abilities else None, junit_file(junitxml)
     if settings.plan_only:
         show_preflight(settings, names or settings.abilities.asked)
         return
     from audit.reports.folder import write_report
-    from audit.reports.run_sentences import header_lines
 
     with shared_audit(settings) as audit:
         audit.prepare()
         if audit.crew.first:
-            typer.echo("\n".join(header_lines(audit.header)), err=True)
+            echo_header(audit.header)
         report = replace(audit.run(names), command=" ".join(["audit", *sys.argv[1:]]))
     if not audit.crew.first:
         return  # the first process prints, saves and sets the exit code
     report = replace(report, folder=str(write_report(report, settings.reports)))
-    show(report)
+    show_new(report)
+    write_junit(report, junit, settings.inconclusive)
     exit_by(report, settings.inconclusive)
 
 
@@ -73,7 +84,6 @@ def show_preflight(settings: AuditSettings, abilities: Sequence[str]) -> None:
     Raises:
         AuditError: the data of no ability can be read.
     """
-    from audit.reports.run_sentences import header_lines
     from audit.reports.workflows.preflight import preflight_summary
     from audit.workflows.preflight import Preflight
 
@@ -83,5 +93,5 @@ def show_preflight(settings: AuditSettings, abilities: Sequence[str]) -> None:
         with suppress(AbilityError):  # the report lists it
             preflight.assess(name)
     report = preflight.report()
-    typer.echo("\n".join(header_lines(report.header)), err=True)
+    echo_header(report.header)
     print_summary(partial(preflight_summary, report))

@@ -104,9 +104,10 @@ def pytest_report_collectionfinish(config: pytest.Config) -> list[str]:
     audit = config.stash[STATE].audit
     if audit is None or config.get_verbosity() < 0:
         return []
+    from audit.reports.github import log_text
     from audit.reports.run_sentences import header_lines
 
-    return [*header_lines(audit.header), *_notes_on_flags(config)]
+    return [log_text(line, os.environ) for line in (*header_lines(audit.header), *_notes_on_flags(config))]
 
 
 def pytest_assertrepr_compare(config: pytest.Config, op: str, left: object, right: object) -> list[str] | None:
@@ -118,10 +119,11 @@ def pytest_assertrepr_compare(config: pytest.Config, op: str, left: object, righ
     outcomes = [str(getattr(side, "value", side)) for side in (left, right)]
     if row is None or row.outcome not in outcomes:
         return None
+    from audit.reports.github import log_text
     from audit.reports.run_sentences import explanation
 
     wanted = outcomes[1] if outcomes[0] == row.outcome else outcomes[0]
-    return explanation(row, wanted)
+    return [log_text(line, os.environ) for line in explanation(row, wanted)]
 
 
 @pytest.hookimpl(wrapper=True)
@@ -136,9 +138,10 @@ def pytest_runtest_makereport(
     if report.failed and is_audit_test(item) and not known:
         state.failed.append(item.nodeid)
     if row is not None and row.examples and report.when == "call" and report.failed:
+        from audit.reports.github import log_text
         from audit.reports.run_sentences import examples
 
-        report.sections.append((f"{row.ability}: what changed", examples(row)))
+        report.sections.append((f"{row.ability}: what changed", log_text(examples(row), os.environ)))
     if report.when == "teardown" and state.worker is not None and state.audit is not None and state.fresh:
         from audit.reports.rows import RunReport
 
@@ -149,7 +152,7 @@ def pytest_runtest_makereport(
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
-    """Write the report after the last test; an interrupted run writes none."""
+    """Write the report after the last test, and what a job of GitHub takes; an interrupted run writes none."""
     state = session.config.stash.get(STATE, None)
     maxfail = session.config.option.maxfail
     stopped = bool(maxfail) and session.testsfailed >= maxfail  # pytest-xdist reports -x as an interruption
@@ -173,6 +176,10 @@ def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
     except AuditError as error:
         state.trouble = str(error)
         session.exitstatus = pytest.ExitCode.USAGE_ERROR
+    if state.report is not None:
+        from audit.reports.github import publish
+
+        state.job_lines = publish(state.report, os.environ)
 
 
 def pytest_terminal_summary(terminalreporter: "pytest.TerminalReporter", config: pytest.Config) -> None:
@@ -190,6 +197,8 @@ def pytest_terminal_summary(terminalreporter: "pytest.TerminalReporter", config:
         show_section(terminalreporter, config.get_verbosity(), "side-effect audit", header, render)
     if state.trouble:
         terminalreporter.write_line(f"ERROR: {state.trouble}", red=True)
+    for line in state.job_lines:
+        terminalreporter.write_line(line)
 
 
 def _notes_on_flags(config: pytest.Config) -> list[str]:

@@ -1,5 +1,6 @@
 """The fixtures of the audit, which suites take as arguments."""
 
+import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -62,6 +63,8 @@ class Degradation:
 
         INCONCLUSIVE skips the test under `--inconclusive skip`.
         """
+        from audit.reports.github import log_text
+        from audit.reports.junit import properties
         from audit.verdicts import Outcome
 
         with self.state.clean_exit():
@@ -71,13 +74,12 @@ class Degradation:
                 self.state.unasked.add(self.test)
                 if isinstance(error, CollapseError):
                     self.state.fresh["collapse"] = self.audit.collapse
-                raise pytest.fail.Exception(str(error), pytrace=False) from None  # without the chain of causes
+                text = log_text(str(error), os.environ)  # it may quote a row
+                raise pytest.fail.Exception(text, pytrace=False) from None  # without the chain of causes
         self.state.rows[self.test] = row
         self.state.add("abilities", row)
-        for name in ("base", "edited", "drop", "lower", "upper", "margin", "n", "outcome", "protocol"):
-            value = row.protocol if name == "protocol" else getattr(row.verdict, name)
-            self.record(f"{row.ability}.{name}", str(value) if name == "outcome" else value)
-        self.record(f"{row.ability}.reading", row.how)
+        for name, value in properties(row).items():
+            self.record(name, value)
         outcome = row.outcome
         if outcome is Outcome.INCONCLUSIVE and self.state.settings.inconclusive == "skip":
             pytest.skip(row.sentence)

@@ -28,6 +28,7 @@ class RunState:
     failed: list[str] = field(default_factory=list)  # node ids of audit tests that failed for another reason
     report: "RunReport | None" = None
     trouble: str = ""  # why no report could be written
+    job_lines: list[str] = field(default_factory=list)  # for the log of a job of continuous integration
     worker: Worker | None = None  # this process runs some of the tests
     controller: Controller | None = None  # this process collects the results of the workers
     fresh: dict[str, Any] = field(default_factory=dict)  # results of the running test, by field of `RunReport`

@@ -35,12 +35,14 @@ def show_section(
     reporter: "pytest.TerminalReporter", verbosity: int, title: str, header: Sequence[str], render: "Render"
 ) -> None:
     """Write the text of `render` under a title and `header`; below `verbosity` 0 the text alone."""
+    from audit.reports.github import log_text
+
     if verbosity >= 0:
         reporter.ensure_newline()
         reporter.section(title)
         for line in header:
-            reporter.write_line(line)
+            reporter.write_line(log_text(line, os.environ))
     writer, encoding = reporter._tw, getattr(sys.stdout, "encoding", None) or "ascii"
     plain = not encoding.lower().startswith("utf")
     text = render(width=writer.fullwidth, color=writer.hasmarkup, verbosity=verbosity, ascii_only=plain)
-    reporter.write_line(text)
+    reporter.write_line(log_text(text, os.environ))

@@ -32,8 +32,21 @@ SOUNDNESS = {True: "sound", False: "**UNSOUND**", None: "noted"}
 
 def markdown(report: RunReport) -> str:
     """The whole report as GitHub-flavored Markdown."""
+    return joined(blocks(report))
+
+
+def joined(parts: Iterable[str]) -> str:
+    """Blocks of Markdown as one text."""
+    return "\n\n".join(parts) + "\n"
+
+
+def blocks(report: RunReport) -> list[str]:
+    """The report in its blocks: title, headings ("## Abilities"), tables, lists, and the advice as the last one.
+
+    Only a heading begins with "## "; texts of models are within a fence or inline code.
+    """
     header = report.header
-    sections = [
+    return [
         f"# {report.outcome}: {header.method} {'against' if header.compared else 'on'} {_code(header.model)}",
         verdict_line(report).rsplit(": ", 1)[1] + ".",
         "\n".join(header_lines(header, "- ")),
@@ -54,7 +67,6 @@ def markdown(report: RunReport) -> str:
         *_repeat(report),
         next_step(report),
     ]
-    return "\n\n".join(sections) + "\n"
 
 
 def _abilities(rows: Sequence[AbilityRow], asked: str) -> Iterable[str]:

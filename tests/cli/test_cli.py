@@ -4,6 +4,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
+from xml.etree import ElementTree
 
 import pytest
 from typer.testing import CliRunner
@@ -14,6 +15,7 @@ from audit.reports.rows import RunReport
 from audit.settings.options import OPTIONS, AuditSettings
 from tests.pytest_plugin.fake_audit import FakeAudit
 from tests.reports.sample import ALL_PASS, REPORT, UNDECIDED
+from tests.reports.test_github import commands, file_values
 
 RUNNER = CliRunner()
 
@@ -175,3 +177,31 @@ def test_a_mistake_in_locate_is_one_sentence(tmp_path: Path) -> None:
         result = RUNNER.invoke(app, ["locate", *typed.split()])
         assert (result.exit_code, result.stderr[: len(sentence)]) == (2, sentence)
     assert not (tmp_path / "reports").exists()
+
+
+def test_a_run_writes_junit_where_it_is_told_to(fake: type[FakeRun], tmp_path: Path) -> None:
+    assert RUNNER.invoke(app, ["run", "--junitxml", "out/a.xml", "--inconclusive", "skip"]).exit_code == 1
+    suite = ElementTree.parse(tmp_path / "out" / "a.xml").getroot()[0]
+    counts = (suite.get("tests"), suite.get("failures"), suite.get("skipped"))
+    assert counts == ("3", "1", "1")
+    refused = RUNNER.invoke(app, ["run", "--junitxml", "out"])
+    assert refused.exit_code == 2
+    assert refused.stderr == "audit: --junitxml out: that is a folder, not a file; give a file.\n"
+
+
+def test_a_run_in_a_job_of_github_leaves_annotations_summary_and_outputs(
+    fake: type[FakeRun], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("GITHUB_ACTIONS", "true")
+    monkeypatch.setenv("GITHUB_OUTPUT", str(tmp_path / "output"))
+    monkeypatch.setenv("GITHUB_STEP_SUMMARY", str(tmp_path))
+    result = RUNNER.invoke(app, ["run"])
+    assert result.exit_code == 1
+    assert commands(result.stdout) == []
+    found = [(level, of["title"]) for level, of, _ in commands(result.stderr)]
+    assert found == [("error", "reasoning: FAIL"), ("warning", "audit"), ("warning", "summarization: INCONCLUSIVE")]
+    (folder,) = (tmp_path / "reports").iterdir()
+    values = file_values((tmp_path / "output").read_text(encoding="utf-8"))
+    assert (values["verdict"], values["report"]) == ("FAIL", str(folder))
+    RUNNER.invoke(app, ["report", str(folder)])  # what is past is not published again
+    assert (tmp_path / "output").read_text(encoding="utf-8").count("verdict<<") == 1

@@ -12,6 +12,7 @@ from typer.testing import CliRunner
 from audit.cli import app
 from audit.reports.folder import read_report
 from audit.reports.rows import RunReport
+from tests.reports.test_github import file_values
 
 RUNNER = CliRunner()
 DATA = Path(__file__).parents[1] / "workflows" / "results" / "data"
@@ -92,6 +93,20 @@ def test_junit_skips_what_is_inconclusive_where_that_counts_as_success(tmp_path:
     suite = ElementTree.parse(file).getroot()[0]
     assert (suite.get("failures"), suite.get("skipped")) == ("0", "1") and suite[0].find("skipped") is not None
     assert "paired by their ids alone" in (suite.findtext("system-out") or "")
+
+
+def test_a_comparison_in_a_job_of_github_leaves_annotations_and_outputs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("GITHUB_ACTIONS", "true")
+    monkeypatch.setenv("GITHUB_OUTPUT", str(tmp_path / "output"))
+    monkeypatch.setenv("GITHUB_STEP_SUMMARY", str(tmp_path / "summary"))
+    report = compared(tmp_path / "reports", str(LM_EVAL / "base"), str(LM_EVAL / "edited"), code=1)
+    values = file_values((tmp_path / "output").read_text(encoding="utf-8"))
+    harmed = ", ".join(alarm.name for alarm in report.alarms if alarm.harmed)
+    assert (values["verdict"], values["harmed"], values["report"]) == ("FAIL", harmed, report.folder)
+    assert "places" in harmed
+    assert (tmp_path / "summary").read_text(encoding="utf-8").startswith("# FAIL: ")
 
 
 def test_a_trend_is_a_table(tmp_path: Path) -> None:

@@ -213,7 +213,7 @@ def test_a_malformed_input_is_one_sentence(case: str, tmp_path: Path) -> None:
         (["--metric", "acc"], "there is no column 'acc'"),
         (["--trend"], "--trend compares checkpoints in order, and there is one"),
         (["--inconclusive", "maybe"], "--inconclusive 'maybe': give one of fail, skip"),
-        (["--junit", "."], "--junit .: that is a folder"),
+        (["--junit", "."], "--junitxml .: that is a folder"),
     ],
 )
 def test_a_wrong_option_is_one_sentence(options: list[str], sentence: str, tmp_path: Path) -> None:
