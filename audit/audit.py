@@ -37,9 +37,9 @@ from audit.edits.requests import EditRequest
 from audit.engine.known_model import ENGINE_VERSION, KnownModel
 from audit.errors import AbilityError, CollapseError, NoChangeError
 from audit.measures.edit_success import EditScores
-from audit.measures.flips import Mentions
 from audit.measures.integrity import Integrity
 from audit.measures.locality_topics import topics_of
+from audit.measures.mentions import Mentions
 from audit.models.fingerprints import content_fingerprint
 from audit.models.language_model import LanguageModel
 from audit.progress import Once, Stages, Watcher
@@ -310,23 +310,24 @@ class Audit:
             drawn = self._run_items.of(name, suite.max_drop, reading)
             margin = margin_for(drawn.ability, suite, self._run_items.wanted)
         found = self._answers.judgment(name, margin)
-        origin, mentions = self._run_items.wanted.abilities.origin(name), self._mentions_in(found.answers.base)
-        return row_of(found, margin, mentions, drawn.chosen, origin, texts=self.settings.item_texts)
+        wanted, mentions = self._run_items.wanted, self._mentions_in(found.answers.base)
+        return row_of(found, margin, mentions, drawn, wanted.abilities.origin(name), texts=wanted.item_texts)
 
     def _known_name(self, text: str) -> str:
         """The name of an ability that is given by name, file or class; this run then knows it."""
         return self.crew.run_in_all(lambda: self._run_items.know(text, self.source))
 
     def _new_items(self) -> RunItems:
-        return RunItems(self.source, self.settings, lambda: self.known, self.edit_run.logs, self.crew, self.stages)
+        of_run = (self.edit_run.logs, self.crew, self.stages, lambda: self.requests)
+        return RunItems(self.source, self.settings, lambda: self.known, *of_run)
 
     def _run_over(self, drawn: DrawnItems) -> AbilityRun:
         """The items of an ability with the models that answer them."""
         run, clear = self.edit_run, drawn.chosen.clear
         if (reuse := run.reuse()) is not None:
             reuse.forget()
-        shared = (self.known, run.patches, self.stages, self.crew, reuse, run.logs, clear)
-        return AbilityRun(drawn.ability, drawn.items, *shared)
+        items, stages = drawn.items, self.stages
+        return AbilityRun(drawn.ability, items, self.known, run.patches, stages, self.crew, reuse, run.logs, clear)
 
     def _unchanged_rows(self) -> tuple[IntegrityRow, ...]:
         """The check that the edited models differ from the base model; `identity` need not."""

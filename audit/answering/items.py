@@ -16,6 +16,7 @@ from audit.abilities.data.sources import items
 from audit.abilities.presentation import Presentation, Tokenizer, present, read_as
 from audit.answering.choice import Chosen
 from audit.errors import AuditError
+from audit.measures.edited_facts import EditedFact, EditedFacts
 from audit.pocket import POCKET_WEIGHTS
 from audit.settings.options import DEFAULT_SHOTS, AuditSettings
 from audit.verdicts.margins import Margin, Points, SuiteMargins
@@ -23,11 +24,12 @@ from audit.verdicts.margins import Margin, Points, SuiteMargins
 
 @dataclass(frozen=True, eq=False)
 class DrawnItems:
-    """An ability as it is asked, its items, and how that was chosen."""
+    """An ability as it is asked, its items, how that was chosen, and the items left out that ask for an edited fact."""
 
     ability: Ability
     items: Sequence[Item]
     chosen: Chosen
+    edited_facts: tuple[EditedFact, ...] = ()
 
 
 # From the candidates, what is set aside, and a function that presents the ability, to the choice.
@@ -64,6 +66,23 @@ def drawn_items(
     ability = _presented(name, source, wanted, tokenizer, chosen.presentation, aside)
     judged = None if aside is None else aside.judged
     return DrawnItems(ability, items(ability, source, wanted.limit, wanted.seed, judged), chosen)
+
+
+def without_edited_facts(drawn: DrawnItems, facts: EditedFacts) -> DrawnItems:
+    """The items without those that ask for an edited fact, which are listed instead.
+
+    Raises:
+        AuditError: every item asks for an edited fact.
+    """
+    found = tuple(fact for item in drawn.items if (fact := facts.asked_by(item)) is not None)
+    if found and len(found) == len(drawn.items):
+        raise AuditError(
+            f"all {len(found)} items of {drawn.ability.name} ask for facts that this run edits (such as "
+            f"{found[0].key}: {found[0].subject}, {found[0].target}), so nothing is left to judge; give items about "
+            "other facts."
+        )
+    aside = {fact.key for fact in found}
+    return replace(drawn, items=[item for item in drawn.items if item.key not in aside], edited_facts=found)
 
 
 def _candidates_and_aside(

@@ -16,12 +16,14 @@ from audit.abilities.presentation import Presentation, Tokenizer
 from audit.answering.answers import AnswerLogs
 from audit.answering.choice import Chosen
 from audit.answering.crew import Crew
-from audit.answering.items import DrawnItems, choice_for, drawn_items, with_reading
+from audit.answering.items import DrawnItems, choice_for, drawn_items, with_reading, without_edited_facts
 from audit.answering.pilot import Pilot, choose_presentation
 from audit.answering.run_answers import AbilityRun
+from audit.edits.requests import EditRequest
 from audit.engine.known_model import KnownModel
 from audit.errors import AuditError
-from audit.progress import Stages
+from audit.measures.edited_facts import EditedFacts
+from audit.progress import Once, Stages
 from audit.settings.declaration import Effect
 from audit.settings.options import DEFAULT_MARGIN, AuditSettings
 from audit.verdicts.margins import Margin, Points
@@ -34,6 +36,7 @@ class RunItems:
         wanted: the settings; abilities may be added to them while the run goes on (`know`).
         known: gives the base model; it is loaded when the first items are needed.
         crew: the processes of the run; the first one chooses.
+        requests: gives the edit requests of the run; items that ask for a fact that they edit are not judged.
     """
 
     def __init__(
@@ -44,6 +47,7 @@ class RunItems:
         logs: AnswerLogs,
         crew: Crew,
         stages: Stages,
+        requests: Callable[[], Sequence[EditRequest]] = tuple,
     ) -> None:
         self._source = RowCache(source)  # the choice and the items read the same rows
         self.wanted = wanted
@@ -51,6 +55,7 @@ class RunItems:
         self._logs = logs
         self._crew = crew
         self._stages = stages
+        self._facts = Once(lambda: EditedFacts(requests()))
         self._drawn: dict[str, DrawnItems] = {}
 
     def know(self, text: str, source: Source) -> str:
@@ -68,14 +73,13 @@ class RunItems:
         """The items of an ability. `margin` and `reading` are those of its suite; the settings override the reading.
 
         Raises:
-            AuditError: as `choice_for` and `drawn_items`, or the ability was asked in another reading before.
+            AuditError: as `choice_for`, `drawn_items` and `without_edited_facts`, or the ability was asked in another
+                reading before.
         """
         wanted = with_reading(self.wanted, name, reading)
         if name not in self._drawn:
             chosen = self._crew.run_in_first(lambda: self._choice(name, wanted, margin))
-            self._drawn[name] = self._crew.run_in_all(
-                lambda: drawn_items(name, self._source, wanted, self._tokenizer, chosen)
-            )
+            self._drawn[name] = self._drawn_items(name, wanted, chosen)
         drawn, asked = self._drawn[name], wanted.reading_of(name)
         if asked not in ("auto", drawn.ability.reading):
             raise AuditError(
@@ -93,11 +97,18 @@ class RunItems:
         if drawn is not None and drawn.ability.decoding is not None:
             return drawn
         wanted = replace(self.wanted, reading={name: "answers"})
-        return self._crew.run_in_all(lambda: drawn_items(name, self._source, wanted, self._tokenizer))
+        return self._drawn_items(name, wanted)
 
     @property
     def _tokenizer(self) -> Tokenizer:
         return self._known().lm.tokenizer
+
+    def _drawn_items(self, name: str, wanted: AuditSettings, chosen: Chosen | None = None) -> DrawnItems:
+        def drawn() -> DrawnItems:
+            found = drawn_items(name, self._source, wanted, self._tokenizer, chosen)
+            return without_edited_facts(found, self._facts())
+
+        return self._crew.run_in_all(drawn)
 
     def _choice(self, name: str, wanted: AuditSettings, margin: Margin | None) -> Chosen:
         points = (margin or Points(DEFAULT_MARGIN)).points if isinstance(margin, Points | None) else 0.0

@@ -1,25 +1,18 @@
-"""Flips: how each answer changed, and whether its item mentions an edited subject or target.
+"""Flips: how each answer changed.
 
-    mentions = Mentions(requests).in_item(item)   # ("Mara Lind", "Velden"): the item mentions an edit
-    flips = flips_of(base, edited)                # ("right to wrong", "repeated text")
+    flips = flips_of(base, edited)   # ("right to wrong", "repeated text")
 
-A lost answer may follow from the edit itself if its item mentions the edit; otherwise it is a side effect. Flips do not
-affect the verdict.
+A lost answer may follow from the edit itself if its item mentions the edit (`audit.measures.mentions`); otherwise it is
+a side effect. Flips do not affect the verdict.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any
-
-from audit.abilities.contract import Item
-from audit.edits.requests import EditRequest
-from audit.models.scripts import is_unspaced, words_of
 
 RIGHT_TO_WRONG = "right to wrong"
 WRONG_TO_RIGHT = "wrong to right"
 UNPARSEABLE = "parsed to unparseable"
 REPEATED = "repeated text"
-SHORTEST_PHRASE = 3  # letters; a target such as "2" or "no" would match too many items
 COPIES = 3  # consecutive copies of a phrase at the end of an answer that make a loop
 LONGEST_COPY = 8  # words, or characters in text without spaces
 SHORTEST_RUN = 12  # minimum characters of a loop without spaces
@@ -55,35 +48,6 @@ class FlipReport:
     mentioning: FlipCounts
     elsewhere: FlipCounts
     drop_elsewhere: float | None
-
-
-class Mentions:
-    """Finds subjects, old targets and new targets of edit requests in text: whole words, ignoring case.
-
-    Phrases below `SHORTEST_PHRASE` are not searched for. An edited prompt is found by the subject that it contains.
-    """
-
-    def __init__(self, requests: Iterable[EditRequest]) -> None:
-        self._by_first: dict[str, dict[tuple[str, ...], str]] = {}  # first word -> words of a phrase -> phrase
-        for request in requests:
-            for phrase in (request.subject, request.target_new, request.target_true or ""):
-                words = _words(phrase)
-                if sum(map(_letters, words)) >= SHORTEST_PHRASE:
-                    self._by_first.setdefault(words[0], {}).setdefault(words, phrase)
-
-    def in_text(self, text: str) -> tuple[str, ...]:
-        """The phrases in the text, each once, in order of appearance."""
-        words = _words(text)
-        found: dict[str, None] = {}
-        for place, word in enumerate(words):
-            for phrase_words, phrase in self._by_first.get(word, {}).items():
-                if words[place : place + len(phrase_words)] == phrase_words:
-                    found[phrase] = None
-        return tuple(found)
-
-    def in_item(self, item: Item) -> tuple[str, ...]:
-        """The phrases in an item's fields, choices or gold answers; worked examples do not count."""
-        return self.in_text("\n".join([*_texts(item.fields), *item.choices, *item.gold]))
 
 
 def flips_of(base: ScoredAnswer, edited: Sequence[ScoredAnswer]) -> tuple[str, ...]:
@@ -126,23 +90,3 @@ def _loops(units: Sequence[str], least: int) -> bool:
         if len(end) == length and end[period:] == end[:-period]:
             return True
     return False
-
-
-def _words(text: str) -> tuple[str, ...]:
-    return tuple(words_of(text.casefold()))
-
-
-def _letters(word: str) -> int:
-    """The number of letters; a letter of an unspaced script counts as two."""
-    return sum(2 if is_unspaced(mark) else 1 for mark in word)
-
-
-def _texts(value: Any) -> list[str]:
-    """All text in a row's columns; a list of words counts as one text."""
-    if isinstance(value, str):
-        return [value]
-    if isinstance(value, Mapping):
-        return [text for one in value.values() for text in _texts(one)]
-    if isinstance(value, Sequence):
-        return [" ".join(text for one in value for text in _texts(one))]
-    return []

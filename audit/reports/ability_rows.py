@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from audit.abilities.contract import Answers
-from audit.answering.choice import Chosen
+from audit.answering.items import DrawnItems
 from audit.answering.judgments import Judgment
 from audit.answering.paired_answers import PairedAnswers, items_fingerprint, scored_texts
 from audit.engine import after_thinking
@@ -28,19 +28,19 @@ def row_of(
     found: Judgment,
     margin: float | Margin,
     mentions: Sequence[tuple[str, ...]] = (),
-    chosen: Chosen | None = None,
+    drawn: DrawnItems | None = None,
     origin: str = "",
     *,
     texts: bool = True,
 ) -> AbilityRow:
-    """The row of a verdict. `margin` is the one that was asked for, `chosen` says how the ability was asked.
+    """The row of a verdict. `margin` is the one that was asked for, `drawn` says how the ability was asked.
 
     `mentions` are the edited subjects and targets that each item of the judgment mentions, none if left out. Without
     `texts` the row has no examples.
     """
     paired = found.answers
     ability, base, edited, items = paired.ability, paired.base, paired.edited, paired.base.items
-    n = len(items)
+    n, chosen = len(items), drawn.chosen if drawn else None
     return AbilityRow(
         ability=ability.name,
         title=ability.title,
@@ -66,6 +66,7 @@ def row_of(
         empty=_written_like(paired, lambda text: not text.strip()),
         unended_thinking=_written_like(paired, lambda text: after_thinking(text) is None),
         reading=ability.reading,
+        edited_facts=drawn.edited_facts if drawn else (),
         prompting=chosen.presentation.prompting if chosen else "",
         offset=chosen.presentation.offset if chosen else 0.0,
         trials=tuple(trial.sentence for trial in chosen.trials) if chosen else (),

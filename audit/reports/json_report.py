@@ -12,6 +12,7 @@ from typing import Any
 
 from audit.engine.reuse_counts import ReuseCounts
 from audit.errors import AuditError
+from audit.measures.edited_facts import EditedFact
 from audit.measures.flips import FlipCounts, FlipReport
 from audit.reports.rows import (
     AbilityRow,
@@ -188,6 +189,7 @@ def _ability_row(row: dict[str, Any]) -> AbilityRow:
         "stopping_rule": rule and StoppingRule(tuple(rule["clusters_by_size"]), rule["block"]),
         "empty": tuple(row.get("empty", (0, 0))),
         "trials": tuple(row.get("trials", ())),
+        "edited_facts": tuple(EditedFact(**one) for one in row.get("edited_facts", ())),
         "unended_thinking": tuple(row.get("unended_thinking", (0, 0))),
         "flips": flips and FlipReport(**{**flips, **{name: FlipCounts(**flips[name]) for name in SIDES}}),
     }

@@ -4,6 +4,7 @@ from collections.abc import Collection, Iterable, Sequence
 
 from audit.measures.rates import NATS_PER_TOKEN
 from audit.reports.comparison_sentences import trend_note
+from audit.reports.item_sentences import item_sentences
 from audit.reports.json_report import AS_EVALUATED
 from audit.reports.rows import AbilityRow, Example, RunReport
 from audit.reports.run_sentences import (
@@ -12,7 +13,6 @@ from audit.reports.run_sentences import (
     flip_table,
     header_lines,
     next_step,
-    silence_sentences,
     verdict_line,
 )
 from audit.reports.verdict_sentences import GROUNDS, interval_column, kept_share, margin, points
@@ -96,8 +96,8 @@ def _abilities(rows: Sequence[AbilityRow], asked: str) -> Iterable[str]:
     if any(row.outcome == FAIL for row in rows):
         yield GROUNDS
     yield "\n".join(f"- **{row.label}**: {row.sentence}{_beside(row)}{_noise(row)}" for row in rows)
-    if silent := silence_sentences(rows):
-        yield "\n".join(f"- {sentence}" for sentence in silent)
+    if noted := item_sentences(rows):
+        yield "\n".join(f"- {sentence}" for sentence in noted)
 
 
 def _steps(rows: Sequence[AbilityRow]) -> Iterable[str]:

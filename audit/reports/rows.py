@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from audit.abilities import ABILITIES
 from audit.engine.reuse_counts import ReuseCounts
+from audit.measures.edited_facts import EditedFact
 from audit.measures.flips import FlipReport
 from audit.measures.rates import MAGNITUDE, NATS_PER_TOKEN
 from audit.reports.verdict_sentences import limits, verdict_sentence
@@ -147,6 +148,7 @@ class AbilityRow:
     offset            the label preference that the reading "calibrated" takes out, in nats
     empty             written answers without a visible character, of the base model and of all edited ones; such an
                       answer counts as wrong, as does one whose thinking did not end (`unended_thinking`)
+    edited_facts      items that were not judged, because they ask for a fact that was edited
     model             of a comparison of several models, the edited one; `title` is the task then
     """
 
@@ -176,6 +178,7 @@ class AbilityRow:
     offset: float = 0.0
     trials: tuple[str, ...] = ()
     origin: str = ""
+    edited_facts: tuple[EditedFact, ...] = ()
     model: str = ""
 
     @property

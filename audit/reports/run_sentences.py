@@ -207,19 +207,6 @@ def reuse_sentences(counts: ReuseCounts) -> tuple[str, ...]:
     return (*sentences, f"reuse: {'; '.join(reused)}") if reused else tuple(sentences)
 
 
-def silence_sentences(rows: Sequence[AbilityRow]) -> list[str]:
-    """For each ability with answers that were empty or still thinking: how many, and what to do."""
-    empty = "were empty", "ask a chat model with --chat-template, any other with worked examples (--shots 4)"
-    thinking = "ended before their thinking was closed", "--chat-template switches thinking off where the template can"
-    return [
-        f"{row.label}: {count} answers of the {model} model {what} ({row.verdict.n} items): they are wrong; {remedy}."
-        for row in rows
-        for (what, remedy), counts in ((empty, row.empty), (thinking, row.unended_thinking))
-        for model, count in zip(("base", "edited"), counts, strict=True)
-        if count
-    ]
-
-
 def explanation(row: AbilityRow, wanted: str) -> list[str]:
     """The lines under a failing assertion: numbers, flips, the sentence, and the examples that pytest does not cut."""
     verdict = row.verdict

@@ -15,6 +15,7 @@ from rich.table import Table
 from rich.text import Text
 
 from audit.measures.rates import LIKELIHOOD, NATS_PER_TOKEN
+from audit.reports.item_sentences import item_sentences
 from audit.reports.rows import EditScore, IntegrityRow, RunReport
 from audit.reports.run_sentences import (
     caveats,
@@ -22,7 +23,6 @@ from audit.reports.run_sentences import (
     harm_sentence,
     next_step,
     reuse_sentences,
-    silence_sentences,
     verdict_line,
 )
 from audit.reports.verdict_sentences import interval_column, kept_share, margin, points
@@ -172,7 +172,7 @@ def _integrity(rows: Sequence[IntegrityRow], verbosity: int) -> list[Text]:
 def _notes(report: RunReport) -> list[str]:
     notes = [
         *(f"not asked: {ability}: {reason}" for ability, reason in report.unasked.items()),
-        *silence_sentences(report.abilities),
+        *item_sentences(report.abilities),
         *reuse_sentences(report.reuse),
     ]
     if report.edit_notes:

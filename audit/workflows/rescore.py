@@ -25,7 +25,7 @@ from audit.store import PACKAGE, versions
 from audit.verdicts.margins import Margin, Points, margin_of
 
 # Fields of a row that scoring again does not change.
-AS_ASKED = ("noise_floor", "noise_items", "reading", "prompting", "offset", "trials", "origin")
+AS_ASKED = ("noise_floor", "noise_items", "reading", "prompting", "offset", "trials", "origin", "edited_facts")
 
 
 class AsSaved(AbilityWrapper):

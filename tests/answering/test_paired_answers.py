@@ -7,10 +7,11 @@ import pytest
 from audit.abilities.closed_qa import ClosedQA
 from audit.answering.judgments import fixed_judgment
 from audit.answering.paired_answers import PairedAnswers, read_raw
+from audit.measures.edited_facts import EditedFact
 from audit.reports.ability_rows import row_of
+from audit.reports.item_sentences import edited_fact_sentences, silence_sentences
 from audit.reports.json_report import report_from_json, verdict_json
 from audit.reports.markdown import markdown
-from audit.reports.run_sentences import silence_sentences
 from audit.reports.terminal import summary
 from audit.verdicts.margins import Points
 from tests.reports.sample import REPORT
@@ -55,3 +56,18 @@ def test_empty_answers_and_open_thinking_are_counted_and_said() -> None:
     shown = " ".join(summary(report, width=100, color=False).split())
     assert all(sentence in shown for sentence in said)
     assert not silence_sentences([replace(row, empty=(0, 0), unended_thinking=(0, 0))])
+
+
+def test_items_that_ask_for_an_edited_fact_are_listed() -> None:
+    facts = tuple(EditedFact(f"open_qa/{k}", "Mara Lind", "baker") for k in range(5))
+    row = replace(REPORT.abilities[0], edited_facts=facts[:1])
+    said = edited_fact_sentences([row])
+    assert said == [f"{row.label}: 1 item asks for an edited fact and is not judged (open_qa/0: Mara Lind, baker)."]
+    report = replace(REPORT, abilities=(row,), skipped=())
+    assert report_from_json(verdict_json(report), origin="x").abilities == (row,)
+    assert said[0] in markdown(report)
+    assert said[0] in " ".join(summary(report, width=100, color=False).split())
+    assert edited_fact_sentences([replace(row, edited_facts=facts)])[0].endswith(
+        "(open_qa/0: Mara Lind, baker; open_qa/1: Mara Lind, baker; open_qa/2: Mara Lind, baker; and 2 more)."
+    )
+    assert edited_fact_sentences([replace(row, edited_facts=())]) == []

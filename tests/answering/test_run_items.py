@@ -343,3 +343,32 @@ def test_the_choice_is_in_the_report(world: SmallWorld) -> None:
     (kept,) = run.report().abilities
     assert kept.trials == found.trials and kept.reading == found.reading
     assert json.loads(json.dumps(run.settings.plain()))["reading"] == {}
+
+
+def test_items_that_ask_for_an_edited_fact_are_listed_and_not_judged(world: SmallWorld) -> None:
+    """Item k asks where person k % 4 lives, in city k % 3; the requests edit where person j lives, in city j."""
+    wanted = {"seed": 1, "limit": ROWS, "reading": {"": "answers"}, "prompting": "plain", "edit_mode": "batch-single"}
+    audit = Audit(**world.options(editor="identity", edit_count=2, **wanted))
+    row = audit.verdict("open_qa")
+    subjects = {request.subject: request.target_true for request in audit.requests}
+    expected = {
+        f"open_qa/{k}": ("Mara Lind", "Kara Quinwick", "Gira Corley")[k % 4]
+        for k in range(ROWS)
+        if k % 4 == k % 3 and ("Mara Lind", "Kara Quinwick", "Gira Corley")[k % 4] in subjects
+    }
+    assert expected
+    assert {fact.key: fact.subject for fact in row.edited_facts} == expected
+    assert all(subjects[fact.subject] == fact.target for fact in row.edited_facts)
+    assert row.verdict.n == ROWS - len(expected)
+    assert not {item.key for item in audit.report().items} & set(expected)
+    assert not audit.verdict("reasoning").edited_facts
+
+
+def test_an_ability_whose_every_item_asks_for_an_edited_fact_is_refused(world: SmallWorld, tmp_path: Path) -> None:
+    for file in world.rows.iterdir():
+        (tmp_path / file.name).write_bytes(file.read_bytes())
+    asked = [{"question": f"where lives Mara Lind, {k}", "answer": ["Velden"]} for k in range(ROWS)]
+    write_lines(tmp_path / "nq_open.jsonl", asked)
+    options = replace(world, rows=tmp_path).options(editor="identity", edit_count=4, edit_mode="batch-single")
+    with pytest.raises(AbilityError, match=r"all \d+ items of open_qa ask for facts that this run edits .*Velden"):
+        Audit(**options).verdict("open_qa")

@@ -13,6 +13,7 @@ from audit.measures.rates import NATS_PER_TOKEN
 from audit.reports.html.changed_items import changed, shown
 from audit.reports.html.chart import chart
 from audit.reports.html.page import fragment, page
+from audit.reports.item_sentences import item_sentences
 from audit.reports.markdown import NATS_LEGEND, SHOWN_SKIPPED
 from audit.reports.rows import AbilityRow, ItemRecord, RunReport
 from audit.reports.run_sentences import (
@@ -23,7 +24,6 @@ from audit.reports.run_sentences import (
     header_lines,
     next_step,
     reuse_sentences,
-    silence_sentences,
     verdict_line,
 )
 from audit.reports.verdict_sentences import GROUNDS, coverage, interval, kept_share, margin, points
@@ -101,7 +101,7 @@ def _section(row: AbilityRow, report: RunReport, texts: bool) -> AbilitySection:
         row=row,
         brief=f"{verdict.base:.3f} to {verdict.edited:.3f}, drop {points(verdict.drop)} {interval(verdict)}, "
         f"margin {margin(verdict, row.asked_margin)}",
-        notes=tuple(silence_sentences([row])),
+        notes=tuple(item_sentences([row])),
         facts=tuple(_facts(row, report)),
         items=items,
         items_title=title,

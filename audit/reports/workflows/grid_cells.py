@@ -205,9 +205,13 @@ def cell_json(result: CellResult, spellings: Sequence[tuple[str, str]] = ()) -> 
         "noise": {ability: asdict(noise) for ability, noise in result.noise.items()},
         "report": verdict_document(_without_examples(result.report)),
     }
-    text = json.dumps(document, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
-    for path, spelled in spellings:
-        text = text.replace(json.dumps(path)[1:-1], json.dumps(spelled)[1:-1])
+    return spelled(json.dumps(document, indent=1, ensure_ascii=False, allow_nan=False) + "\n", spellings)
+
+
+def spelled(text: str, spellings: Sequence[tuple[str, str]]) -> str:
+    """JSON text with each path as it is spelled in the grid's file."""
+    for path, spelling in spellings:
+        text = text.replace(json.dumps(path)[1:-1], json.dumps(spelling)[1:-1])
     return text
 
 

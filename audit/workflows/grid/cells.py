@@ -16,7 +16,7 @@ from pathlib import Path
 from audit.edits.plan import BATCH_MODES, MODES
 from audit.errors import AuditError
 from audit.models.fingerprints import content_fingerprint
-from audit.reports.workflows.grid_cells import POCKET, Cell
+from audit.reports.workflows.grid_cells import POCKET, Cell, spelled
 from audit.settings.declaration import Effect
 from audit.settings.options import OPTIONS, AuditSettings
 from audit.settings.values import parse_pairs, written
@@ -158,10 +158,17 @@ class GridSettings:
         )
 
     def asked(self, cell: Cell) -> str:
-        """sha256 over the settings that a cell's result depends on, known before anything is loaded."""
+        """sha256 over the settings that a cell's result depends on, known before anything is loaded.
+
+        It is the same in every folder: paths are spelled as in the cell's file. Settings that have their defaults do
+        not count, so a new option changes nothing.
+        """
         effects = [effect for effect in Effect if effect is not Effect.OUTPUT]
+        usual = AuditSettings().by_effect(*effects)
         settings = self.audit_settings(cell).by_effect(*effects)
-        return content_fingerprint([settings, sorted(map(str, self.abilities)), versions().get(PACKAGE)])
+        chosen = {name: value for name, value in settings.items() if value != usual[name]}
+        text = spelled(json.dumps(chosen, sort_keys=True), self.spellings)
+        return content_fingerprint([text, sorted(map(str, self.abilities)), versions().get(PACKAGE)])
 
 
 def repeat_command(settings: AuditSettings) -> str:

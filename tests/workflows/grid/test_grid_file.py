@@ -91,6 +91,21 @@ def test_settings_of_a_cell_are_those_of_file_model_and_cell(folder: Path) -> No
     assert grid.audit_settings(found.cells[0]).edit_seed is None  # the seed of the grid
 
 
+def test_what_a_cell_asks_is_the_same_in_every_folder(
+    folder: Path, tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fingerprints(text: str = GRID) -> list[str]:
+        found = read(folder, text)
+        return [found.settings(folder / "out").asked(cell) for cell in found.cells]
+
+    here = fingerprints()
+    assert len(set(here)) == len(here)
+    assert fingerprints(GRID.replace("seed = 3", "seed = 4")) != here
+    folder = folder.rename(tmp_path_factory.mktemp("other") / "place")
+    monkeypatch.setenv("ROWS", str(folder / "rows"))
+    assert fingerprints() == here
+
+
 def test_paths_are_spelled_as_in_the_file_with_the_longest_first(folder: Path) -> None:
     spellings = read(folder).spellings
     assert dict(spellings)[str(folder / "small")] == "../small"
