@@ -15,6 +15,7 @@ from audit import Audit, write_report
 from audit.cli import app
 from audit.engine.reuse_counts import ReuseCounts
 from audit.measures import flips
+from audit.measures.edited_facts import EditedFact
 from audit.measures.flips import FlipCounts, FlipReport
 from audit.reports.json_report import SCHEMA_VERSION, as_json, items_jsonl, verdict_document
 from audit.reports.rows import (
@@ -38,6 +39,7 @@ IN_VERDICT = {
     "header": RunHeader,
     "ability": AbilityRow,
     "verdict": Verdict,
+    "edited_fact": EditedFact,
     "example": Example,
     "stopping_rule": StoppingRule,
     "flips": FlipReport,
