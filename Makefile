@@ -12,7 +12,7 @@ TEST_FLAGS ?=
 WORKERS ?= auto
 
 .DEFAULT_GOAL := help
-.PHONY: help install audit audit-gpt2 test lint format real-models
+.PHONY: help install audit audit-gpt2 test lint format docs real-models
 
 # Which real models `make real-models` fetches; all where it is empty.
 MODELS ?=
@@ -33,6 +33,11 @@ $(INSTALLED): pyproject.toml constraints.txt
 	@touch $@
 
 install: $(INSTALLED)  ## make the environment
+
+# Only `make docs` needs these packages (120 MB).
+$(INSTALLED)-docs: $(INSTALLED)
+	@$(RUN) pip install -qq --disable-pip-version-check -c constraints.txt -e '.[docs]'
+	@touch $@
 
 audit: $(INSTALLED)  ## edit the pocket model with MEMIT and judge eight abilities (more options: AUDIT_FLAGS="...")
 	$(RUN) pytest suites/ --editor memit --edit-count 10 $(MARGINS) $(AUDIT_FLAGS)
@@ -56,6 +61,9 @@ lint: $(INSTALLED)  ## check style, format, types, and the files for continuous 
 format: $(INSTALLED)  ## put the code into its one format
 	$(RUN) ruff check --fix .
 	$(RUN) ruff format .
+
+docs: $(INSTALLED)-docs  ## build the pages of docs/ as a site in build/site, offline; a warning or a dead link is an error
+	NO_MKDOCS_2_WARNING=1 $(RUN) mkdocs build --strict
 
 real-models: $(INSTALLED)  ## fetch two small real models into models/ (330 MB; MODELS=SmolLM2-135M-Instruct-Q4 for one)
 	$(RUN) models.fetch $(MODELS)

@@ -30,7 +30,7 @@ def imported_by(folder: Path) -> set[str]:
                 names |= {alias.name.split(".")[0] for alias in node.names}
             elif isinstance(node, ast.ImportFrom) and node.level == 0 and node.module:
                 names.add(node.module.split(".")[0])
-    return names - set(sys.stdlib_module_names) - {"audit", "benchmarks", "models", "tests"}
+    return names - set(sys.stdlib_module_names) - {"audit", "benchmarks", "docs", "models", "tests"}
 
 
 def pins() -> dict[str, str]:
@@ -127,8 +127,8 @@ def test_both_commands_of_the_readme_install_with_the_tested_versions() -> None:
     assert all("-c constraints.txt" in line for line in installs)
 
 
-def test_continuous_integration_runs_lint_tests_and_the_main_job() -> None:
+def test_continuous_integration_runs_lint_tests_the_main_job_and_the_documentation() -> None:
     script = ROOT / ".ci" / "run"
     assert os.access(script, os.X_OK)
     subprocess.run(["bash", "-n", str(script)], check=True, timeout=10)
-    assert "for target in lint test audit" in script.read_text(encoding="utf-8")
+    assert "for target in lint test audit docs" in script.read_text(encoding="utf-8")
