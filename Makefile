@@ -7,19 +7,16 @@ PYTHON ?= $(shell for python in python3.11 python3.12 python3.13 python3.14 pyth
 	&& echo "$$python" && break; done)
 RUN := $(VENV)/bin/python -m
 INSTALLED := $(VENV)/.installed
+MODEL ?= pocket-llama
 AUDIT_FLAGS ?=
 TEST_FLAGS ?=
 WORKERS ?= auto
 
 .DEFAULT_GOAL := help
-.PHONY: help install audit audit-gpt2 test lint format docs real-models
+.PHONY: help install audit test lint format docs real-models
 
 # Which real models `make real-models` fetches; all where it is empty.
 MODELS ?=
-
-# MEMIT spills over to people who share a first name with an edited one, so open_qa really loses about 0.12 here.
-# This margin was chosen after that was measured, for a demonstration: up to 0.20 there, 0.05 everywhere else; `make audit MARGINS=` judges all by 0.05.
-MARGINS ?= --margin open_qa=0.20
 
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -39,11 +36,11 @@ $(INSTALLED)-docs: $(INSTALLED)
 	@$(RUN) pip install -qq --disable-pip-version-check -c constraints.txt -e '.[docs]'
 	@touch $@
 
-audit: $(INSTALLED)  ## edit the pocket model with MEMIT and judge eight abilities (more options: AUDIT_FLAGS="...")
-	$(RUN) pytest suites/ --editor memit --edit-count 10 $(MARGINS) $(AUDIT_FLAGS)
-
-audit-gpt2: $(INSTALLED)  ## the same on the other pocket model
-	$(RUN) pytest suites/ --editor memit --edit-count 10 --model pocket-gpt2 $(MARGINS) $(AUDIT_FLAGS)
+# Both runs are judged at the margins of the suites. Exit code 1 of pytest means that tests failed, and here they must.
+audit: $(INSTALLED)  ## edit a pocket model with MEMIT, once and ten times, and judge eight abilities (MODEL=pocket-gpt2, AUDIT_FLAGS="...")
+	$(RUN) pytest suites/ --editor memit --edit-count 1 --model $(MODEL) $(AUDIT_FLAGS)
+	$(RUN) pytest suites/ --editor memit --edit-count 10 --model $(MODEL) $(AUDIT_FLAGS); test $$? -eq 1
+	@echo "As README.md says: one edit passes, ten edits do harm and end in FAIL."
 
 test: $(INSTALLED)  ## run all tests of this repository, in parallel and offline
 	HF_HUB_OFFLINE=1 OMP_NUM_THREADS=1 TOKENIZERS_PARALLELISM=false \
