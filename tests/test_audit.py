@@ -259,6 +259,7 @@ def test_the_report_holds_what_it_takes_to_repeat_the_run(options: dict[str, Any
     assert {"loading", "editing", "base answers", "edited answers", "edit scores", "integrity"} == set(report.seconds)
     folder = write_report(report, tmp_path / "reports")
     assert read_report(folder, with_items=True).items == report.items
+    assert read_report(str(folder)) == read_report(folder)
 
 
 def test_a_watcher_sees_every_stage(options: dict[str, Any]) -> None:

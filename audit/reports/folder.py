@@ -65,12 +65,13 @@ def write_report(report: RunReport, root: Path | str = "reports", items: Iterabl
     raise AuditError(f"--reports {root}: it holds a thousand runs called {name}; give another folder.")
 
 
-def read_report(folder: Path, *, with_items: bool = False) -> RunReport:
+def read_report(folder: Path | str, *, with_items: bool = False) -> RunReport:
     """Read a run's folder (or its `verdict.json`).
 
     Raises:
         AuditError: there is no report, or one that cannot be read.
     """
+    folder = Path(folder)
     file = folder if folder.name == "verdict.json" else folder / "verdict.json"
     report = report_from_json(_text(file), origin=str(file), folder=str(file.parent))
     if with_items:
