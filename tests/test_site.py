@@ -96,17 +96,27 @@ def test_the_site_builds_and_asks_for_nothing_from_elsewhere(tmp_path: Path) -> 
     ("text", "complaint"),
     [
         ("[there](../other/page.md#a--b), [here](#title)", ""),
+        ("[folder](../other), [README](../read), [file](../read/README.md), [all](../README.md)", ""),
         ("[there](missing.md)", "'missing.md'"),
         ("[there](../other/missing.md)", "'../other/missing.md'"),
         ("[here](#nowhere)", "'#nowhere'"),
         ("[there](../other/page.md#nowhere)", "an anchor '#nowhere'"),
         ("![picture](missing.png)", "'missing.png'"),
     ],
-    ids=["sound", "dead page", "dead file elsewhere", "dead anchor", "dead anchor elsewhere", "dead picture"],
+    ids=[
+        "sound",
+        "folders",
+        "dead page",
+        "dead file elsewhere",
+        "dead anchor",
+        "dead anchor elsewhere",
+        "dead picture",
+    ],
 )
 def test_a_dead_link_stops_the_build(text: str, complaint: str, tmp_path: Path) -> None:
     """In a small repository with one page and the settings of this one."""
-    for name, content in {"docs/index.md": f"# Title\n{text}\n", "other/page.md": "# A & B\nText.\n"}.items():
+    pages = {"docs/index.md": f"# Title\n{text}\n", "other/page.md": "# A & B\n[up](../docs/index.md)\n"}
+    for name, content in {**pages, "read/README.md": "# Read\n[folder](../other)\n", "README.md": "# All\n"}.items():
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).write_text(content, encoding="utf-8")
     hook = DOCS / "generation" / "repository_links.py"
@@ -115,3 +125,9 @@ def test_a_dead_link_stops_the_build(text: str, complaint: str, tmp_path: Path) 
     built = build(tmp_path / "mkdocs.yml", tmp_path / "site")
     assert (built.returncode == 0) == (not complaint), built.stderr
     assert complaint in built.stderr
+    if "folder" in text:
+        titles = {"index": "Title", "readme": "All", "other/index": "other/", "read/index": "Read"}
+        shown = {name: (tmp_path / "site" / f"{name}.html").read_text(encoding="utf-8") for name in titles}
+        assert all(re.search(rf"<h1[^>]*>{title}<", shown[name]) for name, title in titles.items())
+        assert 'href="page.html"' in shown["other/index"]
+        assert 'href="../other/index.html"' in shown["read/index"]

@@ -117,7 +117,7 @@ def _default(one: Any) -> str:
     if getattr(one, "is_flag", False):
         return "off"
     plain = isinstance(one.default, str | int | Path)
-    return f"`{one.default}`" if plain else "required" if one.required else ""
+    return "required" if one.required else f"`{one.default}`" if plain and one.default != "" else ""
 
 
 def _text(text: str) -> str:
