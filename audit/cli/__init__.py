@@ -11,6 +11,7 @@ import typer
 from audit.cli.bisect import bisect
 from audit.cli.budget import budget
 from audit.cli.calibrate import calibrate
+from audit.cli.card import card
 from audit.cli.command_line import USAGE_EXIT, show, takes
 from audit.cli.compare import compare
 from audit.cli.completion import ability_names, completion, prepare_completion, run_folders
@@ -93,6 +94,7 @@ COMMANDS: dict[str, Callable[..., None]] = {
     "bisect": bisect,
     "budget": budget,
     "calibrate": calibrate,
+    "card": card,
     "compare": compare,
     "completion": completion,
     "curve": curve,
