@@ -17,6 +17,7 @@ from audit.cli.compare import compare
 from audit.cli.completion import ability_names, completion, prepare_completion, run_folders
 from audit.cli.curve import curve
 from audit.cli.diff import diff
+from audit.cli.doctor import doctor
 from audit.cli.grid import grid
 from audit.cli.locate import locate
 from audit.cli.new import new
@@ -99,6 +100,7 @@ COMMANDS: dict[str, Callable[..., None]] = {
     "completion": completion,
     "curve": curve,
     "diff": diff,
+    "doctor": doctor,
     "grid": grid,
     "locate": locate,
     "new": new,
