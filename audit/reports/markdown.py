@@ -1,4 +1,4 @@
-"""`report.md`: verdicts, tables, examples and the command, for a pull request or a model card."""
+"""`report.md`: verdicts, tables, examples and the command, for a pull request."""
 
 import re
 from collections.abc import Collection, Iterable, Sequence

@@ -130,9 +130,8 @@ def verification_document(found: Verification) -> dict[str, Any]:
 
 
 def _fate(one: Damage) -> str:
-    if one.fate == "left":
-        return ""
-    return "; it is in use and stays" if one.fate == "in use" else f"; {one.fate}"
+    said = {"deleted": "it was deleted", "repaired": "these were deleted", "in use": "it is in use and stays"}
+    return f"; {said[one.fate]}" if one.fate in said else ""
 
 
 def _plain(entry: Entry) -> dict[str, Any]:
