@@ -29,7 +29,7 @@ DIGITS = 4  # of the numbers in the metadata
 NO_METADATA = "---\n\n---\n"
 MEANING = (
     "Score points from 0 to 1. The {heading} has two one-sided limits of the drop, paired over the items. PASS: the "
-    "drop is within the margin, which was fixed before the run. INCONCLUSIVE: these items do not settle it."
+    "upper limit is within the margin. INCONCLUSIVE: these items do not settle it."
 )
 
 
