@@ -18,7 +18,11 @@ ROOT = Path(__file__).resolve().parents[1]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
 DEPENDENCIES = [Requirement(text) for text in PROJECT["dependencies"]]
 EXTRAS = [Requirement(text) for texts in PROJECT["optional-dependencies"].values() for text in texts]
-DISTRIBUTION_OF = {"rouge_score": "rouge-score", "yaml": "pyyaml"}  # import name -> distribution, where the two differ
+DISTRIBUTION_OF = {  # import name -> distribution, where the two differ
+    "markdown_it": "markdown-it-py",
+    "rouge_score": "rouge-score",
+    "yaml": "pyyaml",
+}
 
 
 def imported_by(folder: Path) -> set[str]:

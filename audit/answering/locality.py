@@ -19,8 +19,7 @@ from audit.models.patches import Patch
 from audit.progress import Stages
 from audit.store.answer_log import AnswerLog
 from audit.store.content import Store
-
-EXAMPLES_FOLDER = "hypothesis"
+from audit.store.places import PROMPTS
 
 
 @dataclass(frozen=True)
@@ -65,7 +64,7 @@ class Locality:
     ) -> None:
         self.topics = topics
         self.seed = seed
-        self.folder: Path | None = None if store is None else store.root / EXAMPLES_FOLDER
+        self.folder: Path | None = None if store is None else store.root / PROMPTS
         self._known = known
         self._patches = patches
         self._store = store

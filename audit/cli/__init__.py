@@ -11,19 +11,23 @@ import typer
 from audit.cli.bisect import bisect
 from audit.cli.budget import budget
 from audit.cli.calibrate import calibrate
+from audit.cli.card import card
 from audit.cli.command_line import USAGE_EXIT, show, takes
 from audit.cli.compare import compare
+from audit.cli.completion import ability_names, completion, prepare_completion, run_folders
 from audit.cli.curve import curve
 from audit.cli.diff import diff
+from audit.cli.doctor import doctor
 from audit.cli.grid import grid
 from audit.cli.locate import locate
 from audit.cli.new import new
 from audit.cli.rescore import rescore
 from audit.cli.run import run
 from audit.cli.selfcheck import selfcheck
+from audit.cli.store import STORE_COMMANDS
 from audit.cli.train_mend import train_mend
 from audit.errors import AuditError, CrewError
-from audit.pocket import POCKET_WEIGHTS
+from audit.pocket import pocket_names
 from audit.settings.options import AuditSettings
 
 app = typer.Typer(
@@ -34,7 +38,9 @@ app = typer.Typer(
 )
 
 
-def report(folder: Annotated[Path, typer.Argument(help="folder of a run, such as reports/<run>")]) -> None:
+def report(
+    folder: Annotated[Path, typer.Argument(help="folder of a run, such as reports/<run>", autocompletion=run_folders)],
+) -> None:
     """Show the summary of a past run again, from its verdict.json."""
     from audit.reports.folder import read_report
     from audit.reports.run_sentences import header_lines
@@ -48,16 +54,15 @@ def report(folder: Annotated[Path, typer.Argument(help="folder of a run, such as
 def list_names(settings: AuditSettings) -> None:
     """List the abilities, protocols, editors, restraints and pocket models."""
     from audit.abilities import PROTOCOLS
-    from audit.abilities.registry import entry_point_names
     from audit.editors import EDITORS
     from audit.editors.restraints.choice import RESTRAINTS
 
     listed = (
-        ("abilities", dict.fromkeys((*settings.abilities.names, *entry_point_names()))),
+        ("abilities", dict.fromkeys((*settings.abilities.names, *ability_names()))),
         ("protocols", PROTOCOLS),
         ("editors", EDITORS),
         ("restraints", RESTRAINTS.values()),
-        ("pocket models", sorted(path.parent.name for path in POCKET_WEIGHTS.glob("pocket-*/config.json"))),
+        ("pocket models", pocket_names()),
     )
     for title, names in listed:
         typer.echo(f"{title}: {', '.join(names) or 'none'}")
@@ -90,9 +95,12 @@ COMMANDS: dict[str, Callable[..., None]] = {
     "bisect": bisect,
     "budget": budget,
     "calibrate": calibrate,
+    "card": card,
     "compare": compare,
+    "completion": completion,
     "curve": curve,
     "diff": diff,
+    "doctor": doctor,
     "grid": grid,
     "locate": locate,
     "new": new,
@@ -100,10 +108,16 @@ COMMANDS: dict[str, Callable[..., None]] = {
     "selfcheck": selfcheck,
     "train-mend": train_mend,
 }
-for _name, _command in COMMANDS.items():
-    app.command(_name, help=_joined(_command.__doc__ or ""))(_with_error_line(_command))
+_store = typer.Typer(
+    help="Show the size of the store, delete what is old, and find what is damaged.", no_args_is_help=True
+)
+for _app, _commands in ((app, COMMANDS), (_store, STORE_COMMANDS)):
+    for _name, _command in _commands.items():
+        _app.command(_name, help=_joined(_command.__doc__ or ""))(_with_error_line(_command))
+app.add_typer(_store, name="store")
 
 
 def main() -> None:
     """The console script."""
+    prepare_completion()
     app(prog_name="audit")

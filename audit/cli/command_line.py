@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from typer.models import ArgumentInfo
 
+from audit.cli.completion import ability_names, values_of
 from audit.errors import AuditError
 from audit.settings.declaration import Option
 from audit.settings.options import OPTIONS, AuditSettings, settings_from
@@ -63,7 +64,10 @@ def takes(names: Collection[str], *, project: bool = True) -> Callable[[Callable
 
     def decorated(command: Callable[..., None]) -> Callable[..., None]:
         own = [one for one in inspect.signature(command).parameters.values() if one.name != "settings"]
-        chosen = "ability" in names and any(one.name == "abilities" and _is_argument(one) for one in own)
+        arguments = [_argument_of(one) for one in own if one.name == "abilities" and _is_argument(one)]
+        chosen = "ability" in names and bool(arguments)
+        for argument in arguments:
+            argument.autocompletion = ability_names
 
         def with_settings(**given: Any) -> None:
             typed = {option.name: given.pop(option.name) for option in added}
@@ -84,15 +88,25 @@ def takes(names: Collection[str], *, project: bool = True) -> Callable[[Callable
 
 def _parameter(option: Option) -> inspect.Parameter:
     kind: Any = bool if option.kind.switch else list[str] | None if option.kind.repeatable else str | None
-    text = typer.Option(option.flag, metavar=option.metavar or None, help=option.help_line, show_default=False)
+    text = typer.Option(
+        option.flag,
+        metavar=option.metavar or None,
+        help=option.help_line,
+        show_default=False,
+        autocompletion=values_of(option),
+    )
     default = False if option.kind.switch else None
     return inspect.Parameter(
         option.name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=Annotated[kind, text]
     )
 
 
+def _argument_of(parameter: inspect.Parameter) -> Any:
+    return parameter.annotation.__metadata__[0]
+
+
 def _is_argument(parameter: inspect.Parameter) -> bool:
-    return isinstance(parameter.annotation.__metadata__[0], ArgumentInfo)
+    return isinstance(_argument_of(parameter), ArgumentInfo)
 
 
 def known_abilities(settings: AuditSettings, typed: Sequence[str] | None) -> list[str]:

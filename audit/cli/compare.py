@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from audit.cli.command_line import JUnitFile, echo_header, exit_by, junit_file, show_new, write_junit
+from audit.cli.completion import run_folders
 from audit.errors import AuditError
 from audit.settings.options import INCONCLUSIVE_POLICIES
 from audit.settings.values import parse_choice, parse_folder, parse_named
@@ -18,8 +19,12 @@ if TYPE_CHECKING:
 
 
 def compare(
-    base: Annotated[Path, typer.Argument(help="results of the base model: a file or a folder")],
-    edited: Annotated[list[Path], typer.Argument(help="results of the edited model, or of several")],
+    base: Annotated[
+        Path, typer.Argument(help="results of the base model: a file or a folder", autocompletion=run_folders)
+    ],
+    edited: Annotated[
+        list[Path], typer.Argument(help="results of the edited model, or of several", autocompletion=run_folders)
+    ],
     margin: Annotated[
         list[str] | None,
         typer.Option(

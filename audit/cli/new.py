@@ -9,12 +9,15 @@ import typer
 from audit.errors import AuditError
 from audit.settings.values import parse_choice
 
+KINDS = ("ability", "editor")
 TEMPLATES = Path(__file__).parent / "templates"
 NAME = re.compile(r"[a-z][a-z0-9_]*")
 
 
 def new(
-    kind: Annotated[str, typer.Argument(metavar="ability|editor", help="what to begin")],
+    kind: Annotated[
+        str, typer.Argument(metavar="ability|editor", help="what to begin", autocompletion=lambda: list(KINDS))
+    ],
     name: Annotated[str, typer.Argument(help="its name: lower-case letters, digits and _")],
     as_class: Annotated[bool, typer.Option("--class", help="an ability as a class instead of a .toml file")] = False,
 ) -> None:
@@ -23,7 +26,7 @@ def new(
     An ability gets NAME.toml (or NAME.py), NAME.jsonl with a few rows and suites/test_NAME.py; an editor gets NAME.py.
     A conftest.py that loads the plugin is written if there is none. No file is overwritten.
     """
-    parse_choice("audit new", kind, ("ability", "editor"))
+    parse_choice("audit new", kind, KINDS)
     _require_free_name(name, kind)
     texts = _ability_files(name, as_class) if kind == "ability" else {f"{name}.py": _template("editor.py", name)}
     there = [file for file in texts if Path(file).exists()]

@@ -8,12 +8,13 @@ from typing import Annotated
 import typer
 
 from audit.cli.command_line import echo_header, exit_by, show_new
+from audit.cli.completion import run_folders
 from audit.settings.options import INCONCLUSIVE_POLICIES
 from audit.settings.values import parse_choice, parse_folder, parse_margins
 
 
 def rescore(
-    folder: Annotated[Path, typer.Argument(help="folder of a run, such as reports/<run>")],
+    folder: Annotated[Path, typer.Argument(help="folder of a run, such as reports/<run>", autocompletion=run_folders)],
     margin: Annotated[
         list[str] | None, typer.Option(metavar="ABILITY=MARGIN", help="margin that replaces the run's own; repeatable")
     ] = None,

@@ -15,7 +15,7 @@ import os
 import shutil
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -29,11 +29,11 @@ from audit.measures.edit_probes import EditProbe, EditReply, Replies
 from audit.models.fingerprints import content_fingerprint
 from audit.models.patches import DESCRIPTION_FILE, TENSORS_FILE, ModulePatch, Patch, load_patch
 from audit.store.content import Store, flush_to_disk
-from audit.store.files import ASIDE, clear_way, read_json, set_aside
+from audit.store.files import ASIDE, clear_way, mark_used, read_json, set_aside
+from audit.store.places import PLANS
 
 FORMAT = "model-edit-audit plan 1"
 PLAN_FILE, STEP_FILE, STEPS, LOCK = "plan.json", "step.json", "steps", ".lock"
-STORE_FOLDER = "plans"
 FILES = (".json", ".safetensors", ".tmp")  # what a plan in the store consists of, besides folders
 ABANDONED_AFTER = 30 * 24 * 3600.0  # seconds without use until a plan in the store is deleted
 LARGEST_KEPT = 2 << 30  # bytes of a finished patch that the store keeps
@@ -73,7 +73,7 @@ class PlanFolder:
     @classmethod
     def in_store(cls, store: Store, identity: Mapping[str, Any], *, patch_stays: bool = True) -> "PlanFolder":
         """The plan's folder in the store."""
-        root = store.root / STORE_FOLDER / content_fingerprint(identity)[:32]
+        root = store.root / PLANS / content_fingerprint(identity)[:32]
         return cls(root, identity, in_store=True, patch_stays=patch_stays)
 
     def finished(self) -> tuple[KeptStep, ...] | None:
@@ -98,8 +98,7 @@ class PlanFolder:
                 return None
             raise
         if self._in_store:
-            with suppress(OSError):  # a store that can only be read
-                os.utime(self.root / PLAN_FILE)  # the time of its last use
+            mark_used(self.root / PLAN_FILE)
         return models
 
     @contextmanager
@@ -265,6 +264,24 @@ class PlanFolder:
         except OSError as error:
             reason = error.strerror or error
             raise AuditError(f"the edit plan cannot be stored in {self.root} ({reason}); {remedy}.") from error
+
+
+def is_sound(root: Path) -> bool:
+    """Whether a plan in the store is what its name and its checksums say; nothing is changed.
+
+    A folder without plan.json is sound: a finished plan whose patch does not stay, or one that has not begun.
+    """
+    if not (root / PLAN_FILE).exists():
+        return True
+    try:
+        identity = read_json(root / PLAN_FILE)["identity"]
+        named = content_fingerprint({key: value for key, value in identity.items() if key != "format"})[:32]
+        plan = PlanFolder(root, identity)  # as a folder of the user, whose damage is an error
+        if named == root.name and plan.finished() is None:
+            return all(plan._read_step(int(step.name)) for step in (root / STEPS).glob("[0-9]*"))
+    except (AuditError, OSError, ValueError, KeyError, TypeError, AttributeError):
+        return False
+    return named == root.name
 
 
 def _plain(replies: Replies) -> list[dict[str, Any]]:

@@ -2,12 +2,11 @@
 
 from dataclasses import dataclass
 
-from audit.models.fingerprints import content_fingerprint, tokenizer_fingerprint, weights_fingerprint
+from audit.engine.model_state import ENGINE_VERSION as ENGINE_VERSION
+from audit.engine.model_state import state_fingerprint
+from audit.models.fingerprints import tokenizer_fingerprint, weights_fingerprint
 from audit.models.language_model import LanguageModel
 from audit.models.patches import Patch
-
-# Increase it whenever the engine may answer the same prompt differently, so that stored answers are not reused.
-ENGINE_VERSION = 4
 
 
 @dataclass(frozen=True, eq=False)
@@ -25,13 +24,5 @@ class KnownModel:
 
     def state(self, patch: Patch | None = None) -> str:
         """sha256 over all that an answer depends on besides the prompt; `patch` is the applied patch (None: none)."""
-        return content_fingerprint(
-            {
-                "engine": ENGINE_VERSION,
-                "weights": self.weights,
-                "tokenizer": self.tokenizer,
-                "patch": None if patch is None else patch.fingerprint,
-                "dtype": str(self.lm.dtype),
-                "device": self.lm.device.type,
-            }
-        )
+        changed = None if patch is None else patch.fingerprint
+        return state_fingerprint(self.weights, self.tokenizer, changed, str(self.lm.dtype), self.lm.device.type)

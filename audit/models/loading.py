@@ -39,10 +39,10 @@ from audit.models.files.tokenizer_files import (
     refuse_empty,
 )
 from audit.models.language_model import LanguageModel
-from audit.pocket import POCKET_WEIGHTS
+from audit.pocket import POCKET_PREFIX, POCKET_WEIGHTS
+from audit.pocket import pocket_names as pocket_names
 from audit.store.content import Store
 
-POCKET_PREFIX = "pocket-"
 SPREAD = "map"
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 
@@ -100,11 +100,6 @@ def load_language_model(
         model.to(target)
     model.eval().requires_grad_(False)
     return LanguageModel(name, place.commit, model, tokenizer, find_anatomy(model), quantized_as=place.quantized_as)
-
-
-def pocket_names() -> tuple[str, ...]:
-    """The names of the pocket models installed with this package."""
-    return tuple(sorted(path.parent.name for path in POCKET_WEIGHTS.glob(f"{POCKET_PREFIX}*/config.json")))
 
 
 @dataclass(frozen=True)

@@ -1,5 +1,6 @@
-"""`report.md`: verdicts, tables, examples and the command, for a pull request or a model card."""
+"""`report.md`: verdicts, tables, examples and the command, for a pull request."""
 
+import re
 from collections.abc import Collection, Iterable, Sequence
 
 from audit.measures.rates import NATS_PER_TOKEN
@@ -47,7 +48,7 @@ def blocks(report: RunReport) -> list[str]:
     """
     header = report.header
     return [
-        f"# {report.outcome}: {header.method} {'against' if header.compared else 'on'} {_code(header.model)}",
+        f"# {report.outcome}: {header.method} {'against' if header.compared else 'on'} {code(header.model)}",
         verdict_line(report).rsplit(": ", 1)[1] + ".",
         "\n".join(header_lines(header, "- ")),
         *([f"**{report.unchanged.sentence}**"] if report.unchanged is not None else []),
@@ -56,12 +57,12 @@ def blocks(report: RunReport) -> list[str]:
         *_steps(report.steps),
         *_listed("How the abilities were asked", _trials(report.abilities)),
         *_listed("What this run supports", claims(report)),
-        *_listed("Not asked", [f"**{ability}**: {_code(reason)}" for ability, reason in report.unasked.items()]),
+        *_listed("Not asked", [f"**{ability}**: {code(reason)}" for ability, reason in report.unasked.items()]),
         *_edit(report),
         *_listed("Integrity", [f"{SOUNDNESS[row.sound]}: {row.sentence}" for row in report.integrity]),
-        *_listed("Notes on edits", [_code(note) for note in report.edit_notes]),
+        *_listed("Notes on edits", [code(note) for note in report.edit_notes]),
         *_skipped(report),
-        *_listed("Other tests that failed", [_code(name) for name in report.failed_tests]),
+        *_listed("Other tests that failed", [code(name) for name in report.failed_tests]),
         *_flips(report.abilities),
         *_changed(report.abilities),
         *_repeat(report),
@@ -139,7 +140,7 @@ def _steps(rows: Sequence[AbilityRow]) -> Iterable[str]:
 def _trials(rows: Sequence[AbilityRow]) -> list[str]:
     """What was tried on the base model before an ability was asked."""
     return [
-        f"**{row.label}** by {row.how}; tried on items set aside: {'; '.join(map(_code, row.trials))}"
+        f"**{row.label}** by {row.how}; tried on items set aside: {'; '.join(map(code, row.trials))}"
         for row in rows
         if row.trials
     ]
@@ -175,7 +176,7 @@ def _edit(report: RunReport) -> Iterable[str]:
 def _skipped(report: RunReport) -> Iterable[str]:
     if report.skipped:
         yield f"## Skipped edits ({len(report.skipped)})"
-        lines = [f"- {_code(s.place)} {s.field}: {s.reason}" for s in report.skipped[:SHOWN_SKIPPED]]
+        lines = [f"- {code(s.place)} {s.field}: {s.reason}" for s in report.skipped[:SHOWN_SKIPPED]]
         hidden = len(report.skipped) - len(lines)
         yield "\n".join([*lines, f"- and {hidden} more, in `verdict.json`"] if hidden else lines)
 
@@ -199,16 +200,16 @@ def _changed(rows: Sequence[AbilityRow]) -> Iterable[str]:
 
 def _example(example: Example) -> str:
     answers = {"wanted": example.gold, "base": example.base, "edited": example.edited}
-    return "\n".join([_fenced(example.prompt), "", *(f"- {name}: {_code(text)}" for name, text in answers.items())])
+    return "\n".join([fenced(example.prompt), "", *(f"- {name}: {code(text)}" for name, text in answers.items())])
 
 
 def _repeat(report: RunReport) -> Iterable[str]:
     yield "## To repeat this run"
     if report.command:
-        yield _fenced(report.command)
+        yield fenced(report.command)
     facts = {**report.fingerprints, **report.versions}
     if facts:
-        yield "\n".join(f"- {name}: {_code(value)}" for name, value in facts.items())
+        yield "\n".join(f"- {name}: {code(value)}" for name, value in facts.items())
 
 
 def table_lines(headings: Sequence[str], rows: Iterable[Sequence[str]], *, texts: Collection[int] = (0,)) -> list[str]:
@@ -229,14 +230,27 @@ def _listed(title: str, lines: Sequence[str]) -> Iterable[str]:
         yield "\n".join(f"- {line}" for line in lines)
 
 
-def _code(text: str) -> str:
+def code(text: str) -> str:
     """Inline code on one line, with backticks and control characters replaced."""
-    visible = "".join(letter if letter.isprintable() or letter.isspace() else ascii(letter)[1:-1] for letter in text)
-    flat = " ".join(visible.split()).replace("`", "'")
+    flat = one_line(text).replace("`", "'")
     return f"`{flat}`" if flat else "(nothing)"
 
 
-def _fenced(text: str) -> str:
+def one_line(text: str) -> str:
+    """The text on one line, with characters that cannot be seen as escapes."""
+    visible = "".join(letter if letter.isprintable() or letter.isspace() else ascii(letter)[1:-1] for letter in text)
+    return " ".join(visible.split())
+
+
+def literal(text: str) -> str:
+    """Foreign text inside a sentence: on one line, and shown as it is. Text with an address becomes inline code."""
+    if re.search(r"://|www\.|@", text):
+        return code(text)
+    return re.sub(r"([\\`*_\[\]<>&|~#$!^{}])", r"\\\1", one_line(text))
+
+
+def fenced(text: str) -> str:
+    """A block of code; its fence is longer than any in the text."""
     fence = "```"
     while fence in text:
         fence += "`"

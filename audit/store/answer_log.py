@@ -12,16 +12,17 @@ import hashlib
 import json
 import os
 from collections.abc import Mapping
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 from filelock import FileLock
 
 from audit.store.content import Store, flush_to_disk, usable
-from audit.store.files import clear_way, parse_json
+from audit.store.files import clear_way, mark_used, parse_json
+from audit.store.places import ANSWERS
 
-LOG_FOLDER = "answers"
 CHECKSUM = 12  # hexadecimal digits at the start of a line
 
 
@@ -41,7 +42,7 @@ class AnswerLog:
     def of(cls, store: Store, state: str) -> "AnswerLog":
         """The log in `store` of the model state with the fingerprint `state`."""
         name = hashlib.sha256(state.encode()).hexdigest()
-        return cls(store.root / LOG_FOLDER / name[:2] / f"{name}.jsonl", store.root)
+        return cls(store.root / ANSWERS / name[:2] / f"{name}.jsonl", store.root)
 
     def known(self) -> Mapping[str, Any]:
         """All complete answers in the file, by fingerprint; a later answer replaces an earlier one.
@@ -53,6 +54,7 @@ class AnswerLog:
             clear_way(self._root, self.path)
             if not self.path.exists():
                 return self._known
+            mark_used(self.path)
             with self.path.open("rb") as file:
                 file.seek(self._read)
                 fresh = file.read()
@@ -89,6 +91,26 @@ class AnswerLog:
                 os.fsync(file.fileno())
             if self._read == 0:
                 flush_to_disk(self.path.parent)
+
+
+def damaged_lines(path: Path, *, drop: bool = False) -> int:
+    """The number of complete lines of a log that are no answer; with `drop` they are deleted, under the log's lock.
+
+    An incomplete last line may be one that is being written, and does not count.
+
+    Raises:
+        OSError: the file cannot be read or replaced.
+    """
+    with FileLock(path.with_suffix(".lock"), timeout=0) if drop else nullcontext():
+        whole, newline, _ = path.read_bytes().rpartition(b"\n")
+        lines = [line for line in whole.split(b"\n") if line]
+        sound = [line for line in lines if line[:CHECKSUM] == _checksum(line[CHECKSUM:])]
+        if drop and len(sound) < len(lines):
+            aside = path.with_name(f"{path.name}.{uuid4().hex}.tmp")
+            aside.write_bytes(b"".join(line + newline for line in sound))
+            flush_to_disk(aside)
+            os.replace(aside, path)
+    return len(lines) - len(sound)
 
 
 def _ends_within_a_line(file: Any) -> bool:

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
 from audit.errors import AuditError
-from audit.store.files import clear_way, parse_json, read_bytes
+from audit.store.files import clear_way, mark_used, parse_json, read_bytes
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -64,7 +64,9 @@ class Store:
                 return None
             if header == _header(key, body):
                 with suppress(ValueError):
-                    return parse_json(body)
+                    value = parse_json(body)
+                    mark_used(path)
+                    return value
             path.unlink(missing_ok=True)
         return None
 
@@ -88,21 +90,15 @@ class Store:
 
     def get_tensors(self, key: str) -> "dict[str, Tensor] | None":
         """The named tensors of `key` on the CPU, or None if they are missing. A corrupt file is deleted."""
-        from safetensors import SafetensorError, safe_open
-
         path = self._path(key, ".safetensors")
         with self._usable():
             clear_way(self.root, path)
             try:
-                path.open("rb").close()  # safetensors calls every file missing that it cannot open
-                with safe_open(path, framework="pt") as file:
-                    metadata = file.metadata() or {}
-                    tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a mapping
+                found, tensors = _tensors_in(path)
             except (FileNotFoundError, NotADirectoryError):
                 return None
-            except SafetensorError:
-                metadata, tensors = {}, {}
-            if metadata.get("key") == key and metadata.get("sha256") == hash_tensors(tensors.items()):
+            if found == key:
+                mark_used(path)
                 return tensors
             path.unlink(missing_ok=True)
         return None
@@ -115,6 +111,25 @@ class Store:
         metadata = {"key": key, "sha256": hash_tensors(owned.items())}
         with self._replacing(self._path(key, ".safetensors")) as path:
             save_file(owned, path, metadata=metadata)
+
+    def is_sound(self, path: Path) -> bool:
+        """Whether the file of a value or of tensors is whole and has the name of its key; it is left as it is.
+
+        Raises:
+            OSError: the file cannot be read.
+        """
+        if path.suffix == ".safetensors":
+            key = _tensors_in(path)[0]
+        else:
+            header, _, body = read_bytes(path).partition(b"\n")
+            key = key_in(header)
+            try:
+                parse_json(body)
+            except ValueError:
+                return False
+            if key is None or header != _header(key, body):
+                return False
+        return key is not None and path == self._path(key, path.suffix)
 
     def _path(self, key: str, suffix: str) -> Path:
         name = hashlib.sha256(key.encode("utf-8", "surrogatepass")).hexdigest()
@@ -187,6 +202,30 @@ def hash_tensors(named: "Iterable[tuple[str, Tensor]]") -> str:
         flat = tensor.detach().cpu().contiguous().reshape(-1)
         digest.update(flat.view(torch.uint8).numpy().data)
     return digest.hexdigest()
+
+
+def key_in(header: bytes) -> str | None:
+    """The key in the first line of a value's file; None if the line is damaged."""
+    try:
+        key = parse_json(header)["key"]
+    except (ValueError, KeyError, TypeError):
+        return None
+    return key if isinstance(key, str) else None
+
+
+def _tensors_in(path: Path) -> "tuple[str | None, dict[str, Tensor]]":
+    """The key and the tensors in a file; the key is None if the file is damaged. Raises `OSError`."""
+    from safetensors import SafetensorError, safe_open
+
+    path.open("rb").close()  # safetensors calls every file missing that it cannot open
+    try:
+        with safe_open(path, framework="pt") as file:
+            metadata = file.metadata() or {}
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a mapping
+    except SafetensorError:
+        return None, {}
+    sound = metadata.get("sha256") == hash_tensors(tensors.items())
+    return metadata.get("key") if sound else None, tensors
 
 
 def _header(key: str, body: bytes) -> bytes:

@@ -10,6 +10,7 @@ import json
 import os
 import stat
 import warnings
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -80,6 +81,12 @@ def parse_json(text: str | bytes) -> Any:
 def kind_of(mode: int) -> str:
     """The kind of a file with this `st_mode`, such as "a folder"; empty for a regular file."""
     return next((name for is_kind, name in _KINDS if is_kind(mode)), "")
+
+
+def mark_used(path: Path) -> None:
+    """Set the time of a file to now: the last use of what it belongs to. A store that is read-only stays as it is."""
+    with suppress(OSError):
+        os.utime(path)
 
 
 def clear_way(root: Path, path: Path) -> None:

@@ -8,6 +8,7 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
+from audit import pocket
 from audit.errors import AuditError
 from audit.models import loading
 from audit.models.fingerprints import tokenizer_fingerprint, weights_fingerprint
@@ -86,7 +87,8 @@ def test_pocket_models_are_stored_in_float16_and_loaded_in_float32(
     saved: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     shutil.copytree(saved, tmp_path / "pocket-tiny")
-    monkeypatch.setattr(loading, "POCKET_WEIGHTS", tmp_path)
+    for module in (loading, pocket):
+        monkeypatch.setattr(module, "POCKET_WEIGHTS", tmp_path)
     assert pocket_names() == ("pocket-tiny",)
     lm = load_language_model("pocket-tiny", device="cpu")
     assert (lm.name, lm.dtype) == ("pocket-tiny", torch.float32)

@@ -24,8 +24,11 @@ from filelock import FileLock
 from audit.errors import AuditError, first_line
 from audit.models.files.gguf_header import GgufHeader, check_gguf, readable
 from audit.store.content import Store, flush_to_disk, usable
+from audit.store.files import mark_used
+from audit.store.places import MODELS
 
 SUFFIX = ".gguf"
+CONVERSION_FILE = "converted.json"  # the name and size of every other file
 CONVERSION_VERSION = 1  # part of the key of a conversion; to be raised when the converted weights change
 _PREFIX, _DRAFT, _LOCK = "gguf-", ".tmp", ".lock"  # names in the store: of a conversion, and what is written for it
 
@@ -73,13 +76,14 @@ def converted_gguf(file: Path, store: Store | None) -> Path:
             convert_gguf(file, root / "model")
         return root / "model"
     key = f"{_PREFIX}{CONVERSION_VERSION}-{_fingerprint(file)}"
-    folder = store.root / "models" / key
+    folder = store.root / MODELS / key
     with usable(store.root):
         folder.parent.mkdir(parents=True, exist_ok=True)
         _remove_abandoned(folder.parent)
         with FileLock(folder.parent / (key + _LOCK)):
-            if not _complete(folder):
+            if not complete_conversion(folder):
                 convert_gguf(file, folder)
+            mark_used(folder / CONVERSION_FILE)
     return folder
 
 
@@ -106,7 +110,7 @@ def convert_gguf(file: Path, folder: Path) -> None:
     aside = Path(tempfile.mkdtemp(dir=folder.parent, prefix=f"{folder.name}.", suffix=_DRAFT))
     try:
         _write_converted(file, header, aside)
-        (aside / "converted.json").write_text(json.dumps(_sizes(aside)), encoding="utf-8")
+        (aside / CONVERSION_FILE).write_text(json.dumps(_sizes(aside)), encoding="utf-8")
         for written in aside.iterdir():
             flush_to_disk(written)
         shutil.rmtree(folder, ignore_errors=True)
@@ -176,11 +180,11 @@ def _sizes(folder: Path) -> dict[str, int]:
     return {file.name: file.stat().st_size for file in sorted(folder.iterdir())}
 
 
-def _complete(folder: Path) -> bool:
+def complete_conversion(folder: Path) -> bool:
     """Whether every file of a conversion has the size with which it was written."""
     try:
-        noted = json.loads((folder / "converted.json").read_text(encoding="utf-8"))
-        return bool({name: size for name, size in _sizes(folder).items() if name != "converted.json"} == noted)
+        noted = json.loads((folder / CONVERSION_FILE).read_text(encoding="utf-8"))
+        return bool({name: size for name, size in _sizes(folder).items() if name != CONVERSION_FILE} == noted)
     except (OSError, ValueError):
         return False
 
