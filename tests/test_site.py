@@ -17,7 +17,13 @@ from docs.generation.options_page import PAGE, options_page
 ROOT = Path(__file__).resolve().parents[1]
 DOCS = ROOT / "docs"
 CONFIGURATION = (ROOT / "mkdocs.yml").read_text(encoding="utf-8")
-GUIDES_ELSEWHERE = {"compare": "compare.md", "grid": "grid.md"}
+GUIDES_ELSEWHERE = {
+    "card": "model-card.md",
+    "compare": "compare.md",
+    "completion": "store.md",
+    "doctor": "store.md",
+    "grid": "grid.md",
+}
 needs_mkdocs = pytest.mark.skipif(
     importlib.util.find_spec("mkdocs") is None or importlib.util.find_spec("material") is None,
     reason="building the site needs the extra `docs` (`make docs` installs it)",
