@@ -16,6 +16,7 @@ from audit.reports.markdown import table_lines
 from audit.reports.verdict_sentences import points
 
 SCHEMA_VERSION = 1
+MOST_COLUMNS = 8  # of a table with a column for each layer; more do not fit a terminal of 80 characters
 
 
 def write_located(result: TracingResult, folder: Path) -> tuple[Path, ...]:
@@ -71,13 +72,21 @@ def located_html(result: TracingResult, svg: str) -> str:
 
 
 def located_table(result: TracingResult) -> Table:
-    """The effects of MLPs, which determine the recommendation, for a terminal."""
+    """The effects of MLPs, which determine the recommendation, for a terminal; a deep model has a line a layer."""
     table = Table(title=_heading("mlp", result.effects.window), box=box.SIMPLE_HEAD, title_justify="left")
-    table.add_column("token", no_wrap=True)
-    for heading in ("facts", *map(str, range(len(result.recommendation.effects)))):
-        table.add_column(heading, justify="right")
-    for cells in _cells(result, "mlp"):
-        table.add_row(*cells, style="bold" if cells[0] == "last subject token" else None)
+    headings, rows = _headings(result), list(_cells(result, "mlp"))
+    bold = "last subject token"
+    if len(headings) <= MOST_COLUMNS:
+        for number, heading in enumerate(headings):
+            table.add_column(heading, justify="right" if number else "left", no_wrap=not number)
+        for cells in rows:
+            table.add_row(*cells, style="bold" if cells[0] == bold else None)
+        return table
+    table.add_column("layer", justify="right")
+    for role, *_ in rows:
+        table.add_column(role, justify="right", style="bold" if role == bold else None)
+    for heading, *cells in zip(headings[1:], *(row[1:] for row in rows), strict=True):
+        table.add_row(heading, *cells)
     return table
 
 

@@ -11,6 +11,8 @@ from audit.errors import AuditError
 from audit.measures.causal_tracing import KINDS, TOKEN_ROLES, Effects
 from audit.measures.layer_recommendation import SUBJECT_LAST, TracingResult, recommend
 from audit.reports.plots.heat_map import draw_heat_maps, heat_maps, panel_title
+from audit.reports.terminal import text_console, text_of
+from audit.reports.verdict_sentences import points
 from audit.reports.workflows.locate import located_json, located_markdown, located_table, sentences, write_located
 from tests.reports.html.pages import Page
 
@@ -93,6 +95,18 @@ def test_the_tables_show_what_was_not_there_as_a_dash() -> None:
     assert "MLP output restored in 10 layers around" in located_markdown(located_with(48, 10))
     assert located_table(located).row_count == len(TOKEN_ROLES)
     assert json.loads(located_json(located))["schema_version"] == 1
+
+
+@pytest.mark.parametrize(("depth", "window"), [(12, 1), (30, 10), (48, 10)])
+def test_a_terminal_shows_every_number_of_a_deep_model(depth: int, window: int) -> None:
+    located = located_with(depth, window)
+    console = text_console(100, color=False)
+    console.print(located_table(located))
+    shown = text_of(console)
+    row = located.effects.by_kind["mlp"][SUBJECT_LAST]
+    assert row is not None and len(row) == depth
+    assert all(points(value) in shown for value in row)
+    assert "…" not in shown
 
 
 def test_the_sentences_say_how_many_facts_and_what_follows() -> None:
