@@ -71,7 +71,10 @@ def grid_chart(results: Sequence[CellResult], shares: GridShares) -> GridChart |
     if not curves:
         return None
     unedited, noise = float(kept), _noise(results, shares, kept)
-    levels = [*(end for known in curves.values() for _, level in known for end in level if math.isfinite(end)), unedited]
+    levels = [
+        *(end for known in curves.values() for _, level in known for end in level if math.isfinite(end)),
+        unedited,
+    ]
     width = 0.0 if noise is None else noise
     ticks = _ticks(min(0.0, *levels), max(*levels, unedited + width))
     apart = min(ASIDE, MOST_ASIDE / len(curves))
