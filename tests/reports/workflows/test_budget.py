@@ -58,4 +58,4 @@ def test_the_files_hold_every_look(tmp_path: Path) -> None:
     page = Page(html.read_text(encoding="utf-8"))
     assert page.wrong == [] and page.one("h1").text == whole.sentences()[0].replace("budget", "Budget", 1)
     assert page.one("td", "FAIL").text == "0.240 ✗"
-    assert all(sentence in page.one("main").text for sentence in whole.sentences())
+    assert all(sentence in page.one("main").text for sentence in whole.sentences()[1:])
