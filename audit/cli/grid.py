@@ -62,7 +62,7 @@ def grid(
         bool, typer.Option("--dry-run", help="run nothing, and list the cells with what they will cost")
     ] = False,
     render_only: Annotated[
-        bool, typer.Option("--render-only", help="run nothing, and write tables and plots of the finished cells")
+        bool, typer.Option("--render-only", help="run nothing, and write tables, plots and page of the finished cells")
     ] = False,
 ) -> None:
     """Audit every combination of editors, models, modes and numbers of edits; write tables, plots and findings.
@@ -73,6 +73,12 @@ def grid(
     """
     from audit.settings.values import EditorConfig
 
+    cells: Sequence[Cell] = ()
+    failed: Sequence[FailedCell] = ()
+    if render_only and plan is not None:
+        from audit.workflows.grid.grid_file import read_grid_file
+
+        cells = read_grid_file(plan).cells
     if not render_only:
         products = {
             "--models": models,
@@ -98,25 +104,35 @@ def grid(
             _list_cells(cells, grid_settings)
             return
         failed = _run(cells, grid_settings)
-    typer.echo("\n".join(f"wrote {file}" for file in render(out)))
-    if not render_only and failed:
+    reasons = {one.cell: f"failed: {one.reason}" for one in failed}
+    typer.echo("\n".join(f"wrote {file}" for file in render(out, {cell: reasons.get(cell, "") for cell in cells})))
+    if failed:
         raise typer.Exit(1)
 
 
-def render(out: Path) -> tuple[Path, ...]:
-    """Write the tables, plots and findings of the cells in the folder of a grid; returns the files."""
+def render(out: Path, asked: "Mapping[Cell, str] | None" = None) -> tuple[Path, ...]:
+    """Write the tables, plots, findings and page of the cells in the folder of a grid; returns the files.
+
+    `asked` are the cells that the grid was asked for, with why they have no result if that is known.
+    """
     from audit.reports.folder import write_texts
+    from audit.reports.html.grid_page import NOT_RUN, grid_html
     from audit.reports.plots.grid import draw_grid
     from audit.reports.workflows.grid import grid_csv, grid_markdown
     from audit.reports.workflows.grid_cells import read_grid
+    from audit.reports.workflows.grid_findings import findings_markdown
     from audit.reports.workflows.grid_shares import GridShares
-    from audit.workflows.grid.findings import findings_markdown
+    from audit.workflows.grid.findings import findings_by_model
 
     results, shares = read_grid(out), GridShares()
+    finished = {result.cell for result in results}
+    absent = {cell: reason or NOT_RUN for cell, reason in (asked or {}).items() if cell not in finished}
+    found = findings_by_model(results, shares)
     texts = {
         "grid.csv": grid_csv(results, shares),
         "grid.md": f"# The grid\n\n{grid_markdown(results, shares)}",
-        "findings.md": f"# Finding by finding\n\n{findings_markdown(results, shares)}",
+        "findings.md": f"# Finding by finding\n\n{findings_markdown(found)}",
+        "grid.html": grid_html(results, found, shares, absent),
     }
     return (*write_texts(out, texts, "--out"), *draw_grid(results, out, shares))
 

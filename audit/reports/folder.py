@@ -34,7 +34,7 @@ def write_report(report: RunReport, root: Path | str = "reports", items: Iterabl
 
     They are `verdict.json`, `items.jsonl`, `report.md` and `report.html`, written and synced in a hidden folder that is
     then renamed, so a reader never sees half a report. A second run of the same second gets `-2`. `items` are the lines
-    of `items.jsonl`, by default those of the report's items.
+    of `items.jsonl`, by default those of the report's items; the page shows items of the report.
 
     Raises:
         AuditError: `root` cannot be written.

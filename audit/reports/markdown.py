@@ -118,23 +118,26 @@ def _steps(rows: Sequence[AbilityRow]) -> Iterable[str]:
     if rows:
         yield "## Against the checkpoint before"
         yield trend_note(len(rows))
-        heading, intervals = interval_column(row.verdict for row in rows)
-        yield _table(
-            ["step", "before", "after", "drop", heading, "n", "lost", "won"],
-            [
-                [
-                    row.ability,
-                    f"{row.verdict.base:.3f}",
-                    f"{row.verdict.edited:.3f}",
-                    points(row.verdict.drop),
-                    interval,
-                    str(row.verdict.n),
-                    str(row.verdict.right_to_wrong),
-                    str(row.verdict.wrong_to_right),
-                ]
-                for row, interval in zip(rows, intervals, strict=True)
-            ],
-        )
+        yield _table(*step_rows(rows))
+
+
+def step_rows(rows: Sequence[AbilityRow]) -> tuple[list[str], list[list[str]]]:
+    """Headings and a line for each step from one checkpoint to the next."""
+    heading, intervals = interval_column(row.verdict for row in rows)
+    lines = [
+        [
+            row.ability,
+            f"{row.verdict.base:.3f}",
+            f"{row.verdict.edited:.3f}",
+            points(row.verdict.drop),
+            interval,
+            str(row.verdict.n),
+            str(row.verdict.right_to_wrong),
+            str(row.verdict.wrong_to_right),
+        ]
+        for row, interval in zip(rows, intervals, strict=True)
+    ]
+    return ["step", "before", "after", "drop", heading, "n", "lost", "won"], lines
 
 
 def _trials(rows: Sequence[AbilityRow]) -> list[str]:

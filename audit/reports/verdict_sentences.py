@@ -28,9 +28,10 @@ def interval(verdict: Verdict) -> str:
 
 
 def limits(lower: float, upper: float) -> str:
-    """Two limits, rounded away from each other: "[-0.012, 0.024]"."""
-    below, above = math.floor(round(lower * 1000, 6)) / 1000, math.ceil(round(upper * 1000, 6)) / 1000
-    return f"[{points(below)}, {points(above)}]"
+    """Two limits, rounded away from each other: "[-0.012, 0.024]"; "[-∞, 0.024]" where nothing limits one of them."""
+    below = points(math.floor(round(lower * 1000, 6)) / 1000) if math.isfinite(lower) else "-∞"
+    above = points(math.ceil(round(upper * 1000, 6)) / 1000) if math.isfinite(upper) else "∞"
+    return f"[{below}, {above}]"
 
 
 def coverage(verdict: Verdict) -> str:

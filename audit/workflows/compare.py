@@ -19,7 +19,7 @@ from audit.settings.values import suggestion, written
 from audit.store import PACKAGE, versions
 from audit.store.content import content_fingerprint
 from audit.verdicts.margins import Margin, margin_of
-from audit.workflows.comparison_rows import item_lines, row_of_pair
+from audit.workflows.comparison_rows import changed_items, item_lines, row_of_pair
 from audit.workflows.results.pairs import Pair, paired
 from audit.workflows.results.task_scores import ModelScores, TaskScores, in_groups, listed
 
@@ -54,7 +54,7 @@ class Terms:
 
 @dataclass(frozen=True, eq=False)
 class Comparison:
-    """The report, and what its items are written from: the pairs by the names of their rows."""
+    """The report with items that changed, and what all are written from: the pairs by the names of their rows."""
 
     report: RunReport
     pairs: Mapping[str, Pair]
@@ -130,6 +130,7 @@ def compared(base: ModelScores, others: Sequence[ModelScores], terms: Terms, *, 
             **{name: one for name, one in versions().items() if name in ("numpy", PACKAGE)},
         },
         steps=tuple(steps),
+        items=tuple(item for name, pair in pairs.items() for item in changed_items(pair, name)),
     )
     return Comparison(report, pairs)
 

@@ -1,4 +1,4 @@
-"""A pair of results as a report has them: the row of its verdict, and the lines of its items."""
+"""A pair of results as a report has them: the row of its verdict, its items that changed, and the lines of all."""
 
 import json
 from collections.abc import Iterable, Iterator
@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from audit.answering.judgments import take_blocks
 from audit.errors import AuditError
 from audit.measures.flips import REPEATED, RIGHT_TO_WRONG, WRONG_TO_RIGHT, FlipCounts, FlipReport, repeats
-from audit.reports.rows import AbilityRow
+from audit.reports.rows import AbilityRow, AnswerRecord, ItemRecord
 from audit.store.content import content_fingerprint
 from audit.verdicts import Verdict
 from audit.verdicts.alarm import harm_p_value
@@ -21,8 +21,11 @@ from audit.verdicts.sequential import SequentialVerdict
 from audit.verdicts.verdict import judge
 from audit.workflows.rescore import AS_ASKED, require_usable
 from audit.workflows.results.pairs import Pair
+from audit.workflows.results.task_scores import TaskScores
 
 Marks = NDArray[np.bool_]
+KINDS = (RIGHT_TO_WRONG, WRONG_TO_RIGHT, REPEATED)  # as `_flips` gives them
+MOST_CHANGED = 200  # items of each kind of change; a page has no room for more
 
 
 def row_of_pair(pair: Pair, name: str, model: str, margin: Margin) -> AbilityRow:
@@ -96,6 +99,44 @@ def _flips(pair: Pair) -> tuple[Marks, Marks, Marks]:
     return edited < base, edited > base, loops
 
 
+def changed_items(pair: Pair, name: str) -> tuple[ItemRecord, ...]:
+    """Items of the row `name` that changed: those that lost, that won, and that have another text and the same score.
+
+    Of each kind at most `MOST_CHANGED`, those that changed most.
+    """
+    lost, won, loops = _flips(pair)
+    moved = np.abs(np.asarray(pair.scores.base, dtype=np.float64) - np.asarray(pair.scores.edited, dtype=np.float64))
+    texts = pair.base.texts, pair.edited.texts
+    other = loops & ~lost & ~won
+    if None not in texts and (pair.base.run is None or pair.base.run.reading != "likelihood"):
+        differ = [one != two for one, two in zip(*texts, strict=True)]  # type: ignore[arg-type]
+        other = np.array(differ, dtype=np.bool_) & ~lost & ~won
+    found = []
+    for kind in (lost, won, other):
+        places = np.flatnonzero(kind)
+        found += places[np.argsort(-moved[places], kind="stable")[:MOST_CHANGED]].tolist()
+    marks = np.stack([lost, won, loops], axis=1)[found]
+    return tuple(_record(pair, name, k, tuple(compress(KINDS, row))) for k, row in zip(found, marks, strict=True))
+
+
+def _record(pair: Pair, name: str, k: int, flips: tuple[str, ...]) -> ItemRecord:
+    def answer(one: TaskScores, score: float) -> AnswerRecord:
+        return AnswerRecord("" if one.texts is None else one.texts[k], None, True, score)
+
+    key = pair.base.ids[k]
+    return ItemRecord(
+        ability=name,
+        key=key,
+        cluster=key if pair.scores.clusters is None else pair.scores.clusters[k],
+        prompt="",
+        choices=(),
+        gold=() if pair.base.golds is None else (pair.base.golds[k],),
+        base=answer(pair.base, float(pair.scores.base[k])),
+        edited=(answer(pair.edited, float(pair.scores.edited[k])),),
+        flips=flips,
+    )
+
+
 def item_lines(pair: Pair, name: str) -> Iterator[str]:
     """One line for each item, of the row `name`: ids, scores, texts, flips. Twenty times as fast as `items_jsonl`."""
     quoted = json.encoder.encode_basestring
@@ -141,7 +182,7 @@ def _floors(pair: Pair) -> Iterable[str]:
 
 def _flip_names(pair: Pair) -> Iterator[str]:
     """The kinds of change of each item, quoted."""
-    kinds = [json.dumps(kind) for kind in (RIGHT_TO_WRONG, WRONG_TO_RIGHT, REPEATED)]
+    kinds = list(map(json.dumps, KINDS))
     names = [", ".join(compress(kinds, marks)) for marks in product((False, True), repeat=3)]
     codes = np.stack(_flips(pair), axis=1) @ (4, 2, 1)  # (n,), numbers in binary
     return (names[code] for code in codes.tolist())

@@ -19,7 +19,14 @@ def test_a_small_grid_runs_and_writes_its_files(tmp_path: Path, monkeypatch: pyt
     done = RUNNER.invoke(app, [*typed.split(), "--modes", "batch-single"])
     assert done.exit_code == 0, done.output
     assert "2/2 pocket-llama: identity, batch-single, 2 edits: mean drop 0.000" in done.output
-    for name in ("grid.csv", "grid.md", "findings.md", "abilities-pocket-llama.png", "mean-drop-pocket-llama.svg"):
+    for name in (
+        "grid.csv",
+        "grid.md",
+        "findings.md",
+        "grid.html",
+        "abilities-pocket-llama.png",
+        "mean-drop-pocket-llama.svg",
+    ):
         assert (out / name).stat().st_size > 0, name
 
 
@@ -29,6 +36,20 @@ def test_render_only_draws_a_past_grid(tmp_path: Path) -> None:
     done = RUNNER.invoke(app, ["grid", "--render-only", "--out", str(tmp_path)])
     assert done.exit_code == 0, done.output
     assert "KN destroys the model at once. | appears |" in (tmp_path / "findings.md").read_text(encoding="utf-8")
+
+
+def test_render_only_with_a_plan_shows_the_cells_that_are_not_run(tmp_path: Path) -> None:
+    plan = tmp_path / "grid.toml"
+    plan.write_text(
+        'models.pocket-gpt2 = {}\n[[cells]]\neditors = ["kn"]\nmodes = ["instance-sequential"]\ncounts = [1, 10]\n',
+        encoding="utf-8",
+    )
+    for result in sequence("kn", {1: 0.05}):
+        write_cell(result, tmp_path)
+    done = RUNNER.invoke(app, ["grid", "--render-only", "--plan", str(plan), "--out", str(tmp_path)])
+    assert done.exit_code == 0, done.output
+    page = (tmp_path / "grid.html").read_text(encoding="utf-8")
+    assert "1 of 2 cells have results." in page and "1 are not run, so findings can still change." in page
 
 
 @pytest.mark.parametrize(
@@ -56,6 +77,8 @@ def test_a_failed_cell_is_printed_and_the_command_fails(tmp_path: Path, monkeypa
     done = RUNNER.invoke(app, [*typed.split(), "--modes", "batch-single"])
     assert done.exit_code == 1
     assert "not run: identity, batch-single, 999 edits on pocket-llama: --edit-count 999" in done.output
+    page = (tmp_path / "grid.html").read_text(encoding="utf-8")
+    assert "1 of 2 cells have results." in page and "failed: --edit-count 999" in page
 
 
 PLAN = """

@@ -11,6 +11,7 @@ import pytest
 
 from audit.errors import AuditError
 from audit.reports.folder import read_report, write_report
+from audit.reports.html.run_page import run_html
 from audit.reports.markdown import markdown
 from audit.reports.rows import RunReport
 from audit.reports.run_sentences import harm_sentence, header_lines
@@ -20,6 +21,7 @@ from audit.verdicts.alarm import harm_p_value
 from audit.verdicts.margins import Points, Retained
 from audit.verdicts.verdict import judge
 from audit.workflows.compare import Comparison, Terms, compared
+from audit.workflows.comparison_rows import MOST_CHANGED
 from audit.workflows.results.choices import Choices
 from audit.workflows.results.origin import read_results
 
@@ -184,3 +186,42 @@ def test_models_of_the_same_name_keep_their_paths(tmp_path: Path) -> None:
         (tmp_path / name).mkdir()
         paths.append(write(tmp_path / name / "scores.jsonl", BASE))
     assert [row.model for row in compare(*paths).report.abilities] == [str(paths[1]), str(paths[2])]
+
+
+def test_the_report_has_the_items_that_changed_most_with_both_texts(tmp_path: Path) -> None:
+    found = compare(DATA / "lm_eval" / "base", DATA / "lm_eval" / "edited")
+    report = found.report
+    every = {(item.ability, item.key): item for item in saved(found, tmp_path).items}
+    assert report.items and len(report.items) < len(every)
+    for item in report.items:
+        whole = every[item.ability, item.key]
+        assert (item.gold, item.flips, item.cluster) == (whole.gold, whole.flips, whole.cluster)
+        assert (item.base.text, item.edited[0].text) == (whole.base.text, whole.edited[0].text)
+        assert (item.base.score, item.edited_score) == (whole.base.score, whole.edited_score)
+    left = [item for key, item in every.items() if key not in {(one.ability, one.key) for one in report.items}]
+    assert not any(item.flips or item.base.text != item.edited[0].text for item in left)
+    sums = next(item for item in report.items if item.ability == "sums" and item.base.text)
+    page = run_html(report)
+    assert f"<h4>{sums.key} " in page and "10 of 24 items changed" in page and "against" in page.split("</h1>")[0]
+    assert "not recorded" not in page and "unparseable" not in page
+
+
+def test_of_many_changed_items_the_largest_changes_are_kept_and_all_are_counted(tmp_path: Path) -> None:
+    lower = GRADED - np.linspace(0.001, GRADED.min(), 300)
+    report = compare(write(tmp_path / "base.jsonl", GRADED), write(tmp_path / "edited.jsonl", lower)).report
+    assert [item.key for item in report.items] == [f"q{k}" for k in range(299, 299 - MOST_CHANGED, -1)]
+    assert f"300 of 300 items changed; {MOST_CHANGED} of them are here, all are in items.jsonl" in run_html(report)
+
+
+def test_the_page_of_a_trend_has_the_checkpoints_in_their_order(tmp_path: Path) -> None:
+    paths = [write(tmp_path / f"{name}.jsonl", scores) for name, scores in (("base", BASE), ("a", BASE), ("b", WORSE))]
+    report = compare(*paths, trend=True).report
+    page = run_html(report)
+    assert "<h2>Checkpoints in their order</h2>" in page and "scores of b since a" in page
+    assert "1 further comparisons" in page
+
+
+def test_the_page_says_where_random_groups_were_drawn(tmp_path: Path) -> None:
+    scores = GENERATOR.beta(3, 6, 10_001).round(3)
+    paths = [write(tmp_path / f"{name}.jsonl", scores * share) for name, share in (("base", 1.0), ("edited", 0.99))]
+    assert "studentized bootstrap of 1,000 random groups" in run_html(compare(*paths).report)

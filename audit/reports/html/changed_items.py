@@ -54,6 +54,11 @@ class ChangedItem:
     model: str
     losses: tuple[TokenLoss, ...]
 
+    @property
+    def texts(self) -> bool:
+        """Whether there is any text to show."""
+        return bool(self.prompt or self.base or self.edited)
+
 
 def changed(items: Iterable[ItemRecord]) -> tuple[ItemRecord, ...]:
     """The items that changed: those that lost, those that won and the others in turn, each from the largest change on.

@@ -10,11 +10,12 @@ from dataclasses import dataclass
 from markupsafe import Markup
 
 from audit.measures.rates import NATS_PER_TOKEN
+from audit.reports.comparison_sentences import trend_note
 from audit.reports.html.changed_items import changed, shown
 from audit.reports.html.chart import chart
 from audit.reports.html.page import fragment, page
 from audit.reports.item_sentences import item_sentences
-from audit.reports.markdown import NATS_LEGEND, SHOWN_SKIPPED
+from audit.reports.markdown import NATS_LEGEND, SHOWN_SKIPPED, step_rows
 from audit.reports.rows import AbilityRow, ItemRecord, RunReport
 from audit.reports.run_sentences import (
     FLIP_LEGEND,
@@ -27,6 +28,9 @@ from audit.reports.run_sentences import (
     verdict_line,
 )
 from audit.reports.verdict_sentences import GROUNDS, coverage, interval, kept_share, margin, points
+from audit.reports.workflows.compare import trend_rows
+from audit.verdicts.evidence import BOOTSTRAP
+from audit.verdicts.random_groups import GROUPS, MANY
 
 SIZE = 800_000  # bytes of all items; the rest of a page of eight abilities has less than 100,000
 SHOWN_NOTES = 50
@@ -47,6 +51,7 @@ class AbilitySection:
     facts: tuple[tuple[str, str], ...]
     items: tuple[Markup, ...]
     items_title: str
+    mentions: bool  # whether an item mentions an edit
 
 
 def run_html(report: RunReport) -> str:
@@ -59,6 +64,7 @@ def run_html(report: RunReport) -> str:
         "run.html",
         report=report,
         texts=texts,
+        against="against" if report.header.compared else "on",
         reason=verdict_line(report).rsplit(": ", 1)[1],
         alerts=[
             *([unchanged.sentence] if unchanged is not None else []),
@@ -75,8 +81,11 @@ def run_html(report: RunReport) -> str:
         claims=claims(report),
         unasked=[f"{ability}: {reason}" for ability, reason in report.unasked.items()],
         edit_scores=[[s.measure, s.protocol, s.shown, s.interval, str(s.n)] for s in report.edit_scores],
+        trend=trend_rows(report) if report.steps else None,
+        steps=step_rows(report.steps) if report.steps else None,
+        trend_note=trend_note(len(report.steps)),
         nats_legend=NATS_LEGEND if any(s.protocol == NATS_PER_TOKEN for s in report.edit_scores) else "",
-        flips=flip_table(rows),
+        flips=None if report.header.compared else flip_table(rows),  # no edit requests, so no mentions
         flip_legend=FLIP_LEGEND,
         integrity=[f"{SOUNDNESS[row.sound]}: {row.sentence}" for row in report.integrity],
         notes=_first(SHOWN_NOTES, report.edit_notes),
@@ -94,8 +103,11 @@ def _section(row: AbilityRow, report: RunReport, texts: bool) -> AbilitySection:
     verdict = row.verdict
     found = changed(item for item in report.items if item.ability == row.ability)
     items = _fitting(found, SIZE // len(report.abilities), texts)
-    title = f"{len(found)} of {verdict.n} items changed"
-    if len(items) < len(found):
+    flips = [row.flips.mentioning, row.flips.elsewhere] if row.flips and report.header.compared else []
+    # A report of a large comparison has only a part of its items.
+    count = max(len(found), sum(one.right_to_wrong + one.wrong_to_right for one in flips))
+    title = f"{count} of {verdict.n} items changed"
+    if len(items) < count:
         title += f"; {len(items)} of them are here, all are in items.jsonl"
     return AbilitySection(
         row=row,
@@ -105,14 +117,17 @@ def _section(row: AbilityRow, report: RunReport, texts: bool) -> AbilitySection:
         facts=tuple(_facts(row, report)),
         items=items,
         items_title=title,
+        mentions=any(item.mentions for item in found),
     )
 
 
 def _facts(row: AbilityRow, report: RunReport) -> Iterator[tuple[str, str]]:
     """The numbers of an ability, by name."""
     verdict = row.verdict
-    yield "reading", row.reading or "not recorded"
-    yield "prompting", row.prompting or "not recorded"
+    known = bool(row.reading) or not report.header.compared  # other tools do not say how they asked and read
+    if known:
+        yield "reading", row.reading or "not recorded"
+        yield "prompting", row.prompting or "not recorded"
     yield "protocol", row.protocol
     yield "metric", row.metric
     yield "base, edited", f"{verdict.base:.3f}, {verdict.edited:.3f}"
@@ -124,15 +139,20 @@ def _facts(row: AbilityRow, report: RunReport) -> Iterator[tuple[str, str]]:
     yield "margin", margin(verdict, row.asked_margin)
     yield "items", row.item_count
     yield "groups that share a source", str(verdict.clusters)
-    yield "interval by", verdict.method
+    grouped = verdict.method == BOOTSTRAP and verdict.clusters > MANY
+    yield "interval by", f"{verdict.method} of {GROUPS:,} random groups" if grouped else verdict.method
     if row.harm_p is not None:
         adjusted = next(alarm.adjusted for alarm in report.alarms if alarm.name == row.ability)
         yield "p-value of harm", f"{row.harm_p:.2g}"
         yield "p-value, Holm over the run", f"{adjusted:.2g}"
     yield "lost, won", f"{verdict.right_to_wrong}, {verdict.wrong_to_right}"
-    if row.reading != "likelihood":
+    if known and row.reading != "likelihood":
         yield "answers with other text", str(row.changed)
-    yield "unparseable, base and edited", f"{100 * row.base_unparseable:.1f} %, {100 * row.edited_unparseable:.1f} %"
+    if known:
+        yield (
+            "unparseable, base and edited",
+            f"{100 * row.base_unparseable:.1f} %, {100 * row.edited_unparseable:.1f} %",
+        )
     for metric, (base, edited) in row.beside.items():
         yield f"{metric}, base and edited", f"{base:.3f}, {edited:.3f}"
     if row.noise_floor is not None:

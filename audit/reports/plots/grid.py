@@ -1,8 +1,6 @@
 """A grid as figures, of each model: scores and shares kept against the number of edits."""
 
-from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,9 +9,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, NullLocator
 
-from audit.editors import CONTROLS
 from audit.reports.plots import write_figure
-from audit.reports.workflows.grid_cells import POCKET, CellResult, Series, abilities_of, by_series
+from audit.reports.workflows.grid_cells import CellResult, Series, abilities_of, by_series, main_curves
 from audit.reports.workflows.grid_shares import GridShares
 from audit.settings.values import short_name
 
@@ -44,16 +41,9 @@ def draw_grid(results: Sequence[CellResult], folder: Path, shares: GridShares | 
 def kept_panels(model: str, results: Sequence[CellResult], shares: GridShares) -> Figure:
     """The mean share kept and that of every ability, a line per series with its 90 % band.
 
-    Series of the source of edits that most cells have, with the first seed; controls are left out.
+    Its curves are those of `main_curves`.
     """
-    ((edits, _),) = Counter(result.cell.edits for result in results).most_common(1)
-    first = min(result.cell.seed for result in results)
-    chosen = [one for one in results if (one.cell.edits, one.cell.seed) == (edits, first)]
-    series = {
-        one: cells
-        for one, cells in by_series(chosen).items()
-        if one.mode != "instance-single" and one.editor not in CONTROLS
-    }
+    series = main_curves(results)
     abilities = [name for name in abilities_of(results) if any(name in shares.of(one).tables for one in results)]
     rows = -(-(1 + len(abilities)) // PANELS_IN_KEPT)
     figure, panels = plt.subplots(rows, PANELS_IN_KEPT, figsize=(15, 3.6 * rows + 1.2), squeeze=False, sharey=True)
@@ -75,7 +65,7 @@ def kept_panels(model: str, results: Sequence[CellResult], shares: GridShares) -
         row[0].set_ylabel("share kept above the floor")
     handles, labels = panels.flat[0].get_legend_handles_labels()
     figure.legend(handles, labels, loc="lower center", ncols=5, frameon=False, fontsize=9)
-    items = max((row.verdict.n for result in chosen for row in result.report.abilities), default=0)
+    items = max((row.verdict.n for result in results for row in result.report.abilities), default=0)
     figure.suptitle(
         f"{model}: what is kept after editing (at most {items} items an ability, 90 % bands; shares below {LOWEST} "
         "are not shown)"
@@ -101,7 +91,7 @@ def _shares(axes: Axes, ability: str, series: Curves, shares: GridShares) -> Non
         else:
             axes.vlines(places, lower, upper, color=looks[one]["color"], alpha=0.5)
         face: dict[str, Any] = {"markerfacecolor": "white"} if one.restraint else {}
-        axes.plot(places, [share.share for share in kept], **looks[one], **face, markersize=5, label=_short(one))
+        axes.plot(places, [share.share for share in kept], **looks[one], **face, markersize=5, label=one.short_title)
     axes.axhline(1, color="0.6", linewidth=0.8)
     axes.axhline(0, color="0.6", linewidth=0.8, linestyle="--")
 
@@ -120,11 +110,6 @@ def _looks(series: Iterable[Series]) -> dict[Series, dict[str, Any]]:
         }
         for one in some
     }
-
-
-def _short(series: Series) -> str:
-    """The title of a series without what all of a figure share."""
-    return replace(series, edits=POCKET, seed=0).title
 
 
 def ability_panels(model: str, results: Sequence[CellResult]) -> Figure:

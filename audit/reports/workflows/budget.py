@@ -114,7 +114,7 @@ def budget_html(budget: Budget) -> str:
     """The same as a page."""
     first, *others = budget.sentences()
     table = FindingsTable(LEGEND, *_looks(budget))
-    return findings_html(Findings(first, others, header_lines(budget.header, ""), [table]))
+    return findings_html(Findings(f"{first[0].upper()}{first[1:]}", others, header_lines(budget.header, ""), [table]))
 
 
 def write_budget(budget: Budget, folder: Path) -> tuple[Path, ...]:

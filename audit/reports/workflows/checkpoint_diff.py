@@ -1,4 +1,4 @@
-"""The folder of `audit diff`: `diff.json` and `diff.csv` with all numbers, `table.md` for reading, and the figure."""
+"""The folder of `audit diff`: `diff.json` and `diff.csv` with all numbers, table and page, and the figure."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -10,6 +10,7 @@ from rich.table import Table
 from audit.measures.checkpoint_diff import CheckpointDiff, TensorChange
 from audit.measures.integrity import THRESHOLDS
 from audit.reports.folder import csv_text, write_texts, written_into
+from audit.reports.html.findings_page import Findings, FindingsTable, findings_html
 from audit.reports.json_report import as_json
 from audit.reports.markdown import table_lines
 from audit.settings.values import short_name
@@ -17,6 +18,7 @@ from audit.settings.values import short_name
 SCHEMA_VERSION = 1
 SHOWN_THRESHOLDS = (0.1, 1.0)  # in tables; the files hold all
 MOST_ROWS = 30  # of the terminal's table; the files hold all
+MOST_ON_PAGE = 1000
 _HEADINGS = (
     "tensor",
     "layer",
@@ -24,7 +26,7 @@ _HEADINGS = (
     "shape",
     "relative norm",
     "spectral norm",
-    "relative",
+    "relative spectral norm",
     "effective rank",
     "rank",
     *(f"> {threshold:g} W" for threshold in SHOWN_THRESHOLDS),
@@ -54,11 +56,13 @@ def write_diff(diff: CheckpointDiff, folder: Path) -> tuple[Path, ...]:
     texts = {"diff.json": diff_json(diff), "diff.csv": diff_csv(diff), "table.md": diff_markdown(diff)}
     with written_into(folder, "--out"):
         written = write_texts(folder, texts, "--out")
-        if not diff.changes:
-            return written
-        from audit.reports.plots.weight_changes import draw_changes  # brings matplotlib
+        svg = ""
+        if diff.changes:
+            from audit.reports.plots.weight_changes import draw_changes  # brings matplotlib
 
-        return (*written, *draw_changes(diff, folder))
+            written = (*written, *draw_changes(diff, folder))
+            svg = (folder / "changes.svg").read_text(encoding="utf-8")
+        return (*written, *write_texts(folder, {"diff.html": diff_html(diff, svg)}, "--out"))
 
 
 def diff_json(diff: CheckpointDiff) -> str:
@@ -98,6 +102,24 @@ def diff_markdown(diff: CheckpointDiff) -> str:
     if diff.changes:
         lines += ["", *table_lines(_HEADINGS, map(_cells, diff.changes), texts=(0, 2))]
     return "\n".join(lines) + "\n"
+
+
+def diff_html(diff: CheckpointDiff, svg: str) -> str:
+    """The same as a page with the figure in it, and a table of at most `MOST_ON_PAGE` tensors."""
+    left = len(diff.changes) - MOST_ON_PAGE
+    name = "Changed tensors, the largest relative norm first"
+    table = FindingsTable(name, _HEADINGS, list(map(_cells, diff.changes[:MOST_ON_PAGE])), (2,))
+    return findings_html(
+        Findings(
+            f"What {short_name(diff.edited)} changed in {short_name(diff.base)}",
+            sentences(diff),
+            [f"base: {diff.base}", f"edited: {diff.edited} ({diff.kind})"],
+            [table] if diff.changes else [],
+            [f"and {left} more with smaller changes; diff.csv has all"] if left > 0 else [],
+            svg,
+            "Relative norms by layer, singular values of the largest changes, and shares of changed entries.",
+        )
+    )
 
 
 def diff_table(diff: CheckpointDiff) -> Table:

@@ -124,7 +124,8 @@ def grid_markdown(results: Sequence[CellResult], shares: GridShares | None = Non
         chosen = [result for result in results if result.cell.model == model]
         lines += [f"## {model}", ""]
         if any(result.scores for result in chosen):
-            lines += [*_asked(chosen), "", *_cells(chosen, shares), "", *_kept(chosen, abilities, shares), ""]
+            lines += [*table_lines(*asked_rows(chosen)), "", *_cells(chosen, shares), ""]
+            lines += [*_kept(chosen, abilities, shares), ""]
             lines += ["Edited scores:", ""]
         lines += [*_scores(chosen, abilities), ""]
     lines.append("✗ FAIL, ? INCONCLUSIVE, else PASS. `grid.csv` has the 90 % interval of every drop.\n")
@@ -133,8 +134,8 @@ def grid_markdown(results: Sequence[CellResult], shares: GridShares | None = Non
     return "\n".join(lines)
 
 
-def _asked(results: Sequence[CellResult]) -> list[str]:
-    """How each ability is asked, the base model's scores, and its noise; the same for all cells of a model."""
+def asked_rows(results: Sequence[CellResult]) -> tuple[list[str], list[list[str]]]:
+    """How each ability is asked, the base model's scores, and its noise: the same for all cells of a model."""
     rows = {row.ability: (row, result) for result in results for row in result.report.abilities}
     head = ["ability", "metric", "reading", "protocol", "items", "base", "at least", "floor", "assessed", "A/A"]
     lines: list[list[str]] = []
@@ -146,12 +147,15 @@ def _asked(results: Sequence[CellResult]) -> list[str]:
         shown = [ability, row.metric, row.how, row.protocol, f"{verdict.n}{of}", f"{verdict.base:.3f}", least]
         assessed = "yes" if verdict.assessable else "no"
         lines.append([*shown, f"{verdict.floor:.3f}", assessed, "" if noise is None else f"{noise.floor:.2g}"])
-    return table_lines(head, lines)
+    return head, lines
 
 
-def _cells(results: Sequence[CellResult], shares: GridShares) -> list[str]:
-    """A line for each cell: the mean share kept, tests against neighboring cells, the edits and the weights."""
-    columns: tuple[Column, ...] = (
+def cell_columns(results: Sequence[CellResult], shares: GridShares) -> tuple[Column, ...]:
+    """What is told of each cell: the mean share kept, tests against neighboring cells, the edits and the weights.
+
+    `results` are the cells of one model, in which the neighbors are found.
+    """
+    return (
         ("mean kept", lambda one: _share(shares.of(one).mean)),
         ("from fewer edits", lambda one: _paired(shares, one, _before(results, one))),
         ("from no restraint", lambda one: _paired(shares, one, _unrestrained(results, one))),
@@ -169,6 +173,11 @@ def _cells(results: Sequence[CellResult], shares: GridShares) -> list[str]:
         ("entries > 10 %", lambda one: _number(one.entry_shares.get(LARGE_CHANGE), 3)),
         ("minutes", lambda one: f"{one.seconds / 60:.1f}"),
     )
+
+
+def _cells(results: Sequence[CellResult], shares: GridShares) -> list[str]:
+    """A line for each cell."""
+    columns = cell_columns(results, shares)
     lines = [
         [series.title, str(result.cell.count), *(text(result) for _, text in columns)]
         for series, cells in by_series(results).items()
@@ -219,12 +228,12 @@ def _notes(results: Sequence[CellResult]) -> list[str]:
         "interrupted process is not counted. Each cell's file in `cells/` has the command that repeats it, to be run "
         "in the folder of the grid file.",
     ]
-    if differing := _differing_edits(results):
+    if differing := differing_edits(results):
         notes.append(f"**Different edits.** Not all editors could use the same requests: {'; '.join(differing)}.")
     return [line for note in notes for line in (note, "")]
 
 
-def _differing_edits(results: Sequence[CellResult]) -> list[str]:
+def differing_edits(results: Sequence[CellResult]) -> list[str]:
     """Where cells of one model, source, seed and number of edits have different edit requests."""
     drawn: dict[tuple[object, ...], dict[str, str]] = {}
     for result in results:

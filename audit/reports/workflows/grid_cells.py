@@ -9,12 +9,14 @@ Version 2 of a cell's file is written; versions 1 and 2 are read.
 import json
 import math
 import os
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from statistics import fmean
 from typing import Any
 
+from audit.editors import CONTROLS
 from audit.errors import AuditError, first_line
 from audit.reports.json_report import report_from_json, verdict_document
 from audit.reports.rows import RunReport, usual_place
@@ -92,6 +94,11 @@ class Series:
         size = f" of {self.batch_size}" if self.mode == "batch-sequential" else ""
         edits = "" if self.edits == POCKET else f", {Path(self.edits).stem}"
         return f"{editor}, {self.mode}{size}{edits}{f', seed {self.seed}' if self.seed else ''}"
+
+    @property
+    def short_title(self) -> str:
+        """The title without the source and the seed, which all curves of a figure share."""
+        return replace(self, edits=POCKET, seed=0).title
 
 
 @dataclass(frozen=True, eq=False)
@@ -278,6 +285,21 @@ def by_series(results: Sequence[CellResult]) -> dict[Series, tuple[CellResult, .
     for result in sorted(results, key=lambda result: result.cell):
         found.setdefault(result.cell.series, []).append(result)
     return {series: tuple(sorted(cells, key=lambda result: result.cell.count)) for series, cells in found.items()}
+
+
+def main_curves(results: Sequence[CellResult]) -> dict[Series, tuple[CellResult, ...]]:
+    """The curves that a figure of one model shows: of the source of edits that most cells have, with the first seed.
+
+    Controls and single instances are left out.
+    """
+    ((edits, _),) = Counter(result.cell.edits for result in results).most_common(1)
+    seed = min(result.cell.seed for result in results)
+    chosen = [result for result in results if (result.cell.edits, result.cell.seed) == (edits, seed)]
+    return {
+        series: cells
+        for series, cells in by_series(chosen).items()
+        if series.mode != "instance-single" and series.editor not in CONTROLS
+    }
 
 
 def abilities_of(results: Sequence[CellResult]) -> tuple[str, ...]:

@@ -13,6 +13,7 @@ from statistics import fmean
 
 from audit.reports.run_sentences import edits_phrase
 from audit.reports.workflows.grid_cells import CellResult, Series, by_series
+from audit.reports.workflows.grid_findings import Finding
 from audit.reports.workflows.grid_shares import GridShares
 from audit.workflows.grid.units import Unit, unit_of
 
@@ -23,17 +24,6 @@ KEPT_EFFICACY = 0.94  # RECT's share of the unrestrained efficacy, as the paper 
 LARGE_CHANGE = 0.1  # |ΔW / W|
 ENOUGH_SEEDS = 2 / 3
 RECT, CONTROL, PRUNE = "rect:0.4", "random:0.4", "prune"
-
-
-@dataclass(frozen=True)
-class Finding:
-    """`appears` is None where the cells that decide are missing; `figures` are lines of Markdown."""
-
-    number: int
-    statement: str
-    criterion: str
-    appears: bool | None
-    figures: tuple[str, ...]
 
 
 @dataclass(frozen=True)
@@ -75,11 +65,7 @@ def _of_seeds(judged: dict[int, Finding]) -> Finding:
     decided = {seed: finding for seed, finding in judged.items() if finding.appears is not None}
     if len(decided) <= 1:
         return next(iter(decided.values()), next(iter(judged.values())))
-    lines = [
-        f"seed {seed}, {_word(finding.appears)}: {line}"
-        for seed, finding in decided.items()
-        for line in finding.figures
-    ]
+    lines = [f"seed {seed}, {finding.word}: {line}" for seed, finding in decided.items() for line in finding.figures]
     appears = fmean(bool(finding.appears) for finding in decided.values()) >= ENOUGH_SEEDS - 1e-9
     return replace(next(iter(decided.values())), appears=appears, figures=tuple(lines))
 
@@ -276,25 +262,12 @@ JUDGES: tuple[Callable[[Curves], Finding], ...] = (
 )
 
 
-def findings_markdown(results: Sequence[CellResult], shares: GridShares | None = None) -> str:
-    """A page: finding by finding, whether it appears on each model, with the figures."""
-    models = list(dict.fromkeys(result.cell.model for result in results))
-    judged = [findings([result for result in results if result.cell.model == model], shares) for model in models]
-    lines = ["| finding | " + " | ".join(models) + " |", "| --- |" + " --- |" * len(models)]
-    for each in zip(*judged, strict=True):  # one finding on each model
-        words = " | ".join(_word(finding.appears) for finding in each)
-        lines.append(f"| {each[0].number}. {each[0].statement} | {words} |")
-    for each in zip(*judged, strict=True):
-        lines += ["", f"### {each[0].number}. {each[0].statement}"]
-        for criterion in dict.fromkeys(finding.criterion for finding in each):  # two if the models have two units
-            lines += ["", f"*Appears if:* {criterion}"]
-        for model, finding in zip(models, each, strict=True):
-            lines += ["", f"**{model}: {_word(finding.appears)}.**", "", *(f"- {line}" for line in finding.figures)]
-    return "\n".join(lines) + "\n"
-
-
-def _word(appears: bool | None) -> str:
-    return {True: "appears", False: "does not appear", None: "not measured"}[appears]
+def findings_by_model(
+    results: Sequence[CellResult], shares: GridShares | None = None
+) -> dict[str, tuple[Finding, ...]]:
+    """The findings on each model of a grid."""
+    models = dict.fromkeys(result.cell.model for result in results)
+    return {model: findings([result for result in results if result.cell.model == model], shares) for model in models}
 
 
 def _variants(curves: Curves, editor: str) -> list[CellResult]:

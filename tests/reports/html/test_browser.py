@@ -3,8 +3,6 @@
 The browser is the system's (`apt-get install chromium`); nothing is downloaded. Without it these tests are skipped.
 """
 
-import shutil
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -12,46 +10,11 @@ from typing import Any
 import pytest
 
 from audit.reports.html.run_page import run_html
-from audit.reports.workflows.curve import write_curve
+from tests.reports.html.browser import OPEN_ALL, Tab
 from tests.reports.html.pages import large_report, record, report_of, scored
 from tests.reports.html.test_escaping import HOSTILE, everywhere
-from tests.reports.workflows.test_curve import points
 
 pytestmark = pytest.mark.browser
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
-LEVELS = ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa"]
-OPEN_ALL = "document.querySelectorAll('details').forEach((one) => { one.open = true; })"
-
-
-@pytest.fixture(scope="module")
-def chromium() -> Iterator[Any]:
-    api = pytest.importorskip("playwright.sync_api", reason="the `test` extra has playwright")
-    if CHROMIUM is None:
-        pytest.skip("no Chromium; install it with `apt-get install chromium`")
-    with api.sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
-        yield browser
-        browser.close()
-
-
-class Tab:
-    """A page in the browser, with what it wrote to the console and what it asked the network for."""
-
-    def __init__(self, browser: Any, file: Path, **options: Any) -> None:
-        self.page = browser.new_context(**options).new_page()
-        self.complaints: list[str] = []
-        self.requests: list[str] = []
-        self.page.on("console", lambda message: self.complaints.append(message.text))
-        self.page.on("pageerror", lambda error: self.complaints.append(str(error)))
-        self.page.on("dialog", lambda dialog: self.complaints.append(dialog.message))
-        self.page.on("request", lambda request: self.requests.append(request.url))
-        self.page.goto(file.as_uri())
-
-    def width(self) -> int:
-        return int(self.page.evaluate("document.documentElement.scrollWidth"))
-
-    def shown(self, ability: int) -> int:
-        return int(self.page.locator(f"#ability-{ability} .item:not([hidden])").count())
 
 
 @pytest.fixture(scope="module")
@@ -124,20 +87,6 @@ def test_without_scripts_everything_can_be_read_and_there_are_no_filters(chromiu
     tab.page.locator("#ability-1 details > summary").click()
     assert tab.page.locator(".item").nth(2).is_visible()
     assert not tab.page.locator("form.filters").is_visible()
-
-
-@pytest.mark.parametrize("scheme", ["light", "dark"])
-@pytest.mark.parametrize("width", [360, 1100])
-def test_axe_finds_no_violation(chromium: Any, small: Path, tmp_path: Path, scheme: str, width: int) -> None:
-    axe = pytest.importorskip("axe_playwright_python.sync_playwright").Axe()
-    write_curve(points(), tmp_path)
-    for file in (small, tmp_path / "curve.html"):
-        tab = Tab(chromium, file, color_scheme=scheme, viewport={"width": width, "height": 800})
-        tab.page.evaluate(OPEN_ALL)
-        found = axe.run(tab.page, options={"runOnly": LEVELS})
-        assert found.response["passes"]
-        assert found.violations_count == 0, found.generate_report()
-        assert tab.width() == width
 
 
 @pytest.mark.parametrize("text", HOSTILE, ids=range(len(HOSTILE)))

@@ -9,13 +9,19 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from audit.measures.checkpoint_diff import CheckpointDiff
 from audit.reports.html.changed_items import ANSWER_WIDTH
 from audit.reports.html.findings_page import Findings, FindingsTable, findings_html
+from audit.reports.html.grid_page import grid_html
 from audit.reports.html.page import prose, visible
 from audit.reports.html.run_page import run_html
 from audit.reports.rows import EditScore, IntegrityRow, SkippedEdit
+from audit.reports.workflows.checkpoint_diff import diff_html
+from audit.reports.workflows.grid_findings import Finding
 from tests.reports.html.pages import Page, record, report_of
 from tests.reports.sample import FAILED
+from tests.reports.workflows.test_checkpoint_diff import WHERE
+from tests.workflows.grid.made_results import graded
 
 HOSTILE = (
     "<script>alert(1)</script>",
@@ -62,6 +68,53 @@ def test_a_hostile_text_makes_no_element_and_no_attribute(text: str) -> None:
     assert [(one.tag, sorted(one.attributes)) for one in hostile.elements if one.tag not in ("del", "ins")] == shape
     assert "onerror" not in {name for one in hostile.elements for name in one.attributes}
     assert visible(text) in hostile.one("p", "prompt").text
+
+
+def hostile_grid(text: str) -> str:
+    """A grid whose names and settings are all `text`: of one cell with a result, and of one without."""
+    result = graded("rome", "instance-sequential", 10, 0.8)
+    cell = replace(result.cell, model=text, editor=text, restraint=text, edits=text, config=(text,))
+    named = {"prompting": text, "reading": text}
+    rows = [replace(row, ability=f"{text}{k}", **named) for k, row in enumerate(result.report.abilities)]
+    report = replace(result.report, abilities=tuple(rows), command=text, collapse=text, unasked={text: text})
+    report = replace(report, fingerprints={"edits": text})
+    scores = tuple(replace(one, ability=f"{text}{k}") for k, one in enumerate(result.scores))
+    result = replace(result, cell=cell, report=report, scores=scores)
+    findings = {text: (Finding(1, text, text, True, (text,)),)}
+    return grid_html([result], findings, None, {replace(cell, mode=f"z{text}"): text})
+
+
+@pytest.mark.parametrize("text", HOSTILE, ids=range(len(HOSTILE)))
+def test_a_hostile_name_in_a_grid_is_text(text: str) -> None:
+    hostile, harmless = Page(hostile_grid(text)), Page(hostile_grid("plain"))
+    assert hostile.wrong == []
+    shape = [(one.tag, sorted(one.attributes)) for one in harmless.elements]
+    assert [(one.tag, sorted(one.attributes)) for one in hostile.elements] == shape
+    assert "onerror" not in {name for one in hostile.elements for name in one.attributes}
+    item = hostile.all("li", "item")[0]
+    assert item.attributes["data-editor"] == item.attributes["data-model"] == visible(text)
+    assert visible(text) in hostile.one("h1").text and visible(text) in hostile.one("p", "absent").text
+
+
+@pytest.mark.parametrize("text", HOSTILE, ids=range(len(HOSTILE)))
+def test_hostile_names_of_tensors_and_checkpoints_are_text(text: str) -> None:
+    named = replace(WHERE[0], name=text, role=text)
+    page = Page(diff_html(CheckpointDiff(text, text, text, 9, 8, (named,)), "<svg/>"))
+    assert page.wrong == [] and len(page.all("script")) == 1 and not page.all("svg")
+    (name,) = [one.text for one in page.all("th", "left") if one.attributes["scope"] == "row"]
+    assert name == visible(text) and visible(text) in page.all("li")[0].text
+
+
+@pytest.mark.parametrize("text", HOSTILE, ids=range(len(HOSTILE)))
+def test_hostile_results_are_text(text: str) -> None:
+    row = replace(FAILED, ability=text, title=text, metric=text, model=text, reading="")
+    item = replace(record("x/1", text, f"1 {text}", prompt="", gold=(text,)), ability=text)
+    header = replace(report_of().header, model=text, editor=text, plan=text, compared=True, result_caveats=(text,))
+    report = replace(report_of(item), header=header, abilities=(row,), steps=(replace(row, ability=f"{text} since"),))
+    page = Page(run_html(report))
+    assert page.wrong == [] and len(page.all("script")) == 1 and not page.all("img")
+    assert " ".join(page.one("h1").text.split()).startswith("✗ FAIL") and visible(text) in page.one("h1").text
+    assert page.one("dd", "base").text == visible(text) and page.one("p", "alert").text == visible(text)
 
 
 @pytest.mark.parametrize("text", HOSTILE, ids=range(len(HOSTILE)))

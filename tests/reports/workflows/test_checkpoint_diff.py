@@ -3,6 +3,7 @@
 import csv
 import json
 import math
+from base64 import b64decode
 from pathlib import Path
 
 import pytest
@@ -14,14 +15,17 @@ from audit.measures.checkpoint_diff import CheckpointDiff, TensorChange
 from audit.measures.integrity import THRESHOLDS
 from audit.reports.plots.weight_changes import MOST_SPECTRA, change_plot, draw_changes
 from audit.reports.workflows.checkpoint_diff import (
+    MOST_ON_PAGE,
     MOST_ROWS,
     diff_csv,
+    diff_html,
     diff_json,
     diff_markdown,
     diff_table,
     sentences,
     write_diff,
 )
+from tests.reports.html.pages import Page
 
 
 def change(layer: int | None, role: str, name: str, relative_norm: float, rank: int | None = 2) -> TensorChange:
@@ -79,7 +83,7 @@ def test_the_sentences_say_that_a_model_is_quantized() -> None:
 def test_identical_weights_are_told_in_one_sentence(tmp_path: Path) -> None:
     same = CheckpointDiff("base", "copy", "checkpoint", 99, 8, ())
     assert sentences(same) == ("The weights of copy equal those of base bit for bit: no tensor differs.",)
-    assert [file.name for file in write_diff(same, tmp_path)] == ["diff.json", "diff.csv", "table.md"]
+    assert [file.name for file in write_diff(same, tmp_path)] == ["diff.json", "diff.csv", "table.md", "diff.html"]
     assert json.loads((tmp_path / "diff.json").read_text())["identical"] is True
     attached = CheckpointDiff("base", "patch", "patch", 99, 8, (), attaches_modules=True)
     assert sentences(attached)[0].startswith("patch attaches modules to base") and len(sentences(attached)) == 2
@@ -99,7 +103,7 @@ def test_the_files_hold_every_number(tmp_path: Path) -> None:
     assert (rows[0]["relative_norm"], rows[1]["relative_norm"], rows[1]["shape"]) == ("inf", "0.5", "16×32")
     assert (rows[4]["layer"], rows[4]["spectral_norm"], rows[1]["entries_over_0.2"]) == ("", "", "0.5")
     files = write_diff(whole, tmp_path / "new" / "folder")
-    names = ["diff.json", "diff.csv", "table.md", "changes.png", "changes.svg"]
+    names = ["diff.json", "diff.csv", "table.md", "changes.png", "changes.svg", "diff.html"]
     assert [file.name for file in files] == names and all(file.stat().st_size for file in files)
     (tmp_path / "file").touch()
     with pytest.raises(AuditError, match=r"--out .*file/folder: it cannot be written"):
@@ -164,3 +168,23 @@ def test_any_change_can_be_drawn(changes: tuple[TensorChange, ...], tmp_path: Pa
         draw_changes(diff(*changes), tmp_path / folder)
     for name in ("changes.png", "changes.svg"):
         assert (tmp_path / "one" / name).read_bytes() == (tmp_path / "other" / name).read_bytes()
+
+
+def test_the_page_has_the_sentences_the_table_and_the_figure(tmp_path: Path) -> None:
+    write_diff(diff(), tmp_path)
+    page = Page((tmp_path / "diff.html").read_text(encoding="utf-8"))
+    assert page.wrong == [] and page.one("h1").text == "What edited changed in base"
+    assert all(sentence in page.one("main").text for sentence in sentences(diff()))
+    assert [one.text for one in page.all("li")] == ["base: lab/base", "edited: ./made/edited (checkpoint)"]
+    assert [one.text for one in page.all("th", "left") if one.attributes["scope"] == "row"] == [
+        one.name for one in WHERE
+    ]
+    figure = (page.one("img").attributes["src"] or "").removeprefix("data:image/svg+xml;base64,")
+    assert b64decode(figure).decode() == (tmp_path / "changes.svg").read_text(encoding="utf-8")
+
+
+def test_of_very_many_tensors_the_page_has_the_largest_changes() -> None:
+    many = [change(k, "MLP", f"layer.{k}.weight", 1 / (1 + k)) for k in range(MOST_ON_PAGE + 5)]
+    page = Page(diff_html(diff(*many), ""))
+    assert len(page.all("tr")) == 1 + MOST_ON_PAGE and not page.all("img")
+    assert page.one("p", "quiet").text == "and 5 more with smaller changes; diff.csv has all"

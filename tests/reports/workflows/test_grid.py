@@ -2,9 +2,14 @@
 
 import csv
 import io
+import math
 from dataclasses import replace
 
+import pytest
+
 from audit.reports.workflows.grid import FIELDS, grid_csv, grid_markdown
+from audit.reports.workflows.grid_shares import GridShares
+from audit.verdicts.evidence import Kept
 from tests.workflows.grid.made_results import graded, graded_sequence, made, sequence
 
 RESULTS = [
@@ -64,3 +69,9 @@ def test_cells_with_other_edit_requests_are_named() -> None:
     one, other = graded("rome", "instance-sequential", 10, 0.9), graded("memit", "batch-single", 10, 0.9)
     other = replace(other, report=replace(other.report, fingerprints={"edits": "others"}))
     assert "pocket-gpt2, pocket, seed 0, 10 edits (memit, rome)." in grid_markdown([one, other])
+
+
+def test_a_limit_that_nothing_bounds_is_written_as_infinite(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As of a difference on scores of 0 and 1 of which too few changed."""
+    monkeypatch.setattr(GridShares, "difference", lambda *_: Kept(-0.05, -math.inf, 0.0943))
+    assert "| -0.050 [-∞, 0.095] |" in grid_markdown(graded_sequence("rome", {1: 1.0, 10: 0.6}))

@@ -7,7 +7,8 @@ from itertools import chain
 import pytest
 
 from audit.reports.workflows.grid_cells import CellResult
-from audit.workflows.grid.findings import findings, findings_markdown
+from audit.reports.workflows.grid_findings import findings_markdown
+from audit.workflows.grid.findings import findings, findings_by_model
 from tests.workflows.grid.made_results import graded, graded_sequence, made, sequence
 
 UP_AND_DOWN = [
@@ -75,7 +76,7 @@ def test_rect_must_keep_the_efficacy_too() -> None:
 
 
 def test_the_page_shows_every_model_with_its_figures() -> None:
-    page = findings_markdown([*APPEARING[2], *sequence("kn", {1: 0.3}, model="pocket-llama")])
+    page = findings_markdown(findings_by_model([*APPEARING[2], *sequence("kn", {1: 0.3}, model="pocket-llama")]))
     assert "**pocket-gpt2: appears.**" in page and "**pocket-llama: does not appear.**" in page
     assert "reasoning 0.90 → 0.05" in page and "reasoning 0.90 → 0.30" in page
     assert page.count("not measured") >= 12
@@ -145,6 +146,6 @@ def test_a_finding_needs_two_of_three_seeds(lost: tuple[float, ...], shown: bool
 def test_cells_of_another_source_and_of_other_settings_decide_nothing() -> None:
     other = [replace(one, cell=replace(one.cell, edits="zsre")) for one in graded_sequence("kn", {1: 0.0})]
     paper = [replace(one, cell=replace(one.cell, config=("mode=paper",))) for one in graded_sequence("kn", {1: 0.0})]
-    page = findings_markdown([*LOST[2], *LOST[5], *other, *paper])
+    page = findings_markdown(findings_by_model([*LOST[2], *LOST[5], *other, *paper]))
     assert "KN destroys the model at once. | does not appear |" in page
     assert "KN (mode=paper), one edit" in page
