@@ -17,11 +17,11 @@ from audit.measures.mentions import Phrases, item_text, phrase_words
 
 @dataclass(frozen=True)
 class EditedFact:
-    """An item, by its key, that asks for a fact that was edited: the subject and the old target."""
+    """An item, by its key, that asks for a fact that was edited: the subject and the old target, if they are kept."""
 
     key: str
-    subject: str
-    target: str
+    subject: str = ""
+    target: str = ""
 
 
 class EditedFacts:

@@ -17,7 +17,7 @@ def edited_fact_sentences(rows: Sequence[AbilityRow]) -> list[str]:
     sentences = []
     for row in rows:
         count, shown = len(row.edited_facts), row.edited_facts[:SHOWN_FACTS]
-        which = "; ".join(f"{fact.key}: {fact.subject}, {fact.target}" for fact in shown)
+        which = "; ".join(f"{fact.key}: {fact.subject}, {fact.target}" if fact.subject else fact.key for fact in shown)
         more = f"; and {count - len(shown)} more" if count > len(shown) else ""
         what = "1 item asks for an edited fact and is" if count == 1 else f"{count} items ask for edited facts and are"
         if count:

@@ -18,6 +18,7 @@ from typing import Any
 
 from audit.editors import CONTROLS
 from audit.errors import AuditError, first_line
+from audit.measures.edited_facts import EditedFact
 from audit.reports.json_report import report_from_json, verdict_document
 from audit.reports.rows import RunReport, usual_place
 from audit.reports.run_sentences import edits_phrase
@@ -210,7 +211,7 @@ def cell_json(result: CellResult, spellings: Sequence[tuple[str, str]] = ()) -> 
         "processor_seconds": None if math.isnan(result.processor_seconds) else result.processor_seconds,
         "entry_shares": {str(threshold): share for threshold, share in result.entry_shares.items()},
         "noise": {ability: asdict(noise) for ability, noise in result.noise.items()},
-        "report": verdict_document(_without_examples(result.report)),
+        "report": verdict_document(_without_texts(result.report)),
     }
     return spelled(json.dumps(document, indent=1, ensure_ascii=False, allow_nan=False) + "\n", spellings)
 
@@ -311,6 +312,13 @@ def _unreadable(origin: object, error: Exception) -> AuditError:
     return AuditError(f"{origin} is not a cell of a grid ({error}); delete it, and the cell runs again.")
 
 
-def _without_examples(report: RunReport) -> RunReport:
-    """The report without examples and items, which would make a grid's folder ten times as large."""
-    return replace(report, abilities=tuple(replace(row, examples=()) for row in report.abilities), items=())
+def _without_texts(report: RunReport) -> RunReport:
+    """The report without examples and items, and with the keys alone of items that ask for an edited fact.
+
+    A grid's folder has no row of a data set, and would be ten times as large with them.
+    """
+    rows = []
+    for row in report.abilities:
+        keys = tuple(EditedFact(fact.key) for fact in row.edited_facts)
+        rows.append(replace(row, examples=(), edited_facts=keys))
+    return replace(report, abilities=tuple(rows), items=())
