@@ -30,7 +30,7 @@ ROOT = Path(__file__).resolve().parents[1]
 RESULT = Path(__file__).parent / "results" / "shared-machine.json"
 SETTINGS = ("OMP_NUM_THREADS", "OMP_WAIT_POLICY", "GOMP_SPINCOUNT", "KMP_BLOCKTIME", "KMP_LIBRARY")
 ACTIVE = {"KMP_BLOCKTIME": "200"}
-MAIN = ["suites/", "--editor", "memit", "--edit-count", "1"]
+MAIN = ["suites/", "--editor", "memit", "--edit-count", "10"]
 JOBS = {
     "main": MAIN,
     "rome": ["suites/test_edit.py", "--editor", "rome", "--edit-count", "10"],
