@@ -11,7 +11,7 @@ import pytest
 from jsonschema import Draft202012Validator
 from typer.testing import CliRunner
 
-from audit import Audit, write_report
+from audit import Audit, read_report, write_report
 from audit.cli import app
 from audit.engine.reuse_counts import ReuseCounts
 from audit.measures import flips
@@ -186,6 +186,12 @@ def without(document: dict[str, Any], *path: str | int) -> dict[str, Any]:
         place = place[step]
     del place[path[-1]]
     return found
+
+
+def test_the_sample_is_a_report_of_this_version() -> None:
+    sample = Path(__file__).resolve().parents[2] / "reports" / "sample"
+    assert faults(VERDICT, json.loads((sample / "verdict.json").read_text(encoding="utf-8"))) == []
+    assert read_report(sample).outcome == "FAIL"
 
 
 def test_a_missing_field_is_a_fault() -> None:
