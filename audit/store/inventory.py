@@ -34,9 +34,14 @@ LOG, PLAN, MODEL, PROMPT, COVARIANCE, LAYERS, DATA, OTHER, LEFTOVER = (
 )
 PLAN_LOCK = ".lock"
 _KINDS_OF_KEYS = {"covariance ": COVARIANCE, "located layers ": LAYERS, "commit of the hub's data set ": DATA}
-_HASH, _PLAN, _MODEL, _PROMPT = (
-    re.compile(text) for text in ("[0-9a-f]{64}", "[0-9a-f]{32}", r"gguf-\d+-[0-9a-f]{64}", "[0-9a-f]{16}")
-)
+_HASH, _PLAN = re.compile("[0-9a-f]{64}"), re.compile("[0-9a-f]{32}")
+# Of the kinds with a folder of their own: where their entries are, and how they are named.
+_PLACES = {
+    LOG: (f"{ANSWERS}/??/*", re.compile(r"[0-9a-f]{64}\.jsonl")),
+    PLAN: (f"{PLANS}/*/", _PLAN),
+    MODEL: (f"{MODELS}/*/", re.compile(r"gguf-\d+-[0-9a-f]{64}")),
+    PROMPT: (f"{PROMPTS}/*/", re.compile("[0-9a-f]{16}")),
+}
 
 
 @dataclass(frozen=True)
@@ -62,7 +67,7 @@ class Entry:
 
 def entries(root: Path) -> list[Entry]:
     """The entries of the store in the folder `root`, by kind and name; none if there is no such folder."""
-    found = [*_logs(root), *_plans(root), *_models(root), *_prompts(root), *_values(root), *_leftovers(root)]
+    found = [*_placed(root), *_values(root), *_leftovers(root)]
     return sorted(found, key=lambda entry: (entry.kind, entry.name))
 
 
@@ -115,28 +120,12 @@ def _lock_of(root: Path, entry: Entry) -> Path | None:
     return path.with_name(f"{path.name}.lock") if entry.kind == MODEL else path.with_suffix(".lock")
 
 
-def _logs(root: Path) -> Iterator[Entry]:
-    for path in (root / ANSWERS).glob("??/*.jsonl"):
-        if _HASH.fullmatch(path.stem):
-            yield _entry(root, LOG, path)
-
-
-def _plans(root: Path) -> Iterator[Entry]:
-    for path in (root / PLANS).glob("*/"):
-        if _PLAN.fullmatch(path.name):
-            yield _entry(root, PLAN, path)
-
-
-def _models(root: Path) -> Iterator[Entry]:
-    for path in (root / MODELS).glob("*/"):
-        if _MODEL.fullmatch(path.name):
-            yield _entry(root, MODEL, path)
-
-
-def _prompts(root: Path) -> Iterator[Entry]:
-    for path in (root / PROMPTS).glob("*/"):
-        if _PROMPT.fullmatch(path.name):
-            yield _entry(root, PROMPT, path)
+def _placed(root: Path) -> Iterator[Entry]:
+    """The entries of `_PLACES`."""
+    for kind, (place, name) in _PLACES.items():
+        for path in root.glob(place):
+            if name.fullmatch(path.name):
+                yield _entry(root, kind, path)
 
 
 def _values(root: Path) -> Iterator[Entry]:
