@@ -14,7 +14,7 @@ from audit.reports.run_sentences import (
     flip_table,
     header_lines,
     next_step,
-    verdict_line,
+    verdict_reason,
 )
 from audit.reports.verdict_sentences import GROUNDS, interval_column, kept_share, margin, points
 from audit.verdicts import FAIL
@@ -49,7 +49,7 @@ def blocks(report: RunReport) -> list[str]:
     header = report.header
     return [
         f"# {report.outcome}: {header.method} {'against' if header.compared else 'on'} {code(header.model)}",
-        verdict_line(report).rsplit(": ", 1)[1] + ".",
+        literal(verdict_reason(report)) + ".",
         "\n".join(header_lines(header, "- ")),
         *([f"**{report.unchanged.sentence}**"] if report.unchanged is not None else []),
         *([f"**{report.collapse}** No ability was asked."] if report.collapse else []),
@@ -57,7 +57,9 @@ def blocks(report: RunReport) -> list[str]:
         *_steps(report.steps),
         *_listed("How the abilities were asked", _trials(report.abilities)),
         *_listed("What this run supports", claims(report)),
-        *_listed("Not asked", [f"**{ability}**: {code(reason)}" for ability, reason in report.unasked.items()]),
+        *_listed(
+            "Not asked", [f"**{literal(ability)}**: {code(reason)}" for ability, reason in report.unasked.items()]
+        ),
         *_edit(report),
         *_listed("Integrity", [f"{SOUNDNESS[row.sound]}: {row.sentence}" for row in report.integrity]),
         *_listed("Notes on edits", [code(note) for note in report.edit_notes]),
@@ -82,9 +84,9 @@ def _abilities(rows: Sequence[AbilityRow], asked: str) -> Iterable[str]:
         ],
         [
             [
-                row.ability,
+                literal(row.ability),
                 row.how,
-                row.metric,
+                literal(row.metric),
                 row.protocol,
                 f"{row.verdict.base:.3f}",
                 f"{row.verdict.edited:.3f}",
@@ -108,7 +110,7 @@ def _abilities(rows: Sequence[AbilityRow], asked: str) -> Iterable[str]:
     )
     if any(row.outcome == FAIL for row in rows):
         yield GROUNDS
-    yield "\n".join(f"- **{row.label}**: {row.sentence}{_beside(row)}{_noise(row)}" for row in rows)
+    yield "\n".join(f"- **{literal(row.label)}**: {row.sentence}{_beside(row)}{_noise(row)}" for row in rows)
     if noted := item_sentences(rows):
         yield "\n".join(f"- {sentence}" for sentence in noted)
 
@@ -126,7 +128,7 @@ def step_rows(rows: Sequence[AbilityRow]) -> tuple[list[str], list[list[str]]]:
     heading, intervals = interval_column(row.verdict for row in rows)
     lines = [
         [
-            row.ability,
+            literal(row.ability),
             f"{row.verdict.base:.3f}",
             f"{row.verdict.edited:.3f}",
             points(row.verdict.drop),
@@ -143,7 +145,7 @@ def step_rows(rows: Sequence[AbilityRow]) -> tuple[list[str], list[list[str]]]:
 def _trials(rows: Sequence[AbilityRow]) -> list[str]:
     """What was tried on the base model before an ability was asked."""
     return [
-        f"**{row.label}** by {row.how}; tried on items set aside: {'; '.join(map(code, row.trials))}"
+        f"**{literal(row.label)}** by {row.how}; tried on items set aside: {'; '.join(map(code, row.trials))}"
         for row in rows
         if row.trials
     ]
@@ -187,8 +189,9 @@ def _skipped(report: RunReport) -> Iterable[str]:
 def _flips(rows: Sequence[AbilityRow]) -> Iterable[str]:
     table = flip_table(rows)
     if table is not None:
+        headings, lines = table
         yield "## Flips"
-        yield _table(*table)
+        yield _table(headings, [[literal(name), *cells] for name, *cells in lines])
         yield FLIP_LEGEND
 
 
@@ -197,7 +200,7 @@ def _changed(rows: Sequence[AbilityRow]) -> Iterable[str]:
     if shown:
         yield "## What changed"
     for row in shown:
-        yield f"**{row.label}**: {row.changed} of {row.verdict.n} answers changed."
+        yield f"**{literal(row.label)}**: {row.changed} of {row.verdict.n} answers changed."
         yield "\n\n".join(_example(example) for example in row.examples)
 
 
@@ -249,7 +252,8 @@ def literal(text: str) -> str:
     """Foreign text inside a sentence: on one line, and shown as it is. Text with an address becomes inline code."""
     if re.search(r"://|www\.|@", text):
         return code(text)
-    return re.sub(r"([\\`*_\[\]<>&|~#$!^{}])", r"\\\1", one_line(text))
+    # An underscore between two letters begins no emphasis, and a bar means something in tables only, which escape it.
+    return re.sub(r"([\\`*\[\]<>&~#$!^{}]|(?<![^\W_])_|_(?![^\W_]))", r"\\\1", one_line(text))
 
 
 def fenced(text: str) -> str:

@@ -16,7 +16,7 @@ from audit.abilities.data.hub import HUB_DATA
 from audit.errors import AuditError, first_line
 from audit.reports.markdown import SOUNDNESS, code, fenced, literal, one_line, table_lines
 from audit.reports.rows import AbilityRow, RunHeader, RunReport
-from audit.reports.run_sentences import caveats, claims, protocol_phrase, verdict_line
+from audit.reports.run_sentences import caveats, claims, protocol_phrase, verdict_reason
 from audit.reports.verdict_sentences import GROUNDS, interval_column, kept_share, margin, points
 from audit.settings.values import short_name
 from audit.store import PACKAGE
@@ -71,7 +71,7 @@ def card_section(report: RunReport) -> str:
     header = report.header
     parts = [
         f"## Audit of the edit: {report.outcome}",
-        literal(verdict_line(report).removeprefix(f"{report.outcome}: {header.subject}: ")) + ".",
+        literal(verdict_reason(report)) + ".",
         *_subject(report),
         *_edit_success(report),
         *_abilities(report),

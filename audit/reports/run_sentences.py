@@ -82,8 +82,13 @@ def caveats(header: RunHeader) -> tuple[str, ...]:
 
 
 def verdict_line(report: RunReport) -> str:
-    """One line: the outcome of the run, and the outcomes behind it."""
-    header, outcomes = report.header, [row.outcome for row in report.abilities]
+    """One line: the outcome of the run, what was judged, and the outcomes behind it."""
+    return f"{report.outcome}: {report.header.subject}: {verdict_reason(report)}"
+
+
+def verdict_reason(report: RunReport) -> str:
+    """The outcomes behind that of the run, without a full stop: "7 PASS, 1 FAIL"."""
+    outcomes = [row.outcome for row in report.abilities]
     parts = [f"{outcomes.count(word)} {word}" for word in (PASS, FAIL, INCONCLUSIVE) if word in outcomes]
     if report.unchanged is not None:
         share = report.unchanged.value
@@ -98,8 +103,7 @@ def verdict_line(report: RunReport) -> str:
         parts.append(f"unsound {' and '.join(unsound)}")
     if report.failed_tests:
         parts.append(f"failed {', '.join(name.rsplit('::', 1)[-1] for name in report.failed_tests)}")
-    found = ", ".join(parts) or "no verdict"
-    return f"{report.outcome}: {header.subject}: {found}"
+    return ", ".join(parts) or "no verdict"
 
 
 def claims(report: RunReport) -> tuple[str, ...]:

@@ -3,7 +3,11 @@
 import re
 from dataclasses import replace
 
-from audit.reports.markdown import markdown
+from hypothesis import given
+from hypothesis import strategies as st
+from markdown_it import MarkdownIt
+
+from audit.reports.markdown import literal, markdown, one_line
 from audit.reports.rows import Example, SkippedEdit
 from tests.reports.sample import ALL_PASS, FAILED, REPORT
 
@@ -50,3 +54,23 @@ def test_many_skipped_rows_are_cut_short() -> None:
     text = markdown(replace(REPORT, skipped=skipped))
     assert "## Skipped edits (25)" in text
     assert "- and 15 more, in `verdict.json`" in text
+
+
+def test_a_name_of_markup_is_shown_as_it_is() -> None:
+    name = "a*b*|<script> c_d"
+    row = replace(FAILED, ability=name)
+    report = replace(REPORT, abilities=(row,), steps=(row,), unasked={"x: *y*": "no rows"})
+    parsed = MarkdownIt("commonmark", {"html": True}).enable("table").parse(markdown(report))
+    shown = "\n".join(part.content for token in parsed for part in token.children or () if part.type == "text")
+    assert not [token for token in parsed if "html" in token.type]
+    assert shown.count(name) == shown.count("a*b") == 4  # in two tables and two lists
+    assert "1 FAIL, not asked x: *y*." in shown
+
+
+@given(st.text(st.sampled_from("ab_*`|<>[]!&\\~ \n"), max_size=12))
+def test_foreign_text_is_read_back_as_it_was(text: str) -> None:
+    (_, inline, _), *rest = [MarkdownIt("commonmark", {"html": True}).parse(f"x {literal(text)} x")]
+    assert not rest
+    parts = inline.children or []
+    assert {part.type for part in parts} <= {"text", "text_special"}
+    assert "".join(part.content for part in parts) == f"x {one_line(text)} x"

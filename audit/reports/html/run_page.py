@@ -25,7 +25,7 @@ from audit.reports.run_sentences import (
     header_lines,
     next_step,
     reuse_sentences,
-    verdict_line,
+    verdict_reason,
 )
 from audit.reports.verdict_sentences import GROUNDS, coverage, interval, kept_share, margin, points
 from audit.reports.workflows.compare import trend_rows
@@ -65,7 +65,7 @@ def run_html(report: RunReport) -> str:
         report=report,
         texts=texts,
         against="against" if report.header.compared else "on",
-        reason=verdict_line(report).rsplit(": ", 1)[1],
+        reason=verdict_reason(report),
         alerts=[
             *([unchanged.sentence] if unchanged is not None else []),
             *([f"{report.collapse} No ability was asked."] if report.collapse else []),

@@ -8,7 +8,7 @@ import pytest
 
 from audit.reports.html.run_page import run_html
 from audit.reports.rows import IntegrityRow, RunReport, SkippedEdit
-from audit.reports.run_sentences import next_step, verdict_line
+from audit.reports.run_sentences import next_step, verdict_reason
 from tests.reports.html.pages import Page, large_report, record, report_of
 from tests.reports.sample import ALL_PASS, FAILED, REPORT, row_with
 
@@ -19,7 +19,7 @@ def test_the_page_opens_with_the_verdict_its_reason_and_what_to_do() -> None:
     page = Page(run_html(REPORT))
     assert page.one("title").text == "FAIL: memit on pocket-gpt2"
     assert " ".join(page.one("h1").text.split()) == "✗ FAIL memit on pocket-gpt2"
-    assert page.all("p")[0].text == verdict_line(REPORT).rsplit(": ", 1)[1] + "."
+    assert page.all("p")[0].text == verdict_reason(REPORT) + "."
     assert page.one("p", "next").text == next_step(REPORT)
 
 
