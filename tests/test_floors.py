@@ -4,6 +4,7 @@ import ast
 import subprocess
 import sys
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -80,7 +81,8 @@ def modules() -> Iterator[tuple[str, Path]]:
 MODULES = dict(modules())
 
 
-def imports(module: str) -> set[str]:
+@cache
+def imports(module: str) -> frozenset[str]:
     """The modules of the package that `module` imports: at its top, inside a function, or for type checkers only."""
     found: set[str] = set()
     for node in ast.walk(ast.parse(MODULES[module].read_text(encoding="utf-8"))):
@@ -90,10 +92,7 @@ def imports(module: str) -> set[str]:
             assert node.level == 0 and node.module, f"{module} imports relatively; write the whole name"
             members = {f"{node.module}.{alias.name}" for alias in node.names}
             found |= {member if member in MODULES else node.module for member in members}
-    return (found & MODULES.keys()) - {module}
-
-
-IMPORTS = {module: imports(module) for module in MODULES}
+    return frozenset(found & MODULES.keys()) - {module}
 
 
 def floor_of(name: str) -> int:
@@ -110,12 +109,12 @@ def floor_of(name: str) -> int:
 def reachable(module: str) -> set[str]:
     """Every module that `module` imports, directly or through others."""
     found: set[str] = set()
-    waiting = list(IMPORTS[module])
+    waiting = list(imports(module))
     while waiting:
         name = waiting.pop()
         if name not in found:
             found.add(name)
-            waiting += IMPORTS[name]
+            waiting += imports(name)
     return found
 
 
@@ -129,7 +128,7 @@ def test_every_floor_has_a_room() -> None:
 
 def test_imports_point_downwards() -> None:
     """The package itself gives its public names lazily, so it alone may name what is above it."""
-    pairs = {(module, name) for module in MODULES for name in IMPORTS[module] if module != "audit"}
+    pairs = {(module, name) for module in MODULES for name in imports(module) if module != "audit"}
     assert {(module, name) for module, name in pairs if floor_of(name) > floor_of(module)} == set()
 
 
@@ -142,7 +141,7 @@ def test_editors_never_see_abilities_and_abilities_never_see_editors() -> None:
         seen = {
             (module, name)
             for module in MODULES
-            for name in IMPORTS[module]
+            for name in imports(module)
             if module.startswith(room) and name.startswith(stranger)
         }
         assert seen == set()
@@ -151,7 +150,7 @@ def test_editors_never_see_abilities_and_abilities_never_see_editors() -> None:
 def test_reports_see_neither_models_nor_the_audit() -> None:
     for module in MODULES:
         if module.startswith("audit.reports"):
-            seen = {name for name in IMPORTS[module] if name.startswith(("audit.models", "audit.audit"))}
+            seen = {name for name in imports(module) if name.startswith(("audit.models", "audit.audit"))}
             assert not seen, f"{module} imports {sorted(seen)}"
 
 

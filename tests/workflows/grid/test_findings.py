@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import cache
 from itertools import chain
 
 import pytest
@@ -95,34 +96,58 @@ def graded_batches(editor: str, single: dict[int, float], sequential: float, ins
     ]
 
 
-WAVE = [
-    graded("rome", "instance-sequential", n, {"reasoning": a, "sentiment": b}, changed={0.1: share})
-    for n, a, b, share in ((1, 1.0, 1.0, 0.1), (10, 0.7, 0.6, 0.3), (100, 0.3, 0.7, 0.6))
-]
-KEPT: dict[int, list[CellResult]] = {
-    1: WAVE,
-    2: graded_sequence("kn", {1: 0.05}),
-    3: [*graded_batches("memit", {10: 0.9, 50: 0.7}, 0.3, 0.9), *graded_batches("mend", {10: 0.9, 50: 0.8}, 0.3, 0.9)],
-    4: [*graded_batches("memit", {10: 0.9}, 0.3, 0.7), *graded_batches("mend", {10: 0.9}, 0.3, 0.7)],
-    5: graded_sequence("rome", {1: 1.0, 100: 0.5}),
-    6: WAVE,
-    7: [*graded_sequence("rome", {20: 0.5}), *graded_sequence("rome", {20: 0.7}, restraint="rect:0.4", efficacy=0.95)],
-}
-LOST: dict[int, list[CellResult]] = {
-    1: graded_sequence("rome", {1: 1.0, 10: 0.7, 100: 0.5}),
-    2: graded_sequence("kn", {1: 0.3}),
-    3: [*graded_batches("memit", {10: 0.9, 50: 0.7}, 0.3, 0.9), *graded_batches("mend", {10: 0.8, 50: 0.79}, 0.3, 0.9)],
-    4: [*graded_batches("memit", {10: 0.9}, 0.3, 0.7), *graded_batches("mend", {10: 0.3}, 0.3, 0.7)],
-    5: graded_sequence("rome", {1: 1.0, 100: 0.93}),
-    6: graded_sequence("rome", {1: 1.0, 100: 0.5}),
-    7: [*graded_sequence("rome", {20: 0.5}), *graded_sequence("rome", {20: 0.7}, restraint="rect:0.4", efficacy=0.9)],
-}
+@cache
+def wave() -> list[CellResult]:
+    return [
+        graded("rome", "instance-sequential", n, {"reasoning": a, "sentiment": b}, changed={0.1: share})
+        for n, a, b, share in ((1, 1.0, 1.0, 0.1), (10, 0.7, 0.6, 0.3), (100, 0.3, 0.7, 0.6))
+    ]
+
+
+@cache
+def kept() -> dict[int, list[CellResult]]:
+    """Cells of which each finding appears, by its number."""
+    return {
+        1: wave(),
+        2: graded_sequence("kn", {1: 0.05}),
+        3: [
+            *graded_batches("memit", {10: 0.9, 50: 0.7}, 0.3, 0.9),
+            *graded_batches("mend", {10: 0.9, 50: 0.8}, 0.3, 0.9),
+        ],
+        4: [*graded_batches("memit", {10: 0.9}, 0.3, 0.7), *graded_batches("mend", {10: 0.9}, 0.3, 0.7)],
+        5: graded_sequence("rome", {1: 1.0, 100: 0.5}),
+        6: wave(),
+        7: [
+            *graded_sequence("rome", {20: 0.5}),
+            *graded_sequence("rome", {20: 0.7}, restraint="rect:0.4", efficacy=0.95),
+        ],
+    }
+
+
+@cache
+def lost() -> dict[int, list[CellResult]]:
+    """Cells of which none appears."""
+    return {
+        1: graded_sequence("rome", {1: 1.0, 10: 0.7, 100: 0.5}),
+        2: graded_sequence("kn", {1: 0.3}),
+        3: [
+            *graded_batches("memit", {10: 0.9, 50: 0.7}, 0.3, 0.9),
+            *graded_batches("mend", {10: 0.8, 50: 0.79}, 0.3, 0.9),
+        ],
+        4: [*graded_batches("memit", {10: 0.9}, 0.3, 0.7), *graded_batches("mend", {10: 0.3}, 0.3, 0.7)],
+        5: graded_sequence("rome", {1: 1.0, 100: 0.93}),
+        6: graded_sequence("rome", {1: 1.0, 100: 0.5}),
+        7: [
+            *graded_sequence("rome", {20: 0.5}),
+            *graded_sequence("rome", {20: 0.7}, restraint="rect:0.4", efficacy=0.9),
+        ],
+    }
 
 
 @pytest.mark.parametrize("number", range(1, 8))
 def test_shares_decide_where_abilities_are_read_by_likelihood(number: int) -> None:
-    assert appears(KEPT[number], number) is True
-    assert appears(LOST[number], number) is False
+    assert appears(kept()[number], number) is True
+    assert appears(lost()[number], number) is False
 
 
 def test_compounding_needs_both_editors_in_shares() -> None:
@@ -132,7 +157,7 @@ def test_compounding_needs_both_editors_in_shares() -> None:
 def test_rect_is_judged_only_where_the_editor_does_harm() -> None:
     mild = [*graded_sequence("rome", {5: 0.97}), *graded_sequence("rome", {5: 0.97}, restraint="rect:0.4")]
     assert appears(mild, 7) is None
-    assert appears([*mild, *KEPT[7]], 7) is True
+    assert appears([*mild, *kept()[7]], 7) is True
 
 
 @pytest.mark.parametrize(("lost", "shown"), [((0.5, 0.5, 0.95), True), ((0.5, 0.95, 0.95), False)])
@@ -146,6 +171,6 @@ def test_a_finding_needs_two_of_three_seeds(lost: tuple[float, ...], shown: bool
 def test_cells_of_another_source_and_of_other_settings_decide_nothing() -> None:
     other = [replace(one, cell=replace(one.cell, edits="zsre")) for one in graded_sequence("kn", {1: 0.0})]
     paper = [replace(one, cell=replace(one.cell, config=("mode=paper",))) for one in graded_sequence("kn", {1: 0.0})]
-    page = findings_markdown(findings_by_model([*LOST[2], *LOST[5], *other, *paper]))
+    page = findings_markdown(findings_by_model([*lost()[2], *lost()[5], *other, *paper]))
     assert "KN destroys the model at once. | does not appear |" in page
     assert "KN (mode=paper), one edit" in page
