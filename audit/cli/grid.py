@@ -189,12 +189,13 @@ class _Lines:
     """The watcher of a grid: a line when a cell begins, and one when it is done."""
 
     def __init__(self, cells: "Sequence[Cell]", costs: "Costs", workers: int, finished: "set[Cell]") -> None:
+        from audit.reports.verdict_sentences import share_kept
         from audit.reports.workflows.grid_shares import CellShares
         from audit.workflows.grid.plan_cells import plan_cells
 
         self._plans, self._costs, self._workers = plan_cells(cells), costs, workers
         self._cells, self._left = tuple(dict.fromkeys(cells)), [cell for cell in cells if cell not in finished]
-        self._shares = CellShares
+        self._mean_kept = lambda result: share_kept(CellShares(result).mean)
 
     def costs(self) -> "dict[Cell, Cost]":
         """What the cells that are left will cost."""
@@ -217,9 +218,8 @@ class _Lines:
             self._costs.add(result)
         self._left = [one for one in self._left if one != cell]
         parts = [f"mean drop {result.mean_drop:.3f}"]
-        share = self._shares(result).mean
-        if share.share == share.share:  # not NaN
-            parts.append(f"mean kept {share.share:.3f} [{share.lower:.3f}, {share.upper:.3f}]")
+        if share := self._mean_kept(result):
+            parts.append(f"mean kept {share}")
         parts.append(f"harmed {sum(alarm.harmed for alarm in report.alarms)} of {len(report.abilities)}")
         if result.immediate_efficacy is not None:
             end = result.edit_score("efficacy")

@@ -7,6 +7,7 @@ import math
 from collections.abc import Iterable
 
 from audit.verdicts import FAIL, INCONCLUSIVE, PASS, Verdict
+from audit.verdicts.evidence import Kept
 
 GROUNDS = (
     "FAIL has two grounds. If the lower limit exceeds the margin, the drop exceeds the margin, with an error of at "
@@ -32,6 +33,11 @@ def limits(lower: float, upper: float) -> str:
     below = points(math.floor(round(lower * 1000, 6)) / 1000) if math.isfinite(lower) else "-∞"
     above = points(math.ceil(round(upper * 1000, 6)) / 1000) if math.isfinite(upper) else "∞"
     return f"[{below}, {above}]"
+
+
+def share_kept(kept: Kept, sign: str = "") -> str:
+    """A share with its limits, "0.917 [0.860, 0.953]", or a difference of two with `sign` "+"; "" for NaN."""
+    return "" if math.isnan(kept.share) else f"{kept.share:{sign}.3f} {limits(kept.lower, kept.upper)}"
 
 
 def coverage(verdict: Verdict) -> str:

@@ -9,7 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from audit.editors import CONTROLS
-from audit.reports.workflows.grid import share_text
+from audit.reports.verdict_sentences import share_kept
 from audit.reports.workflows.grid_cells import Cell, CellResult, read_grid
 from audit.reports.workflows.grid_shares import GridShares
 
@@ -52,7 +52,7 @@ def _rows(results: Iterable[CellResult], shares: GridShares) -> list[tuple[str, 
             (
                 f"{cell.series.short_title}{edits}",
                 str(cell.count),
-                share_text(shares.of(first).mean),
+                share_kept(shares.of(first).mean),
                 ", ".join(f"{shares.of(other).mean.share:.3f}" for other in others),
                 _share(first.immediate_efficacy),
                 _share(first.edit_score("efficacy")),

@@ -9,6 +9,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from statistics import fmean
 
+from audit.reports.verdict_sentences import share_kept
 from audit.reports.workflows.grid_cells import CellResult, Series, main_curves
 from audit.reports.workflows.grid_shares import GridShares
 from audit.verdicts.evidence import Kept
@@ -154,6 +155,4 @@ def _looks(curves: Iterable[Series]) -> dict[Series, tuple[int, str, str]]:
 
 
 def _words(level: Kept) -> str:
-    if math.isnan(level.lower):
-        return f"{level.share:.3f}"
-    return f"{level.share:.3f} [{level.lower:.3f}, {level.upper:.3f}]"
+    return f"{level.share:.3f}" if math.isnan(level.lower) else share_kept(level)

@@ -8,7 +8,7 @@ from audit.measures.rates import NATS_PER_TOKEN
 from audit.reports.folder import csv_text
 from audit.reports.markdown import table_lines
 from audit.reports.rows import AbilityRow
-from audit.reports.verdict_sentences import MARKS, coverage, limits
+from audit.reports.verdict_sentences import MARKS, coverage, share_kept
 from audit.reports.workflows.grid_cells import CellResult, abilities_of, by_series
 from audit.reports.workflows.grid_shares import GridShares
 from audit.verdicts.evidence import Kept
@@ -156,7 +156,7 @@ def cell_columns(results: Sequence[CellResult], shares: GridShares) -> tuple[Col
     `results` are the cells of one model, in which the neighbors are found.
     """
     return (
-        ("mean kept", lambda one: share_text(shares.of(one).mean)),
+        ("mean kept", lambda one: share_kept(shares.of(one).mean)),
         ("from fewer edits", lambda one: _paired(shares, one, _before(results, one))),
         ("from no restraint", lambda one: _paired(shares, one, _unrestrained(results, one))),
         ("harmed", lambda one: _harmed(one, shares)),
@@ -194,7 +194,7 @@ def _kept(results: Sequence[CellResult], abilities: Sequence[str], shares: GridS
         for result in cells:
             harmed = {alarm.name for alarm in result.report.alarms if alarm.harmed}
             kept = shares.of(result).kept
-            shown = [f"{share_text(kept[one])}{' ✗' if one in harmed else ''}" if one in kept else "" for one in known]
+            shown = [f"{share_kept(kept[one])}{' ✗' if one in harmed else ''}" if one in kept else "" for one in known]
             lines.append([series.title, str(result.cell.count), *shown])
     return ["Shares kept:", "", *table_lines(["editor and mode", "edits", *known], lines)]
 
@@ -261,12 +261,7 @@ def _unrestrained(results: Sequence[CellResult], result: CellResult) -> CellResu
 
 
 def _paired(shares: GridShares, result: CellResult, other: CellResult | None) -> str:
-    return "" if other is None else share_text(shares.difference(result, other), sign="+")
-
-
-def share_text(share: Kept, sign: str = "") -> str:
-    """Share and limits as "0.917 [0.860, 0.953]"; empty for NaN."""
-    return "" if share.share != share.share else f"{share.share:{sign}.3f} {limits(share.lower, share.upper)}"
+    return "" if other is None else share_kept(shares.difference(result, other), sign="+")
 
 
 def _harmed(result: CellResult, shares: GridShares) -> str:

@@ -9,9 +9,9 @@ from collections.abc import Sequence
 from itertools import pairwise
 from typing import Protocol
 
+from audit.reports.verdict_sentences import share_kept
 from audit.reports.workflows.grid_cells import CellResult
 from audit.reports.workflows.grid_shares import GridShares
-from audit.verdicts.evidence import Kept
 
 GRADED = ("likelihood", "calibrated")  # readings whose scores are no points of a task's own metric
 
@@ -128,7 +128,7 @@ class Shares:
         return 1 - self._shares.of(result).mean.share
 
     def shown(self, result: CellResult) -> str:
-        return interval(self._shares.of(result).mean)
+        return share_kept(self._shares.of(result).mean)
 
     def left_of(self, result: CellResult) -> float:
         return self._shares.of(result).mean.share
@@ -162,8 +162,3 @@ def unit_of(results: Sequence[CellResult], shares: GridShares | None = None) -> 
     """The unit of a grid: shares if some ability is read by likelihood or calibrated choices."""
     graded = any(row.reading in GRADED for result in results for row in result.report.abilities)
     return Shares(shares) if graded else Points()
-
-
-def interval(share: Kept) -> str:
-    """ "0.912 [0.880, 0.941]"."""
-    return f"{share.share:.3f} [{share.lower:.3f}, {share.upper:.3f}]"
