@@ -9,6 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from audit.editors import CONTROLS
+from audit.reports.markdown import table_lines
 from audit.reports.verdict_sentences import share_kept
 from audit.reports.workflows.grid_cells import Cell, CellResult, read_grid
 from audit.reports.workflows.grid_shares import GridShares
@@ -27,8 +28,7 @@ def findings_page(page: str, results: Sequence[CellResult], shares: GridShares |
 
     def table(found: re.Match[str]) -> str:
         rows = _rows([result for result in results if result.cell.model == found["model"]], shares)
-        lines = ["| " + " | ".join(row) + " |" for row in (HEADINGS, ("---", *["--:"] * (len(HEADINGS) - 1)), *rows)]
-        return found["start"] + "\n" + "\n".join(lines) + "\n\n" + found["end"]
+        return "\n".join([found["start"], *table_lines(HEADINGS, rows), "", found["end"]])
 
     return TABLE.sub(table, page)
 
