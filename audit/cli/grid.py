@@ -195,7 +195,7 @@ class _Lines:
 
         self._plans, self._costs, self._workers = plan_cells(cells), costs, workers
         self._cells, self._left = tuple(dict.fromkeys(cells)), [cell for cell in cells if cell not in finished]
-        self._mean_kept = lambda result: share_kept(CellShares(result).mean)
+        self._shares, self._shown = CellShares, share_kept
 
     def costs(self) -> "dict[Cell, Cost]":
         """What the cells that are left will cost."""
@@ -218,7 +218,7 @@ class _Lines:
             self._costs.add(result)
         self._left = [one for one in self._left if one != cell]
         parts = [f"mean drop {result.mean_drop:.3f}"]
-        if share := self._mean_kept(result):
+        if share := self._shown(self._shares(result).mean):
             parts.append(f"mean kept {share}")
         parts.append(f"harmed {sum(alarm.harmed for alarm in report.alarms)} of {len(report.abilities)}")
         if result.immediate_efficacy is not None:
