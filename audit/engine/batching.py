@@ -2,6 +2,7 @@
 
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor
@@ -12,6 +13,8 @@ from audit.models.language_model import LanguageModel
 TOKEN_BUDGET = 8192
 # The most logits that one call computes: 256 MB in float32, whatever the vocabulary.
 LOGITS = 64 << 20
+# Batches that are still open for further entries: entries that fit together have similar sizes, so few are enough.
+OPEN_BATCHES = 16
 
 
 def context_length(lm: LanguageModel) -> int | None:
@@ -52,10 +55,7 @@ def pack(
     A batch holds at most `token_budget` tokens including padding, and at most `most_scored` tokens whose logits are
     computed (`scored[i]` for entry i), or a single entry. The order depends only on the sizes.
     """
-    if token_budget < 1:
-        raise AuditError(
-            f"The token budget must be at least 1, not {token_budget}; leave it out to use {TOKEN_BUDGET}."
-        )
+    _require_budget(token_budget)
     batches: list[list[int]] = []
     width = logits = 0
     for entry in sorted(range(len(sizes)), key=lambda i: (-sizes[i], i)):
@@ -68,6 +68,85 @@ def pack(
             batches.append([entry])
             width, logits = max(sizes[entry], 1), more
     return batches
+
+
+@dataclass(frozen=True)
+class Load:
+    """The tokens of an entry: `shared` ones in a first call, then rows of at most `longest` each in a second one.
+
+    `scored` is the number of places whose logits are computed.
+    """
+
+    shared: int
+    rows: int
+    longest: int
+    scored: int
+
+    @property
+    def tokens(self) -> int:
+        """All tokens, with the padding of shorter rows."""
+        return self.shared + self.rows * self.longest
+
+
+@dataclass
+class _Batch:
+    """A batch that grows: its entries, how many rows they have, and their longest shared part and row."""
+
+    entries: list[int] = field(default_factory=list)
+    rows: int = 0
+    shared: int = 0
+    longest: int = 0
+    scored: int = 0
+
+    def tokens_with(self, load: Load) -> int:
+        """The tokens of both calls, with all padding, if `load` joins."""
+        first = (len(self.entries) + 1) * max(self.shared, load.shared)
+        return first + (self.rows + load.rows) * max(self.longest, load.longest)
+
+    @property
+    def tokens(self) -> int:
+        return len(self.entries) * self.shared + self.rows * self.longest
+
+    def add(self, entry: int, load: Load) -> None:
+        self.entries.append(entry)
+        self.rows, self.scored = self.rows + load.rows, self.scored + load.scored
+        self.shared, self.longest = max(self.shared, load.shared), max(self.longest, load.longest)
+
+
+def pack_loads(
+    loads: Sequence[Load], token_budget: int, most_scored: int, most_padding: int | None = None
+) -> list[list[int]]:
+    """Group entries into batches with little padding in either of two calls, the largest entries first.
+
+    An entry joins the batch whose padding grows least, if it grows by at most `most_padding` tokens (None: any). A
+    batch holds at most `token_budget` tokens including padding, and at most `most_scored` places, or a single entry.
+    The result depends only on the loads.
+    """
+    _require_budget(token_budget)
+    batches: list[_Batch] = []
+    for entry in sorted(range(len(loads)), key=lambda i: (-loads[i].tokens, i)):
+        load = loads[entry]
+        fitting = []
+        for at, batch in enumerate(batches[-OPEN_BATCHES:]):
+            tokens = batch.tokens_with(load)
+            padding = tokens - batch.tokens - load.tokens
+            has_room = tokens <= token_budget and batch.scored + load.scored <= most_scored
+            if has_room and (most_padding is None or padding <= most_padding):
+                fitting.append((padding, at, batch))
+        if fitting:
+            _, _, chosen = min(fitting)
+        else:
+            chosen = _Batch()
+            batches.append(chosen)
+        chosen.add(entry, load)
+    return [batch.entries for batch in batches]
+
+
+def _require_budget(token_budget: int) -> None:
+    if token_budget < 1:
+        raise AuditError(
+            f"The token budget must be at least 1, not {token_budget}; leave it out to use {TOKEN_BUDGET}."
+        )
 
 
 def most_places(lm: LanguageModel) -> int:

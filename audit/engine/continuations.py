@@ -2,12 +2,12 @@
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import islice
+from itertools import islice, pairwise
 
 import torch
 from torch import Tensor
 
-from audit.engine.batching import most_places, pack, padded, run_batches
+from audit.engine.batching import Load, most_places, pack_loads, padded, run_batches
 from audit.engine.forward import CausalForward, Places
 from audit.engine.prefill import PORTION, Prefix, common_prefix, compute_prefix, prefill
 from audit.models.language_model import LanguageModel
@@ -18,6 +18,8 @@ REDUCED_AT_ONCE = 256 << 10
 # A group shares a prefix if this saves at least this share of its tokens; a second call of the model costs more than
 # fewer tokens do.
 LEAST_SAVED = 0.1
+# On a CPU, one more entry in a batch may add this many tokens of padding; a call of its own costs as much as about 40.
+MOST_PADDING = 32
 
 
 @dataclass(frozen=True)
@@ -92,7 +94,8 @@ def score_continuations(
     places = most_places(lm)
     grouped, single = _split_work(groups, places)
     in_all = sum(len(group) for group in groups)
-    budget = min(token_budget, PORTION) if forward.device.type == "cpu" else token_budget
+    on_cpu = forward.device.type == "cpu"
+    budget, most_padding = (min(token_budget, PORTION), MOST_PADDING) if on_cpu else (token_budget, None)
 
     for works in (grouped, single):
         if works is grouped:
@@ -119,10 +122,8 @@ def score_continuations(
             if progress is not None:
                 progress(len(found), in_all)
 
-        of_work = [[groups[work.group][member] for member in work.members] for work in works]
-        sizes = [_computed(members, work.shared) - known for work, members in zip(works, of_work, strict=True)]
-        scored = [_logits(members, work.shared) for work, members in zip(works, of_work, strict=True)]
-        run_batches(pack(sizes, budget, scored, places), run)
+        loads = [_load([groups[work.group][member] for member in work.members], work.shared, known) for work in works]
+        run_batches(pack_loads(loads, budget, places, most_padding), run)
     return [[found[g, m] for m in range(len(group))] for g, group in enumerate(groups)]
 
 
@@ -134,20 +135,25 @@ def _complete(
     return {g: [one for one in of if one is not None] for g, of in members.items() if None not in of}
 
 
-def _computed(members: Sequence[Continuation], shared: tuple[int, ...]) -> int:
-    """The tokens that are computed for members whose `shared` tokens are computed once, including padding."""
-    return len(shared) + len(members) * max(len(member.ids) - 1 - len(shared) for member in members)
+def _load(members: Sequence[Continuation], shared: tuple[int, ...], known: int) -> Load:
+    """The tokens that are computed for members whose `shared` tokens are computed once; `known` tokens are there.
 
-
-def _logits(members: Sequence[Continuation], shared: tuple[int, ...]) -> int:
-    """The places whose logits are computed: every scored token, and the next token after shared ones."""
-    return int(bool(shared)) + sum(member.scored for member in members)
+    Logits are computed for every scored token, and for the next token after shared ones.
+    """
+    own = [len(member.ids) - 1 - (len(shared) or known) for member in members]
+    return Load(
+        shared=max(len(shared) - known, 0),
+        rows=sum(map(bool, own)),
+        longest=max(own),
+        scored=int(bool(shared)) + sum(member.scored for member in members),
+    )
 
 
 def _split_work(groups: Sequence[Sequence[Continuation]], places: int) -> tuple[list[_Work], list[_Work]]:
     """Groups whose members share a prefix that is worth it, and continuations that are computed on their own.
 
-    A group that needs logits at more than `places` is divided.
+    A group that needs logits at more than `places` is divided, and so is one of which some members share more than all
+    of them do.
     """
     grouped: list[_Work] = []
     single: list[_Work] = []
@@ -160,7 +166,7 @@ def _split_work(groups: Sequence[Sequence[Continuation]], places: int) -> tuple[
                 parts[-1].append(member)
             else:
                 parts.append([member])
-        for part in parts:
+        for part in (nearest for whole in parts for nearest in _nearest(group, whole)):
             members = [group[m] for m in part]
             shared = common_prefix([one.ids[: one.start] for one in members])  # before what is scored
             saved = len(shared) * (len(part) - 1)
@@ -169,6 +175,31 @@ def _split_work(groups: Sequence[Sequence[Continuation]], places: int) -> tuple[
             else:
                 single.extend(_Work(g, (member,), ()) for member in part)
     return grouped, single
+
+
+def _nearest(group: Sequence[Continuation], members: Sequence[int]) -> list[list[int]]:
+    """The members in parts whose common beginnings, computed once each, save the most tokens.
+
+    A scorer may ask one item in several wordings; then the continuations of each wording share a prompt.
+    """
+    ordered = sorted(members, key=lambda member: (group[member].ids[: group[member].start], member))
+    prompts = [group[member].ids[: group[member].start] for member in ordered]
+    alike = [len(common_prefix(pair)) for pair in pairwise(prompts)]
+    # In this order members with a common beginning are neighbors. Parts are runs of neighbors, so few can be tried.
+    best = [(0, 0)]  # for the first members: the tokens saved, and where their last part begins
+    for end in range(len(ordered)):
+        options, common = [(best[end][0], end)], len(prompts[end])
+        for start in range(end - 1, -1, -1):
+            common = min(common, alike[start])
+            options.append((best[start][0] + common * (end - start), start))
+        best.append(max(options, key=lambda option: (option[0], -option[1])))
+    parts: list[list[int]] = []
+    end = len(ordered)
+    while end:
+        start = best[end][1]
+        parts.append(sorted(ordered[start:end]))
+        end = start
+    return sorted(parts)
 
 
 def _score_whole(

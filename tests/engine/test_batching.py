@@ -1,3 +1,4 @@
+from collections.abc import Callable
 from types import SimpleNamespace
 from typing import Any
 
@@ -6,7 +7,15 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from audit.engine.batching import context_length, pack, padded, require_room, run_batches
+from audit.engine.batching import (
+    Load,
+    context_length,
+    pack,
+    pack_loads,
+    padded,
+    require_room,
+    run_batches,
+)
 from audit.errors import AuditError
 
 CPU = torch.device("cpu")
@@ -32,9 +41,37 @@ def test_batches_go_from_long_to_short(sizes: list[int], budget: int) -> None:
     assert order == sorted(sizes, reverse=True)
 
 
-def test_a_budget_of_zero_is_refused() -> None:
+LOADS = st.builds(
+    Load, shared=st.integers(0, 60), rows=st.integers(1, 4), longest=st.integers(1, 60), scored=st.integers(1, 5)
+)
+
+
+@settings(deadline=None)
+@given(st.lists(LOADS, max_size=40), st.integers(1, 600), st.integers(1, 30), st.none() | st.integers(0, 40))
+def test_batches_of_two_calls_keep_to_both_budgets_and_have_little_padding(
+    loads: list[Load], budget: int, places: int, most_padding: int | None
+) -> None:
+    batches = pack_loads(loads, budget, places, most_padding)
+    assert sorted(i for batch in batches for i in batch) == list(range(len(loads)))
+    for batch in batches:
+        members = [loads[i] for i in batch]
+        first = len(members) * max(load.shared for load in members)
+        second = sum(load.rows for load in members) * max(load.longest for load in members)
+        own = sum(load.tokens for load in members)
+        assert most_padding is None or first + second - own <= most_padding * (len(batch) - 1)
+        assert len(batch) == 1 or (first + second <= budget and sum(load.scored for load in members) <= places)
+
+
+def test_long_beginnings_and_long_ends_are_not_padded_to_each_other() -> None:
+    beginnings = [Load(shared=90, rows=2, longest=5, scored=2)] * 3
+    ends = [Load(shared=5, rows=1, longest=95, scored=2)] * 3
+    assert pack_loads([*beginnings, *ends], 1000, 100, most_padding=32) == [[0, 1, 2], [3, 4, 5]]
+
+
+@pytest.mark.parametrize("packed", [lambda budget: pack([3], budget), lambda budget: pack_loads([], budget, 1)])
+def test_a_budget_of_zero_is_refused(packed: Callable[[int], object]) -> None:
     with pytest.raises(AuditError, match="token budget must be at least 1, not 0"):
-        pack([3], 0)
+        packed(0)
 
 
 @pytest.mark.parametrize(

@@ -2,14 +2,17 @@
 
 import dataclasses
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 from transformers import PreTrainedModel
 
 from audit.engine import batching, prefill
+from audit.engine.continuations import Continuation, _nearest, _split_work
 from audit.engine.forward import CausalForward, Places
 from audit.engine.likelihoods import rank, teacher_forced, token_log_likelihoods
 from audit.engine.lower_blocks import LowerStates
@@ -24,11 +27,13 @@ from tests.tiny_models import CONTEXT_LENGTH, build_tiny_gpt2, build_tiny_llama
 
 HEADER = "Question: How many coins does Alra have? Answer: She has 3 + 4 = 7 coins. #### 7\n\n"
 ENDINGS = ("French.", "the harbour of Belton, where it employs 250 people", "a painter", "7", "Łódź or São Paulo")
-# One continuation behind several prompts, several behind one prompt, one pair alone, no pair.
+# One continuation behind several prompts, several behind one prompt, one pair alone, several behind each of two
+# prompts, no pair.
 GROUPS = [
     [(prompt, ENDINGS[1]) for prompt in mixed_prompts(4)],
     [(mixed_prompts(5, seed=1)[2], ending) for ending in ENDINGS],
     *[[(prompt, ENDINGS[i % 5])] for i, prompt in enumerate(mixed_prompts(7, seed=2))],
+    [(prompt, ending) for ending in ENDINGS[:3] for prompt in mixed_prompts(2, seed=3)],
     [],
 ]
 AFTER_HEADER = [[(HEADER + prompt, continuation) for prompt, continuation in group] for group in GROUPS]
@@ -95,8 +100,56 @@ def test_worked_examples_are_computed_once_for_single_continuations(tiny_llama: 
     finally:
         hook.remove()
     own = max(len(join(tiny_llama.tokenizer, *pair).ids) for pair in pairs) - 1 - shared
-    assert shapes == [(1, shared), (len(pairs), own)]
+    first, *others = shapes
+    assert first == (1, shared)
+    assert sum(rows for rows, _ in others) == len(pairs)
+    assert max(width for _, width in others) == own
     assert_same(found, reference(tiny_llama, [[pair] for pair in pairs]))
+
+
+@given(
+    st.lists(st.lists(st.integers(0, 2), min_size=1, max_size=6).map(tuple), max_size=6),
+    st.integers(1, 30),
+)
+def test_a_group_is_divided_where_that_saves_most(prompts: list[tuple[int, ...]], places: int) -> None:
+    group = [Continuation((*ids, 9), len(ids)) for ids in prompts]
+    grouped, single = _split_work([group], places)
+    assert sorted(member for work in (*grouped, *single) for member in work.members) == list(range(len(group)))
+    for work in grouped:
+        assert all(group[member].ids[: len(work.shared)] == work.shared for member in work.members)
+        assert 1 + len(work.members) <= max(places, 2)
+    parts = [[group[member] for member in part] for part in _nearest(group, range(len(group)))]
+    ordered = sorted(group, key=lambda one: one.ids[: one.start])
+    assert sum(map(_saved, parts)) == max(sum(map(_saved, runs)) for runs in _runs(ordered))
+
+
+def _saved(part: Sequence[Continuation]) -> int:
+    return len(prefill.common_prefix([one.ids[: one.start] for one in part])) * (len(part) - 1)
+
+
+def _runs(ordered: Sequence[Continuation]) -> Iterator[list[Sequence[Continuation]]]:
+    """Every way to divide a group into runs of neighbors."""
+    if not ordered:
+        yield []
+    for end in range(1, len(ordered) + 1):
+        for others in _runs(ordered[end:]):
+            yield [ordered[:end], *others]
+
+
+def test_wordings_of_an_item_are_each_computed_once(tiny_llama: LanguageModel) -> None:
+    one, other = "Mara Lind was born in Belton, where she plays the piano.", "Kara Holm works as a baker in Alra."
+    pairs = [(prompt, ending) for ending in ENDINGS[:2] for prompt in (one, other)]
+    tokens: list[int] = []
+    hook = tiny_llama.model.register_forward_pre_hook(
+        lambda _, __, kwargs: tokens.append(kwargs["input_ids"].numel()), with_kwargs=True
+    )
+    try:
+        found = token_log_likelihoods(tiny_llama, [pairs])
+    finally:
+        hook.remove()
+    width = max(len(encode(tiny_llama.tokenizer, prompt)) for prompt in (one, other))
+    assert tokens[0] == 2 * width  # both prompts, once each
+    assert_same(found, reference(tiny_llama, [pairs]))
 
 
 def test_a_prefix_is_not_shared_where_a_layer_keeps_a_window_only(lm: LanguageModel) -> None:
