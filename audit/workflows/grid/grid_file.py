@@ -40,10 +40,10 @@ NAMES = (POCKET, "hub")  # of data and edits that are no paths
 
 @dataclass(frozen=True)
 class GridFile:
-    """What a file says: the cells in its order, the tag of each ("" for none), and shared settings by their names."""
+    """What a file says: the cells in its order, the tags of each, and shared settings by their names."""
 
     cells: tuple[Cell, ...]
-    tags: Mapping[Cell, str]
+    tags: Mapping[Cell, tuple[str, ...]]
     shared: Mapping[str, Any] = field(default_factory=dict)
     spellings: tuple[tuple[str, str], ...] = ()
 
@@ -57,11 +57,11 @@ class GridFile:
         Raises:
             AuditError: no cell has one of the tags, or a file that an editor of these cells needs does not exist.
         """
-        known = tuple(dict.fromkeys(self.tags.values()))
+        known = tuple(dict.fromkeys(tag for of_cell in self.tags.values() for tag in of_cell))
         for tag in tags:
             if tag not in known:
-                raise AuditError(f"--tags {tag!r}: no cell has it; give some of {', '.join(filter(None, known))}.")
-        cells = tuple(cell for cell in self.cells if not tags or self.tags[cell] in tags)
+                raise AuditError(f"--tags {tag!r}: no cell has it; give some of {', '.join(known)}.")
+        cells = tuple(cell for cell in self.cells if not tags or set(tags) & set(self.tags[cell]))
         spelled = dict(self.spellings)
         for cell in cells:
             for key, value in self.shared["models"][cell.model].editor_config.get(cell.editor, {}).items():
@@ -157,10 +157,10 @@ class _Reader:
 
     def _cells(
         self, tables: Any, models: tuple[str, ...], edits: tuple[str, ...], seed: int
-    ) -> tuple[tuple[Cell, ...], dict[Cell, str]]:
+    ) -> tuple[tuple[Cell, ...], dict[Cell, tuple[str, ...]]]:
         if not isinstance(tables, list) or not tables:
             raise self._error("cells", tables, "a [[cells]] table or more")
-        tags: dict[Cell, str] = {}
+        tags: dict[Cell, tuple[str, ...]] = {}
         for number, table in enumerate(tables, start=1):
             where = f"cells {number}"
             self._require_known(where, table, OF_CELLS)
@@ -192,8 +192,9 @@ class _Reader:
                 **{"models": models, "edits": edits, **texts},
                 **{"seeds": (seed,), **numbers},
             )
+            tag = self._text(f"{where}, tag", table.get("tag", ""))
             for cell in found:
-                tags.setdefault(cell, self._text(f"{where}, tag", table.get("tag", "")))
+                tags[cell] = (*tags.get(cell, ()), *filter(None, [tag]))
         return tuple(tags), tags
 
     def _place(self, where: str, value: Any, exists: bool = True) -> str:

@@ -74,6 +74,22 @@ def test_cells_are_products_with_tags(folder: Path) -> None:
         found.tagged(["other"])
 
 
+def test_a_cell_of_two_tables_has_the_tags_of_both_and_is_there_once(folder: Path) -> None:
+    short = """
+[[cells]]
+tag = "short"
+editors = ["rome"]
+models = ["small"]
+edits = ["facts"]
+modes = ["instance-sequential"]
+counts = [1]
+"""
+    found = read(folder, GRID + short)
+    (one,) = found.tagged(["short"])
+    assert one in found.tagged(["sequences"])
+    assert found.cells == read(folder).cells
+
+
 def test_settings_of_a_cell_are_those_of_file_model_and_cell(folder: Path) -> None:
     found = read(folder)
     grid = found.settings(folder / "out", limit=5)
