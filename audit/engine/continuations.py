@@ -182,8 +182,8 @@ def _nearest(group: Sequence[Continuation], members: Sequence[int]) -> list[list
 
     A scorer may ask one item in several wordings; then the continuations of each wording share a prompt.
     """
-    ordered = sorted(members, key=lambda member: (group[member].ids[: group[member].start], member))
-    prompts = [group[member].ids[: group[member].start] for member in ordered]
+    ordered = sorted((group[member].ids[: group[member].start], member) for member in members)
+    prompts = [prompt for prompt, _ in ordered]
     alike = [len(common_prefix(pair)) for pair in pairwise(prompts)]
     # In this order members with a common beginning are neighbors. Parts are runs of neighbors, so few can be tried.
     best = [(0, 0)]  # for the first members: the tokens saved, and where their last part begins
@@ -197,7 +197,7 @@ def _nearest(group: Sequence[Continuation], members: Sequence[int]) -> list[list
     end = len(ordered)
     while end:
         start = best[end][1]
-        parts.append(sorted(ordered[start:end]))
+        parts.append(sorted(member for _, member in ordered[start:end]))
         end = start
     return sorted(parts)
 

@@ -7,15 +7,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from audit.engine.batching import (
-    Load,
-    context_length,
-    pack,
-    pack_loads,
-    padded,
-    require_room,
-    run_batches,
-)
+from audit.engine.batching import Load, context_length, pack, pack_loads, padded, require_room, run_batches
 from audit.errors import AuditError
 
 CPU = torch.device("cpu")
